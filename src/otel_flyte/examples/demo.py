@@ -1,0 +1,100 @@
+"""A small pipeline with most of what Flyte can do, to see what its trace looks like: ``otel-flyte demo``.
+
+It reads a batch of reviews, scores six shards of them in parallel, tunes a model, and publishes it to a registry that
+refuses the first time. It needs no network, no data and no package but flytekit.
+"""
+
+import asyncio
+import math
+import time
+import uuid
+
+from flytekit import dynamic, eager, kwtypes, map_task, task, workflow
+from flytekit.extras.tasks.shell import ShellTask
+from opentelemetry import trace
+
+SHARDS = 6
+WORDS = ("fast", "robust", "slow", "bug", "love", "cluster")
+
+tracer = trace.get_tracer("reviews")
+
+
+class RegistryUnavailableError(Exception):
+    """The model registry did not take the model."""
+
+
+disk_space = ShellTask(name="demo.disk_space", script="df -k {inputs.folder} > /dev/null", inputs=kwtypes(folder=str))
+
+
+@task
+def fetch(rows: int) -> str:
+    """Fetch a batch part by part, and name it."""
+    for language, seconds in (("de", 0.15), ("en", 0.25), ("fr", 0.1)):
+        with tracer.start_as_current_span(f"GET /reviews/{language}", attributes={"rows": rows // 3}):
+            time.sleep(seconds)
+    return uuid.uuid4().hex
+
+
+@task(cache=True, cache_version="1")
+def vocabulary(batch: str) -> list[str]:
+    """Collect the words of a batch; whoever asks for the same batch again is served from the cache."""
+    time.sleep(0.3)
+    return sorted(WORDS, key=lambda word: hash((batch, word)))
+
+
+@task
+def split(words: list[str]) -> list[int]:
+    """Number the shards."""
+    return list(range(min(SHARDS, len(words))))
+
+
+@task
+def score(shard: int) -> float:
+    """Score one shard; the fourth is the largest."""
+    time.sleep(0.35 if shard == 3 else 0.08)
+    return math.tanh(shard + 1)
+
+
+@task
+def train(depth: int, scores: list[float]) -> float:
+    """Train one candidate, in epochs that have spans of their own."""
+    for epoch in range(3):
+        with tracer.start_as_current_span("epoch", attributes={"epoch": epoch, "depth": depth}):
+            time.sleep(0.02 * depth)
+    return sum(scores) / len(scores) / (1 + abs(3 - depth))
+
+
+@dynamic
+def tune(scores: list[float], depths: list[int]) -> list[float]:
+    """Train as many candidates as there are depths."""
+    return [train(depth=depth, scores=scores) for depth in depths]
+
+
+@task
+async def register(model: str, already_asked: bool) -> str:
+    """Hand the model to the registry, which refuses whoever has not asked before."""
+    await asyncio.sleep(0.15)
+    if not already_asked:
+        raise RegistryUnavailableError(f"503 for {model}: the registry is starting, ask again")
+    return f"models/{model}"
+
+
+@workflow
+def prepare(batch: str) -> list[float]:
+    """Score a batch, shard by shard."""
+    checked, words = disk_space(folder="."), vocabulary(batch=batch)
+    checked >> words
+    return map_task(score)(shard=split(words=words))
+
+
+@eager
+async def pipeline(rows: int = 3000) -> str:
+    """Fetch, score, tune and publish, and ask the registry once more if it is not ready."""
+    batch = fetch(rows=rows)
+    scores = prepare(batch=batch)
+    candidates = tune(scores=scores, depths=[2, 3, 4])
+    model = f"{vocabulary(batch=batch)[0]}-{max(candidates):.2f}"
+    try:
+        return await register(model=model, already_asked=False)
+    except Exception:
+        return await register(model=model, already_asked=True)

@@ -1,0 +1,19 @@
+"""The ``flytekit.plugins`` entry point: flytekit imports this module at the end of ``import flytekit``.
+
+flytekit guards the import of its plugins by nothing, so an exception here would kill every task before it can say why.
+"""
+
+import os
+
+try:
+    from otel_flyte import activation, settings
+
+    if settings.switched_off_by(os.environ) is None:
+        activation.activate()
+except Exception as error:
+    try:
+        from otel_flyte.guard import report
+
+        report("activation", error)
+    except ImportError:
+        pass

@@ -1,0 +1,62 @@
+"""Ranks of a torch elastic task: processes that never dispatch.
+
+Whatever starts them, the context travels with what they call: by pickle to a spawned worker, by memory to a forked one.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry.trace import get_current_span, set_span_in_context
+
+from otel_flyte import activation, identity, semconv
+from otel_flyte.guard import guarded
+from otel_flyte.tracing import carrier, state
+from otel_flyte.tracing.spans import Scope
+
+
+@guarded
+def watched(entrypoint: Callable[..., Any]) -> "RankEntrypoint":
+    """Return an entrypoint for workers that records its rank as a child of what is current here."""
+    return RankEntrypoint(entrypoint, carrier.variables(get_current_span()))
+
+
+class RankEntrypoint:
+    """What a worker calls: the entrypoint itself, inside a span."""
+
+    def __init__(self, entrypoint: Callable[..., Any], parent: dict[str, str]) -> None:
+        self.entrypoint = entrypoint
+        self.parent = parent
+        self.__name__ = getattr(entrypoint, "__name__", type(entrypoint).__name__)
+        self.__qualname__ = getattr(entrypoint, "__qualname__", self.__name__)
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the worker."""
+        scope = self._begin()
+        try:
+            result = self.entrypoint(*args)
+        except BaseException as error:
+            self._end(scope, error)
+            raise
+        self._end(scope)
+        return result
+
+    @guarded
+    def _begin(self) -> Scope | None:
+        if not activation.records():
+            return None
+        state.current.set(None)
+        parent = set_span_in_context(carrier.remote(carrier.parse(self.parent)), context_api.get_current())
+        rank = identity.first(os.environ, semconv.FLYTE_REPLICA)
+        return Scope(semconv.SPAN_RANK, parent, self, attributes={semconv.REPLICA: rank})
+
+    @guarded
+    def _end(self, scope: Scope | None, error: BaseException | None = None) -> None:
+        if scope is None:
+            return
+        scope.finish(error)
+        scope.close()
+        from otel_flyte.lifecycle import shutdown
+
+        shutdown.flush()

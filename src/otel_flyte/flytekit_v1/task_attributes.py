@@ -1,0 +1,133 @@
+"""What a task declares, as attributes: computed once for each task object."""
+
+import dataclasses
+import datetime
+import inspect
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from flytekit.core.array_node_map_task import ArrayNodeMapTask
+from flytekit.core.base_task import TaskMetadata
+from flytekit.core.python_function_task import (
+    AsyncPythonFunctionTask,
+    EagerAsyncPythonFunctionTask,
+    EagerFailureHandlerTask,
+    PythonFunctionTask,
+)
+from flytekit.core.shim_task import ExecutableTemplateShimTask
+
+from otel_flyte import semconv
+from otel_flyte.tracing.values import ENTRIES_LIMIT, attribute, bounded
+
+Attributes = dict[str, Any]
+
+_known: "WeakKeyDictionary[Any, Attributes]" = WeakKeyDictionary()
+
+
+def of(task: Any) -> Attributes:
+    """Return a task's attributes: name, kind, type, metadata, declared resources and place in the code.
+
+    A map task has those of the task that it maps, since they are what runs in each of its pods.
+    """
+    known = _known.get(task)
+    if known is None:
+        mapped = getattr(task, "python_function_task", None) or task
+        known = {
+            semconv.TASK_NAME: bounded(name(task)),
+            semconv.TASK_KIND: kind(task),
+            **_type(mapped),
+            **_metadata(getattr(mapped, "metadata", None)),
+            **_resources(mapped),
+            **_code(getattr(mapped, "task_function", None)),
+        }
+        _known[task] = known
+    return known
+
+
+def name(task: Any) -> str:
+    """Return the name by which Flyte knows the task."""
+    return str(task.name)
+
+
+def kind(task: Any) -> str:
+    """Return how a task runs: what decides which phases it has."""
+    if isinstance(task, EagerFailureHandlerTask):
+        return semconv.KIND_EAGER_CLEANUP
+    if isinstance(task, ArrayNodeMapTask) or hasattr(task, "python_function_task"):
+        return semconv.KIND_MAP
+    if isinstance(task, ExecutableTemplateShimTask):
+        return semconv.KIND_SHIM
+    if isinstance(task, EagerAsyncPythonFunctionTask):
+        return semconv.KIND_EAGER
+    if isinstance(task, AsyncPythonFunctionTask):
+        return semconv.KIND_ASYNC
+    if isinstance(task, PythonFunctionTask):
+        if task.execution_mode == PythonFunctionTask.ExecutionBehavior.DYNAMIC:
+            return semconv.KIND_DYNAMIC
+        if task.task_type == "python-task" and task.task_config is None:
+            return semconv.KIND_SYNC
+    return semconv.KIND_PLUGIN
+
+
+def _type(task: Any) -> Attributes:
+    template = getattr(task, "task_template", None)
+    task_type = getattr(task, "task_type", None) or getattr(template, "type", None)
+    return {semconv.TASK_TYPE: bounded(task_type)} if task_type else {}
+
+
+def _metadata(metadata: Any) -> Attributes:
+    """Return the fields of ``TaskMetadata`` that were set: those left at their default say nothing."""
+    if not isinstance(metadata, TaskMetadata):
+        return {}
+    attributes: Attributes = {}
+    for field in dataclasses.fields(metadata):
+        value = getattr(metadata, field.name)
+        if value is None or value == field.default or (field.name == "timeout" and not value):
+            continue
+        if field.name == "timeout":
+            attributes[semconv.TASK_TIMEOUT] = _seconds(value)
+        elif field.name in ("labels", "annotations"):
+            pattern = semconv.TASK_LABEL if field.name == "labels" else semconv.TASK_ANNOTATION
+            for key, text in list(value.items())[:ENTRIES_LIMIT]:
+                attributes[pattern.format(key=bounded(key))] = bounded(text)
+        else:
+            attributes[semconv.TASK_METADATA.format(field=field.name)] = attribute(value)
+    return attributes
+
+
+def _seconds(timeout: datetime.timedelta | int | float) -> float:
+    return timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else float(timeout)
+
+
+def _resources(task: Any) -> Attributes:
+    """Return the declared resources, as they were written: ``cpu``, ``mem``, ``gpu``, ``ephemeral_storage``."""
+    attributes: Attributes = {}
+    spec = getattr(task, "resources", None)
+    for pattern, side in ((semconv.RESOURCES_REQUEST, "requests"), (semconv.RESOURCES_LIMIT, "limits")):
+        declared = getattr(spec, side, None)
+        if not dataclasses.is_dataclass(declared):
+            continue
+        for field in dataclasses.fields(declared):
+            value = getattr(declared, field.name)
+            if value is not None:
+                attributes[pattern.format(name=field.name)] = bounded(value)
+    accelerator = getattr(task, "accelerator", None)
+    device = accelerator.to_flyte_idl().device if accelerator is not None else ""
+    if device:
+        attributes[semconv.ACCELERATOR] = bounded(device)
+    shared_memory = getattr(task, "shared_memory", None)
+    if shared_memory:
+        attributes[semconv.SHARED_MEMORY] = attribute(shared_memory)
+    return attributes
+
+
+def _code(function: Any) -> Attributes:
+    function = inspect.unwrap(function) if callable(function) else None
+    code = getattr(function, "__code__", None)
+    if function is None or code is None:
+        return {}
+    return {
+        semconv.CODE_FUNCTION_NAME: bounded(f"{function.__module__}.{function.__qualname__}"),
+        semconv.CODE_FILE_PATH: bounded(code.co_filename),
+        semconv.CODE_LINE_NUMBER: code.co_firstlineno,
+    }

@@ -1,0 +1,328 @@
+"""Spans of tasks and workflows: who is their parent, what ids they have, how they end."""
+
+import functools
+import os
+from typing import Any
+
+from flytekit.core.base_task import IgnoreOutputs, PythonTask
+from flyteidl.core.errors_pb2 import ContainerError
+from flyteidl.core.execution_pb2 import ExecutionError
+from opentelemetry import context as context_api
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    Link,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
+
+from otel_flyte import activation, identity, semconv
+from otel_flyte.flytekit_v1 import data_spans, pod, task_attributes
+from otel_flyte.guard import guarded
+from otel_flyte.identity import Attempt
+from otel_flyte.tracing import carrier, errors, state
+from otel_flyte.tracing.spans import OpenSpan, Scope, link, tracer, uses_our_ids
+from otel_flyte.tracing.values import bounded
+
+errors.no_failures.append(IgnoreOutputs)
+
+_missed: dict[int, str] = {}
+
+
+@guarded
+def begin_task(task: Any, literals: Any) -> Scope | None:
+    """Open the span of a dispatch: the attempt's own in a pod, else one that is nested or local."""
+    if _suppressed():
+        return None
+    attempt = pod.current.get()
+    if attempt is not None and attempt.idle and not attempt.dispatched:
+        return _begin_attempt_dispatch(attempt, task, literals)
+    parent, links = _local_parent()
+    declared = task_attributes.of(task)
+    attributes = {**declared, **_cache_miss(task)} if _missed else declared
+    scope = Scope(_task_span_name(task), parent, task, attributes=attributes, links=links)
+    return _begun(scope, task)
+
+
+@guarded
+def end_task(scope: Scope, error: BaseException | None = None) -> None:
+    """End a task or workflow; a pod's attempt goes on to upload its outputs."""
+    scope.close_phase(error)
+    attempt = pod.current.get()
+    if attempt is not None and attempt.scope is scope:
+        attempt.dispatching = False
+        attempt.error = error
+        return
+    scope.finish(error)
+    _close(scope)
+
+
+@guarded
+def begin_workflow(workflow: Any) -> Scope | None:
+    """Open the span of a workflow that runs locally."""
+    if _suppressed():
+        return None
+    name = bounded(workflow.name)
+    parent, links = _local_parent()
+    scope = Scope(
+        semconv.SPAN_WORKFLOW.format(name=name),
+        parent,
+        workflow,
+        attributes={semconv.WORKFLOW_NAME: name},
+        links=links,
+    )
+    return _begun(scope)
+
+
+def open_attempt(attempt: pod.PodAttempt) -> Scope | None:
+    """Open the span of a pod's attempt, with what has happened already."""
+    if _suppressed():
+        return None
+    who = identity.attempt_from_environment(os.environ, attempt.output_prefix)
+    scope = _attempt_scope(who, attempt.start_time)
+    for name, start_time, end_time, error in attempt.past:
+        scope.past_phase(name, start_time, end_time, error)
+    attempt.past.clear()
+    scope.exposed = carrier.expose(scope.span)
+    return scope
+
+
+@guarded
+def close_attempt(attempt: pod.PodAttempt) -> None:
+    """End the span of a pod's attempt, with Flyte's own verdict where it failed."""
+    scope, error, verdict = attempt.scope, attempt.error, attempt.verdict
+    if scope is None:
+        return
+    scope.close_phase(error)
+    if verdict is not None and error is None:
+        scope.span.set_status(Status(StatusCode.ERROR, bounded(verdict.message)))
+        scope.span.set_attribute(semconv.ERROR_TYPE, bounded(verdict.code))
+        scope.span.set_attribute(semconv.RESULT, semconv.RESULT_FAILURE)
+    else:
+        scope.finish(error)
+    if verdict is not None:
+        scope.span.set_attributes(
+            {
+                semconv.ERROR_CODE: bounded(verdict.code),
+                semconv.ERROR_KIND: ContainerError.Kind.Name(verdict.kind),
+                semconv.ERROR_ORIGIN: ExecutionError.ErrorKind.Name(verdict.origin),
+            }
+        )
+    _close(scope)
+
+
+@guarded
+def note_cache(task_name: str, *, hit: bool, start_time: int) -> None:
+    """Record a cached call as a task span; a miss is an attribute of the dispatch that follows."""
+    if not hit:
+        _missed[id(context_api.get_current())] = task_name
+        return
+    parent, links = _local_parent()
+    span = tracer().start_span(
+        semconv.SPAN_TASK.format(name=bounded(task_name)),
+        parent,
+        attributes={
+            semconv.TASK_NAME: bounded(task_name),
+            semconv.CACHE_STATUS: semconv.CACHE_HIT,
+            semconv.RESULT: semconv.RESULT_SUCCESS,
+        },
+        links=links,
+        start_time=start_time,
+    )
+    span.end()
+
+
+class WatchedItems:
+    """A map task's mapped task, each of whose executions is a span: a local map runs its items in one dispatch."""
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+        self._index = 0
+
+    def execute(self, **kwargs: Any) -> Any:
+        """Execute the mapped task for one item."""
+        item = self._begin_item()
+        try:
+            result = self._task.execute(**kwargs)
+        except BaseException as error:
+            self._end_item(item, error)
+            raise
+        self._end_item(item)
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    @guarded
+    def _begin_item(self) -> OpenSpan:
+        index, self._index = self._index, self._index + 1
+        return OpenSpan(semconv.SPAN_MAP_ITEM, context_api.get_current(), attributes={semconv.ARRAY_INDEX: index})
+
+    @guarded
+    def _end_item(self, item: OpenSpan | None, error: BaseException | None = None) -> None:
+        scope = state.current.get()
+        if item is None or scope is None:
+            return
+        if error is not None:
+            scope.fail(item.span, error)
+        item.close()
+
+
+def _begin_attempt_dispatch(attempt: pod.PodAttempt, task: Any, literals: Any) -> Scope | None:
+    attempt.dispatching = attempt.dispatched = True
+    scope = attempt.scope
+    if scope is None:
+        attempt.scope = scope = open_attempt(attempt)
+    if scope is None:
+        return None
+    scope.owner = task
+    scope.span.update_name(_task_span_name(task))
+    scope.span.set_attributes(task_attributes.of(task))
+    execution = identity.execution_from_environment(os.environ)
+    data_spans.add_lineage(scope.span, task, literals, execution, activation.current_settings().map_nested)
+    return _set_up(scope, task)
+
+
+def _begun(scope: Scope, task: Any = None) -> Scope:
+    if scope.outer is None and pod.current.get() is None:
+        scope.exposed = carrier.expose(scope.span)
+    return _set_up(scope, task)
+
+
+def _set_up(scope: Scope, task: Any) -> Scope:
+    """Give a task that prepares its surroundings, as Spark and Ray do, a phase for it."""
+    prepare = getattr(type(task), "pre_execute", None)
+    if isinstance(task, PythonTask) and prepare is not PythonTask.pre_execute and not _names_its_phases(task):
+        scope.open_phase(semconv.PHASE_SETUP, task)
+    return scope
+
+
+def _names_its_phases(task: Any) -> bool:
+    return task_attributes.kind(task) in (semconv.KIND_SHIM, semconv.KIND_EAGER_CLEANUP)
+
+
+def _close(scope: Scope) -> None:
+    if scope.exposed:
+        carrier.hide()
+    scope.close()
+
+
+def _suppressed() -> bool:
+    return bool(context_api.get_value(context_api._SUPPRESS_INSTRUMENTATION_KEY))
+
+
+def _local_parent() -> tuple[Context, list[Link]]:
+    """Return the parent of a nested or local span: what is current, else what the environment names."""
+    current = context_api.get_current()
+    if get_current_span(current).get_span_context().is_valid:
+        return current, []
+    return _environment_parent(current)
+
+
+def _environment_parent(current: Context) -> tuple[Context, list[Link]]:
+    """Follow ``TRACEPARENT``; one that is not sampled is linked, since it must not hide what runs here."""
+    incoming = carrier.incoming(os.environ)
+    if not incoming.is_valid:
+        return current, []
+    if incoming.trace_flags.sampled:
+        return set_span_in_context(carrier.remote(incoming), current), []
+    return current, [link(incoming, semconv.LINK_TRACEPARENT)]
+
+
+def _task_span_name(task: Any) -> str:
+    return semconv.SPAN_TASK.format(name=bounded(task_attributes.name(task)))
+
+
+def _cache_miss(task: Any) -> dict[str, str]:
+    missed = _missed.pop(id(context_api.get_current()), None)
+    return {semconv.CACHE_STATUS: semconv.CACHE_MISS} if missed == task_attributes.name(task) else {}
+
+
+def _attempt_scope(who: Attempt | None, start_time: int) -> Scope:
+    """Open an attempt's span: its ids are derived from who runs, unless another process of the attempt has them.
+
+    The parent is ``TRACEPARENT``'s span, the control plane's attempt where that is exported, or none. A map subtask
+    with a trace of its own links to the execution's.
+    """
+    parent, links = _environment_parent(context_api.get_current())
+    ids = None
+    if who is not None:
+        parent, ids = _derived(who, parent, links)
+    launched_by = carrier.launched_by(os.environ)
+    if launched_by.is_valid:
+        links.append(link(launched_by, semconv.LINK_LAUNCHED_BY))
+    name = semconv.SPAN_TASK.format(name=bounded(identity.first(os.environ, semconv.FLYTE_TASK_NAME) or "unknown"))
+    attributes = _identity_attributes(who)
+    token = state.next_ids.set(ids)
+    try:
+        return Scope(
+            name,
+            parent,
+            None,
+            kind=SpanKind.CONSUMER if get_current_span(parent).get_span_context().is_remote else SpanKind.INTERNAL,
+            attributes=attributes,
+            links=links,
+            start_time=start_time,
+        )
+    finally:
+        state.next_ids.reset(token)
+
+
+def _derived(who: Attempt, parent: Context, links: list[Link]) -> tuple[Context, tuple[int, int] | None]:
+    settings = activation.current_settings()
+    trace_id = who.trace_id(settings.map_nested)
+    ids = trace_id, who.span_id(identity.ROLE_TASK)
+    inherited = get_current_span(parent).get_span_context()
+    execution_span = (
+        inherited
+        if inherited.is_valid
+        else _span_context(who.execution.trace_id(), identity.execution_span_id(who.execution))
+    )
+    if trace_id != who.execution.trace_id():
+        links.append(link(execution_span, semconv.LINK_EXECUTION))
+        parent, inherited = set_span_in_context(carrier.remote(INVALID_SPAN_CONTEXT), parent), INVALID_SPAN_CONTEXT
+    if inherited.span_id == ids[1]:
+        return parent, None
+    if not inherited.is_valid and (settings.control_plane or not uses_our_ids()):
+        control_plane_attempt = _span_context(trace_id, who.span_id(identity.ROLE_ATTEMPT))
+        parent = set_span_in_context(carrier.remote(control_plane_attempt), parent)
+    return parent, ids
+
+
+def _span_context(trace_id: int, span_id: int) -> SpanContext:
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
+@functools.cache
+def _identity_attributes(who: Attempt | None) -> dict[str, str | int]:
+    attributes: dict[str, str | int] = {}
+    if who is not None:
+        attributes = {
+            semconv.RUN_NAME: bounded(who.execution.name),
+            semconv.PROJECT: bounded(who.execution.project),
+            semconv.DOMAIN: bounded(who.execution.domain),
+            semconv.ATTEMPT: who.number,
+        }
+        if who.node_path:
+            attributes[semconv.NODE_PATH] = bounded(who.node_path)
+            attributes[semconv.ACTION_NAME] = bounded(who.node_id)
+        if who.array_index is not None:
+            attributes[semconv.ARRAY_INDEX] = who.array_index
+        if who.replica:
+            attributes[semconv.REPLICA] = bounded(who.replica)
+    for attribute, variables in (
+        (semconv.WORKFLOW_NAME, semconv.FLYTE_EXECUTION_WORKFLOW),
+        (semconv.LAUNCH_PLAN_NAME, semconv.FLYTE_EXECUTION_LAUNCH_PLAN),
+        (semconv.TASK_NAME, semconv.FLYTE_TASK_NAME),
+        (semconv.TASK_VERSION, semconv.FLYTE_TASK_VERSION),
+        (semconv.EXECUTION_URL, semconv.FLYTE_EXECUTION_URL),
+    ):
+        value = identity.first(os.environ, variables)
+        if value:
+            attributes[attribute] = bounded(value)
+    return attributes

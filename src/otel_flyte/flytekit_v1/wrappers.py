@@ -1,0 +1,521 @@
+"""What stands around flytekit's functions.
+
+Each wrapper calls the wrapped function outside every guard, passes its result and its exceptions on unchanged, and
+costs next to nothing where nothing is recorded: OpenTelemetry is imported by :mod:`task_spans` and its neighbours only.
+"""
+
+import copy
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from otel_flyte import activation, frames, semconv
+from otel_flyte.flytekit_v1 import pod
+from otel_flyte.guard import guarded
+from otel_flyte.tracing import state
+
+Function = Callable[..., Any]
+
+TIMED_PHASES = {
+    "Execute user level code": semconv.PHASE_USER_CODE,
+    "dispatch execute": semconv.PHASE_OUTPUT,
+}
+"""Labels of flytekit's ``timeit`` that mark a phase. The second surrounds the whole output translation."""
+
+
+def on_first_call(namespace: dict[str, Any] | None = None) -> None:
+    """Wrap what has been imported since; set by :mod:`hooks`."""
+
+
+def dispatch_execute(wrapped: Function) -> Function:
+    """Surround the dispatch of a task with its span."""
+
+    def call(self: Any, ctx: Any, input_literal_map: Any) -> Any:
+        if not _records():
+            return wrapped(self, ctx, input_literal_map)
+        from otel_flyte.flytekit_v1 import task_spans
+
+        on_first_call()
+        scope = task_spans.begin_task(self, input_literal_map)
+        if scope is None:
+            return wrapped(self, ctx, input_literal_map)
+        try:
+            result = wrapped(self, ctx, input_literal_map)
+        except BaseException as error:
+            task_spans.end_task(scope, error)
+            raise
+        task_spans.end_task(scope)
+        return result
+
+    return call
+
+
+def shim_dispatch_execute(wrapped: Function) -> Function:
+    """Surround the dispatch of a shim task, which names none of its phases: input translation comes first."""
+
+    def dispatch(self: Any, ctx: Any, input_literal_map: Any) -> Any:
+        _next_phase(self, None, semconv.PHASE_INPUT)
+        return wrapped(self, ctx, input_literal_map)
+
+    return dispatch_execute(dispatch)
+
+
+def shim_execute(wrapped: Function) -> Function:
+    """Surround the user code of a shim task; what follows is its output translation."""
+
+    def call(self: Any, **kwargs: Any) -> Any:
+        _next_phase(self, semconv.PHASE_INPUT, semconv.PHASE_USER_CODE)
+        result = wrapped(self, **kwargs)
+        _next_phase(self, semconv.PHASE_USER_CODE, semconv.PHASE_OUTPUT)
+        return result
+
+    return call
+
+
+def literal_map_to_python_input(wrapped: Function) -> Function:
+    """Surround the input translation; it ends the set-up of tasks that have one."""
+
+    def call(self: Any, literal_map: Any, ctx: Any) -> Any:
+        scope = state.current.get()
+        if scope is None or scope.owner is not self or not (scope.phase is None or scope.phase_owner is self):
+            return wrapped(self, literal_map, ctx)
+        scope.close_phase()
+        scope.open_phase(semconv.PHASE_INPUT, self)
+        try:
+            result = wrapped(self, literal_map, ctx)
+        except BaseException as error:
+            scope.close_phase(error)
+            raise
+        scope.close_phase()
+        return result
+
+    return call
+
+
+def timeit_enter(wrapped: Function) -> Function:
+    """Open the phase that a label of ``timeit`` marks."""
+
+    def call(self: Any) -> Any:
+        result = wrapped(self)
+        phase = TIMED_PHASES.get(self._name)
+        if phase is not None:
+            scope = state.current.get()
+            if scope is not None and scope.phase is None:
+                scope.open_phase(phase, self)
+        return result
+
+    return call
+
+
+def timeit_exit(wrapped: Function) -> Function:
+    """Close the phase that this very ``timeit`` opened: a decorator's instance is shared by all its calls."""
+
+    def call(self: Any, exc_type: Any, exc_val: Any, exc_tb: Any) -> Any:
+        if self._name in TIMED_PHASES:
+            scope = state.current.get()
+            if scope is not None and scope.phase_owner is self:
+                scope.close_phase(exc_val)
+        return wrapped(self, exc_type, exc_val, exc_tb)
+
+    return call
+
+
+def output_to_literal_map(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Read the output metadata once flytekit has serialised it."""
+
+    async def call(self: Any, native_outputs: Any, ctx: Any) -> Any:
+        result = await wrapped(self, native_outputs, ctx)
+        tracker = ctx.output_metadata_tracker
+        if tracker is not None and tracker.output_metadata:
+            scope = state.current.get()
+            if scope is not None and scope.phase is not None:
+                from otel_flyte.flytekit_v1 import data_spans
+
+                data_spans.add_output_metadata(scope.phase, result, tracker)
+        return result
+
+    return call
+
+
+def write_decks(wrapped: Function) -> Function:
+    """Surround the rendering of decks; the function task's method calls the base's."""
+
+    def call(self: Any, native_inputs: Any, native_outputs_as_map: Any, ctx: Any, new_user_params: Any) -> Any:
+        scope = state.current.get()
+        if scope is None or scope.owner is not self or scope.phase is not None or not self.enable_deck:
+            return wrapped(self, native_inputs, native_outputs_as_map, ctx, new_user_params)
+        scope.open_phase(semconv.PHASE_DECK, self)
+        try:
+            result = wrapped(self, native_inputs, native_outputs_as_map, ctx, new_user_params)
+        except BaseException as error:
+            scope.close_phase(error)
+            raise
+        scope.close_phase()
+        return result
+
+    return call
+
+
+def raw_execute(wrapped: Function) -> Function:
+    """Give each item of a local map a span, by a copy of the map task whose mapped task is watched."""
+
+    def call(self: Any, **kwargs: Any) -> Any:
+        scope = state.current.get()
+        return wrapped(self if scope is None else _with_watched_items(self) or self, **kwargs)
+
+    return call
+
+
+def get_data(wrapped: Function) -> Function:
+    """Surround the download of the inputs in a pod, else a transfer inside a phase."""
+
+    def call(self: Any, remote_path: Any, *args: Any, **kwargs: Any) -> Any:
+        attempt = pod.current.get()
+        if attempt is not None and attempt.idle and not attempt.dispatched:
+            return _step(attempt, semconv.PHASE_DOWNLOAD, wrapped)(self, remote_path, *args, **kwargs)
+        return _transfer(semconv.SPAN_GET_DATA, remote_path, wrapped)(self, remote_path, *args, **kwargs)
+
+    return call
+
+
+def put_data(wrapped: Function) -> Function:
+    """Surround the upload of the outputs in a pod, else a transfer inside a phase."""
+
+    def call(self: Any, local_path: Any, remote_path: Any, *args: Any, **kwargs: Any) -> Any:
+        attempt = pod.current.get()
+        if attempt is not None and attempt.idle:
+            return _step(attempt, semconv.PHASE_UPLOAD, wrapped)(self, local_path, remote_path, *args, **kwargs)
+        return _transfer(semconv.SPAN_PUT_DATA, remote_path, wrapped)(self, local_path, remote_path, *args, **kwargs)
+
+    return call
+
+
+def async_get_data(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Surround a transfer of a type transformer."""
+
+    async def call(self: Any, remote_path: Any, *args: Any, **kwargs: Any) -> Any:
+        return await _async_transfer(semconv.SPAN_GET_DATA, remote_path, wrapped, self, remote_path, *args, **kwargs)
+
+    return call
+
+
+def async_put_data(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Surround a transfer of a type transformer."""
+
+    async def call(self: Any, local_path: Any, remote_path: Any, *args: Any, **kwargs: Any) -> Any:
+        return await _async_transfer(
+            semconv.SPAN_PUT_DATA, remote_path, wrapped, self, local_path, remote_path, *args, **kwargs
+        )
+
+    return call
+
+
+def async_put_raw_data(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Surround a transfer whose destination flytekit chooses."""
+
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await _async_transfer(semconv.SPAN_PUT_DATA, None, wrapped, self, *args, **kwargs)
+
+    return call
+
+
+def write_proto_to_file(wrapped: Function) -> Function:
+    """Read Flyte's verdict from the error document that it writes."""
+
+    def call(proto: Any, *args: Any, **kwargs: Any) -> Any:
+        attempt = pod.current.get()
+        if attempt is not None and type(proto).__name__ == "ErrorDocument":
+            attempt.verdict = proto.error
+        return wrapped(proto, *args, **kwargs)
+
+    return call
+
+
+def workflow_local_execute(wrapped: Function) -> Function:
+    """Surround a local workflow with its span."""
+
+    def call(self: Any, ctx: Any, **kwargs: Any) -> Any:
+        if not _records():
+            return wrapped(self, ctx, **kwargs)
+        from otel_flyte.flytekit_v1 import task_spans
+
+        scope = task_spans.begin_workflow(self)
+        if scope is None:
+            return wrapped(self, ctx, **kwargs)
+        try:
+            result = wrapped(self, ctx, **kwargs)
+        except BaseException as error:
+            task_spans.end_task(scope, error)
+            raise
+        task_spans.end_task(scope)
+        return result
+
+    return call
+
+
+def local_cache_get(wrapped: Function) -> Function:
+    """Make a cached call visible, though nothing is dispatched."""
+
+    def call(task_name: str, *args: Any, **kwargs: Any) -> Any:
+        start_time = time.time_ns()
+        result = wrapped(task_name, *args, **kwargs)
+        if _records():
+            from otel_flyte.flytekit_v1 import task_spans
+
+            task_spans.note_cache(task_name, hit=result is not None, start_time=start_time)
+        return result
+
+    return call
+
+
+def work_item_post_init(wrapped: Function) -> Function:
+    """Keep the context in which an eager task asked for a child."""
+
+    def call(self: Any) -> None:
+        wrapped(self)
+        if _records():
+            from otel_flyte.flytekit_v1 import submission_spans
+
+            submission_spans.keep_context(self)
+
+    return call
+
+
+def controller_add(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Surround the submission of an eager task's child, until its result is there."""
+
+    async def call(self: Any, entity: Any, *args: Any, **kwargs: Any) -> Any:
+        submission = None
+        if _records():
+            from otel_flyte.flytekit_v1 import submission_spans
+
+            submission = submission_spans.begin(entity)
+        if submission is None:
+            return await wrapped(self, entity, *args, **kwargs)
+        try:
+            result = await wrapped(self, entity, *args, **kwargs)
+        except BaseException as error:
+            submission_spans.end(submission, error)
+            raise
+        submission_spans.end(submission)
+        return result
+
+    return call
+
+
+def controller_launch_execution(wrapped: Function) -> Function:
+    """Launch a child in the context in which it was asked for."""
+
+    def call(self: Any, wi: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _records():
+            return wrapped(self, wi, *args, **kwargs)
+        from otel_flyte.flytekit_v1 import submission_spans
+
+        token = submission_spans.enter_context(wi)
+        try:
+            execution = wrapped(self, wi, *args, **kwargs)
+            submission_spans.note_execution(execution)
+        finally:
+            submission_spans.leave_context(token)
+        return execution
+
+    return call
+
+
+def controller_get_env(wrapped: Function) -> Function:
+    """Make the submission span the parent of the child's pods."""
+
+    def call(self: Any) -> Any:
+        environment = wrapped(self)
+        if not _records():
+            return environment
+        from otel_flyte.flytekit_v1 import submission_spans
+
+        return submission_spans.with_parent(environment) or environment
+
+    return call
+
+
+def remote_execute(wrapped: Function) -> Function:
+    """Surround a launch, and tell the execution who launched it."""
+
+    def call(self: Any, entity: Any, *args: Any, **kwargs: Any) -> Any:
+        if not activation.tracer_provider_is_set() or not _records():
+            return wrapped(self, entity, *args, **kwargs)
+        from otel_flyte.flytekit_v1 import submission_spans
+
+        submission = submission_spans.begin_launch(entity, kwargs)
+        if submission is None:
+            return wrapped(self, entity, *args, **kwargs)
+        environment = submission_spans.with_launcher(submission, kwargs.get("envs"))
+        try:
+            execution = wrapped(self, entity, *args, **{**kwargs, "envs": environment})
+        except BaseException as error:
+            submission_spans.end(submission, error)
+            raise
+        submission_spans.end_launch(submission, execution)
+        return execution
+
+    return call
+
+
+def download_distribution(wrapped: Function) -> Function:
+    """Time the code download for the process that will run the task, which has none of its own."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        start_time = time.time_ns()
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            pod.fail_code_download(start_time, error)
+            raise
+        if activation.is_active():
+            pod.leave_code_download(start_time)
+        return result
+
+    return call
+
+
+def load_object_from_module(wrapped: Function) -> Function:
+    """Wrap the entrypoint in the namespace that it runs in, which is the caller's."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        on_first_call(sys._getframe(1).f_globals)
+        return wrapped(*args, **kwargs)
+
+    return call
+
+
+def entrypoint_dispatch_execute(wrapped: Function) -> Function:
+    """Surround a pod's attempt, from the load of the task to the upload of its outputs."""
+
+    def call(ctx: Any, load_task: Any, inputs_path: Any, output_prefix: Any, *args: Any, **kwargs: Any) -> Any:
+        attempt = pod.begin(output_prefix) if activation.is_active() else None
+        if attempt is None:
+            return wrapped(ctx, load_task, inputs_path, output_prefix, *args, **kwargs)
+        load = _step(attempt, semconv.PHASE_LOAD, load_task)
+        token = pod.current.set(attempt)
+        try:
+            result = wrapped(ctx, load, inputs_path, output_prefix, *args, **kwargs)
+        except BaseException as error:
+            pod.end(attempt, error)
+            raise
+        finally:
+            pod.current.reset(token)
+        pod.end(attempt, None)
+        return result
+
+    return call
+
+
+def entrypoint_output_deck(wrapped: Function) -> Function:
+    """Surround the upload of a pod's deck."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        attempt = pod.current.get()
+        if attempt is None or not attempt.idle:
+            return wrapped(*args, **kwargs)
+        return _step(attempt, semconv.PHASE_DECK_UPLOAD, wrapped)(*args, **kwargs)
+
+    return call
+
+
+def get_traceback_str(wrapped: Function) -> Function:
+    """Have Flyte format a trace without our frames."""
+
+    def call(e: Any) -> Any:
+        guarded(frames.hide_our_frames)(e)
+        return wrapped(e)
+
+    return call
+
+
+def elastic_launch_init(wrapped: Function) -> Function:
+    """Have each worker that torch elastic starts for a task record its rank."""
+
+    def call(self: Any, config: Any, entrypoint: Any) -> None:
+        if entrypoint is not None and state.current.get() is not None:
+            from otel_flyte.flytekit_v1 import rank_spans
+
+            entrypoint = rank_spans.watched(entrypoint) or entrypoint
+        wrapped(self, config, entrypoint)
+
+    return call
+
+
+def _records() -> bool:
+    """Whether what begins now is recorded. While a pod loads the task's module, no providers are made yet."""
+    if not activation.is_active():
+        return False
+    attempt = pod.current.get()
+    loading = attempt is not None and attempt.step is not None
+    records = activation.tracer_provider_is_set() if loading else activation.records()
+    return records and (_loaded or _load())
+
+
+@guarded
+def _import_spans() -> bool:
+    """Import what speaks OpenTelemetry; an environment in which that fails must still run its tasks."""
+    from otel_flyte.flytekit_v1 import data_spans, rank_spans, submission_spans, task_spans  # noqa: F401
+
+    return True
+
+
+def _load() -> bool:
+    global _loaded
+    _loaded = bool(_import_spans())
+    return _loaded
+
+
+_loaded = False
+
+
+def _step(attempt: pod.PodAttempt, name: str, function: Function) -> Function:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        attempt.begin_step(name)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            attempt.end_step(error)
+            raise
+        attempt.end_step()
+        return result
+
+    return call
+
+
+def _transfer(name: str, uri: Any, function: Function) -> Function:
+    scope = state.current.get()
+    if scope is None or scope.phase is None:
+        return function
+    from otel_flyte.flytekit_v1 import data_spans
+
+    return data_spans.transfer(name, uri, function)
+
+
+async def _async_transfer(name: str, uri: Any, function: Function, *args: Any, **kwargs: Any) -> Any:
+    scope = state.current.get()
+    if scope is None or scope.phase is None:
+        return await function(*args, **kwargs)
+    from otel_flyte.flytekit_v1 import data_spans
+
+    return await data_spans.async_transfer(name, uri, function, *args, **kwargs)
+
+
+@guarded
+def _with_watched_items(map_task: Any) -> Any:
+    from otel_flyte.flytekit_v1 import task_spans
+
+    watched = copy.copy(map_task)
+    watched._run_task = task_spans.WatchedItems(map_task._run_task)
+    return watched
+
+
+@guarded
+def _next_phase(owner: object, expected: str | None, name: str) -> None:
+    """Go on to the next phase of a task whose code names none."""
+    scope = state.current.get()
+    if scope is not None and scope.owner is owner and scope.phase_owner == expected:
+        scope.close_phase()
+        scope.open_phase(name, name)

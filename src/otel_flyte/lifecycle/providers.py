@@ -1,0 +1,167 @@
+"""The providers that we make where nobody has set one: from the standard variables, each signal on its own."""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+from otel_flyte import identity, semconv, settings
+from otel_flyte.guard import logger
+from otel_flyte.lifecycle import exporters, shutdown
+from otel_flyte.lifecycle.id_generator import FlyteIdGenerator
+
+_lock = threading.Lock()
+_done = False
+
+
+def ensure() -> None:
+    """Make the providers of the signals that are to be delivered, once, and set those that nobody has set."""
+    global _done
+    with _lock:
+        if _done:
+            return
+        _done = True
+        if os.environ.get(semconv.CONFIG_FILE) and _configure_by_file():
+            return
+        _set_tracer_provider()
+        _set_others()
+
+
+def plan(environ: Mapping[str, str] | None = None) -> list[settings.SignalPlan]:
+    """Return where each signal goes."""
+    return [settings.plan(signal, environ or os.environ) for signal in settings.SIGNALS]
+
+
+def build_tracer_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> TracerProvider:
+    """Make an SDK tracer provider with our resource and id generator.
+
+    It delivers to the exporters that the environment configures, and to ``extra_processors``. What it could not send
+    at the end of the process is given up after the exit bound.
+    """
+    provider = TracerProvider(resource=resource(), id_generator=_id_generator(), shutdown_on_exit=False)
+    for exporter in exporters_of("traces"):
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    for processor in extra_processors:
+        provider.add_span_processor(processor)
+    shutdown.at_exit(provider)
+    return provider
+
+
+@cache
+def resource() -> Resource:
+    """Return what this process is: the service, the pod where the downward API says so, the execution in a pod."""
+    attributes: dict[str, str | int] = {}
+    for name, variables in semconv.K8S_VARIABLES.items():
+        value = identity.first(os.environ, variables)
+        if value:
+            attributes[name] = value
+    execution = identity.execution_from_environment(os.environ)
+    if execution is not None:
+        attributes[semconv.PROJECT] = execution.project
+        attributes[semconv.DOMAIN] = execution.domain
+        attributes[semconv.RUN_NAME] = execution.name
+    created = Resource.create(attributes)
+    if not os.environ.get(semconv.SERVICE_NAME) and str(created.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        created = created.merge(Resource({SERVICE_NAME: semconv.DEFAULT_SERVICE_NAME}))
+    return created
+
+
+def _configure_by_file() -> bool:
+    path = os.environ[semconv.CONFIG_FILE]
+    try:
+        from opentelemetry.configuration import configure_sdk, load_config_file
+    except ImportError:
+        logger.warning(
+            "otel-flyte: %s=%s needs the package opentelemetry-configuration (pip install 'otel-flyte[configuration]'): "
+            "the environment variables are used instead.",
+            semconv.CONFIG_FILE,
+            path,
+        )
+        return False
+    try:
+        configure_sdk(load_config_file(path))
+    except Exception as error:
+        logger.warning(
+            "otel-flyte: %s=%s can't be used (%s): the environment variables are used instead.",
+            semconv.CONFIG_FILE,
+            path,
+            str(error).splitlines()[0] if str(error) else type(error).__name__,
+        )
+        return False
+    return True
+
+
+def _set_tracer_provider() -> None:
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return
+    if settings.plan("traces", os.environ).exporters:
+        trace.set_tracer_provider(build_tracer_provider())
+
+
+def _set_others() -> None:
+    """Set providers of metrics and logs that are made when the first meter or logger is asked for.
+
+    Their SDKs are as slow to import as all the rest, and most tasks use neither.
+    """
+    if settings.plan("metrics", os.environ).exporters:
+        from otel_flyte.lifecycle import lazy
+
+        lazy.set_meter_provider()
+    if settings.plan("logs", os.environ).exporters:
+        from otel_flyte.lifecycle import lazy
+
+        lazy.set_logger_provider()
+
+
+def exporters_of(signal: str) -> list[Any]:
+    """Make the exporters of a signal; what can't be had is said in one line, with what is used instead."""
+    signal_plan = settings.plan(signal, os.environ)
+    for problem in signal_plan.problems:
+        logger.warning("otel-flyte: %s", problem)
+    found = []
+    for name in signal_plan.exporters:
+        try:
+            found.append(exporters.load(name, signal_plan))
+        except exporters.ExporterError as error:
+            found += _instead(name, signal_plan, error)
+    return found
+
+
+def _instead(name: str, signal_plan: settings.SignalPlan, error: Exception) -> list[Any]:
+    """Use OTLP where an endpoint covers the signal and the exporter that was asked for can't be had."""
+    variable = signal_plan.decided_by or semconv.EXPORTER.format(signal=signal_plan.signal.upper())
+    others = [other for other in signal_plan.exporters if other != name]
+    without_exporter = {key: value for key, value in os.environ.items() if key != variable}
+    fallback = settings.plan(signal_plan.signal, without_exporter)
+    if others or name in settings.OTLP_PROTOCOLS or not fallback.exporters:
+        used = f"{', '.join(others)} alone is used" if others else f"{signal_plan.signal} are not exported"
+        logger.warning("otel-flyte: %s=%s: %s: %s.", variable, name, error, used)
+        return []
+    logger.warning("otel-flyte: %s=%s: %s: otlp is used instead.", variable, name, error)
+    return [exporters.load(settings.OTLP, fallback)]
+
+
+def _id_generator() -> IdGenerator:
+    """Return our id generator, unless the user has chosen one: X-Ray, for one, wants ids of its own shape."""
+    chosen = os.environ.get(semconv.ID_GENERATOR, "").strip()
+    if chosen in ("", "flyte", "random"):
+        return FlyteIdGenerator()
+    from importlib.metadata import entry_points
+
+    try:
+        for entry in entry_points(group="opentelemetry_id_generator", name=chosen):
+            generator = entry.load()()
+            if isinstance(generator, IdGenerator):
+                return generator
+        reason = "there is no id generator of that name here"
+    except Exception as error:
+        reason = str(error)
+    logger.warning("otel-flyte: %s=%s: %s: flyte is used instead.", semconv.ID_GENERATOR, chosen, reason)
+    return FlyteIdGenerator()

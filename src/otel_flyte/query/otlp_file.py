@@ -1,0 +1,322 @@
+"""Read the OTLP file format into small values, with nothing but the standard library.
+
+The format is https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/: JSON lines, each an object with
+``resourceSpans``, ``resourceLogs`` or ``resourceMetrics`` in the JSON mapping of OTLP (camelCase, hexadecimal ids,
+64-bit integers as strings, enums as numbers). One whole document, as people pretty-print it, is read as well.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+AttributeValue: TypeAlias = (
+    "str | bool | int | float | bytes | Sequence[AttributeValue] | Mapping[str, AttributeValue] | None"
+)
+Attributes: TypeAlias = Mapping[str, AttributeValue]
+
+SPANS = "resourceSpans"
+_SIGNALS = {SPANS: "spans", "resourceLogs": "logs", "resourceMetrics": "metrics"}
+_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
+_STATUS_CODES = ("unset", "ok", "error")
+_LATEST_NS = 2**64
+_TRACE_ID_SIZE = 16
+_SPAN_ID_SIZE = 8
+
+
+class UnreadableError(Exception):
+    """A file from which no span can be had. Its message is one line: what is wrong, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Who made a span: the name and version of the instrumentation."""
+
+    name: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened during a span, at a time in nanoseconds since the epoch."""
+
+    name: str
+    time_ns: int
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Another span that a span points to. Ids are lower-case hexadecimal."""
+
+    trace_id: str
+    span_id: str
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One span as it was exported.
+
+    Attributes:
+        trace_id: 32 hexadecimal digits.
+        span_id: 16 hexadecimal digits.
+        parent_id: span id of the parent, ``None`` for a root.
+        name: the span's name.
+        start_ns: nanoseconds since the epoch.
+        end_ns: nanoseconds since the epoch, ``None`` where the span was never ended.
+        kind: ``internal``, ``server``, ``client``, ``producer``, ``consumer`` or ``unspecified``.
+        status_code: ``unset``, ``ok`` or ``error``.
+        status_message: what the status says in words.
+        resource: attributes of the resource, shared by all spans of a process.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    name: str
+    start_ns: int
+    end_ns: int | None
+    kind: str = "internal"
+    status_code: str = "unset"
+    status_message: str = ""
+    attributes: Attributes = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    links: tuple[Link, ...] = ()
+    scope: Scope = Scope()
+    resource: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """All that could be read.
+
+    Attributes:
+        spans: in the order of the file, each span id once.
+        remarks: one line for each thing that was left out, such as a last line that was cut off.
+    """
+
+    spans: tuple[Span, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def read(*paths: str | os.PathLike[str]) -> Recording:
+    """Read files, and of each folder its ``*.jsonl`` files.
+
+    Raises:
+        UnreadableError: a file is missing or not OTLP, or none has a span.
+    """
+    recordings = [_read_folder(path) if path.is_dir() else _read_file(path) for path in map(Path, paths)]
+    return Recording(
+        spans=_each_once(span for recording in recordings for span in recording.spans),
+        remarks=tuple(remark for recording in recordings for remark in recording.remarks),
+    )
+
+
+def spans_of(document: Mapping[str, Any]) -> Iterator[Span]:
+    """Give the spans of one parsed OTLP JSON object.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: the object does not follow the OTLP JSON mapping.
+    """
+    for resource_spans in document.get(SPANS) or ():
+        resource = _attributes((resource_spans.get("resource") or {}).get("attributes"))
+        for scope_spans in resource_spans.get("scopeSpans") or ():
+            scope = scope_spans.get("scope") or {}
+            made_by = Scope(scope.get("name", ""), scope.get("version", ""))
+            for span in scope_spans.get("spans") or ():
+                yield _span(span, made_by, resource)
+
+
+def _read_folder(folder: Path) -> Recording:
+    """Read what can be read: a run that ended early must not hide the others in its folder."""
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise UnreadableError(
+            f"{folder} is a folder without a *.jsonl file: name the file that a trace was written to."
+        )
+    spans: list[Span] = []
+    remarks: list[str] = []
+    for file in files:
+        try:
+            recording = _read_file(file)
+        except UnreadableError as error:
+            remarks.append(str(error))
+        else:
+            spans += recording.spans
+            remarks += recording.remarks
+    if not spans:
+        raise UnreadableError(remarks[0])
+    return Recording(tuple(spans), tuple(remarks))
+
+
+def _read_file(path: Path) -> Recording:
+    documents, remarks = _documents(_content(path), path)
+    spans: list[Span] = []
+    for number, document in documents:
+        _check_shape(document, path, number)
+        try:
+            spans += spans_of(document)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise UnreadableError(
+                f"{path}, line {number} is not the JSON of OTLP ({problem}): "
+                "give a file that an OTLP file exporter wrote."
+            ) from error
+    if not spans:
+        raise UnreadableError(_without_spans(path, [document for _, document in documents]))
+    return Recording(tuple(spans), tuple(remarks))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableError(f"{path}: no such file. Check the path.") from None
+    except OSError as error:
+        raise UnreadableError(f"{path} can't be read: {error.strerror or error}.") from None
+
+
+def _documents(content: bytes, path: Path) -> tuple[list[tuple[int, Any]], list[str]]:
+    """Parse the lines, each with its number; a last one that its writer did not finish becomes a remark."""
+    lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+    if not lines:
+        raise UnreadableError(f"{path} is empty: no span had ended when its writer did. Record the run again.")
+    documents: list[tuple[int, Any]] = []
+    for number, line in lines:
+        try:
+            documents.append((number, json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            if not documents:
+                return [(1, _whole_document(content, path))], []
+            if number == lines[-1][0]:
+                return documents, [
+                    f"{path}, line {number} is cut off and left out: its writer ended in the middle of it."
+                ]
+            raise UnreadableError(f"{path}, line {number} is broken JSON ({error}): remove that line.") from None
+    return documents, []
+
+
+def _whole_document(content: bytes, path: Path) -> Any:
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        problem = f"{path}, line {error.lineno} is no JSON ({error.msg})"
+    except UnicodeDecodeError:
+        problem = f"{path} is not text; it may be compressed, or protobuf"
+    except RecursionError:
+        problem = f"{path} is JSON nested too deep for OTLP"
+    raise UnreadableError(f"{problem}: give a file that an OTLP file exporter wrote as JSON lines.")
+
+
+def _check_shape(document: Any, path: Path, number: int) -> None:
+    if isinstance(document, dict) and (not document or _SIGNALS.keys() & document.keys()):
+        return
+    if isinstance(document, dict):
+        keys = ", ".join(list(document)[:3])
+        found = f"an object with {keys[:60]}"
+    else:
+        found = f"a {type(document).__name__}"
+    raise UnreadableError(
+        f"{path}, line {number} is JSON but not OTLP ({found}, no {SPANS}): "
+        "give a file that an OTLP file exporter wrote."
+    )
+
+
+def _without_spans(path: Path, documents: Iterable[Mapping[str, Any]]) -> str:
+    others = {name for document in documents for key, name in _SIGNALS.items() if key in document and key != SPANS}
+    held = f", only {' and '.join(sorted(others))}" if others else ""
+    return f"{path} holds no span{held}: give the file that the traces were written to."
+
+
+def _each_once(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Keep each span once: an exporter that retries writes it again. A record with an end beats one without."""
+    kept: dict[tuple[str, str], Span] = {}
+    for span in spans:
+        key = (span.trace_id, span.span_id)
+        if key not in kept or (kept[key].end_ns is None and span.end_ns is not None):
+            kept[key] = span
+    return tuple(kept.values())
+
+
+def _span(span: Mapping[str, Any], scope: Scope, resource: Attributes) -> Span:
+    status = span.get("status") or {}
+    return Span(
+        trace_id=_id(span["traceId"], _TRACE_ID_SIZE),
+        span_id=_id(span["spanId"], _SPAN_ID_SIZE),
+        parent_id=_id(span["parentSpanId"], _SPAN_ID_SIZE) if span.get("parentSpanId") else None,
+        name=str(span.get("name", "")),
+        start_ns=_time(span.get("startTimeUnixNano")) or 0,
+        end_ns=_time(span.get("endTimeUnixNano")),
+        kind=_enum(span.get("kind", 0), _KINDS, "SPAN_KIND_"),
+        status_code=_enum(status.get("code", 0), _STATUS_CODES, "STATUS_CODE_"),
+        status_message=str(status.get("message", "")),
+        attributes=_attributes(span.get("attributes")),
+        events=tuple(_event(event) for event in span.get("events") or ()),
+        links=tuple(_link(link) for link in span.get("links") or ()),
+        scope=scope,
+        resource=resource,
+    )
+
+
+def _event(event: Mapping[str, Any]) -> Event:
+    return Event(
+        str(event.get("name", "")), _time(event.get("timeUnixNano")) or 0, _attributes(event.get("attributes"))
+    )
+
+
+def _link(link: Mapping[str, Any]) -> Link:
+    return Link(
+        _id(link["traceId"], _TRACE_ID_SIZE), _id(link["spanId"], _SPAN_ID_SIZE), _attributes(link.get("attributes"))
+    )
+
+
+def _id(value: str, size: int) -> str:
+    """Normalise an id: OTLP has it in hexadecimal, while Tempo's API and protobuf's own JSON have it in base 64."""
+    identifier = bytes.fromhex(value) if len(value) == 2 * size else base64.b64decode(value, validate=True)
+    if len(identifier) != size:
+        raise ValueError(f"{value!r} is no id of {size} bytes")
+    return identifier.hex()
+
+
+def _time(value: str | int | None) -> int | None:
+    """Read nanoseconds since the epoch; 0, as proto3 writes what is not set, is no time."""
+    nanoseconds = int(value or 0)
+    if not 0 <= nanoseconds < _LATEST_NS:
+        raise ValueError(f"{value!r} is no time")
+    return nanoseconds or None
+
+
+def _enum(value: int | str, names: tuple[str, ...], prefix: str) -> str:
+    """Read an enum, which writers give as a number or by name; one that is newer than this code reads as unset."""
+    if isinstance(value, int):
+        return names[value] if 0 <= value < len(names) else names[0]
+    name = value.removeprefix(prefix).lower()
+    return name if name in names else names[0]
+
+
+def _attributes(pairs: Iterable[Mapping[str, Any]] | None) -> Attributes:
+    return {str(pair["key"]): _value(pair.get("value") or {}) for pair in pairs or ()}
+
+
+def _value(value: Mapping[str, Any]) -> AttributeValue:
+    for kind, content in value.items():
+        match kind:
+            case "stringValue":
+                return str(content)
+            case "boolValue":
+                return bool(content)
+            case "intValue":
+                return int(content)
+            case "doubleValue":
+                return float(content)
+            case "bytesValue":
+                return base64.b64decode(content)
+            case "arrayValue":
+                return [_value(item) for item in content.get("values") or ()]
+            case "kvlistValue":
+                return _attributes(content.get("values"))
+    return None

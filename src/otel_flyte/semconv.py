@@ -1,0 +1,188 @@
+"""Every name that users see: spans, attributes, environment variables.
+
+Standard names are used where a semantic convention exists (``code.*``, ``error.*``, ``k8s.*``); what Flyte alone
+has is ``flyte.*``. Names that ``flyteplugins-otel`` already gives on Flyte 2 are kept, so that one query serves both:
+``flyte.run_name`` is the execution's name and ``flyte.action_name`` admin's unique node id.
+
+This module imports nothing, because every process that imports flytekit pays for it. It is also the
+``opentelemetry_environment_variables`` entry point, which reads its attributes that begin with ``OTEL_``: only
+variables of this project may be called so here.
+"""
+
+SCOPE = "otel_flyte"
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+DEFAULT_SERVICE_NAME = "flyte"
+
+# --- our environment variables ---------------------------------------------------------------------------------------
+
+OTEL_FLYTE_ENABLED = "OTEL_FLYTE_ENABLED"
+"""``false`` switches the instrumentation off. Default: ``true``."""
+
+OTEL_FLYTE_MAP_NESTED = "OTEL_FLYTE_MAP_NESTED"
+"""Map subtasks with this index or a higher one have a trace of their own. Default: 500."""
+
+OTEL_FLYTE_CONTROL_PLANE = "OTEL_FLYTE_CONTROL_PLANE"
+"""``true`` says that the control plane's spans are exported: its attempt span is then every task's parent."""
+
+OTEL_FLYTE_LAUNCHED_BY = "OTEL_FLYTE_LAUNCHED_BY"
+"""W3C ``traceparent`` of whoever launched this execution; its tasks link to it. Set by ``FlyteRemote.execute``."""
+
+# Not for users: one process of an attempt tells the next, and this project's tests ask for what users never want.
+CODE_DOWNLOAD = "_OTEL_FLYTE_CODE_DOWNLOAD"
+RAISE_INTERNAL_ERRORS = "_OTEL_FLYTE_RAISE"
+
+# --- environment variables of others ---------------------------------------------------------------------------------
+
+SDK_DISABLED = "OTEL_SDK_DISABLED"
+DISABLED_INSTRUMENTATIONS = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+CONFIG_FILE = "OTEL_CONFIG_FILE"
+ID_GENERATOR = "OTEL_PYTHON_ID_GENERATOR"
+SERVICE_NAME = "OTEL_SERVICE_NAME"
+EXPORTER = "OTEL_{signal}_EXPORTER"
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+SIGNAL_ENDPOINT = "OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"
+PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
+SIGNAL_PROTOCOL = "OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"
+TRACEPARENT = "TRACEPARENT"
+TRACESTATE = "TRACESTATE"
+
+K8S_VARIABLES = {
+    "k8s.pod.name": ("K8S_POD_NAME", "POD_NAME", "OTEL_RESOURCE_ATTRIBUTES_POD_NAME"),
+    "k8s.namespace.name": ("K8S_NAMESPACE_NAME", "K8S_POD_NAMESPACE", "POD_NAMESPACE"),
+    "k8s.node.name": ("K8S_NODE_NAME", "NODE_NAME", "OTEL_RESOURCE_ATTRIBUTES_NODE_NAME"),
+}
+"""Variables that pod templates commonly fill from the downward API, the first that is set wins."""
+
+# --- Flyte's own environment variables, the first that is set wins (flytekit reads them in the same order) ------------
+
+FLYTE_EXECUTION_NAME = ("FLYTE_INTERNAL_EXECUTION_ID", "_F_NM")
+FLYTE_EXECUTION_PROJECT = ("FLYTE_INTERNAL_EXECUTION_PROJECT", "_F_PRJ")
+FLYTE_EXECUTION_DOMAIN = ("FLYTE_INTERNAL_EXECUTION_DOMAIN", "_F_DM")
+FLYTE_EXECUTION_WORKFLOW = ("FLYTE_INTERNAL_EXECUTION_WORKFLOW", "_F_WF")
+FLYTE_EXECUTION_LAUNCH_PLAN = ("FLYTE_INTERNAL_EXECUTION_LAUNCHPLAN", "_F_LP")
+FLYTE_TASK_NAME = ("FLYTE_INTERNAL_TASK_NAME", "_F_TK_NM", "FLYTE_INTERNAL_NAME")
+FLYTE_TASK_VERSION = ("FLYTE_INTERNAL_TASK_VERSION", "_F_TK_V", "FLYTE_INTERNAL_VERSION")
+FLYTE_ATTEMPT_NUMBER = ("FLYTE_ATTEMPT_NUMBER",)
+FLYTE_EXECUTION_URL = ("FLYTE_EXECUTION_URL",)
+FLYTE_REPLICA = ("FLYTE_INTERNAL_WORKER_NAME", "_F_WN", "RANK", "OMPI_COMM_WORLD_RANK")
+FLYTE_ARRAY_INDEX_VARIABLE = "BATCH_JOB_ARRAY_INDEX_VAR_NAME"
+FLYTE_ARRAY_INDEX_OFFSET = "BATCH_JOB_ARRAY_INDEX_OFFSET"
+
+# --- spans -----------------------------------------------------------------------------------------------------------
+
+SPAN_TASK = "task {name}"
+SPAN_WORKFLOW = "workflow {name}"
+SPAN_MAP_ITEM = "map item"
+SPAN_RANK = "rank"
+SPAN_SUBMIT = "submit {name}"
+
+PHASE_CODE_DOWNLOAD = "code download"
+PHASE_LOAD = "load"
+PHASE_DOWNLOAD = "download"
+PHASE_SETUP = "setup"
+PHASE_INPUT = "input translation"
+PHASE_USER_CODE = "user code"
+PHASE_OUTPUT = "output translation"
+PHASE_UPLOAD = "upload"
+PHASE_DECK = "deck"
+PHASE_DECK_UPLOAD = "deck upload"
+PHASES = (
+    PHASE_CODE_DOWNLOAD,
+    PHASE_LOAD,
+    PHASE_DOWNLOAD,
+    PHASE_SETUP,
+    PHASE_INPUT,
+    PHASE_USER_CODE,
+    PHASE_OUTPUT,
+    PHASE_DECK,
+    PHASE_UPLOAD,
+    PHASE_DECK_UPLOAD,
+)
+"""In the order in which an attempt goes through them."""
+
+SPAN_GET_DATA = "get data"
+SPAN_PUT_DATA = "put data"
+
+# --- attributes: who is running --------------------------------------------------------------------------------------
+
+RUN_NAME = "flyte.run_name"
+ACTION_NAME = "flyte.action_name"
+PROJECT = "flyte.project"
+DOMAIN = "flyte.domain"
+ORG = "flyte.org"
+TASK_NAME = "flyte.task_name"
+TASK_VERSION = "flyte.task_version"
+WORKFLOW_NAME = "flyte.workflow_name"
+LAUNCH_PLAN_NAME = "flyte.launch_plan_name"
+NODE_PATH = "flyte.node_path"
+ATTEMPT = "flyte.attempt"
+ARRAY_INDEX = "flyte.array_index"
+REPLICA = "flyte.replica"
+EXECUTION_URL = "flyte.execution_url"
+
+# --- attributes: what was declared -----------------------------------------------------------------------------------
+
+TASK_KIND = "flyte.task.kind"
+TASK_TYPE = "flyte.task.type"
+TASK_METADATA = "flyte.task.{field}"
+TASK_TIMEOUT = "flyte.task.timeout"
+TASK_LABEL = "flyte.task.label.{key}"
+TASK_ANNOTATION = "flyte.task.annotation.{key}"
+RESOURCES_REQUEST = "flyte.resources.request.{name}"
+RESOURCES_LIMIT = "flyte.resources.limit.{name}"
+ACCELERATOR = "flyte.resources.accelerator"
+SHARED_MEMORY = "flyte.resources.shared_memory"
+CODE_FUNCTION_NAME = "code.function.name"
+CODE_FILE_PATH = "code.file.path"
+CODE_LINE_NUMBER = "code.line.number"
+
+# --- attributes: how it went -----------------------------------------------------------------------------------------
+
+RESULT = "flyte.result"
+RESULT_SUCCESS = "success"
+RESULT_FAILURE = "failure"
+RESULT_CANCELLATION = "cancellation"
+RESULT_SKIP = "skip"
+ERROR_TYPE = "error.type"
+ERROR_CODE = "flyte.error.code"
+ERROR_KIND = "flyte.error.kind"
+ERROR_ORIGIN = "flyte.error.origin"
+EVENT_EXCEPTION = "exception"
+EXCEPTION_TYPE = "exception.type"
+EXCEPTION_MESSAGE = "exception.message"
+EXCEPTION_STACKTRACE = "exception.stacktrace"
+CACHE_STATUS = "flyte.cache.status"
+CACHE_HIT = "hit"
+CACHE_MISS = "miss"
+
+# --- attributes: data ------------------------------------------------------------------------------------------------
+
+DATA_URI = "flyte.data.uri"
+INPUT_URI = "flyte.input.{variable}.uri"
+OUTPUT_ARTIFACT = "flyte.output.{variable}.artifact"
+OUTPUT_PARTITION = "flyte.output.{variable}.partition.{key}"
+OUTPUT_TIME_PARTITION = "flyte.output.{variable}.time_partition"
+OUTPUT_ITEM = "flyte.output.{variable}.item.{key}"
+
+# --- attributes: submissions and links -------------------------------------------------------------------------------
+
+SUBMITTED_NAME = "flyte.submitted.name"
+SUBMITTED_RUN_NAME = "flyte.submitted.run_name"
+LINK = "flyte.link"
+LINK_LAUNCHED_BY = "launched_by"
+LINK_LAUNCHED = "launched"
+LINK_EXECUTION = "execution"
+LINK_TRACEPARENT = "traceparent"
+LINK_INPUT = "input"
+LINK_VARIABLE = "flyte.link.variable"
+
+# --- task kinds ------------------------------------------------------------------------------------------------------
+
+KIND_SYNC = "sync"
+KIND_ASYNC = "async"
+KIND_MAP = "map"
+KIND_DYNAMIC = "dynamic"
+KIND_EAGER = "eager"
+KIND_EAGER_CLEANUP = "eager cleanup"
+KIND_SHIM = "shim"
+KIND_PLUGIN = "plugin"

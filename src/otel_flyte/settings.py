@@ -1,0 +1,250 @@
+"""Everything that users configure, read from environment variables.
+
+Nothing here raises: a value that can't be used becomes one line in ``problems`` that says what was wrong and what is
+used instead.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from otel_flyte import semconv
+
+SIGNALS = ("traces", "metrics", "logs")
+GRPC = "grpc"
+HTTP = "http/protobuf"
+PROTOCOLS = (GRPC, HTTP)
+OTLP = "otlp"
+OTLP_PROTOCOLS = {OTLP: None, "otlp_proto_grpc": GRPC, "otlp_proto_http": HTTP}
+"""The names of the OTLP exporters, and the protocol that a name settles."""
+
+GRPC_PORT = 4317
+DEFAULT_ENDPOINTS = {GRPC: "http://localhost:4317", HTTP: "http://localhost:4318"}
+
+_TRUE = frozenset(("true", "1", "yes", "on"))
+_FALSE = frozenset(("false", "0", "no", "off"))
+_OURS = tuple(value for name, value in vars(semconv).items() if name.startswith("OTEL_FLYTE_"))
+_STANDARD = (
+    semconv.ENDPOINT,
+    semconv.PROTOCOL,
+    semconv.SERVICE_NAME,
+    semconv.SDK_DISABLED,
+    semconv.CONFIG_FILE,
+    semconv.ID_GENERATOR,
+    semconv.DISABLED_INSTRUMENTATIONS,
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_INSECURE",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+    *(
+        pattern.format(signal=signal.upper())
+        for signal in SIGNALS
+        for pattern in (semconv.EXPORTER, semconv.SIGNAL_ENDPOINT, semconv.SIGNAL_PROTOCOL)
+    ),
+)
+"""The standard variables whose misspelling would lose a user's telemetry in silence."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What this project's own variables say.
+
+    Attributes:
+        switched_off_by: the variable that switches the instrumentation off, ``None`` where it is on.
+        map_nested: the first array index whose map subtask has a trace of its own.
+        control_plane: whether the control plane's attempt spans are exported, to be the parents of task spans.
+        problems: one line for each value that could not be used.
+    """
+
+    switched_off_by: str | None
+    map_nested: int
+    control_plane: bool
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SignalPlan:
+    """Where the telemetry of one signal goes.
+
+    Attributes:
+        signal: ``traces``, ``metrics`` or ``logs``.
+        exporters: names of exporters, empty where the signal goes nowhere.
+        protocol: the OTLP protocol, where OTLP is among the exporters.
+        endpoint: the OTLP endpoint as given, mended where it had to be.
+        endpoint_is_whole: whether the endpoint is this signal's own, to be used as it is.
+        decided_by: the variable that decided, ``None`` where none is set.
+        mended: whether ``endpoint`` differs from what the variable says.
+        problems: one line for each value that could not be used.
+    """
+
+    signal: str
+    exporters: tuple[str, ...]
+    protocol: str
+    endpoint: str
+    endpoint_is_whole: bool
+    decided_by: str | None
+    mended: bool
+    problems: tuple[str, ...]
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """Read this project's own variables."""
+    problems: list[str] = []
+    enabled = _boolean(environ, semconv.OTEL_FLYTE_ENABLED, True, problems)
+    return Settings(
+        switched_off_by=_switched_off_by(environ, enabled),
+        map_nested=_count(environ, semconv.OTEL_FLYTE_MAP_NESTED, 500, problems),
+        control_plane=_boolean(environ, semconv.OTEL_FLYTE_CONTROL_PLANE, False, problems),
+        problems=(*problems, *_misspelt(environ)),
+    )
+
+
+def switched_off_by(environ: Mapping[str, str]) -> str | None:
+    """Return the variable that switches the instrumentation off, ``None`` where it is on."""
+    return _switched_off_by(environ, _boolean(environ, semconv.OTEL_FLYTE_ENABLED, True, []))
+
+
+def plan(signal: str, environ: Mapping[str, str]) -> SignalPlan:
+    """Decide where a signal goes: its ``OTEL_*_EXPORTER`` if set, else ``otlp`` where an endpoint covers it.
+
+    Without a protocol it is http/protobuf, as the OTLP exporter specification has it, but gRPC on port 4317, where
+    nothing else listens.
+    """
+    problems: list[str] = []
+    endpoint_variable, given_endpoint = _first(environ, _own(semconv.SIGNAL_ENDPOINT, signal), semconv.ENDPOINT)
+    endpoint = _url(endpoint_variable, given_endpoint, signal, problems) if endpoint_variable else ""
+    exporter_variable, names = _first(environ, _own(semconv.EXPORTER, signal))
+    if exporter_variable:
+        exporters = _names(names)
+    else:
+        exporters = (OTLP,) if endpoint else ()
+    if endpoint_variable and not endpoint:
+        exporters = tuple(name for name in exporters if name not in OTLP_PROTOCOLS)
+    protocol = _protocol(environ, signal, endpoint, exporters, problems)
+    return SignalPlan(
+        signal=signal,
+        exporters=exporters,
+        protocol=protocol,
+        endpoint=endpoint or DEFAULT_ENDPOINTS[protocol],
+        endpoint_is_whole=endpoint_variable == _own(semconv.SIGNAL_ENDPOINT, signal),
+        decided_by=exporter_variable or endpoint_variable,
+        mended=bool(endpoint) and endpoint != given_endpoint,
+        problems=tuple(problems) if exporters or endpoint_variable else (),
+    )
+
+
+def configured(environ: Mapping[str, str]) -> bool:
+    """Whether any signal is to be delivered, or a configuration file says so."""
+    return bool(environ.get(semconv.CONFIG_FILE)) or any(plan(signal, environ).exporters for signal in SIGNALS)
+
+
+def _own(pattern: str, signal: str) -> str:
+    return pattern.format(signal=signal.upper())
+
+
+def _first(environ: Mapping[str, str], *names: str) -> tuple[str | None, str]:
+    for name in names:
+        value = environ.get(name, "").strip()
+        if value:
+            return name, value
+    return None, ""
+
+
+def _names(value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    return () if "none" in names else names
+
+
+def _url(variable: str, value: str, signal: str, problems: list[str]) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator:
+        scheme, rest = "", value
+    mended = value if scheme in ("http", "https") else f"http://{rest}"
+    try:
+        parts = urlsplit(mended)
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() for character in mended):
+        problems.append(f"{variable}={value} is no URL such as http://host:4318: {signal} are not exported.")
+        return ""
+    if mended != value:
+        problems.append(f"{variable}={value} does not begin with http:// or https://: {mended} is used.")
+    return mended
+
+
+def _protocol(
+    environ: Mapping[str, str], signal: str, endpoint: str, exporters: tuple[str, ...], problems: list[str]
+) -> str:
+    settled = next((OTLP_PROTOCOLS[name] for name in exporters if OTLP_PROTOCOLS.get(name)), None)
+    if settled:
+        return settled
+    default = GRPC if endpoint and urlsplit(endpoint).port == GRPC_PORT else HTTP
+    variable, value = _first(environ, _own(semconv.SIGNAL_PROTOCOL, signal), semconv.PROTOCOL)
+    if not variable or value in PROTOCOLS:
+        return value or default
+    problems.append(f"{variable}={value} is not one of {', '.join(PROTOCOLS)}: {default} is used.")
+    return default
+
+
+def _switched_off_by(environ: Mapping[str, str], enabled: bool) -> str | None:
+    if not enabled:
+        return semconv.OTEL_FLYTE_ENABLED
+    if environ.get(semconv.SDK_DISABLED, "").strip().lower() == "true":
+        return semconv.SDK_DISABLED
+    disabled = environ.get(semconv.DISABLED_INSTRUMENTATIONS, "")
+    if any(name.strip() in ("flyte", "*") for name in disabled.split(",")):
+        return semconv.DISABLED_INSTRUMENTATIONS
+    return None
+
+
+def _boolean(environ: Mapping[str, str], variable: str, default: bool, problems: list[str]) -> bool:
+    value = environ.get(variable, "").strip().lower()
+    if not value:
+        return default
+    if value in _TRUE:
+        return True
+    if value not in _FALSE:
+        problems.append(f"{variable}={environ[variable]} is neither true nor false: {str(default).lower()} is used.")
+        return default
+    return False
+
+
+def _count(environ: Mapping[str, str], variable: str, default: int, problems: list[str]) -> int:
+    value = environ.get(variable, "").strip()
+    if not value:
+        return default
+    if value.isascii() and value.isdigit():
+        return int(value)
+    problems.append(f"{variable}={value} is no whole number from 0 up: {default} is used.")
+    return default
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[str]:
+    problems = []
+    for variable in environ:
+        if variable.startswith("OTEL_FLYTE_") and variable not in _OURS:
+            problems.append(f"{variable} is no variable of otel-flyte{_meant(variable, _OURS, 0.6)}: it is ignored.")
+        elif variable.startswith(("OTEL_", "OTLP_", "OTL_")) and variable not in _STANDARD:
+            meant = _meant(variable, _STANDARD, 0.92)
+            if meant and not _is_known(variable):
+                problems.append(f"{variable} is no variable of OpenTelemetry{meant}: it is ignored.")
+    return problems
+
+
+def _meant(variable: str, known: tuple[str, ...], cutoff: float) -> str:
+    close = difflib.get_close_matches(variable, known, n=1, cutoff=cutoff)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _is_known(variable: str) -> bool:
+    """Whether OpenTelemetry's API or SDK defines the variable; asked only for those that look misspelt."""
+    from opentelemetry import environment_variables as api
+    from opentelemetry.sdk import environment_variables as sdk
+
+    return hasattr(api, variable) or hasattr(sdk, variable)

@@ -1,0 +1,97 @@
+"""How a failure appears on spans.
+
+An exception is recorded once, on the innermost span that it fails; the spans around it carry the status and
+``error.type``. SystemExit, KeyboardInterrupt and cancellation are failures too: Flyte finds no outputs after them.
+"""
+
+import asyncio
+import concurrent.futures
+import traceback
+
+from opentelemetry.trace import Span, Status, StatusCode
+
+from otel_flyte import semconv
+from otel_flyte.frames import without_our_frames
+from otel_flyte.tracing.values import bounded
+
+STACKTRACE_LIMIT = 8192
+"""Characters of a stack trace; its innermost frames, at the end, are the ones that are kept."""
+
+_CANCELLATIONS = (KeyboardInterrupt, asyncio.CancelledError, concurrent.futures.CancelledError)
+_CHAIN_LIMIT = 8
+
+no_failures: list[type[BaseException]] = []
+"""Exceptions by which a task says that it has no outputs to give; an adapter names those of its engine."""
+
+
+def cause(error: BaseException) -> BaseException:
+    """Return the exception that user code raised, out of what Flyte wrapped around it."""
+    for _ in range(_CHAIN_LIMIT):
+        wrapped = getattr(error, "value", None)
+        if not isinstance(wrapped, BaseException) or wrapped is error:
+            return error
+        error = wrapped
+    return error
+
+
+def result(error: BaseException | None) -> str:
+    """Return the result word for an outcome, in the words of the ``cicd.pipeline`` convention."""
+    if error is None:
+        return semconv.RESULT_SUCCESS
+    if not is_failure(error):
+        return semconv.RESULT_SKIP
+    return semconv.RESULT_CANCELLATION if isinstance(cause(error), _CANCELLATIONS) else semconv.RESULT_FAILURE
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether an exception means that the task failed."""
+    return not isinstance(cause(error), tuple(no_failures))
+
+
+def type_name(error: BaseException) -> str:
+    """Return the value of ``error.type`` and ``exception.type``: the qualified name of the exception's class."""
+    cls = type(cause(error))
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def fail(span: Span, error: BaseException) -> None:
+    """Give a span the status and the ``error.type`` of a failure."""
+    span.set_status(Status(StatusCode.ERROR, message(error)))
+    span.set_attribute(semconv.ERROR_TYPE, bounded(type_name(error)))
+
+
+def record(span: Span, error: BaseException) -> None:
+    """Add the exception event, as the ``exception`` convention has it."""
+    origin = cause(error)
+    lines = "".join(traceback.format_exception(type(origin), origin, without_our_frames(origin.__traceback__)))
+    span.add_event(
+        semconv.EVENT_EXCEPTION,
+        {
+            semconv.EXCEPTION_TYPE: bounded(type_name(origin)),
+            semconv.EXCEPTION_MESSAGE: message(origin),
+            semconv.EXCEPTION_STACKTRACE: lines[-STACKTRACE_LIMIT:],
+        },
+    )
+
+
+def message(error: BaseException) -> str:
+    """Return an exception's own words; a broken ``__str__`` must not become a second failure."""
+    try:
+        return bounded(str(cause(error)))
+    except Exception:
+        return ""
+
+
+def same_failure(one: BaseException | None, other: BaseException) -> bool:
+    """Whether two exceptions are one failure: the same object, or one wrapped around the other."""
+    if one is None:
+        return False
+    origin = cause(one)
+    step: BaseException | None = other
+    for _ in range(_CHAIN_LIMIT):
+        if step is None:
+            return False
+        if step is one or cause(step) is origin:
+            return True
+        step = step.__cause__
+    return False

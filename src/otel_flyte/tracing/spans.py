@@ -1,0 +1,170 @@
+"""Spans of tasks and workflows, and of what happens inside them.
+
+A scope is a task or workflow that is open in the current context. It holds at most one open phase; what is started
+while a phase is open, the user's own spans included, has it as live parent.
+"""
+
+from contextvars import Token
+from typing import TYPE_CHECKING
+
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer, set_span_in_context
+
+from otel_flyte import __version__, activation, semconv
+from otel_flyte.guard import report
+from otel_flyte.tracing import errors, state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.util.types import AttributeValue
+
+_tracer: tuple[trace.TracerProvider, Tracer] | None = None
+
+
+def tracer() -> Tracer:
+    """Return this project's tracer of the provider that was given, else of the global one."""
+    global _tracer
+    provider = activation.tracer_provider_given or trace.get_tracer_provider()
+    if _tracer is None or _tracer[0] is not provider:
+        _tracer = provider, provider.get_tracer(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+    return _tracer[1]
+
+
+class OpenSpan:
+    """A span that is current from its start until it is closed."""
+
+    __slots__ = ("context", "span", "token")
+
+    def __init__(
+        self,
+        name: str,
+        parent: Context,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: "Mapping[str, AttributeValue] | None" = None,
+        links: "Sequence[Link]" = (),
+        start_time: int | None = None,
+    ) -> None:
+        self.span: Span = tracer().start_span(
+            name, parent, kind, attributes, links, start_time, record_exception=False, set_status_on_exception=False
+        )
+        self.context = set_span_in_context(self.span, parent)
+        self.token = context_api.attach(self.context)
+
+    def close(self) -> None:
+        """Make the parent current again and end the span."""
+        context_api.detach(self.token)
+        self.span.end()
+
+
+class Scope(OpenSpan):
+    """An open task or workflow.
+
+    Opening and closing a phase is what a short task pays most for: both methods hold their own guard, and the phase's
+    span and token stand here instead of in an object of their own.
+
+    Attributes:
+        owner: the flytekit object that it belongs to.
+        phase: the span of the open phase.
+        phase_owner: who opened the phase and will close it.
+        failure: the exception that is already recorded on a span inside.
+        exposed: whether processes that are started now have this span as parent.
+    """
+
+    __slots__ = ("exposed", "failure", "outer", "outer_token", "owner", "phase", "phase_owner", "phase_token", "tracer")
+
+    def __init__(
+        self,
+        name: str,
+        parent: Context,
+        owner: object,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: "Mapping[str, AttributeValue] | None" = None,
+        links: "Sequence[Link]" = (),
+        start_time: int | None = None,
+    ) -> None:
+        super().__init__(name, parent, kind=kind, attributes=attributes, links=links, start_time=start_time)
+        self.tracer = tracer()
+        self.owner = owner
+        self.phase: Span | None = None
+        self.phase_owner: object = None
+        self.phase_token: Token[Context] | None = None
+        self.failure: BaseException | None = None
+        self.exposed = False
+        self.outer = state.current.get()
+        self.outer_token: Token[Scope | None] = state.current.set(self)
+
+    def open_phase(self, name: str, owner: object) -> None:
+        """Start a phase; ``owner`` is who may close it."""
+        try:
+            phase = self.tracer.start_span(
+                name, self.context, record_exception=False, set_status_on_exception=False
+            )
+            self.phase_token = context_api.attach(set_span_in_context(phase, self.context))
+            self.phase = phase
+            self.phase_owner = owner
+        except Exception as fault:
+            report("Scope.open_phase", fault)
+
+    def close_phase(self, error: BaseException | None = None) -> None:
+        """End the open phase, if there is one."""
+        phase, token = self.phase, self.phase_token
+        if phase is None or token is None:
+            return
+        self.phase = self.phase_owner = self.phase_token = None
+        try:
+            context_api.detach(token)
+            if error is not None:
+                self.fail(phase, error)
+            phase.end()
+        except Exception as fault:
+            report("Scope.close_phase", fault)
+
+    def past_phase(self, name: str, start_time: int, end_time: int, error: BaseException | None = None) -> None:
+        """Record a phase that is already over; times are Unix times in ns."""
+        span = self.tracer.start_span(
+            name, self.context, start_time=start_time, record_exception=False, set_status_on_exception=False
+        )
+        if error is not None:
+            self.fail(span, error)
+        span.end(end_time)
+
+    def fail(self, span: Span, error: BaseException) -> None:
+        """Mark a span of this scope as failed; the innermost one that fails carries the exception."""
+        if not errors.is_failure(error):
+            return
+        if not errors.same_failure(self.failure, error):
+            errors.record(span, error)
+            self.failure = error
+        errors.fail(span, error)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Give the task's or workflow's span its outcome; success is what it is without one."""
+        if error is None:
+            return
+        self.fail(self.span, error)
+        self.span.set_attribute(semconv.RESULT, errors.result(error))
+        if self.outer is not None:
+            self.outer.failure = error
+
+    def close(self) -> None:
+        """End what is still open, and the scope with it."""
+        self.close_phase()
+        state.current.reset(self.outer_token)
+        super().close()
+
+
+def uses_our_ids() -> bool:
+    """Whether the provider's id generator is ours, so that a span can have derived ids."""
+    from otel_flyte.lifecycle.id_generator import FlyteIdGenerator
+
+    return isinstance(getattr(tracer(), "id_generator", None), FlyteIdGenerator)
+
+
+def link(span_context: SpanContext, kind: str, **attributes: str) -> Link:
+    """Return a link that says what it leads to."""
+    return Link(span_context, {semconv.LINK: kind, **attributes})
