@@ -1,18 +1,17 @@
-"""Fixtures that every test may use, and a summary that says what did not run."""
-
-from __future__ import annotations
+"""Fixtures that every test may use."""
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from support import pods
-from support.receiver import Receiver
 
-# The templates of a shim task are made here, by the process that plays the control plane.
-sys.path.append(str(pods.WORKFLOWS))
+# The workflows too, because this process plays the control plane, which knows a task's template and its inputs' types.
+sys.path.insert(0, str(Path(__file__).parent / "workflows"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from support.receiver import Receiver
 
 
 @pytest.fixture
@@ -27,10 +26,3 @@ def _environment_of_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("OTEL_", "FLYTE", "_F_", "TRACEPARENT", "TRACESTATE", "_OTEL_FLYTE")):
             monkeypatch.delenv(name)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A skipped test proves nothing: its reason is said even in a quiet run."""
-    reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.getreports("skipped"))
-    for reason, count in sorted(reasons.items()):
-        terminalreporter.write_line(f"{count} not run: {reason.removeprefix('Skipped: ')}", yellow=True)

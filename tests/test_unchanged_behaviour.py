@@ -4,8 +4,6 @@ Each case runs twice in fresh folders, once as if this project were not installe
 pod leaves behind, but for what differs between any two runs: the time, and the names of temporary folders.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import signal
@@ -23,10 +21,13 @@ import task_templates
 from flyteidl.core import dynamic_job_pb2, errors_pb2, literals_pb2
 from flytekit.types.file import FlyteFile
 from google.protobuf import text_format
+
 from support import pods
-from support.receiver import Receiver
+from support.receiver import Protocol, Receiver
 
 Picture = dict[str, Any]
+BothWays = Callable[[str, Mapping[str, str]], tuple[Picture, Picture]]
+"""From a case's name and the environment of the run with us, to what the runs with and without us left behind."""
 
 OUTPUTS = {"outputs.pb"}
 ERROR = {"error.pb"}
@@ -161,7 +162,7 @@ FAILURES = {
     "error while handling another": Case(
         "task_failures.while_handling", {"value": 5}, ERROR, error="KeyError: 'missing'"
     ),
-    "error with a code": Case("task_failures.coded", {"value": 5}, ERROR, error="Coded: code 5"),
+    "error with a code": Case("task_failures.coded", {"value": 5}, ERROR, error="CodedError: code 5"),
     "error that can't be printed": Case(
         "task_failures.unprintable", {"value": 5}, ERROR, error="RuntimeError: no words for it"
     ),
@@ -259,35 +260,36 @@ class Given:
 
 
 @pytest.fixture(scope="session")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Given]:
+def both_ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothWays]:
+    """Runs a case with us and, beside that, without: what happens without us is found out once per case."""
+
     @functools.cache
-    def give(name: str) -> Given:
-        case = CASES[name]
-        if case.needs:
-            pytest.importorskip(case.needs)
-        folder = tmp_path_factory.mktemp("given")
-        values = case.inputs(folder) if callable(case.inputs) else case.inputs
-        return Given(
-            case=case,
-            task=case.task(folder) if callable(case.task) else case.task,
-            inputs=pods.inputs_pb(values) if isinstance(values, Mapping) else values,
-        )
+    def given(name: str) -> Given:
+        return give(CASES[name], tmp_path_factory.mktemp("given"))
 
-    return give
-
-
-@pytest.fixture(scope="session")
-def without_us(
-    given: Callable[[str], Given], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Future[Picture]]]:
-    """Starts a case as if this project were not installed, beside what the test itself runs, and only once."""
     with ThreadPoolExecutor(max_workers=1) as beside:
 
         @functools.cache
-        def start(name: str) -> Future[Picture]:
+        def without_us(name: str) -> Future[Picture]:
             return beside.submit(given(name).run, tmp_path_factory.mktemp("bare") / "pod", bare=True)
 
-        yield start
+        def run(name: str, env: Mapping[str, str]) -> tuple[Picture, Picture]:
+            bare = without_us(name)
+            with_us = given(name).run(tmp_path_factory.mktemp("ours") / "pod", env=env)
+            return with_us, bare.result()
+
+        yield run
+
+
+def give(case: Case, folder: Path) -> Given:
+    if case.needs:
+        pytest.importorskip(case.needs)
+    values = case.inputs(folder) if callable(case.inputs) else case.inputs
+    return Given(
+        case=case,
+        task=case.task(folder) if callable(case.task) else case.task,
+        inputs=pods.inputs_pb(values) if isinstance(values, Mapping) else values,
+    )
 
 
 # --- what is compared ------------------------------------------------------------------------------------------------
@@ -295,9 +297,11 @@ def without_us(
 TIME_OF_A_LOG_LINE = re.compile(r'(?<="asctime": ")[^"]+')
 TIME_IN_A_DECK = re.compile(r"(?<=<td>)\d+\.\d{6}(?=</td>)")
 TEMPORARY_FOLDER = re.compile(r"(?<=/tmp/)(flyte-?|tmp)\w{8}")
+LOCAL_FOLDER_OF_A_PROCESS = re.compile(r"(?<=local_flytekit/)[0-9a-f]{32}")
 # Whether the thread that waits for a future comes before or after its result.
 LINE_OF_A_RACE = re.compile(r'(?<=futures/_base\.py)(\\*", line )\d+(?=, in result)')
-LOCAL_FOLDER_OF_A_PROCESS = re.compile(r"(?<=local_flytekit/)[0-9a-f]{32}")
+# A log may show that an error went through us, where nobody can keep it from that; what is in the bucket may not.
+OUR_FRAME = re.compile(r'^( *)File "[^"\n]*/otel_flyte/[^"\n]*", line .*\n(?:\1  .*\n)*', re.MULTILINE)
 CHANGING = (TIME_OF_A_LOG_LINE, TIME_IN_A_DECK, TEMPORARY_FOLDER, LOCAL_FOLDER_OF_A_PROCESS, LINE_OF_A_RACE)
 
 MESSAGES: dict[str, Any] = {
@@ -312,7 +316,7 @@ def picture(result: pods.Result, root: Path) -> Picture:
     return {
         "exit code": result.returncode,
         "stdout": normalised(result.stdout, root),
-        "stderr": normalised(result.stderr, root),
+        "stderr": OUR_FRAME.sub("", unescaped(normalised(result.stderr, root))),
         "files": {name: normalised(readable(name, content), root) for name, content in result.files.items()},
         "raw files": result.raw_files,
     }
@@ -326,6 +330,11 @@ def readable(name: str, content: bytes) -> str:
     if isinstance(message, errors_pb2.ErrorDocument):
         message.error.ClearField("timestamp")
     return text_format.MessageToString(message, as_utf8=True, print_unknown_fields=True)
+
+
+def unescaped(log: str) -> str:
+    """A log whose lines are JSON, with the line breaks that it stands for."""
+    return log.replace("\\n", "\n").replace('\\"', '"')
 
 
 def normalised(text: str, root: Path) -> str:
@@ -351,33 +360,23 @@ def task_spans(receiver: Receiver) -> list[str]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_task_that_is_exported_ends_as_it_would_without_us(
-    name: str,
-    given: Callable[[str], Given],
-    without_us: Callable[[str], Future[Picture]],
-    receiver: Receiver,
-    tmp_path: Path,
+    name: str, both_ways: BothWays, receiver: Receiver
 ) -> None:
-    bare = without_us(name)
-    with_us = given(name).run(tmp_path / "pod", env=receiver.environment("http/protobuf"))
+    with_us, bare = both_ways(name, receiver.environment("http/protobuf"))
 
-    assert_as_flytekit_alone_is_known_to_end(CASES[name], bare.result())
-    assert with_us == bare.result()
+    assert_as_flytekit_alone_is_known_to_end(CASES[name], bare)
+    assert with_us == bare
     if CASES[name].traced:
         assert task_spans(receiver)
 
 
 @pytest.mark.parametrize("name", ["sync", "dynamic", "fork", "value error", "exit", "terminated", "map: sync"])
 def test_a_task_that_is_exported_over_grpc_ends_as_it_would_without_us(
-    name: str,
-    given: Callable[[str], Given],
-    without_us: Callable[[str], Future[Picture]],
-    receiver: Receiver,
-    tmp_path: Path,
+    name: str, both_ways: BothWays, receiver: Receiver
 ) -> None:
-    bare = without_us(name)
-    with_us = given(name).run(tmp_path / "pod", env=receiver.environment("grpc"))
+    with_us, bare = both_ways(name, receiver.environment("grpc"))
 
-    assert with_us == bare.result()
+    assert with_us == bare
     assert {request.protocol for request in receiver.requests()} == {"grpc"}
     assert task_spans(receiver)
 
@@ -385,16 +384,69 @@ def test_a_task_that_is_exported_over_grpc_ends_as_it_would_without_us(
 @pytest.mark.parametrize(
     "name", ["sync", "shell", "surroundings", "deck", "value error", "terminated", "map: sync", "fast: sync"]
 )
-def test_a_task_that_is_not_exported_ends_as_it_would_without_us(
-    name: str,
-    given: Callable[[str], Given],
-    without_us: Callable[[str], Future[Picture]],
-    tmp_path: Path,
-) -> None:
-    bare = without_us(name)
-    with_us = given(name).run(tmp_path / "pod")
+def test_a_task_that_is_not_exported_ends_as_it_would_without_us(name: str, both_ways: BothWays) -> None:
+    with_us, bare = both_ways(name, {})
 
-    assert with_us == bare.result()
+    assert with_us == bare
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        pytest.param({"OTEL_FLYTE_ENABLED": "false"}, id="by us"),
+        pytest.param({"OTEL_SDK_DISABLED": "true"}, id="by OpenTelemetry"),
+        pytest.param({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "flyte"}, id="among instrumentations"),
+    ],
+)
+def test_a_task_whose_telemetry_is_switched_off_ends_as_it_would_without_us(
+    env: dict[str, str], both_ways: BothWays, receiver: Receiver
+) -> None:
+    with_us, bare = both_ways("value error", receiver.environment() | env)
+
+    assert with_us == bare
+    assert receiver.requests() == []
+
+
+@pytest.fixture(params=["absent", "silent", "refusing"])
+def failing_endpoint(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[str]:
+    """Where a collector should be: nobody listens, nobody answers, or every export is refused."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if request.param == "absent":
+            server.close()
+        yield f"{receiver.endpoint()}/nowhere" if request.param == "refusing" else address
+
+
+@pytest.mark.parametrize(("name", "protocol"), [("sync", "grpc"), ("value error", "http/protobuf")])
+def test_a_collector_that_fails_changes_no_task(
+    name: str, protocol: Protocol, failing_endpoint: str, both_ways: BothWays
+) -> None:
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": failing_endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    with_us, bare = both_ways(name, env)
+
+    assert but_for_stderr(with_us) == but_for_stderr(bare)
+
+
+def but_for_stderr(all_of_it: Picture) -> Picture:
+    """OpenTelemetry's exporters log that they fail."""
+    return {part: content for part, content in all_of_it.items() if part != "stderr"}
+
+
+def test_user_code_finds_nothing_new_in_its_environment_but_the_parent_of_its_processes(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    task, env = "task_processes.environment", receiver.environment()
+    roots = tmp_path / "bare", tmp_path / "ours"
+
+    results = (pods.execute(root, task, {}, env=env, bare=root == roots[0]) for root in roots)
+    bare, with_us = (
+        {normalised(entry, root) for entry in strings(result)} for root, result in zip(roots, results, strict=True)
+    )
+
+    [task_span] = receiver.spans(f"task {task}")
+    python_path = f"PYTHONPATH={pods.WORKFLOWS}"
+    assert with_us - bare == {python_path, f"TRACEPARENT=00-{task_span.trace_id}-{task_span.span_id}-01"}
+    assert len(bare - with_us) == 1
 
 
 def test_statsd_gets_the_same_datagrams(receiver: Receiver, tmp_path: Path) -> None:
@@ -431,10 +483,10 @@ def test_a_bare_pod_never_imports_us(entrypoint: pods.Entrypoint, tmp_path: Path
     bare = pods.prepare(entrypoint, tmp_path / "bare", task, inputs, bare=True).run()
     with_us = pods.prepare(entrypoint, tmp_path / "ours", task, inputs).run()
 
-    assert modules(bare) == []
-    assert "otel_flyte" in modules(with_us)
+    assert strings(bare) == []
+    assert "otel_flyte" in strings(with_us)
 
 
-def modules(result: pods.Result) -> list[str]:
+def strings(result: pods.Result) -> list[str]:
     assert result.outputs is not None, result.stderr
     return [item.scalar.primitive.string_value for item in result.outputs.literals["o0"].collection.literals]

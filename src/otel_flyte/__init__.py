@@ -21,15 +21,13 @@ def instrument(
     logger_provider: "LoggerProvider | None" = None,
 ) -> None:
     """Instrument flytekit; a provider that is given is used instead of the global one. May be called again."""
-    from otel_flyte.instrumentor import FlyteInstrumentor
+    from otel_flyte import activation
 
-    FlyteInstrumentor().instrument(
-        tracer_provider=tracer_provider, meter_provider=meter_provider, logger_provider=logger_provider
-    )
+    activation.activate(tracer_provider=tracer_provider, meter_provider=meter_provider, logger_provider=logger_provider)
 
 
 def uninstrument() -> None:
     """Restore every hook exactly."""
-    from otel_flyte.instrumentor import FlyteInstrumentor
+    from otel_flyte import activation
 
-    FlyteInstrumentor().uninstrument()
+    activation.deactivate()

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from otel_flyte.report.text import Look
 
 DEMO = Path(__file__).parent / "examples" / "demo.py"
+
+_FIRST_STEPS = (
+    ("otel-flyte explain {file}", "every operation in a table"),
+    ("otel-flyte dump {file}", "all of it as YAML"),
+    ("otel-flyte run YOUR_FILE.py YOUR_WORKFLOW", "the same with code of yours"),
+    ("otel-flyte doctor", "whether telemetry would arrive"),
+)
 
 
 class _UserError(click.ClickException):
@@ -89,14 +96,14 @@ def run(context: click.Context, arguments: Sequence[str]) -> None:
 @click.pass_context
 def demo(context: click.Context) -> None:
     """Run a small pipeline that ships with this package, and see its trace."""
-    context.exit(_run((str(DEMO), "pipeline"), commands=True))
+    context.exit(_run((str(DEMO), "pipeline"), first_steps=True))
 
 
 @main.command()
 @click.pass_context
 def doctor(context: click.Context) -> None:
     """Say whether the instrumentation is on, where telemetry goes, and whether it arrives there."""
-    from otel_flyte.lifecycle.doctor import diagnose
+    from otel_flyte.doctor import diagnose
 
     healthy = True
     for finding in diagnose(os.environ):
@@ -105,7 +112,7 @@ def doctor(context: click.Context) -> None:
     context.exit(0 if healthy else 1)
 
 
-def _run(arguments: Sequence[str], *, commands: bool = False) -> int:
+def _run(arguments: Sequence[str], *, first_steps: bool = False) -> int:
     """Run ``pyflyte run`` and record it; arguments that run nothing are left to it alone."""
     from otel_flyte.flytekit_v1 import pyflyte_run
 
@@ -113,22 +120,67 @@ def _run(arguments: Sequence[str], *, commands: bool = False) -> int:
         target = pyflyte_run.target(arguments)
     except pyflyte_run.NotRunnableError as error:
         raise _UserError(str(error)) from None
-    if target is None:
+    if target is None or "--help" in arguments:
         return pyflyte_run.invoke(arguments)
-    from otel_flyte.lifecycle import recording
+    from otel_flyte.local import recording
 
     try:
-        code, file = recording.record(
-            target.entity, lambda: pyflyte_run.invoke(arguments), sys.stderr, _look(sys.stderr)
-        )
+        exporter = recording.open_file(target.entity)
     except OSError as error:
         raise _UserError(f"{recording.FOLDER}/ can't be written: {error.strerror or error}") from None
-    _print("")
-    if file is None:
-        _print(f"No span was recorded: {_why_nothing()}.")
+    with recording.to(exporter, sys.stderr, _look(sys.stderr)):
+        code = pyflyte_run.invoke(arguments)
+    if recording.discard_if_empty(exporter):
+        _explain_nothing(code)
         return code
-    _draw(_read((str(file),)))
-    _print(f"\nrecorded in {file}")
-    if commands:
-        _print(f"\nTry next:\n  otel-flyte explain {file}\n  otel-flyte dump {file}\n  otel-flyte run YOUR_FILE.py YOUR_WORKFLOW")
+    _print("")
+    _draw(_read((str(exporter.path),)))
+    _print(f"\nrecorded in {exporter.path}")
+    if first_steps:
+        steps = [(command.format(file=exporter.path), purpose) for command, purpose in _FIRST_STEPS]
+        longest = max(len(command) for command, _ in steps)
+        _print("\nTry next:\n" + "\n".join(f"  {command:<{longest}}  {purpose}" for command, purpose in steps))
     return code
+
+
+def _explain_nothing(code: int) -> None:
+    """Say why there is no trace, unless what failed has said so itself."""
+    from otel_flyte import settings
+
+    variable = settings.switched_off_by(os.environ)
+    if variable:
+        click.echo(f"otel-flyte: nothing was recorded, {variable} switches the instrumentation off", err=True)
+    elif code == 0:
+        click.echo("otel-flyte: nothing was recorded, no task ran in this process", err=True)
+
+
+def _read(files: Sequence[str]) -> "ExecutionTree":
+    from otel_flyte.query.otlp_file import UnreadableError
+    from otel_flyte.query.tree import ExecutionTree
+
+    try:
+        return ExecutionTree.from_file(*files)
+    except UnreadableError as error:
+        raise _UserError(str(error)) from None
+
+
+def _draw(tree: "ExecutionTree") -> None:
+    from otel_flyte.report.text import render
+
+    _print(render(tree, _look(sys.stdout)))
+
+
+def _look(stream: TextIO) -> "Look":
+    from otel_flyte.report.text import Look
+
+    return Look.of(stream, os.environ, shutil.get_terminal_size((100, 24)).columns)
+
+
+def _print(text: str) -> None:
+    """Print, with a question mark for what the terminal's encoding lacks."""
+    encoding = sys.stdout.encoding or "ascii"
+    click.echo(text.encode(encoding, "replace").decode(encoding))
+
+
+if __name__ == "__main__":
+    main()

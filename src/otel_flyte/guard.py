@@ -44,5 +44,7 @@ def report(where: str, error: Exception) -> None:
     if where in _reported:
         return
     _reported.add(where)
-    logger.warning("otel-flyte failed in %s (%r): the task is not affected, its telemetry may be incomplete.", where, error)
+    logger.warning(
+        "otel-flyte failed in %s (%r): the task is not affected, its telemetry may be incomplete.", where, error
+    )
     logger.debug("The fault in %s:", where, exc_info=error)

@@ -8,6 +8,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from otel_flyte import semconv
 
@@ -79,9 +80,7 @@ class Attempt:
         if self.array_index is None or self.array_index < map_nested:
             return self.execution.trace_id()
         execution = self.execution
-        return _digest(
-            b"flyte.otel.map.v", 16, ORG, execution.project, execution.domain, execution.name, self.node_id
-        )
+        return _digest(b"flyte.otel.map.v", 16, ORG, execution.project, execution.domain, execution.name, self.node_id)
 
 
 def execution_span_id(execution: Execution) -> int:
@@ -127,7 +126,7 @@ def attempt_from_uri(execution: Execution, uri: str) -> Attempt | None:
     it to a hash, nothing can be read from it.
     """
     segments = uri.split("/")
-    for shard, segment in zip(segments, segments[1:], strict=False):
+    for shard, segment in pairwise(segments):
         if len(shard) != _SHARD_LENGTH or not segment.startswith(f"{execution.name}-"):
             continue
         node_id, _, number = segment[len(execution.name) + 1 :].rpartition("-")

@@ -102,6 +102,7 @@ PHASES = (
 
 SPAN_GET_DATA = "get data"
 SPAN_PUT_DATA = "put data"
+SPAN_DOCTOR = "otel-flyte doctor"
 
 # --- attributes: who is running --------------------------------------------------------------------------------------
 

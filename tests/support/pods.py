@@ -5,8 +5,6 @@ here by files. The process is the real one: the console scripts that flytekit in
 own. ``bare`` runs the same pod as if this project were not installed.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import subprocess

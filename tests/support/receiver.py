@@ -4,8 +4,6 @@ It speaks both protocols of OTLP as a collector does, so that a test observes wh
 real bytes, real acknowledgements. A process that has exited has had its exports acknowledged, so what it sent is here.
 """
 
-from __future__ import annotations
-
 import gzip
 import threading
 import time
@@ -192,7 +190,7 @@ class Receiver:
         with self._arrival:
             self._requests.clear()
 
-    def wait_for(self, condition: Callable[[Receiver], T], timeout: float = 30.0) -> T:
+    def wait_for(self, condition: Callable[["Receiver"], T], timeout: float = 30.0) -> T:
         """What ``condition`` returns as soon as that is truthy; it is asked again at every arrival."""
         deadline = time.monotonic() + timeout
         with self._arrival:
@@ -257,7 +255,7 @@ def _http_server(accept: Callable[[Request], None]) -> ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its caller names it
             """A test's output is the test's."""
 
     return ThreadingHTTPServer(("127.0.0.1", 0), Handler)

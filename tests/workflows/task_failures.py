@@ -10,12 +10,14 @@ from flytekit.core.base_task import IgnoreOutputs
 from flytekit.exceptions.user import FlyteRecoverableException
 from flytekit.types.file import FlyteFile
 
+PRICES = {"spam": 1}
 
-class Coded(Exception):
+
+class CodedError(Exception):
     error_code = "USER:OutOfSpice"
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words for it")
 
@@ -81,17 +83,17 @@ def while_handling(value: int) -> int:
     try:
         return _validate(value)
     except ValueError:
-        return {}["missing"]
+        return PRICES["missing"]
 
 
 @task
 def coded(value: int) -> int:
-    raise Coded(f"code {value}")
+    raise CodedError(f"code {value}")
 
 
 @task
 def unprintable(value: int) -> int:
-    raise Unprintable(value)
+    raise UnprintableError(value)
 
 
 @task

@@ -27,7 +27,7 @@ class Point:
 
 
 class Summary(NamedTuple):
-    count: int
+    total: int
     mean: float
     name: str
 
@@ -50,7 +50,7 @@ def no_interface() -> None:
 
 @task
 def summarise(values: list[int], name: str) -> Summary:
-    return Summary(count=len(values), mean=sum(values) / len(values), name=name)
+    return Summary(total=sum(values), mean=sum(values) / len(values), name=name)
 
 
 @task
@@ -76,7 +76,7 @@ async def orchestrate(value: int) -> int:
 
 greet = ShellTask(
     name="task_kinds.greet",
-    script="echo hello {inputs.name} > greeting.txt; cat greeting.txt; env | grep -E '^(FLYTE_INTERNAL|TRACE)' | sort",
+    script="echo hello {inputs.name} > greeting.txt; cat greeting.txt; env | grep ^FLYTE | sort",
     inputs=kwtypes(name=str),
     output_locs=[OutputLocation(var="greeting", var_type=FlyteFile, location="greeting.txt")],
 )

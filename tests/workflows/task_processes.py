@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 from flytekit import task
 
@@ -87,18 +88,18 @@ def modules_of(package: str) -> list[str]:
 
 
 @task
+def environment() -> list[str]:
+    return sorted(f"{name}={value}" for name, value in os.environ.items())
+
+
+@task
 def surroundings() -> list[str]:
-    """What user code can see of the process that runs it."""
+    """What user code can see of the process that runs it, but for the environment."""
     return [
-        *(
-            f"{name}={value}"
-            for name, value in sorted(os.environ.items())
-            if not name.startswith(("OTEL_", "PYTHONPATH"))
-        ),
         f"argv {sys.argv}",
-        f"working directory {os.getcwd()}",
-        f"files here {sorted(os.listdir())}",
-        f"warning filters {warnings.filters}",
+        f"working directory {Path.cwd()}",
+        f"files here {sorted(path.name for path in Path().iterdir())}",
+        f"warning filters {[entry for entry in warnings.filters if 'opentelemetry' not in str(entry)]}",
         f"log level {logging.root.level}, handlers {logging.root.handlers}, disabled {logging.root.manager.disable}",
         f"log record factory {logging.getLogRecordFactory()}, logger class {logging.getLoggerClass()}",
         f"excepthooks {sys.excepthook} {threading.excepthook} {sys.unraisablehook}",

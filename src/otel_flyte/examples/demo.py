@@ -10,6 +10,7 @@ import time
 import uuid
 
 from flytekit import dynamic, eager, kwtypes, map_task, task, workflow
+from flytekit.deck import DeckField
 from flytekit.extras.tasks.shell import ShellTask
 from opentelemetry import trace
 
@@ -87,7 +88,7 @@ def prepare(batch: str) -> list[float]:
     return map_task(score)(shard=split(words=words))
 
 
-@eager
+@eager(deck_fields=(DeckField.TIMELINE, DeckField.OUTPUT))
 async def pipeline(rows: int = 3000) -> str:
     """Fetch, score, tune and publish, and ask the registry once more if it is not ready."""
     batch = fetch(rows=rows)

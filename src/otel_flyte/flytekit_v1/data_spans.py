@@ -63,7 +63,11 @@ def add_lineage(span: Span, task: Any, literals: Any, execution: identity.Execut
                 is_remote=True,
                 trace_flags=TraceFlags(TraceFlags.SAMPLED),
             ),
-            {semconv.LINK: semconv.LINK_INPUT, semconv.LINK_VARIABLE: bounded(variable), semconv.DATA_URI: bounded(uri)},
+            {
+                semconv.LINK: semconv.LINK_INPUT,
+                semconv.LINK_VARIABLE: bounded(variable),
+                semconv.DATA_URI: bounded(uri),
+            },
         )
 
 
@@ -95,11 +99,15 @@ def add_output_metadata(span: Span, result: Any, tracker: Any) -> None:
 
 def _input_uris(task: Any, literals: Any) -> Iterator[tuple[str, str]]:
     for variable, literal in literals.literals.items():
-        collection = literal.collection
-        if isinstance(task, ArrayNodeMapTask) and collection is not None and variable not in task.bound_inputs:
-            literal = collection.literals[task._compute_array_job_index()]
-        for uri in _uris(literal, _NESTING_LIMIT):
+        for uri in _uris(_own_element(task, variable, literal), _NESTING_LIMIT):
             yield variable, uri
+
+
+def _own_element(task: Any, variable: str, literal: Any) -> Any:
+    """Return what a map subtask takes of an input, else the input itself."""
+    if not isinstance(task, ArrayNodeMapTask) or literal.collection is None or variable in task.bound_inputs:
+        return literal
+    return literal.collection.literals[task._compute_array_job_index()]
 
 
 def _uris(literal: Any, depth: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ from otel_flyte.guard import guarded, logger
 Function = Callable[..., Any]
 
 ENTRYPOINT = "flytekit.bin.entrypoint"
-"""It runs as a module, by its console scripts, and as a script, by Spark and MPI: its names are wrapped where it runs."""
+"""It runs as a module, by its console scripts, and as a script, by Spark and MPI: it is wrapped where it runs."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ HOOKS = (
         wrappers.dispatch_execute,
         ("self", "ctx", "input_literal_map"),
         "task span of the clean-up after a failed eager task",
+        optional=True,
     ),
     Hook(
         "flytekit.core.base_task",
@@ -267,6 +268,14 @@ HOOKS = (
         "rank spans of torch elastic, whose workers never dispatch",
         optional=True,
     ),
+    Hook(
+        "torch.distributed.elastic.multiprocessing.errors.error_handler",
+        "ErrorHandler.record_exception",
+        wrappers.elastic_record_exception,
+        ("self", "e"),
+        "keeps our frames out of what torch elastic says of a failed worker",
+        optional=True,
+    ),
 )
 
 _undo: list[Callable[[], None]] = []
@@ -275,10 +284,9 @@ _pending: list[Hook] = []
 
 def install() -> Callable[[], None]:
     """Wrap what is imported; what is not yet is wrapped when it is. Returns what restores every target exactly."""
-    for hook in HOOKS:
-        if not (hook.module in sys.modules and _install(hook, sys.modules[hook.module])):
-            _pending.append(hook)
-    wrappers.on_first_call = install_pending
+    _pending.extend(HOOKS)
+    install_pending()
+    wrappers.wrap_late_imports = install_pending
     return remove
 
 

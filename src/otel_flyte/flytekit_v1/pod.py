@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from contextvars import ContextVar
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from otel_flyte import activation, semconv
@@ -135,7 +136,7 @@ def _take_code_download(attempt: PodAttempt) -> None:
 
 
 def _output_prefix(arguments: list[str]) -> str:
-    for option, value in zip(arguments, arguments[1:], strict=False):
+    for option, value in pairwise(arguments):
         if option == "--output-prefix":
             return value
     return ""

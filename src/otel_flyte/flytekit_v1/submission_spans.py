@@ -5,11 +5,9 @@ and a link to whoever launched it, by ``OTEL_FLYTE_LAUNCHED_BY``: relaunches cop
 launch thousands.
 """
 
-from contextvars import Token
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
-from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, get_current_span
 
 from otel_flyte import identity, semconv
@@ -18,6 +16,11 @@ from otel_flyte.identity import Execution
 from otel_flyte.tracing import carrier, errors, state
 from otel_flyte.tracing.spans import OpenSpan
 from otel_flyte.tracing.values import bounded
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from opentelemetry.context import Context
 
 _CONTEXT = "_otel_flyte_context"
 

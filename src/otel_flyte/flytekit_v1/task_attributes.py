@@ -1,17 +1,16 @@
 """What a task declares, as attributes: computed once for each task object."""
 
 import dataclasses
-import datetime
+import datetime as dt
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from flytekit.core.array_node_map_task import ArrayNodeMapTask
-from flytekit.core.base_task import TaskMetadata
+from flytekit.core.base_task import PythonTask, TaskMetadata
 from flytekit.core.python_function_task import (
     AsyncPythonFunctionTask,
     EagerAsyncPythonFunctionTask,
-    EagerFailureHandlerTask,
     PythonFunctionTask,
 )
 from flytekit.core.shim_task import ExecutableTemplateShimTask
@@ -21,37 +20,53 @@ from otel_flyte.tracing.values import ENTRIES_LIMIT, attribute, bounded
 
 Attributes = dict[str, Any]
 
-_known: "WeakKeyDictionary[Any, Attributes]" = WeakKeyDictionary()
 
+class Description(NamedTuple):
+    """What a task's span says of the task itself.
 
-def of(task: Any) -> Attributes:
-    """Return a task's attributes: name, kind, type, metadata, declared resources and place in the code.
-
-    A map task has those of the task that it maps, since they are what runs in each of its pods.
+    Attributes:
+        span_name: the name of its span.
+        attributes: name, kind, type, metadata, declared resources and place in the code. A map task has those of the
+            task that it maps, since they are what runs in each of its pods.
+        sets_up: whether it prepares its surroundings before its inputs are translated, as Spark and Ray do.
     """
+
+    span_name: str
+    attributes: Attributes
+    sets_up: bool
+
+
+_known: "WeakKeyDictionary[Any, Description]" = WeakKeyDictionary()
+
+
+def describe(task: Any) -> Description:
+    """Return a task's description."""
     known = _known.get(task)
     if known is None:
-        mapped = getattr(task, "python_function_task", None) or task
-        known = {
-            semconv.TASK_NAME: bounded(name(task)),
-            semconv.TASK_KIND: kind(task),
-            **_type(mapped),
-            **_metadata(getattr(mapped, "metadata", None)),
-            **_resources(mapped),
-            **_code(getattr(mapped, "task_function", None)),
-        }
-        _known[task] = known
+        known = _known[task] = _describe(task)
     return known
 
 
-def name(task: Any) -> str:
-    """Return the name by which Flyte knows the task."""
-    return str(task.name)
+def _describe(task: Any) -> Description:
+    mapped = getattr(task, "python_function_task", None) or task
+    name = bounded(task.name)
+    task_kind = kind(task)
+    attributes = {
+        semconv.TASK_NAME: name,
+        semconv.TASK_KIND: task_kind,
+        **_type(mapped),
+        **_metadata(getattr(mapped, "metadata", None)),
+        **_resources(mapped),
+        **_code(getattr(mapped, "task_function", None)),
+    }
+    names_its_phases = task_kind in (semconv.KIND_SHIM, semconv.KIND_EAGER_CLEANUP)
+    overridden = getattr(type(task), "pre_execute", None) is not PythonTask.pre_execute
+    return Description(semconv.SPAN_TASK.format(name=name), attributes, overridden and not names_its_phases)
 
 
 def kind(task: Any) -> str:
     """Return how a task runs: what decides which phases it has."""
-    if isinstance(task, EagerFailureHandlerTask):
+    if type(task).__name__ == "EagerFailureHandlerTask":
         return semconv.KIND_EAGER_CLEANUP
     if isinstance(task, ArrayNodeMapTask) or hasattr(task, "python_function_task"):
         return semconv.KIND_MAP
@@ -95,8 +110,8 @@ def _metadata(metadata: Any) -> Attributes:
     return attributes
 
 
-def _seconds(timeout: datetime.timedelta | int | float) -> float:
-    return timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else float(timeout)
+def _seconds(timeout: dt.timedelta | float) -> float:
+    return timeout.total_seconds() if isinstance(timeout, dt.timedelta) else float(timeout)
 
 
 def _resources(task: Any) -> Attributes:

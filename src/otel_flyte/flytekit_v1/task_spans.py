@@ -4,9 +4,9 @@ import functools
 import os
 from typing import Any
 
-from flytekit.core.base_task import IgnoreOutputs, PythonTask
 from flyteidl.core.errors_pb2 import ContainerError
 from flyteidl.core.execution_pb2 import ExecutionError
+from flytekit.core.base_task import IgnoreOutputs
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 )
 
 from otel_flyte import activation, identity, semconv
-from otel_flyte.flytekit_v1 import data_spans, pod, task_attributes
+from otel_flyte.flytekit_v1 import data_spans, pod, task_attributes, wrappers
 from otel_flyte.guard import guarded
 from otel_flyte.identity import Attempt
 from otel_flyte.tracing import carrier, errors, state
@@ -39,14 +39,18 @@ def begin_task(task: Any, literals: Any) -> Scope | None:
     """Open the span of a dispatch: the attempt's own in a pod, else one that is nested or local."""
     if _suppressed():
         return None
+    wrappers.wrap_late_imports()
+    description = task_attributes.describe(task)
     attempt = pod.current.get()
     if attempt is not None and attempt.idle and not attempt.dispatched:
-        return _begin_attempt_dispatch(attempt, task, literals)
-    parent, links = _local_parent()
-    declared = task_attributes.of(task)
-    attributes = {**declared, **_cache_miss(task)} if _missed else declared
-    scope = Scope(_task_span_name(task), parent, task, attributes=attributes, links=links)
-    return _begun(scope, task)
+        scope = _begin_attempt_dispatch(attempt, task, description, literals)
+    else:
+        parent, links = _local_parent()
+        attributes = _with_cache_miss(description.attributes) if _missed else description.attributes
+        scope = Scope(description.span_name, parent, task, attributes=attributes, links=links)
+    if scope is not None and description.sets_up:
+        scope.open_phase(semconv.PHASE_SETUP, task)
+    return scope
 
 
 @guarded
@@ -76,7 +80,8 @@ def begin_workflow(workflow: Any) -> Scope | None:
         attributes={semconv.WORKFLOW_NAME: name},
         links=links,
     )
-    return _begun(scope)
+    scope.exposed = carrier.expose(scope.span)
+    return scope
 
 
 def open_attempt(attempt: pod.PodAttempt) -> Scope | None:
@@ -129,7 +134,6 @@ def note_cache(task_name: str, *, hit: bool, start_time: int) -> None:
         attributes={
             semconv.TASK_NAME: bounded(task_name),
             semconv.CACHE_STATUS: semconv.CACHE_HIT,
-            semconv.RESULT: semconv.RESULT_SUCCESS,
         },
         links=links,
         start_time=start_time,
@@ -173,37 +177,21 @@ class WatchedItems:
         item.close()
 
 
-def _begin_attempt_dispatch(attempt: pod.PodAttempt, task: Any, literals: Any) -> Scope | None:
+def _begin_attempt_dispatch(
+    attempt: pod.PodAttempt, task: Any, description: task_attributes.Description, literals: Any
+) -> Scope | None:
     attempt.dispatching = attempt.dispatched = True
+    if attempt.scope is None:
+        attempt.scope = open_attempt(attempt)
     scope = attempt.scope
-    if scope is None:
-        attempt.scope = scope = open_attempt(attempt)
     if scope is None:
         return None
     scope.owner = task
-    scope.span.update_name(_task_span_name(task))
-    scope.span.set_attributes(task_attributes.of(task))
+    scope.span.update_name(description.span_name)
+    scope.span.set_attributes(description.attributes)
     execution = identity.execution_from_environment(os.environ)
     data_spans.add_lineage(scope.span, task, literals, execution, activation.current_settings().map_nested)
-    return _set_up(scope, task)
-
-
-def _begun(scope: Scope, task: Any = None) -> Scope:
-    if scope.outer is None and pod.current.get() is None:
-        scope.exposed = carrier.expose(scope.span)
-    return _set_up(scope, task)
-
-
-def _set_up(scope: Scope, task: Any) -> Scope:
-    """Give a task that prepares its surroundings, as Spark and Ray do, a phase for it."""
-    prepare = getattr(type(task), "pre_execute", None)
-    if isinstance(task, PythonTask) and prepare is not PythonTask.pre_execute and not _names_its_phases(task):
-        scope.open_phase(semconv.PHASE_SETUP, task)
     return scope
-
-
-def _names_its_phases(task: Any) -> bool:
-    return task_attributes.kind(task) in (semconv.KIND_SHIM, semconv.KIND_EAGER_CLEANUP)
 
 
 def _close(scope: Scope) -> None:
@@ -234,13 +222,11 @@ def _environment_parent(current: Context) -> tuple[Context, list[Link]]:
     return current, [link(incoming, semconv.LINK_TRACEPARENT)]
 
 
-def _task_span_name(task: Any) -> str:
-    return semconv.SPAN_TASK.format(name=bounded(task_attributes.name(task)))
-
-
-def _cache_miss(task: Any) -> dict[str, str]:
+def _with_cache_miss(attributes: dict[str, Any]) -> dict[str, Any]:
     missed = _missed.pop(id(context_api.get_current()), None)
-    return {semconv.CACHE_STATUS: semconv.CACHE_MISS} if missed == task_attributes.name(task) else {}
+    if missed != attributes[semconv.TASK_NAME]:
+        return attributes
+    return {**attributes, semconv.CACHE_STATUS: semconv.CACHE_MISS}
 
 
 def _attempt_scope(who: Attempt | None, start_time: int) -> Scope:

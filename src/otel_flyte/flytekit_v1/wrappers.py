@@ -8,7 +8,7 @@ import copy
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_flyte import activation, frames, semconv
 from otel_flyte.flytekit_v1 import pod
@@ -24,7 +24,19 @@ TIMED_PHASES = {
 """Labels of flytekit's ``timeit`` that mark a phase. The second surrounds the whole output translation."""
 
 
-def on_first_call(namespace: dict[str, Any] | None = None) -> None:
+class Spans(NamedTuple):
+    """The modules that speak OpenTelemetry, imported with the first span."""
+
+    tasks: Any
+    data: Any
+    submissions: Any
+    ranks: Any
+
+
+_spans: Spans | None = None
+
+
+def wrap_late_imports(namespace: dict[str, Any] | None = None) -> None:
     """Wrap what has been imported since; set by :mod:`hooks`."""
 
 
@@ -32,20 +44,16 @@ def dispatch_execute(wrapped: Function) -> Function:
     """Surround the dispatch of a task with its span."""
 
     def call(self: Any, ctx: Any, input_literal_map: Any) -> Any:
-        if not _records():
-            return wrapped(self, ctx, input_literal_map)
-        from otel_flyte.flytekit_v1 import task_spans
-
-        on_first_call()
-        scope = task_spans.begin_task(self, input_literal_map)
-        if scope is None:
+        spans = _recording()
+        scope = spans.tasks.begin_task(self, input_literal_map) if spans is not None else None
+        if spans is None or scope is None:
             return wrapped(self, ctx, input_literal_map)
         try:
             result = wrapped(self, ctx, input_literal_map)
         except BaseException as error:
-            task_spans.end_task(scope, error)
+            spans.tasks.end_task(scope, error)
             raise
-        task_spans.end_task(scope)
+        spans.tasks.end_task(scope)
         return result
 
     return call
@@ -129,10 +137,8 @@ def output_to_literal_map(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..
         tracker = ctx.output_metadata_tracker
         if tracker is not None and tracker.output_metadata:
             scope = state.current.get()
-            if scope is not None and scope.phase is not None:
-                from otel_flyte.flytekit_v1 import data_spans
-
-                data_spans.add_output_metadata(scope.phase, result, tracker)
+            if scope is not None and scope.phase is not None and _spans is not None:
+                _spans.data.add_output_metadata(scope.phase, result, tracker)
         return result
 
     return call
@@ -143,7 +149,7 @@ def write_decks(wrapped: Function) -> Function:
 
     def call(self: Any, native_inputs: Any, native_outputs_as_map: Any, ctx: Any, new_user_params: Any) -> Any:
         scope = state.current.get()
-        if scope is None or scope.owner is not self or scope.phase is not None or not self.enable_deck:
+        if scope is None or not self.enable_deck or scope.owner is not self or scope.phase is not None:
             return wrapped(self, native_inputs, native_outputs_as_map, ctx, new_user_params)
         scope.open_phase(semconv.PHASE_DECK, self)
         try:
@@ -236,19 +242,16 @@ def workflow_local_execute(wrapped: Function) -> Function:
     """Surround a local workflow with its span."""
 
     def call(self: Any, ctx: Any, **kwargs: Any) -> Any:
-        if not _records():
-            return wrapped(self, ctx, **kwargs)
-        from otel_flyte.flytekit_v1 import task_spans
-
-        scope = task_spans.begin_workflow(self)
-        if scope is None:
+        spans = _recording()
+        scope = spans.tasks.begin_workflow(self) if spans is not None else None
+        if spans is None or scope is None:
             return wrapped(self, ctx, **kwargs)
         try:
             result = wrapped(self, ctx, **kwargs)
         except BaseException as error:
-            task_spans.end_task(scope, error)
+            spans.tasks.end_task(scope, error)
             raise
-        task_spans.end_task(scope)
+        spans.tasks.end_task(scope)
         return result
 
     return call
@@ -260,10 +263,9 @@ def local_cache_get(wrapped: Function) -> Function:
     def call(task_name: str, *args: Any, **kwargs: Any) -> Any:
         start_time = time.time_ns()
         result = wrapped(task_name, *args, **kwargs)
-        if _records():
-            from otel_flyte.flytekit_v1 import task_spans
-
-            task_spans.note_cache(task_name, hit=result is not None, start_time=start_time)
+        spans = _recording()
+        if spans is not None:
+            spans.tasks.note_cache(task_name, hit=result is not None, start_time=start_time)
         return result
 
     return call
@@ -274,10 +276,9 @@ def work_item_post_init(wrapped: Function) -> Function:
 
     def call(self: Any) -> None:
         wrapped(self)
-        if _records():
-            from otel_flyte.flytekit_v1 import submission_spans
-
-            submission_spans.keep_context(self)
+        spans = _recording()
+        if spans is not None:
+            spans.submissions.keep_context(self)
 
     return call
 
@@ -286,19 +287,16 @@ def controller_add(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     """Surround the submission of an eager task's child, until its result is there."""
 
     async def call(self: Any, entity: Any, *args: Any, **kwargs: Any) -> Any:
-        submission = None
-        if _records():
-            from otel_flyte.flytekit_v1 import submission_spans
-
-            submission = submission_spans.begin(entity)
-        if submission is None:
+        spans = _recording()
+        submission = spans.submissions.begin(entity) if spans is not None else None
+        if spans is None or submission is None:
             return await wrapped(self, entity, *args, **kwargs)
         try:
             result = await wrapped(self, entity, *args, **kwargs)
         except BaseException as error:
-            submission_spans.end(submission, error)
+            spans.submissions.end(submission, error)
             raise
-        submission_spans.end(submission)
+        spans.submissions.end(submission)
         return result
 
     return call
@@ -308,16 +306,15 @@ def controller_launch_execution(wrapped: Function) -> Function:
     """Launch a child in the context in which it was asked for."""
 
     def call(self: Any, wi: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _records():
+        spans = _recording()
+        if spans is None:
             return wrapped(self, wi, *args, **kwargs)
-        from otel_flyte.flytekit_v1 import submission_spans
-
-        token = submission_spans.enter_context(wi)
+        token = spans.submissions.enter_context(wi)
         try:
             execution = wrapped(self, wi, *args, **kwargs)
-            submission_spans.note_execution(execution)
+            spans.submissions.note_execution(execution)
         finally:
-            submission_spans.leave_context(token)
+            spans.submissions.leave_context(token)
         return execution
 
     return call
@@ -328,11 +325,8 @@ def controller_get_env(wrapped: Function) -> Function:
 
     def call(self: Any) -> Any:
         environment = wrapped(self)
-        if not _records():
-            return environment
-        from otel_flyte.flytekit_v1 import submission_spans
-
-        return submission_spans.with_parent(environment) or environment
+        spans = _recording()
+        return environment if spans is None else spans.submissions.with_parent(environment) or environment
 
     return call
 
@@ -341,20 +335,17 @@ def remote_execute(wrapped: Function) -> Function:
     """Surround a launch, and tell the execution who launched it."""
 
     def call(self: Any, entity: Any, *args: Any, **kwargs: Any) -> Any:
-        if not activation.tracer_provider_is_set() or not _records():
+        spans = _recording() if activation.tracer_provider_is_set() else None
+        submission = spans.submissions.begin_launch(entity, kwargs) if spans is not None else None
+        if spans is None or submission is None:
             return wrapped(self, entity, *args, **kwargs)
-        from otel_flyte.flytekit_v1 import submission_spans
-
-        submission = submission_spans.begin_launch(entity, kwargs)
-        if submission is None:
-            return wrapped(self, entity, *args, **kwargs)
-        environment = submission_spans.with_launcher(submission, kwargs.get("envs"))
+        environment = spans.submissions.with_launcher(submission, kwargs.get("envs"))
         try:
             execution = wrapped(self, entity, *args, **{**kwargs, "envs": environment})
         except BaseException as error:
-            submission_spans.end(submission, error)
+            spans.submissions.end(submission, error)
             raise
-        submission_spans.end_launch(submission, execution)
+        spans.submissions.end_launch(submission, execution)
         return execution
 
     return call
@@ -381,7 +372,7 @@ def load_object_from_module(wrapped: Function) -> Function:
     """Wrap the entrypoint in the namespace that it runs in, which is the caller's."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        on_first_call(sys._getframe(1).f_globals)
+        wrap_late_imports(sys._getframe(1).f_globals)
         return wrapped(*args, **kwargs)
 
     return call
@@ -431,44 +422,48 @@ def get_traceback_str(wrapped: Function) -> Function:
     return call
 
 
+def elastic_record_exception(wrapped: Function) -> Function:
+    """Have torch elastic write down a worker's failure without our frames: Flyte puts that text into its own."""
+
+    def call(self: Any, e: Any) -> Any:
+        guarded(frames.hide_our_frames)(e)
+        return wrapped(self, e)
+
+    return call
+
+
 def elastic_launch_init(wrapped: Function) -> Function:
     """Have each worker that torch elastic starts for a task record its rank."""
 
     def call(self: Any, config: Any, entrypoint: Any) -> None:
-        if entrypoint is not None and state.current.get() is not None:
-            from otel_flyte.flytekit_v1 import rank_spans
-
-            entrypoint = rank_spans.watched(entrypoint) or entrypoint
+        if entrypoint is not None and state.current.get() is not None and _spans is not None:
+            entrypoint = _spans.ranks.watched(entrypoint) or entrypoint
         wrapped(self, config, entrypoint)
 
     return call
 
 
-def _records() -> bool:
-    """Whether what begins now is recorded. While a pod loads the task's module, no providers are made yet."""
+def _recording() -> "Spans | None":
+    """Return what records spans, where what begins now is recorded.
+
+    While a pod loads the task's module, no providers are made yet.
+    """
     if not activation.is_active():
-        return False
+        return None
     attempt = pod.current.get()
     loading = attempt is not None and attempt.step is not None
     records = activation.tracer_provider_is_set() if loading else activation.records()
-    return records and (_loaded or _load())
+    return (_spans or _import_spans()) if records else None
 
 
 @guarded
-def _import_spans() -> bool:
+def _import_spans() -> Spans:
     """Import what speaks OpenTelemetry; an environment in which that fails must still run its tasks."""
-    from otel_flyte.flytekit_v1 import data_spans, rank_spans, submission_spans, task_spans  # noqa: F401
+    global _spans
+    from otel_flyte.flytekit_v1 import data_spans, rank_spans, submission_spans, task_spans
 
-    return True
-
-
-def _load() -> bool:
-    global _loaded
-    _loaded = bool(_import_spans())
-    return _loaded
-
-
-_loaded = False
+    _spans = Spans(task_spans, data_spans, submission_spans, rank_spans)
+    return _spans
 
 
 def _step(attempt: pod.PodAttempt, name: str, function: Function) -> Function:
@@ -487,28 +482,25 @@ def _step(attempt: pod.PodAttempt, name: str, function: Function) -> Function:
 
 def _transfer(name: str, uri: Any, function: Function) -> Function:
     scope = state.current.get()
-    if scope is None or scope.phase is None:
+    if scope is None or scope.phase is None or _spans is None:
         return function
-    from otel_flyte.flytekit_v1 import data_spans
-
-    return data_spans.transfer(name, uri, function)
+    transfer: Function = _spans.data.transfer(name, uri, function)
+    return transfer
 
 
 async def _async_transfer(name: str, uri: Any, function: Function, *args: Any, **kwargs: Any) -> Any:
     scope = state.current.get()
-    if scope is None or scope.phase is None:
+    if scope is None or scope.phase is None or _spans is None:
         return await function(*args, **kwargs)
-    from otel_flyte.flytekit_v1 import data_spans
-
-    return await data_spans.async_transfer(name, uri, function, *args, **kwargs)
+    return await _spans.data.async_transfer(name, uri, function, *args, **kwargs)
 
 
 @guarded
 def _with_watched_items(map_task: Any) -> Any:
-    from otel_flyte.flytekit_v1 import task_spans
-
+    if _spans is None:
+        return map_task
     watched = copy.copy(map_task)
-    watched._run_task = task_spans.WatchedItems(map_task._run_task)
+    watched._run_task = _spans.tasks.WatchedItems(map_task._run_task)
     return watched
 
 

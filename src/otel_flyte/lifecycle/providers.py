@@ -68,7 +68,7 @@ def resource() -> Resource:
         attributes[semconv.DOMAIN] = execution.domain
         attributes[semconv.RUN_NAME] = execution.name
     created = Resource.create(attributes)
-    if not os.environ.get(semconv.SERVICE_NAME) and str(created.attributes[SERVICE_NAME]).startswith("unknown_service"):
+    if str(created.attributes[SERVICE_NAME]).startswith("unknown_service"):
         created = created.merge(Resource({SERVICE_NAME: semconv.DEFAULT_SERVICE_NAME}))
     return created
 

@@ -7,6 +7,11 @@ from typing import Any, TypeAlias
 
 import yaml
 
+try:
+    from yaml import CSafeDumper as SafeDumper
+except ImportError:
+    from yaml import SafeDumper  # type: ignore[assignment]
+
 from otel_flyte import semconv
 from otel_flyte.query.cells import moment
 from otel_flyte.query.otlp_file import AttributeValue, Event
@@ -168,7 +173,7 @@ def _time(nanoseconds: int) -> str:
     return moment(nanoseconds).isoformat()
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(SafeDumper):
     """YAML without anchors, and with texts of several lines as people write them."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002

@@ -4,25 +4,24 @@ Attempts of one node are gathered under a line for the node, and many siblings a
 loop) under one line that counts them and shows those worth a look.
 """
 
-import re
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from otel_flyte import semconv
 from otel_flyte.query.cells import duration
-from otel_flyte.query.tree import NEVER_ENDED, Error, Execution, Role, TreeSpan, in_order, node_key
+from otel_flyte.query.tree import NEVER_ENDED, Error, Execution, Role, TreeSpan, in_order, node_key, short_name
 
 MANY = 10
 """Siblings alike above this number are rolled up."""
 
+DEEPEST = 30
+"""Below this depth spans are counted, not shown: a recursive function may nest them by the thousand."""
+
 SHOWN = 5
 """Of a roll-up, as many of the failed and as many of the slowest are shown."""
 
-_MAP_SUFFIX = re.compile(r"_[0-9a-f]{32}-arraynode$")
-"""What flytekit adds to the name of a map task: a hash of its function's name and its settings."""
-
+_ORPHAN = "parent not recorded"
 _KINDS_WORTH_A_WORD = (semconv.KIND_MAP, semconv.KIND_DYNAMIC, semconv.KIND_EAGER)
 _WORST_FIRST = (semconv.RESULT_FAILURE, semconv.RESULT_CANCELLATION, NEVER_ENDED)
 
@@ -98,8 +97,11 @@ def lines(execution: Execution) -> Iterator[Line]:
     while waiting:
         branch, depth, parents_seconds, entity = waiting.pop()
         line = _line(branch, depth, parents_seconds, entity)
-        yield line
         below = branch.below(line.entity)
+        if below and depth == DEEPEST:
+            count = sum(1 for member in below for span in member.spans for _ in span.walk())
+            line, below = replace(line, notes=(*line.notes, f"{count} spans below")), ()
+        yield line
         waiting += [(member, depth + 1, line.seconds, line.entity) for member in reversed(below)]
 
 
@@ -126,14 +128,26 @@ def _whole(execution: Execution) -> _Branch:
     if len(arranged) == 1 and not execution.name:
         return arranged[0]
     label = f"execution {execution.name}" if execution.name else f"trace {execution.trace_ids[0]}"
+    notes = [execution.scope]
+    if len(execution.roots) > 1 and all(root.orphan for root in execution.roots):
+        notes.append("parents not recorded")
+        arranged = [_without_orphan_notes(branch) for branch in arranged]
     return _Branch(
         label=label,
-        notes=(execution.scope,) if execution.scope else (),
+        notes=tuple(notes),
         entity=f"execution/{execution.name}" if execution.name else "",
         result=_worst(branch.result for branch in arranged),
         spans=execution.roots,
         members=tuple(arranged),
         role=Role.EXECUTION,
+    )
+
+
+def _without_orphan_notes(branch: _Branch) -> _Branch:
+    return replace(
+        branch,
+        notes=tuple(note for note in branch.notes if note != _ORPHAN),
+        members=tuple(map(_without_orphan_notes, branch.members)),
     )
 
 
@@ -184,12 +198,14 @@ def _roll_up(name: str, map_node: str, members: Sequence[_Branch]) -> _Branch:
     slowest = sorted(members, key=lambda member: -_seconds(member))[:SHOWN]
     worth_a_look = members if len(members) <= MANY else (*unsuccessful[:SHOWN], *slowest)
     shown = sorted(dict.fromkeys(worth_a_look), key=lambda member: member.start_ns)
+    retried = sum(len(member.members) > 1 for member in members)
     notes = [
-        map_node.partition("/")[2],
         f"{len(members)} items" if map_node or members[0].role is Role.MAP_ITEM else f"{len(members)} times",
         *_counts(unsuccessful),
-        f"median {duration(statistics.median(map(_seconds, members)))}",
+        f"{retried} retried" if retried else "",
+        f"median {duration(sorted(map(_seconds, members))[len(members) // 2])}",
         f"{len(shown)} shown" if len(shown) < len(members) else "",
+        map_node.partition("/")[2],
     ]
     return _Branch(
         label=name,
@@ -238,7 +254,7 @@ def _name(span: TreeSpan) -> str:
 
 
 def _short(span: TreeSpan) -> str:
-    return span.span.name if span.role is Role.USER else _MAP_SUFFIX.sub("", span.span.name)
+    return span.span.name if span.role is Role.USER else short_name(span.span.name)
 
 
 def _label(span: TreeSpan) -> str:
@@ -278,11 +294,11 @@ def _outcome(span: TreeSpan) -> tuple[str, ...]:
     """Say what only this span of a node can tell: the replica, the cache, Flyte's verdict, a parent that is missing."""
     own = span.span.attributes
     cache, code = own.get(semconv.CACHE_STATUS), own.get(semconv.ERROR_CODE)
-    verdict = " ".join(str(part) for part in (own.get(semconv.ERROR_ORIGIN), code, own.get(semconv.ERROR_KIND)) if part)
+    kind = str(own.get(semconv.ERROR_KIND) or "").lower().replace("_", "-")
     return (
         f"replica {own[semconv.REPLICA]!s}" if own.get(semconv.REPLICA) else "",
         f"cache {cache!s}" if cache else "",
         f"run {own[semconv.SUBMITTED_RUN_NAME]!s}" if own.get(semconv.SUBMITTED_RUN_NAME) else "",
-        verdict,
-        "parent not recorded" if span.orphan else "",
+        ", ".join(str(part) for part in (code, kind) if part),
+        _ORPHAN if span.orphan else "",
     )

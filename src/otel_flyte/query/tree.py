@@ -20,9 +20,8 @@ NEVER_ENDED = "never ended"
 
 _LOCAL_RUN = "local"
 _FRAME = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
-_WRAPPED = re.compile(r"(Error encountered while executing '[^']*':\s*)+")
-"""What flytekit puts before a user's own words, once for each task and workflow that they pass."""
-
+_WRAPPING = re.compile(r"(Error encountered while executing '[^']*':\s*)+")
+_MAP_SUFFIX = re.compile(r"_[0-9a-f]{32}-arraynode$")
 _LIBRARY = re.compile(r"[/\\](site|dist)-packages[/\\]|/lib/python3\.\d+/|\\Lib\\|^<frozen ")
 
 
@@ -216,6 +215,16 @@ class ExecutionTree:
         return document.as_yaml(self)
 
 
+def own_words(message: str) -> str:
+    """Give an exception's message without what flytekit puts before it, once for each task that it passes."""
+    return _WRAPPING.sub("", message, count=1)
+
+
+def short_name(name: str) -> str:
+    """Give the name of a span without what flytekit adds to a map task's: a hash of its function and its settings."""
+    return _MAP_SUFFIX.sub("", name)
+
+
 def node_key(span: TreeSpan) -> str:
     """Tell which node a task attempt is of, ``execution/node path``; empty for all else, and in local runs."""
     if span.role is not Role.TASK or span.attempt is None or not span.node_path:
@@ -315,7 +324,7 @@ def _untold_error(span: Span, told: tuple[Error, ...]) -> Error | None:
     if told:
         return None
     kind = span.attributes.get(semconv.ERROR_TYPE) or span.attributes.get(semconv.ERROR_CODE) or ""
-    return Error(str(kind), _WRAPPED.sub("", span.status_message, count=1))
+    return Error(str(kind), own_words(span.status_message))
 
 
 def _tells(inner: Error, outer: Error) -> bool:
@@ -349,7 +358,7 @@ def _error_from_event(event: Event) -> Error:
         str(event.attributes.get(name, ""))
         for name in (semconv.EXCEPTION_TYPE, semconv.EXCEPTION_MESSAGE, semconv.EXCEPTION_STACKTRACE)
     )
-    return Error(kind.removeprefix("builtins."), _WRAPPED.sub("", message, count=1), stacktrace)
+    return Error(kind.removeprefix("builtins."), own_words(message), stacktrace)
 
 
 def _integer(value: AttributeValue) -> int | None:

@@ -225,7 +225,7 @@ class _Columns:
         longest = max(label.width for label in labels)
         if room - _SHORTEST_BAR - 2 < _NARROWEST - _DURATION_CELLS:
             return cls(min(longest, room), 0)
-        label = min(longest, room - _SHORTEST_BAR - 2)
+        label = min(longest, room - max(_SHORTEST_BAR, room // 3) - 2)
         return cls(label, min(room - label - 2, _LONGEST_BAR))
 
     @property
@@ -275,9 +275,12 @@ def _caption(execution: Execution, whole: Line) -> str:
 
 
 def _footer(execution: Execution, everything: Sequence[Line], shown: int) -> str:
-    spans = sum(1 for _ in execution.walk())
-    errors = sum(1 for span in execution.walk() if span.error)
-    counted = [f"{spans} span{'s' * (spans != 1)}", f"{errors} error{'s' * (errors != 1)}"]
+    spans = list(execution.walk())
+    counted = [_counted(len(spans), "span"), _counted(sum(span.error is not None for span in spans), "error")]
     if len(everything) > shown:
-        counted.append(f"{len(everything) - shown} phases below {NEGLIGIBLE:.0%} of the whole not shown")
+        counted.append(f"{_counted(len(everything) - shown, 'phase')} below {NEGLIGIBLE:.0%} of the whole not shown")
     return " · ".join(counted)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -4,7 +4,6 @@ A scope is a task or workflow that is open in the current context. It holds at m
 while a phase is open, the user's own spans included, has it as live parent.
 """
 
-from contextvars import Token
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as context_api
@@ -18,6 +17,7 @@ from otel_flyte.tracing import errors, state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextvars import Token
 
     from opentelemetry.util.types import AttributeValue
 
@@ -101,9 +101,7 @@ class Scope(OpenSpan):
     def open_phase(self, name: str, owner: object) -> None:
         """Start a phase; ``owner`` is who may close it."""
         try:
-            phase = self.tracer.start_span(
-                name, self.context, record_exception=False, set_status_on_exception=False
-            )
+            phase = self.tracer.start_span(name, self.context, record_exception=False, set_status_on_exception=False)
             self.phase_token = context_api.attach(set_span_in_context(phase, self.context))
             self.phase = phase
             self.phase_owner = owner

@@ -10,11 +10,13 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from otel_flyte import semconv
 from otel_flyte.query.cells import duration, printable
+from otel_flyte.query.tree import own_words, short_name
 from otel_flyte.report.text import Look, Tone
 
 PATIENCE_SECONDS = 0.1
 """A phase that ends before this has one line, others have two."""
 
+_MARKS = {True: ("✓", Tone.GREEN), False: ("✗", Tone.RED)}
 _ENTITIES = (semconv.SPAN_TASK.format(name=""), semconv.SPAN_WORKFLOW.format(name=""))
 
 
@@ -27,7 +29,8 @@ class ProgressProcessor(SpanProcessor):
     def __init__(self, stream: TextIO, look: Look) -> None:
         self._stream = stream
         self._look = look
-        self._begin_ns = time.time_ns()
+        self._begin_ns = 0
+        self._told: str | None = None
         self._depths: dict[int, int] = {}
         self._held_back: Span | None = None
         self._done = threading.Event()
@@ -39,8 +42,9 @@ class ProgressProcessor(SpanProcessor):
         """Announce a workflow or task; hold back a phase."""
         ours = _is_ours(span)
         with self._lock:
+            self._begin_ns = self._begin_ns or span.start_time or 0
             outer = self._depths.get(span.parent.span_id, 0) if span.parent else 0
-            self._depths[span.get_span_context().span_id] = outer + ours
+            self._depths[_id(span)] = outer + ours
             if ours:
                 self._announce()
             if ours and span.name.startswith(_ENTITIES):
@@ -50,12 +54,11 @@ class ProgressProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Say how a span went and how long it took."""
-        span_id = span.get_span_context().span_id
         with self._lock:
-            depth = self._depths.pop(span_id, 1) - 1
+            depth = self._depths.pop(_id(span), 1) - 1
             if not _is_ours(span):
                 return
-            if self._held_back is not None and self._held_back.get_span_context().span_id == span_id:
+            if self._held_back is not None and _id(self._held_back) == _id(span):
                 self._held_back = None
             self._announce()
             if not span.status.is_ok or span.name.startswith(_ENTITIES) or span.name in semconv.PHASES:
@@ -75,15 +78,29 @@ class ProgressProcessor(SpanProcessor):
     def _announce(self) -> None:
         span, self._held_back = self._held_back, None
         if span is not None:
-            self._write(span, self._depths.get(span.get_span_context().span_id, 1) - 1)
+            self._write(span, self._depths.get(_id(span), 1) - 1)
 
     def _write(self, span: ReadableSpan, depth: int) -> None:
         """Write one line; a stream that is gone must not fail the task that would have been told of."""
+        look, started = self._look, span.start_time or 0
+        mark, tone = ("▶", Tone.DIM) if span.end_time is None else _MARKS[span.status.is_ok]
+        clock = look.paint(f"{((span.end_time or started) - self._begin_ns) / 1e9:9.3f} s", Tone.DIM)
+        name = look.paint(f"{mark} {short_name(printable(span.name))}", tone)
+        took = "" if span.end_time is None else look.paint(f"  {duration((span.end_time - started) / 1e9)}", Tone.DIM)
+        line = f"{clock}  {'  ' * depth}{name}{took}{self._why(span)}"
         try:
-            self._stream.write(self._look.written(_line(span, depth, self._begin_ns, self._look)) + "\n")
+            self._stream.write(look.written(line) + "\n")
             self._stream.flush()
         except (OSError, ValueError):
             self._done.set()
+
+    def _why(self, span: ReadableSpan) -> str:
+        """Give the first line of what failed a span, unless the line before has said so."""
+        why = own_words(span.status.description or "").strip().partition("\n")[0]
+        if not why or why == self._told:
+            return ""
+        self._told = why
+        return f"  {printable(why)}"
 
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()
@@ -93,14 +110,6 @@ def _is_ours(span: ReadableSpan) -> bool:
     return span.instrumentation_scope is not None and span.instrumentation_scope.name == semconv.SCOPE
 
 
-def _line(span: ReadableSpan, depth: int, begin_ns: int, look: Look) -> str:
-    started, ended = span.start_time or begin_ns, span.end_time
-    clock = look.paint(f"{((ended or started) - begin_ns) / 1e9:9.3f} s", Tone.DIM)
-    name = "  " * depth + "{} " + printable(span.name)
-    if ended is None:
-        return f"{clock}  {look.paint(name.format('▶'), Tone.DIM)}"
-    took = look.paint(duration((ended - started) / 1e9), Tone.DIM)
-    if span.status.is_ok:
-        return f"{clock}  {look.paint(name.format('✓'), Tone.GREEN)}  {took}"
-    why = printable(span.status.description or "").strip()
-    return f"{clock}  {look.paint(name.format('✗'), Tone.RED)}  {took}  {why}"
+def _id(span: ReadableSpan) -> int:
+    context = span.get_span_context()
+    return context.span_id if context else 0

@@ -1,0 +1,167 @@
+"""Traces made by the real SDK and written by the real exporter, with times and ids that are the same each time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace import Status, StatusCode
+
+from otel_flyte import semconv
+from otel_flyte.lifecycle.file_exporter import FileSpanExporter
+
+BEGIN_NS = 1_780_000_000_000_000_000
+"""2026-05-28 20:26:40 UTC"""
+
+STACKTRACE = """\
+Traceback (most recent call last):
+  File "/usr/lib/python3.11/site-packages/flytekit/core/utils.py", line 312, in wrapper
+    return fn(*args, **kwargs)
+  File "/root/pipelines/train.py", line 42, in fit
+    raise ValueError("loss is not finite")
+"""
+
+
+class Recorder:
+    """Exports spans as they end; all times are seconds since ``BEGIN_NS``."""
+
+    def __init__(self, exporter: SpanExporter, resource: Mapping[str, str] | None = None) -> None:
+        self._provider = TracerProvider(
+            resource=Resource(resource or {semconv.SERVICE_NAME: "flyte"}),
+            id_generator=_Counter(),
+            shutdown_on_exit=False,
+        )
+        self._provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    @classmethod
+    def of_file(cls, path: Path, resource: Mapping[str, str] | None = None) -> Recorder:
+        return cls(FileSpanExporter(path), resource)
+
+    @contextmanager
+    def span(
+        self,
+        name: str,
+        start: float,
+        end: float,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        scope: str = semconv.SCOPE,
+        error: tuple[str, str] | None = None,
+        raised_here: bool = True,
+        parent: trace.SpanContext | None = None,
+    ) -> Iterator[Span]:
+        """A span around what the ``with`` block holds; ``error`` is an exception's type and message."""
+        context = trace.set_span_in_context(trace.NonRecordingSpan(parent)) if parent else None
+        tracer = self._provider.get_tracer(scope, "1.0")
+        span = tracer.start_span(name, context, attributes=attributes, start_time=nanoseconds(start))
+        assert isinstance(span, Span)
+        with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+            yield span
+        if error:
+            _fail(span, *error, raised_here=raised_here, at=end)
+        span.end(nanoseconds(end))
+
+    def leaf(self, name: str, start: float, end: float, attributes: Mapping[str, Any] | None = None, **options: Any) -> None:
+        """A span with nothing below it."""
+        with self.span(name, start, end, attributes, **options):
+            pass
+
+    def task(self, name: str, start: float, end: float, attributes: Mapping[str, Any] | None = None, **options: Any) -> None:
+        """A task attempt whose phases take 10, 80 and 10 per cent of it; an error is raised by its user code."""
+        step = (end - start) / 10
+        error = options.get("error")
+        with self.span(f"task {name}", start, end, attributes, **{**options, "raised_here": False}):
+            self.leaf(semconv.PHASE_INPUT, start, start + step)
+            self.leaf(semconv.PHASE_USER_CODE, start + step, end - step, error=error)
+            if not error:
+                self.leaf(semconv.PHASE_OUTPUT, end - step, end)
+
+
+def nanoseconds(seconds: float) -> int:
+    return BEGIN_NS + round(seconds * 1e6) * 1000
+
+
+def in_execution(number: int) -> trace.SpanContext:
+    """A span of the control plane that is not recorded: the parent of what runs in pods."""
+    return trace.SpanContext(0xF1C0FFEE << 96, 0xC0 << 56 | number, True, trace.TraceFlags(1))
+
+
+class _Counter(IdGenerator):
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def generate_span_id(self) -> int:
+        return next(self._numbers)
+
+    def generate_trace_id(self) -> int:
+        return 0xA0 << 120 | next(self._numbers)
+
+
+def _fail(span: Span, kind: str, message: str, *, raised_here: bool, at: float) -> None:
+    span.set_status(Status(StatusCode.ERROR, message))
+    span.set_attribute(semconv.ERROR_TYPE, kind)
+    if raised_here:
+        exception = {
+            semconv.EXCEPTION_TYPE: kind,
+            semconv.EXCEPTION_MESSAGE: message,
+            semconv.EXCEPTION_STACKTRACE: f"{STACKTRACE}{kind}: {message}\n",
+        }
+        span.add_event(semconv.EVENT_EXCEPTION, exception, nanoseconds(at))
+
+
+def local_run(recorder: Recorder) -> None:
+    """A workflow that runs locally: a task with a user's span, a cached one, a map, and one that fails."""
+    failure = ("ValueError", "loss is not finite")
+    with recorder.span("workflow shop.main", 0, 10, {semconv.WORKFLOW_NAME: "shop.main"}, error=failure, raised_here=False):
+        with recorder.span("task shop.fetch", 0.5, 3, {semconv.CACHE_STATUS: semconv.CACHE_MISS}):
+            recorder.leaf(semconv.PHASE_INPUT, 0.5, 0.502)
+            with recorder.span(semconv.PHASE_USER_CODE, 0.502, 2.9):
+                recorder.leaf("GET /reviews", 1, 2, {"http.response.status_code": 200}, scope="requests")
+            recorder.leaf(semconv.PHASE_OUTPUT, 2.9, 3)
+        recorder.leaf("task shop.fetch", 3, 3.001, {semconv.CACHE_STATUS: semconv.CACHE_HIT})
+        with recorder.span(f"task shop.map_score_{'0f' * 16}-arraynode", 3, 6, {semconv.TASK_KIND: semconv.KIND_MAP}):
+            with recorder.span(semconv.PHASE_USER_CODE, 3, 6):
+                for index in range(3):
+                    recorder.leaf(semconv.SPAN_MAP_ITEM, 3 + index, 4 + index, {semconv.ARRAY_INDEX: index})
+        recorder.task("shop.train", 6, 9.5, error=failure)
+
+
+def execution(recorder: Recorder) -> None:
+    """Pods of one execution: a node that is retried, a map of thirty subtasks, and a cache hit."""
+    fit = {semconv.NODE_PATH: "n1", semconv.ACTION_NAME: "n1", semconv.TASK_NAME: "train.fit"}
+    recorder.task("train.prepare", 0, 10, {semconv.NODE_PATH: "n0", semconv.ATTEMPT: 0}, parent=in_execution(1))
+    verdict = {semconv.ERROR_CODE: "USER:Recoverable", semconv.ERROR_KIND: "RECOVERABLE"}
+    failed = {**fit, **verdict, semconv.ATTEMPT: 0, semconv.RESULT: semconv.RESULT_FAILURE}
+    succeeded = {**fit, semconv.ATTEMPT: 1, semconv.RESULT: semconv.RESULT_SUCCESS}
+    recorder.task("train.fit", 45, 100, succeeded, parent=in_execution(3))
+    recorder.task("train.fit", 12, 40, failed, parent=in_execution(2), error=("ValueError", "loss is not finite"))
+    for index in range(30):
+        subtask = {semconv.NODE_PATH: f"n2/n{index}", semconv.ATTEMPT: 0, semconv.ARRAY_INDEX: index}
+        error = ("KeyError", "'label'") if index == 7 else None
+        recorder.task("train.score", 100, 102 + index % 7, subtask, parent=in_execution(100 + index), error=error)
+
+
+EXECUTION_RESOURCE = {
+    semconv.SERVICE_NAME: "flyte",
+    semconv.RUN_NAME: "f1c0ffee",
+    semconv.PROJECT: "shop",
+    semconv.DOMAIN: "production",
+}
+
+
+class Kept(SpanExporter):
+    """An exporter that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def export(self, spans: Any) -> Any:
+        self.spans += spans

@@ -1,0 +1,675 @@
+"""Reading OTLP files, and the tree that comes of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from inline_snapshot import snapshot
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
+from support import traces
+
+from otel_flyte import semconv
+from otel_flyte.lifecycle.file_exporter import FileSpanExporter, as_line
+from otel_flyte.query import otlp_file
+from otel_flyte.query.cells import cut, duration, printable, width
+from otel_flyte.query.otlp_file import Span, UnreadableError, read
+from otel_flyte.query.tree import NEVER_ENDED, Error, ExecutionTree, Role
+
+TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
+
+
+@pytest.fixture
+def local_run(tmp_path: Path) -> Path:
+    traces.local_run(traces.Recorder.of_file(tmp_path / "local.jsonl"))
+    return tmp_path / "local.jsonl"
+
+
+@pytest.fixture
+def execution(tmp_path: Path) -> Path:
+    traces.execution(traces.Recorder.of_file(tmp_path / "execution.jsonl", traces.EXECUTION_RESOURCE))
+    return tmp_path / "execution.jsonl"
+
+
+def span(span_id: str = ROOT, parent: str | None = None, **fields: Any) -> dict[str, Any]:
+    """A span in the JSON of OTLP."""
+    identity = {"traceId": TRACE, "spanId": span_id, **({"parentSpanId": parent} if parent else {})}
+    times = {"startTimeUnixNano": str(traces.BEGIN_NS), "endTimeUnixNano": str(traces.BEGIN_NS + 10**9)}
+    return {**identity, "name": "task t", "kind": 1, **times, **fields}
+
+
+def request(*spans: dict[str, Any], scope: str = semconv.SCOPE) -> dict[str, Any]:
+    return {"resourceSpans": [{"scopeSpans": [{"scope": {"name": scope}, "spans": list(spans)}]}]}
+
+
+def written(path: Path, *documents: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return path
+
+
+def plain(name: str, span_id: str, parent: str | None = None, start: int = 0, end: int | None = 1, **fields: Any) -> Span:
+    """A span of ours as a reader gives it, with times in seconds."""
+    fields = {"scope": otlp_file.Scope(semconv.SCOPE), **fields}
+    return Span(TRACE, span_id, parent, name, start * 10**9, None if end is None else end * 10**9, **fields)
+
+
+class TestOtlpFile:
+    def test_what_the_sdk_exports_is_read_back_whole(self, tmp_path: Path) -> None:
+        provider = TracerProvider(resource=Resource({"service.name": "flyte"}), shutdown_on_exit=False)
+        link = Link(SpanContext(0xAB, 0xCD, True, TraceFlags(1)), {"flyte.link": "launched_by"})
+        attributes = {"a": "s", "b": True, "c": -(2**62), "d": 0.5, "e": ("x", "y"), "f": (1, 2), "g": float("inf")}
+        tracer = provider.get_tracer("scope", "1.2")
+        made = tracer.start_span("näme", kind=SpanKind.CONSUMER, attributes=attributes, links=[link], start_time=5)
+        made.add_event("exception", {"exception.type": "E"}, timestamp=7)
+        made.end(9)
+        exporter = FileSpanExporter(tmp_path / "f.jsonl")
+        assert exporter.export([made]) is SpanExportResult.SUCCESS  # type: ignore[list-item]
+        (found,) = read(tmp_path / "f.jsonl").spans
+        context = made.get_span_context()
+        assert found == Span(
+            trace_id=f"{context.trace_id:032x}",
+            span_id=f"{context.span_id:016x}",
+            parent_id=None,
+            name="näme",
+            start_ns=5,
+            end_ns=9,
+            kind="consumer",
+            attributes={**attributes, "e": ["x", "y"], "f": [1, 2]},
+            events=(otlp_file.Event("exception", 7, {"exception.type": "E"}),),
+            links=(otlp_file.Link(f"{0xAB:032x}", f"{0xCD:016x}", {"flyte.link": "launched_by"}),),
+            scope=otlp_file.Scope("scope", "1.2"),
+            resource={"service.name": "flyte"},
+        )
+
+    def test_an_exported_line_is_what_a_proto3_parser_reads_but_for_hexadecimal_ids(self) -> None:
+        kept = traces.Kept()
+        traces.local_run(traces.Recorder(kept))
+        message = encode_spans(kept.spans)
+        line = as_line(message)
+        assert line.count("\n") == 1
+        document = json.loads(line)
+        for resource_spans in document["resourceSpans"]:
+            for scope_spans in resource_spans["scopeSpans"]:
+                for exported in scope_spans["spans"]:
+                    assert isinstance(exported["startTimeUnixNano"], str)
+                    assert exported["kind"] == 1
+                    for key in {"traceId", "spanId", "parentSpanId"} & exported.keys():
+                        exported[key] = base64.b64encode(bytes.fromhex(exported[key])).decode()
+        assert json_format.ParseDict(document, ExportTraceServiceRequest()) == message
+
+    def test_each_batch_is_one_line(self, local_run: Path) -> None:
+        lines = local_run.read_text().splitlines()
+        assert len(lines) == len(read(local_run).spans) == 17
+        assert all("resourceSpans" in json.loads(line) for line in lines)
+
+    def test_a_file_that_can_no_longer_be_written_loses_spans_and_raises_nothing(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        exporter = FileSpanExporter("/dev/full")
+        kept = traces.Kept()
+        traces.Recorder(kept).leaf("a", 0, 1)
+        assert exporter.export(kept.spans) is SpanExportResult.FAILURE
+        exporter.shutdown()
+        assert exporter.export(kept.spans) is SpanExportResult.FAILURE
+        assert "/dev/full can't be written" in caplog.text
+
+    def test_forked_processes_share_a_file(self, tmp_path: Path) -> None:
+        program = f"""
+import os
+from pathlib import Path
+from support import traces
+recorder = traces.Recorder.of_file(Path({str(tmp_path / "f.jsonl")!r}))
+child = os.fork()
+if child == 0:
+    for number in range(50):
+        recorder.leaf("child", number, number + 1)
+    os._exit(0)
+with recorder.span("parent", 0, 1):
+    for number in range(50):
+        recorder.leaf("parent", number, number + 1, parent=traces.in_execution(number))
+os.waitpid(child, 0)
+"""
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
+        lines = (tmp_path / "f.jsonl").read_text().splitlines()
+        assert len([json.loads(line) for line in lines]) == 101
+
+    def test_a_pretty_printed_document_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "f.json").write_text(json.dumps(request(span(), span(CHILD, ROOT)), indent=2))
+        assert [found.span_id for found in read(tmp_path / "f.json").spans] == [ROOT, CHILD]
+
+    def test_enums_are_read_by_number_and_by_name(self, tmp_path: Path) -> None:
+        named = span(CHILD, kind="SPAN_KIND_CONSUMER", status={"code": "STATUS_CODE_ERROR"})
+        unknown = span("03" * 8, kind=17, status={"code": "STATUS_CODE_NEW"})
+        path = written(tmp_path / "f.jsonl", request(span(kind=5, status={"code": 2}), named, unknown))
+        assert [(found.kind, found.status_code) for found in read(path).spans] == [
+            ("consumer", "error"),
+            ("consumer", "error"),
+            ("unspecified", "unset"),
+        ]
+
+    def test_ids_in_base_64_are_read_as_tempo_gives_them(self, tmp_path: Path) -> None:
+        ids = {key: base64.b64encode(bytes.fromhex(value)).decode() for key, value in (("traceId", TRACE), ("spanId", ROOT))}
+        (found,) = read(written(tmp_path / "f.jsonl", request(span(**ids)))).spans
+        assert (found.trace_id, found.span_id) == (TRACE, ROOT)
+
+    def test_every_kind_of_attribute_value_is_read(self, tmp_path: Path) -> None:
+        values = [
+            {"stringValue": "s"},
+            {"boolValue": False},
+            {"intValue": "-1"},
+            {"intValue": 7},
+            {"doubleValue": "NaN"},
+            {"bytesValue": "AQI="},
+            {"arrayValue": {"values": [{"intValue": "1"}, {"stringValue": "x"}]}},
+            {"kvlistValue": {"values": [{"key": "k", "value": {"boolValue": True}}]}},
+            {"arrayValue": {}},
+            {"newValue": 1},
+            {},
+        ]
+        attributes = [{"key": str(number), "value": value} for number, value in enumerate(values)]
+        (found,) = read(written(tmp_path / "f.jsonl", request(span(attributes=attributes)))).spans
+        assert repr(list(found.attributes.values())) == snapshot(
+            "['s', False, -1, 7, nan, b'\\x01\\x02', [1, 'x'], {'k': True}, [], None, None]"
+        )
+
+    def test_other_signals_in_the_file_are_passed_over(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "f.jsonl", {"resourceLogs": []}, request(span()), {"resourceMetrics": []}, {})
+        assert len(read(path).spans) == 1
+
+    def test_a_span_that_is_there_twice_is_kept_once_with_its_end(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "f.jsonl", request(span(endTimeUnixNano="0")), request(span()), request(span()))
+        (found,) = read(path).spans
+        assert found.end_ns == traces.BEGIN_NS + 10**9
+
+    def test_a_last_line_that_was_cut_off_costs_only_itself(self, local_run: Path) -> None:
+        whole = read(local_run)
+        content = local_run.read_bytes()
+        local_run.write_bytes(content[:-40])
+        recording = read(local_run)
+        assert recording.spans == whole.spans[:-1]
+        assert recording.remarks == (
+            f"{local_run}, line 17 is cut off and left out: its writer ended in the middle of it.",
+        )
+
+    def test_a_last_line_that_was_cut_off_inside_a_character_costs_only_itself(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "f.jsonl", request(span()))
+        path.write_bytes(path.read_bytes() + json.dumps(request(span(CHILD, name="ä")), ensure_ascii=False).encode().partition(b"\xa4")[0])
+        assert len(read(path).spans) == 1
+
+    def test_a_folder_is_read_file_by_file_and_what_is_unreadable_in_it_is_named(self, tmp_path: Path) -> None:
+        written(tmp_path / "a.jsonl", request(span()))
+        written(tmp_path / "b.jsonl", request(span(CHILD, ROOT)))
+        (tmp_path / "c.jsonl").touch()
+        (tmp_path / "notes.txt").write_text("no trace")
+        recording = read(tmp_path)
+        assert [found.span_id for found in recording.spans] == [ROOT, CHILD]
+        assert recording.remarks == (
+            f"{tmp_path / 'c.jsonl'} is empty: no span had ended when its writer did. Record the run again.",
+        )
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"", "is empty: no span had ended when its writer did. Record the run again."),
+            (b"\n \n", "is empty: no span had ended when its writer did. Record the run again."),
+            (b'{"resourceSp', "line 1 is no JSON (Unterminated string starting at): give a file that"),
+            (b"hello\nworld\n", "line 1 is no JSON (Expecting value): give a file that an OTLP file exporter wrote"),
+            (b'{\n  "resourceSpans": [\n    {\n', "line 4 is no JSON (Expecting property name enclosed in double quotes)"),
+            (b'{"data": [], "total": 0}', "line 1 is JSON but not OTLP (an object with data, total, no resourceSpans)"),
+            (b"[1, 2]", "line 1 is JSON but not OTLP (a list, no resourceSpans)"),
+            (b'"text"', "line 1 is JSON but not OTLP (a str, no resourceSpans)"),
+            (b"\x1f\x8b\x08\x00\xff\xfe", "is not text; it may be compressed, or protobuf: give a file that"),
+            (b"[" * 100_000, "is JSON nested too deep for OTLP"),
+            (b'{"resourceLogs": []}', "holds no span, only logs: give the file that the traces were written to."),
+            (b"{}", "holds no span: give the file that the traces were written to."),
+            (b'{}\n{"resourceSpans": nope}\n{}\n', "line 2 is broken JSON"),
+            (b'{"resourceSpans": 7}', "line 1 is not the JSON of OTLP ('int' object is not iterable)"),
+            (b'{"resourceSpans": [7]}', "line 1 is not the JSON of OTLP"),
+        ],
+    )
+    def test_what_is_no_otlp_is_told_in_one_line(self, tmp_path: Path, content: bytes, message: str) -> None:
+        path = tmp_path / "f.jsonl"
+        path.write_bytes(content)
+        with pytest.raises(UnreadableError) as raised:
+            read(path)
+        assert message in str(raised.value)
+        assert str(raised.value).startswith(str(path))
+        assert "\n" not in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"traceId": "xyz"}, "line 1 is not the JSON of OTLP"),
+            ({"spanId": "01"}, "is no id of 8 bytes"),
+            ({"startTimeUnixNano": "-5"}, "'-5' is no time"),
+            ({"endTimeUnixNano": "1e99"}, "invalid literal for int()"),
+            ({"attributes": [{}]}, "lacks 'key'"),
+            ({"kind": None}, "line 1 is not the JSON of OTLP"),
+        ],
+    )
+    def test_a_span_that_is_not_as_otlp_has_it_is_told_in_one_line(
+        self, tmp_path: Path, fields: dict[str, Any], message: str
+    ) -> None:
+        path = written(tmp_path / "f.jsonl", request(span(**fields)))
+        with pytest.raises(UnreadableError) as raised:
+            read(path)
+        assert message in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+    def test_a_missing_file_and_an_empty_folder_are_told_in_one_line(self, tmp_path: Path) -> None:
+        with pytest.raises(UnreadableError, match="nothing.jsonl: no such file. Check the path.$"):
+            read(tmp_path / "nothing.jsonl")
+        with pytest.raises(UnreadableError, match=r"is a folder without a \*.jsonl file"):
+            read(tmp_path)
+
+
+class TestTree:
+    def test_a_local_run_is_a_workflow_with_tasks_phases_items_and_the_users_spans(self, local_run: Path) -> None:
+        (run,) = ExecutionTree.from_file(local_run).executions
+        assert (run.name, run.scope) == ("", "")
+        assert [(found.role, found.span.name) for found in run.walk()] == [
+            (Role.WORKFLOW, "workflow shop.main"),
+            (Role.TASK, "task shop.fetch"),
+            (Role.PHASE, "input translation"),
+            (Role.PHASE, "user code"),
+            (Role.USER, "GET /reviews"),
+            (Role.PHASE, "output translation"),
+            (Role.TASK, "task shop.fetch"),
+            (Role.TASK, f"task shop.map_score_{'0f' * 16}-arraynode"),
+            (Role.PHASE, "user code"),
+            (Role.MAP_ITEM, "map item"),
+            (Role.MAP_ITEM, "map item"),
+            (Role.MAP_ITEM, "map item"),
+            (Role.TASK, "task shop.train"),
+            (Role.PHASE, "input translation"),
+            (Role.PHASE, "user code"),
+        ]
+
+    def test_an_error_is_told_once_by_the_innermost_span_with_the_users_own_frame(self, local_run: Path) -> None:
+        ((found, error),) = ExecutionTree.from_file(local_run).errors()
+        assert found.span.name == "user code"
+        assert error.summary == "ValueError: loss is not finite"
+        assert error.frame == "/root/pipelines/train.py:42 in fit"
+
+    def test_what_flytekit_puts_before_an_error_is_left_out_and_its_wrapping_is_not_another_error(self) -> None:
+        inner, outer = ({"exception.message": words} for words in ("no", "Error encountered while executing 'w.t':\n  no"))
+        failed = {"status_code": "error"}
+        tree = ExecutionTree.from_spans(
+            [
+                plain("user code", ROOT, events=(otlp_file.Event("exception", 1, outer),), **failed),
+                plain("step", CHILD, ROOT, events=(otlp_file.Event("exception", 1, inner),), **failed),
+            ]
+        )
+        assert [(found.span.name, error.message) for found, error in tree.errors()] == [("step", "no")]
+
+    def test_an_error_that_an_outer_span_raised_anew_is_told_too(self) -> None:
+        inner, outer = ({"exception.message": words} for words in ("no", "gave up"))
+        failed = {"status_code": "error"}
+        tree = ExecutionTree.from_spans(
+            [
+                plain("user code", ROOT, events=(otlp_file.Event("exception", 1, outer),), **failed),
+                plain("step", CHILD, ROOT, events=(otlp_file.Event("exception", 1, inner),), **failed),
+            ]
+        )
+        assert [error.message for _, error in tree.errors()] == ["gave up", "no"]
+
+    def test_a_failure_without_an_exception_is_told_by_its_attributes(self) -> None:
+        failed = plain(
+            "task t", ROOT, status_code="error", status_message="OOMKilled", attributes={"error.type": "SYSTEM"}
+        )
+        ((_, error),) = ExecutionTree.from_spans([failed]).errors()
+        assert error == Error("SYSTEM", "OOMKilled")
+
+    def test_the_frame_is_the_innermost_of_the_users_code_else_the_innermost(self) -> None:
+        library = '  File "/usr/lib/python3.11/json/decoder.py", line 355, in raw_decode\n'
+        users = '  File "C:\\app\\lib\\my code.py", line 3, in <module>\n'
+        assert Error("E", "", users + library).frame == "C:\\app\\lib\\my code.py:3 in <module>"
+        assert Error("E", "", library).frame == "/usr/lib/python3.11/json/decoder.py:355 in raw_decode"
+        assert Error("E", "").frame == ""
+
+    def test_attempts_of_a_node_are_in_order_whatever_the_order_of_the_file(self, execution: Path) -> None:
+        attempts = ExecutionTree.from_file(execution).attempts()
+        assert [(found.attempt, found.result) for found in attempts["f1c0ffee/n1"]] == [(0, "failure"), (1, "success")]
+        assert len(attempts) == 32
+
+    def test_traces_of_one_execution_are_brought_together(self) -> None:
+        execution = {semconv.RUN_NAME: "f1"}
+        other = Span("cd" * 16, ROOT, None, "task t", 5, 6, attributes=execution)
+        tree = ExecutionTree.from_spans([other, plain("task t", ROOT, attributes=execution)])
+        (found,) = tree.executions
+        assert (found.name, found.trace_ids) == ("f1", (TRACE, "cd" * 16))
+
+    def test_local_runs_are_kept_apart(self) -> None:
+        local = {semconv.RUN_NAME: "local"}
+        other = Span("cd" * 16, ROOT, None, "task t", 5, 6, attributes=local)
+        assert len(ExecutionTree.from_spans([other, plain("task t", ROOT, attributes=local)]).executions) == 2
+
+    def test_a_span_whose_parent_is_missing_is_kept_and_marked(self) -> None:
+        (run,) = ExecutionTree.from_spans([plain("task t", CHILD, "09" * 8), plain("task u", ROOT)]).executions
+        assert [(root.span.name, root.orphan) for root in run.roots] == [("task t", True), ("task u", False)]
+
+    def test_spans_that_are_each_others_parents_are_kept(self) -> None:
+        (run,) = ExecutionTree.from_spans([plain("a", ROOT, CHILD), plain("b", CHILD, ROOT), plain("c", "03" * 8, "03" * 8)]).executions
+        assert sorted(found.span.name for found in run.walk()) == ["a", "b", "c"]
+
+    def test_an_attempt_without_an_end_never_ended(self) -> None:
+        tree = ExecutionTree.from_spans([plain("task t", ROOT, end=None), plain("user code", CHILD, ROOT, end=None)])
+        assert [(found.result, found.seconds) for found in tree.walk()] == [(NEVER_ENDED, None)] * 2
+        assert "never ended" in tree.explain()
+        assert yaml.safe_load(tree.dump())["t"]["nodes"]["t"]["task_attempts"][0]["end"] is None
+
+    def test_spans_that_nest_by_the_thousand_are_counted_not_followed(self) -> None:
+        ids = [f"{number:016x}" for number in range(1, 5001)]
+        spans = [plain("f", own, above) for own, above in zip(ids, [None, *ids], strict=False)]
+        tree = ExecutionTree.from_spans(spans)
+        assert tree.explain().splitlines()[-1].split("  ")[-1] == "4969 spans below"
+        assert "deeper_spans: 4949" in tree.dump()
+
+    def test_neither_flytekit_nor_opentelemetry_is_imported(self) -> None:
+        program = (
+            "import sys, otel_flyte.query.tree, otel_flyte.query.document, otel_flyte.query.table, otel_flyte.report.text\n"
+            "print([name for name in sys.modules if name.split('.')[0] in ('flytekit', 'opentelemetry', 'click')])"
+        )
+        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+        assert done.stdout == "[]\n"
+
+
+class TestExplain:
+    def test_a_local_run(self, local_run: Path) -> None:
+        assert ExecutionTree.from_file(local_run).explain() == snapshot("""\
+operation               start (UTC)            end (UTC)                duration  share  entity                      notes
+--------------------------------------------------------------------------------------------------------------------------
+workflow shop.main      05-28 20:26:40.000000  05-28 20:26:50.000000  10.000000s         workflow/shop.main          failure
+  task shop.fetch       05-28 20:26:40.500000  05-28 20:26:43.000000   2.500000s    25%  task/shop.fetch             cache miss
+    input translation   05-28 20:26:40.500000  05-28 20:26:40.502000   0.002000s     0%  task/shop.fetch
+    user code           05-28 20:26:40.502000  05-28 20:26:42.900000   2.398000s    96%  task/shop.fetch
+      GET /reviews      05-28 20:26:41.000000  05-28 20:26:42.000000   1.000000s    42%  task/shop.fetch
+    output translation  05-28 20:26:42.900000  05-28 20:26:43.000000   0.100000s     4%  task/shop.fetch
+  task shop.fetch       05-28 20:26:43.000000  05-28 20:26:43.001000   0.001000s     0%  task/shop.fetch             cache hit
+  task shop.map_score   05-28 20:26:43.000000  05-28 20:26:46.000000   3.000000s    30%  task/shop.map_score         map
+    user code           05-28 20:26:43.000000  05-28 20:26:46.000000   3.000000s   100%  task/shop.map_score
+      map item 0        05-28 20:26:43.000000  05-28 20:26:44.000000   1.000000s    33%  task/shop.map_score/item/0
+      map item 1        05-28 20:26:44.000000  05-28 20:26:45.000000   1.000000s    33%  task/shop.map_score/item/1
+      map item 2        05-28 20:26:45.000000  05-28 20:26:46.000000   1.000000s    33%  task/shop.map_score/item/2
+  task shop.train       05-28 20:26:46.000000  05-28 20:26:49.500000   3.500000s    35%  task/shop.train             failure
+    input translation   05-28 20:26:46.000000  05-28 20:26:46.350000   0.350000s    10%  task/shop.train
+    user code           05-28 20:26:46.350000  05-28 20:26:49.150000   2.800000s    80%  task/shop.train             failure; ValueError: loss is not finite; /root/pipelines/train.py:42 in fit\
+""")
+
+    def test_an_execution_with_attempts_and_a_map_that_is_rolled_up(self, execution: Path) -> None:
+        assert ExecutionTree.from_file(execution).explain() == snapshot("""\
+operation                 start (UTC)            end (UTC)                 duration  share  entity              notes
+---------------------------------------------------------------------------------------------------------------------
+execution f1c0ffee        05-28 20:26:40.000000  05-28 20:28:28.000000  108.000000s         execution/f1c0ffee  failure; shop/production; parents not recorded
+  task train.prepare      05-28 20:26:40.000000  05-28 20:26:50.000000   10.000000s     9%  node/n0/task/0      n0
+    input translation     05-28 20:26:40.000000  05-28 20:26:41.000000    1.000000s    10%  node/n0/task/0
+    user code             05-28 20:26:41.000000  05-28 20:26:49.000000    8.000000s    80%  node/n0/task/0
+    output translation    05-28 20:26:49.000000  05-28 20:26:50.000000    1.000000s    10%  node/n0/task/0
+  task train.fit          05-28 20:26:52.000000  05-28 20:28:20.000000   88.000000s    81%  node/n1             n1; 2 attempts
+    attempt 0             05-28 20:26:52.000000  05-28 20:27:20.000000   28.000000s    32%  node/n1/task/0      failure; USER:Recoverable, recoverable
+      input translation   05-28 20:26:52.000000  05-28 20:26:54.800000    2.800000s    10%  node/n1/task/0
+      user code           05-28 20:26:54.800000  05-28 20:27:17.200000   22.400000s    80%  node/n1/task/0      failure; ValueError: loss is not finite; /root/pipelines/train.py:42 in fit
+    attempt 1             05-28 20:27:25.000000  05-28 20:28:20.000000   55.000000s    62%  node/n1/task/1
+      input translation   05-28 20:27:25.000000  05-28 20:27:30.500000    5.500000s    10%  node/n1/task/1
+      user code           05-28 20:27:30.500000  05-28 20:28:14.500000   44.000000s    80%  node/n1/task/1
+      output translation  05-28 20:28:14.500000  05-28 20:28:20.000000    5.500000s    10%  node/n1/task/1
+  task train.score        05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s     7%  node/n2             failure; 30 items; 1 failure (1 KeyError); median 5.00 s; 6 shown; n2
+    map item 7            05-28 20:28:20.000000  05-28 20:28:22.000000    2.000000s    25%  node/n2/n7/task/0   failure
+      input translation   05-28 20:28:20.000000  05-28 20:28:20.200000    0.200000s    10%  node/n2/n7/task/0
+      user code           05-28 20:28:20.200000  05-28 20:28:21.800000    1.600000s    80%  node/n2/n7/task/0   failure; KeyError: 'label'; /root/pipelines/train.py:42 in fit
+    map item 6            05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s   100%  node/n2/n6/task/0
+      input translation   05-28 20:28:20.000000  05-28 20:28:20.800000    0.800000s    10%  node/n2/n6/task/0
+      user code           05-28 20:28:20.800000  05-28 20:28:27.200000    6.400000s    80%  node/n2/n6/task/0
+      output translation  05-28 20:28:27.200000  05-28 20:28:28.000000    0.800000s    10%  node/n2/n6/task/0
+    map item 13           05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s   100%  node/n2/n13/task/0
+      input translation   05-28 20:28:20.000000  05-28 20:28:20.800000    0.800000s    10%  node/n2/n13/task/0
+      user code           05-28 20:28:20.800000  05-28 20:28:27.200000    6.400000s    80%  node/n2/n13/task/0
+      output translation  05-28 20:28:27.200000  05-28 20:28:28.000000    0.800000s    10%  node/n2/n13/task/0
+    map item 20           05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s   100%  node/n2/n20/task/0
+      input translation   05-28 20:28:20.000000  05-28 20:28:20.800000    0.800000s    10%  node/n2/n20/task/0
+      user code           05-28 20:28:20.800000  05-28 20:28:27.200000    6.400000s    80%  node/n2/n20/task/0
+      output translation  05-28 20:28:27.200000  05-28 20:28:28.000000    0.800000s    10%  node/n2/n20/task/0
+    map item 27           05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s   100%  node/n2/n27/task/0
+      input translation   05-28 20:28:20.000000  05-28 20:28:20.800000    0.800000s    10%  node/n2/n27/task/0
+      user code           05-28 20:28:20.800000  05-28 20:28:27.200000    6.400000s    80%  node/n2/n27/task/0
+      output translation  05-28 20:28:27.200000  05-28 20:28:28.000000    0.800000s    10%  node/n2/n27/task/0
+    map item 5            05-28 20:28:20.000000  05-28 20:28:27.000000    7.000000s    88%  node/n2/n5/task/0
+      input translation   05-28 20:28:20.000000  05-28 20:28:20.700000    0.700000s    10%  node/n2/n5/task/0
+      user code           05-28 20:28:20.700000  05-28 20:28:26.300000    5.600000s    80%  node/n2/n5/task/0
+      output translation  05-28 20:28:26.300000  05-28 20:28:27.000000    0.700000s    10%  node/n2/n5/task/0\
+""")
+
+    def test_what_a_terminal_would_act_upon_is_replaced(self) -> None:
+        explained = ExecutionTree.from_spans([plain("a\x1b[31m\n\ud800", ROOT)]).explain()
+        assert "a�[31m��" in explained
+        explained.encode()
+
+    def test_remarks_come_last(self, local_run: Path) -> None:
+        with local_run.open("a") as file:
+            file.write('{"resource')
+        assert ExecutionTree.from_file(local_run).explain().splitlines()[-1].startswith("note: ")
+
+
+class TestDump:
+    def test_a_local_run(self, local_run: Path) -> None:
+        assert ExecutionTree.from_file(local_run).dump() == snapshot("""\
+shop.main:
+  trace_id: a0000000000000000000000000000001
+  start: '2026-05-28T20:26:40+00:00'
+  end: '2026-05-28T20:26:50+00:00'
+  duration: 10.0
+  result: failure
+  attributes:
+    flyte.workflow_name: shop.main
+    error.type: ValueError
+  resource:
+    OTEL_SERVICE_NAME: flyte
+  breakdown:
+    input translation: 0.352
+    user code: 8.198
+    output translation: 0.1
+  nodes:
+    shop.fetch:
+      breakdown:
+        input translation: 0.002
+        user code: 2.398
+        output translation: 0.1
+      task_attempts:
+        0:
+          start: '2026-05-28T20:26:40.500000+00:00'
+          end: '2026-05-28T20:26:43+00:00'
+          duration: 2.5
+          result: success
+          attributes:
+            flyte.cache.status: miss
+          breakdown:
+            input translation: 0.002
+            user code: 2.398
+            output translation: 0.1
+          phases:
+            input translation:
+              start: '2026-05-28T20:26:40.500000+00:00'
+              end: '2026-05-28T20:26:40.502000+00:00'
+              duration: 0.002
+              result: success
+            user code:
+              start: '2026-05-28T20:26:40.502000+00:00'
+              end: '2026-05-28T20:26:42.900000+00:00'
+              duration: 2.398
+              result: success
+              spans:
+              - name: GET /reviews
+                start: '2026-05-28T20:26:41+00:00'
+                end: '2026-05-28T20:26:42+00:00'
+                duration: 1.0
+                result: success
+                attributes:
+                  http.response.status_code: 200
+            output translation:
+              start: '2026-05-28T20:26:42.900000+00:00'
+              end: '2026-05-28T20:26:43+00:00'
+              duration: 0.1
+              result: success
+    shop.fetch (2):
+      breakdown: {}
+      task_attempts:
+        0:
+          start: '2026-05-28T20:26:43+00:00'
+          end: '2026-05-28T20:26:43.001000+00:00'
+          duration: 0.001
+          result: success
+          attributes:
+            flyte.cache.status: hit
+          breakdown: {}
+    shop.map_score_0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f-arraynode:
+      breakdown:
+        user code: 3.0
+      task_attempts:
+        0:
+          start: '2026-05-28T20:26:43+00:00'
+          end: '2026-05-28T20:26:46+00:00'
+          duration: 3.0
+          result: success
+          attributes:
+            flyte.task.kind: map
+          breakdown:
+            user code: 3.0
+          phases:
+            user code:
+              start: '2026-05-28T20:26:43+00:00'
+              end: '2026-05-28T20:26:46+00:00'
+              duration: 3.0
+              result: success
+              items:
+                0:
+                  start: '2026-05-28T20:26:43+00:00'
+                  end: '2026-05-28T20:26:44+00:00'
+                  duration: 1.0
+                  result: success
+                  attributes:
+                    flyte.array_index: 0
+                1:
+                  start: '2026-05-28T20:26:44+00:00'
+                  end: '2026-05-28T20:26:45+00:00'
+                  duration: 1.0
+                  result: success
+                  attributes:
+                    flyte.array_index: 1
+                2:
+                  start: '2026-05-28T20:26:45+00:00'
+                  end: '2026-05-28T20:26:46+00:00'
+                  duration: 1.0
+                  result: success
+                  attributes:
+                    flyte.array_index: 2
+    shop.train:
+      breakdown:
+        input translation: 0.35
+        user code: 2.8
+      task_attempts:
+        0:
+          start: '2026-05-28T20:26:46+00:00'
+          end: '2026-05-28T20:26:49.500000+00:00'
+          duration: 3.5
+          result: failure
+          attributes:
+            error.type: ValueError
+          breakdown:
+            input translation: 0.35
+            user code: 2.8
+          phases:
+            input translation:
+              start: '2026-05-28T20:26:46+00:00'
+              end: '2026-05-28T20:26:46.350000+00:00'
+              duration: 0.35
+              result: success
+            user code:
+              start: '2026-05-28T20:26:46.350000+00:00'
+              end: '2026-05-28T20:26:49.150000+00:00'
+              duration: 2.8
+              result: failure
+              error:
+                type: ValueError
+                message: loss is not finite
+                stacktrace: |
+                  Traceback (most recent call last):
+                    File "/usr/lib/python3.11/site-packages/flytekit/core/utils.py", line 312, in wrapper
+                      return fn(*args, **kwargs)
+                    File "/root/pipelines/train.py", line 42, in fit
+                      raise ValueError("loss is not finite")
+                  ValueError: loss is not finite
+              attributes:
+                error.type: ValueError
+""")
+
+    def test_an_execution_has_the_shape_of_flytekits_own_dump(self, execution: Path) -> None:
+        (whole,) = yaml.safe_load(ExecutionTree.from_file(execution).dump()).values()
+        assert whole["nodes"]["n1"]["breakdown"] == {
+            "input translation": 8.3,
+            "user code": 66.4,
+            "output translation": 5.5,
+        }
+        assert {number: attempt["result"] for number, attempt in whole["nodes"]["n1"]["task_attempts"].items()} == {
+            0: "failure",
+            1: "success",
+        }
+        assert len(whole["nodes"]) == 32
+
+    def test_a_breakdown_counts_no_time_twice(self) -> None:
+        spans = [
+            plain("task outer", "01" * 8, start=0, end=10),
+            plain("user code", "02" * 8, "01" * 8, start=0, end=10),
+            plain("task inner", "03" * 8, "02" * 8, start=2, end=6),
+            plain("user code", "04" * 8, "03" * 8, start=2, end=5),
+            plain("task parallel", "05" * 8, "02" * 8, start=4, end=8),
+            plain("user code", "06" * 8, "05" * 8, start=4, end=8),
+        ]
+        (whole,) = yaml.safe_load(ExecutionTree.from_spans(spans).dump()).values()
+        assert whole["breakdown"] == {"user code": 4 + 3 + 4}
+
+    def test_runs_of_one_name_are_told_apart(self) -> None:
+        other = Span("cd" * 16, ROOT, None, "task t", 5, 6, scope=otlp_file.Scope(semconv.SCOPE))
+        tree = ExecutionTree.from_spans([other, plain("task t", ROOT, start=1)])
+        assert list(yaml.safe_load(tree.dump())) == ["t", "t (2)"]
+
+
+class TestCells:
+    @pytest.mark.parametrize(
+        ("seconds", "said"),
+        [
+            (0, "0 µs"),
+            (4.12e-4, "412 µs"),
+            (9.996e-4, "1.00 ms"),
+            (0.0034, "3.40 ms"),
+            (0.4999, "500 ms"),
+            (0.99949, "999 ms"),
+            (0.9996, "1.00 s"),
+            (12.34, "12.3 s"),
+            (59.96, "1 min 00 s"),
+            (123, "2 min 03 s"),
+            (3599.9, "1 h 00 min"),
+            (3900, "1 h 05 min"),
+            (360000, "100 h 00 min"),
+        ],
+    )
+    def test_a_duration_is_said_in_the_unit_that_suits_it(self, seconds: float, said: str) -> None:
+        assert duration(seconds) == said
+
+    def test_a_text_is_cut_to_cells_not_to_characters(self) -> None:
+        assert [width(text) for text in ("abc", "日本", "e\u0301")] == [3, 4, 1]
+        assert [cut("日本語", cells) for cells in (6, 5, 4, 1, 0)] == ["日本語", "日本…", "日…", "…", ""]
+
+    def test_control_characters_are_replaced(self) -> None:
+        assert printable("a\tb\x1b\x00") == "a�b��"

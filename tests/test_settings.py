@@ -1,0 +1,418 @@
+"""What users configure: the standard variables, ours, and what becomes of a value that can't be used."""
+
+import importlib
+
+import pytest
+
+from otel_flyte import settings
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
+EXPORTER = "OTEL_*_EXPORTER"
+OWN_ENDPOINT = "OTEL_EXPORTER_OTLP_*_ENDPOINT"
+OWN_PROTOCOL = "OTEL_EXPORTER_OTLP_*_PROTOCOL"
+OFF: tuple[str, ...] = ()
+
+each_signal = pytest.mark.parametrize("signal", settings.SIGNALS)
+
+
+def variable(pattern: str, signal: str) -> str:
+    return pattern.replace("*", signal.upper())
+
+
+def of_signal(signal: str, environ: dict[str, str]) -> dict[str, str]:
+    return {variable(name, signal): value for name, value in environ.items()}
+
+
+# --- whether a signal is exported, and by what -----------------------------------------------------------------------
+
+
+@each_signal
+@pytest.mark.parametrize(
+    ("environ", "exporters", "decided_by"),
+    [
+        pytest.param({}, OFF, None, id="nothing is set"),
+        pytest.param({ENDPOINT: "http://all:4318"}, ("otlp",), ENDPOINT, id="an endpoint for all signals"),
+        pytest.param({OWN_ENDPOINT: "http://own:4318"}, ("otlp",), OWN_ENDPOINT, id="an endpoint of its own"),
+        pytest.param(
+            {ENDPOINT: "http://all:4318", OWN_ENDPOINT: "http://own:4318"}, ("otlp",), OWN_ENDPOINT, id="both endpoints"
+        ),
+        pytest.param({EXPORTER: "otlp"}, ("otlp",), EXPORTER, id="an exporter without endpoint"),
+        pytest.param({EXPORTER: "none", ENDPOINT: "http://all:4318"}, OFF, EXPORTER, id="none despite an endpoint"),
+        pytest.param({EXPORTER: "none", OWN_ENDPOINT: "http://own:4318"}, OFF, EXPORTER, id="none despite its own"),
+        pytest.param({EXPORTER: "none,otlp", ENDPOINT: "http://all:4318"}, OFF, EXPORTER, id="none among others"),
+        pytest.param({EXPORTER: "console", ENDPOINT: "http://all:4318"}, ("console",), EXPORTER, id="another exporter"),
+        pytest.param({EXPORTER: "console, otlp,,otlp"}, ("console", "otlp"), EXPORTER, id="a list with repeats"),
+        pytest.param({EXPORTER: " ", ENDPOINT: "http://all:4318"}, ("otlp",), ENDPOINT, id="a blank exporter"),
+        pytest.param({EXPORTER: "", ENDPOINT: "  "}, OFF, None, id="a blank endpoint"),
+    ],
+)
+def test_a_signals_exporter_wins_over_its_endpoint_and_that_over_the_common_one(
+    signal: str, environ: dict[str, str], exporters: tuple[str, ...], decided_by: str | None
+) -> None:
+    plan = settings.plan(signal, of_signal(signal, environ))
+
+    assert plan.exporters == exporters
+    assert plan.decided_by == (decided_by and variable(decided_by, signal))
+    assert plan.problems == ()
+
+
+@each_signal
+def test_what_other_signals_have_of_their_own_does_not_concern_a_signal(signal: str) -> None:
+    others = [other for other in settings.SIGNALS if other != signal]
+    environ = {
+        variable(pattern, other): value
+        for other in others
+        for pattern, value in (
+            (EXPORTER, "otlp"),
+            (OWN_ENDPOINT, "http://other:4318"),
+            (OWN_PROTOCOL, "carrier-pigeon"),
+        )
+    }
+
+    assert settings.plan(signal, environ) == settings.plan(signal, {})
+
+
+@each_signal
+def test_only_an_endpoint_of_the_signals_own_is_used_as_it_is(signal: str) -> None:
+    own = variable(OWN_ENDPOINT, signal)
+
+    common = settings.plan(signal, {ENDPOINT: "http://all:4318/otlp"})
+    both = settings.plan(signal, {ENDPOINT: "http://all:4318/otlp", own: "http://own:9999/here"})
+
+    assert (common.endpoint, common.endpoint_is_whole) == ("http://all:4318/otlp", False)
+    assert (both.endpoint, both.endpoint_is_whole) == ("http://own:9999/here", True)
+
+
+@pytest.mark.parametrize(
+    ("environ", "configured"),
+    [
+        ({}, False),
+        ({ENDPOINT: "http://all:4318"}, True),
+        ({"OTEL_LOGS_EXPORTER": "console"}, True),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://own:4318"}, True),
+        ({"OTEL_CONFIG_FILE": "otel.yaml"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}, False),
+        ({PROTOCOL: "grpc", "OTEL_SERVICE_NAME": "trainer"}, False),
+    ],
+)
+def test_something_is_configured_where_any_signal_goes_somewhere_or_a_file_says_so(
+    environ: dict[str, str], configured: bool
+) -> None:
+    assert settings.configured(environ) is configured
+
+
+# --- the protocol ----------------------------------------------------------------------------------------------------
+
+
+@each_signal
+@pytest.mark.parametrize(
+    ("environ", "protocol"),
+    [
+        pytest.param({ENDPOINT: "http://host"}, "http/protobuf", id="http by default"),
+        pytest.param({ENDPOINT: "http://host:4318"}, "http/protobuf", id="http on its port"),
+        pytest.param({ENDPOINT: "http://host:4317"}, "grpc", id="grpc on its port"),
+        pytest.param({ENDPOINT: "https://host:4317/"}, "grpc", id="grpc on its port with TLS"),
+        pytest.param({ENDPOINT: "http://host:14317"}, "http/protobuf", id="a port that ends alike"),
+        pytest.param(
+            {ENDPOINT: "http://host:4317", PROTOCOL: "http/protobuf"}, "http/protobuf", id="said, not guessed"
+        ),
+        pytest.param({ENDPOINT: "http://host:4318", PROTOCOL: "grpc"}, "grpc", id="said against the port"),
+        pytest.param({PROTOCOL: "grpc", OWN_PROTOCOL: "http/protobuf"}, "http/protobuf", id="its own wins"),
+        pytest.param({OWN_ENDPOINT: "http://host:4317"}, "grpc", id="the port of its own endpoint"),
+        pytest.param({EXPORTER: "otlp_proto_grpc", PROTOCOL: "http/protobuf"}, "grpc", id="grpc by exporter"),
+        pytest.param(
+            {EXPORTER: "otlp_proto_http", ENDPOINT: "http://host:4317"}, "http/protobuf", id="http by exporter"
+        ),
+        pytest.param({EXPORTER: "otlp", PROTOCOL: "  "}, "http/protobuf", id="a blank protocol"),
+    ],
+)
+def test_the_protocol_is_what_is_said_else_what_the_port_speaks(
+    signal: str, environ: dict[str, str], protocol: str
+) -> None:
+    plan = settings.plan(signal, of_signal(signal, environ))
+
+    assert plan.protocol == protocol
+    assert plan.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "endpoint"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, "http://localhost:4318"),
+        ({"OTEL_TRACES_EXPORTER": "otlp", PROTOCOL: "grpc"}, "http://localhost:4317"),
+        ({"OTEL_TRACES_EXPORTER": "otlp_proto_grpc"}, "http://localhost:4317"),
+    ],
+)
+def test_without_an_endpoint_otlp_goes_where_its_protocol_is_at_home(environ: dict[str, str], endpoint: str) -> None:
+    plan = settings.plan("traces", environ)
+
+    assert (plan.endpoint, plan.mended) == (endpoint, False)
+
+
+@pytest.mark.parametrize(
+    ("environ", "problem"),
+    [
+        (
+            {ENDPOINT: "http://host:4318", PROTOCOL: "http/json"},
+            f"{PROTOCOL}=http/json is not one of grpc, http/protobuf: http/protobuf is used.",
+        ),
+        (
+            {ENDPOINT: "http://host:4317", PROTOCOL: "gRPC!"},
+            f"{PROTOCOL}=gRPC! is not one of grpc, http/protobuf: grpc is used.",
+        ),
+        (
+            {ENDPOINT: "http://host:4318", PROTOCOL: "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http"},
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http is not one of grpc, http/protobuf: http/protobuf is used.",
+        ),
+    ],
+)
+def test_a_protocol_that_is_none_is_said_in_one_line_with_what_is_used(environ: dict[str, str], problem: str) -> None:
+    plan = settings.plan("traces", environ)
+
+    assert plan.problems == (problem,)
+    assert problem.endswith(f"{plan.protocol} is used.")
+
+
+def test_a_protocol_that_is_none_concerns_nobody_where_nothing_is_exported() -> None:
+    assert settings.plan("traces", {PROTOCOL: "carrier-pigeon"}).problems == ()
+
+
+# --- the endpoint ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("collector:4318", "http://collector:4318"),
+        ("collector", "http://collector"),
+        ("10.0.0.7:4317", "http://10.0.0.7:4317"),
+        ("[::1]:4318", "http://[::1]:4318"),
+        ("grpc://collector:4317", "http://collector:4317"),
+        ("collector:4318/otlp", "http://collector:4318/otlp"),
+    ],
+)
+@each_signal
+def test_an_endpoint_without_a_usable_scheme_gets_one_and_says_so(signal: str, given: str, used: str) -> None:
+    plan = settings.plan(signal, {ENDPOINT: given})
+
+    assert (plan.exporters, plan.endpoint, plan.mended) == (("otlp",), used, True)
+    assert plan.problems == (f"{ENDPOINT}={given} does not begin with http:// or https://: {used} is used.",)
+
+
+@pytest.mark.parametrize("given", ["http://collector:4318", "https://collector/otlp", "http://[fd00::1]:4318"])
+def test_a_good_endpoint_stays_as_it_is(given: str) -> None:
+    plan = settings.plan("traces", {ENDPOINT: given})
+
+    assert (plan.endpoint, plan.mended, plan.problems) == (given, False, ())
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["http://", "://", "http://:4318", "http://host:port", "http://host:99999", "http://[::1", "the collector", "/"],
+)
+@each_signal
+def test_an_endpoint_that_is_no_url_turns_otlp_off_and_says_so(signal: str, given: str) -> None:
+    plan = settings.plan(signal, {ENDPOINT: given})
+
+    assert plan.exporters == ()
+    assert plan.problems == (f"{ENDPOINT}={given} is no URL such as http://host:4318: {signal} are not exported.",)
+
+
+def test_other_exporters_go_on_where_the_endpoint_of_otlp_is_no_url() -> None:
+    plan = settings.plan("traces", {"OTEL_TRACES_EXPORTER": "console,otlp,otlp_proto_grpc", ENDPOINT: "http://"})
+
+    assert plan.exporters == ("console",)
+    assert len(plan.problems) == 1
+
+
+# --- off switches ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("OTEL_FLYTE_ENABLED", value) for value in ("false", "0", "no", "off", " False ")),
+        *(("OTEL_SDK_DISABLED", value) for value in ("true", "TRUE", " true ")),
+        *(("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value) for value in ("flyte", "*", "requests, flyte ,urllib3")),
+    ],
+)
+def test_each_off_switch_says_that_it_is_the_one(name: str, value: str) -> None:
+    assert settings.switched_off_by({name: value}) == name
+    assert settings.read({name: value}).switched_off_by == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("OTEL_FLYTE_ENABLED", value) for value in ("true", "1", "yes", "ON", "", "maybe")),
+        # The specification: whatever is not "true" is false.
+        *(("OTEL_SDK_DISABLED", value) for value in ("false", "1", "yes", "")),
+        *(("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value) for value in ("", "requests", "flytekit", "flyte-x")),
+    ],
+)
+def test_other_values_switch_nothing_off(name: str, value: str) -> None:
+    assert settings.switched_off_by({name: value}) is None
+
+
+# --- our own variables -----------------------------------------------------------------------------------------------
+
+
+def test_everything_has_a_default_and_no_problem() -> None:
+    assert settings.read({}) == settings.Settings(
+        switched_off_by=None, map_nested=500, control_plane=False, problems=()
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "control_plane"),
+    [("true", True), ("1", True), (" Yes ", True), ("on", True), ("false", False), ("0", False), ("", False)],
+)
+def test_booleans_are_read_in_their_usual_spellings(value: str, control_plane: bool) -> None:
+    read = settings.read({"OTEL_FLYTE_CONTROL_PLANE": value})
+
+    assert (read.control_plane, read.problems) == (control_plane, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        (
+            "OTEL_FLYTE_ENABLED",
+            "flase",
+            "OTEL_FLYTE_ENABLED=flase is neither true nor false: true is used.",
+        ),
+        (
+            "OTEL_FLYTE_CONTROL_PLANE",
+            "ture",
+            "OTEL_FLYTE_CONTROL_PLANE=ture is neither true nor false: false is used.",
+        ),
+        *(
+            (
+                "OTEL_FLYTE_MAP_NESTED",
+                value,
+                f"OTEL_FLYTE_MAP_NESTED={value} is no whole number from 0 up: 500 is used.",
+            )
+            for value in ("5OO", "-1", "1e3", "2.5", "²")
+        ),
+    ],
+)
+def test_a_value_that_can_not_be_used_is_said_with_the_one_that_is(name: str, value: str, problem: str) -> None:
+    assert settings.read({name: value}) == settings.Settings(
+        switched_off_by=None, map_nested=500, control_plane=False, problems=(problem,)
+    )
+
+
+@pytest.mark.parametrize(("value", "number"), [("0", 0), ("12", 12), (" 7 ", 7), ("", 500)])
+def test_a_count_is_a_whole_number(value: str, number: int) -> None:
+    read = settings.read({"OTEL_FLYTE_MAP_NESTED": value})
+
+    assert (read.map_nested, read.problems) == (number, ())
+
+
+# --- misspelt variables ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "problem"),
+    [
+        ("OTEL_FLYTE_ENABLE", "OTEL_FLYTE_ENABLE is no variable of otel-flyte (did you mean OTEL_FLYTE_ENABLED?)"),
+        (
+            "OTEL_FLYTE_CONTROLPLANE",
+            "OTEL_FLYTE_CONTROLPLANE is no variable of otel-flyte (did you mean OTEL_FLYTE_CONTROL_PLANE?)",
+        ),
+        (
+            "OTEL_FLYTE_LAUNCHEDBY",
+            "OTEL_FLYTE_LAUNCHEDBY is no variable of otel-flyte (did you mean OTEL_FLYTE_LAUNCHED_BY?)",
+        ),
+        ("OTEL_FLYTE_X", "OTEL_FLYTE_X is no variable of otel-flyte"),
+    ],
+)
+def test_a_variable_of_ours_that_is_none_is_said_with_what_may_be_meant(misspelt: str, problem: str) -> None:
+    assert settings.read({misspelt: "1"}).problems == (f"{problem}: it is ignored.",)
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPONT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("OTEL_EXPORTER_OLTP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("OTLP_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("OTL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("OTEL_EXPORTER_OTLP_TRACE_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        ("OTEL_EXPORTER_OTLP_METRIC_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"),
+        ("OTEL_EXPORTER_OTLP_PROTOCAL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        ("OTEL_EXPORTER_OTLP_HEADER", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("OTEL_TRACE_EXPORTER", "OTEL_TRACES_EXPORTER"),
+        ("OTEL_LOG_EXPORTER", "OTEL_LOGS_EXPORTER"),
+        ("OTEL_SERVICENAME", "OTEL_SERVICE_NAME"),
+        ("OTEL_RESOURCE_ATTRIBUTE", "OTEL_RESOURCE_ATTRIBUTES"),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATION", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"),
+    ],
+)
+def test_a_standard_variable_that_is_misspelt_is_said_with_the_right_one(misspelt: str, meant: str) -> None:
+    assert settings.read({misspelt: "x"}).problems == (
+        f"{misspelt} is no variable of OpenTelemetry (did you mean {meant}?): it is ignored.",
+    )
+
+
+def variables_of(module: str) -> list[str]:
+    return [name for name in vars(importlib.import_module(module)) if name.startswith("OTEL_")]
+
+
+OF_CONTRIB = """
+    OTEL_GOOGLE_GENAI_GENERATE_CONTENT_CONFIG_EXCLUDES OTEL_GOOGLE_GENAI_GENERATE_CONTENT_CONFIG_INCLUDES
+    OTEL_INSTRUMENTATION_AWS_LAMBDA_FLUSH_TIMEOUT OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT
+    OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT
+    OTEL_INSTRUMENTATION_GENAI_UPLOAD_BASE_PATH OTEL_INSTRUMENTATION_GENAI_UPLOAD_FORMAT
+    OTEL_INSTRUMENTATION_GENAI_UPLOAD_MAX_QUEUE_SIZE OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST
+    OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_RESPONSE OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS
+    OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE
+    OTEL_INSTRUMENTATION_OPENAI_AGENTS_CAPTURE_CONTENT OTEL_INSTRUMENTATION_OPENAI_AGENTS_CAPTURE_METRICS
+    OTEL_LAMBDA_DISABLE_AWS_CONTEXT_PROPAGATION OTEL_PYTHON_AIOHTTP_CLIENT_EXCLUDED_URLS
+    OTEL_PYTHON_AIOHTTP_SERVER_EXCLUDED_URLS OTEL_PYTHON_ASYNCIO_COROUTINE_NAMES_TO_TRACE
+    OTEL_PYTHON_ASYNCIO_FUTURE_TRACE_ENABLED OTEL_PYTHON_ASYNCIO_TO_THREAD_FUNCTION_NAMES_TO_TRACE
+    OTEL_PYTHON_DJANGO_EXCLUDED_URLS OTEL_PYTHON_DJANGO_INSTRUMENT OTEL_PYTHON_DJANGO_MIDDLEWARE_POSITION
+    OTEL_PYTHON_DJANGO_TRACED_REQUEST_ATTRS OTEL_PYTHON_EXCLUDED_URLS
+    OTEL_PYTHON_EXPORTER_OTLP_GRPC_TRACES_CREDENTIAL_PROVIDER OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER
+    OTEL_PYTHON_FALCON_EXCLUDED_URLS OTEL_PYTHON_FALCON_TRACED_REQUEST_ATTRS OTEL_PYTHON_FASTAPI_EXCLUDED_URLS
+    OTEL_PYTHON_FLASK_EXCLUDED_URLS OTEL_PYTHON_GRPC_EXCLUDED_SERVICES OTEL_PYTHON_HTTPX_EXCLUDED_URLS
+    OTEL_PYTHON_INSTRUMENTATION_HTTP_CAPTURE_ALL_METHODS OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED
+    OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION OTEL_PYTHON_LOG_CODE_ATTRIBUTES OTEL_PYTHON_LOG_CORRELATION
+    OTEL_PYTHON_LOG_FORMAT OTEL_PYTHON_LOG_HANDLER_LEVEL OTEL_PYTHON_LOG_LEVEL OTEL_PYTHON_OPAMP_ENDPOINT
+    OTEL_PYTHON_PYRAMID_EXCLUDED_URLS OTEL_PYTHON_REQUESTS_EXCLUDED_URLS OTEL_PYTHON_STARLETTE_EXCLUDED_URLS
+    OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS OTEL_PYTHON_TORNADO_EXCLUDED_URLS
+    OTEL_PYTHON_TORNADO_TRACED_REQUEST_ATTRS OTEL_PYTHON_URLLIB3_EXCLUDED_URLS OTEL_PYTHON_URLLIB_EXCLUDED_URLS
+"""
+
+OF_THE_KUBERNETES_OPERATOR = """
+    OTEL_RESOURCE_ATTRIBUTES_POD_NAME OTEL_RESOURCE_ATTRIBUTES_POD_UID OTEL_RESOURCE_ATTRIBUTES_NODE_NAME
+    OTEL_POD_IP OTEL_NODE_IP OTEL_DOTNET_AUTO_HOME OTEL_INJECTOR_CONFIG_FILE
+"""
+
+OF_OTHER_PARTS_OF_THE_SPECIFICATION = """
+    OTEL_EXPERIMENTAL_CONFIG_FILE OTEL_EXPORTER_JAEGER_ENDPOINT OTEL_EXPORTER_OTLP_FILE_PATH OTEL_SEMCONV_VERSION
+    OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN OTEL_NODE_RESOURCE_DETECTORS OTEL_INSTRUMENTATION_COMMON_DEFAULT_ENABLED
+"""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(variables_of("opentelemetry.environment_variables"), id="of the API"),
+        pytest.param(variables_of("opentelemetry.sdk.environment_variables"), id="of the SDK"),
+        pytest.param(
+            variables_of("opentelemetry.instrumentation.environment_variables"), id="of opentelemetry-instrument"
+        ),
+        pytest.param(OF_CONTRIB.split(), id="of contrib"),
+        pytest.param(OF_THE_KUBERNETES_OPERATOR.split(), id="of the operator"),
+        pytest.param(OF_OTHER_PARTS_OF_THE_SPECIFICATION.split(), id="of the specification"),
+    ],
+)
+def test_a_real_variable_is_never_called_misspelt(names: list[str]) -> None:
+    assert len(names) > 3
+    assert settings.read(dict.fromkeys(names, "")).problems == ()
+
+
+def test_variables_of_others_are_nobodys_business() -> None:
+    assert settings.read({"PATH": "/bin", "HOTEL_FLYTE_ENABLED": "1", "otel_flyte_enable": "1"}).problems == ()

@@ -1,0 +1,16 @@
+"""A workflow that calls the same cached task twice."""
+
+from flytekit import task, workflow
+
+
+@task(cache=True, cache_version="1")
+def slow_square(value: int) -> int:
+    return value * value
+
+
+@workflow
+def squares(value: int) -> tuple[int, int]:
+    first = slow_square(value=value)
+    again = slow_square(value=value)
+    first >> again
+    return first, again
