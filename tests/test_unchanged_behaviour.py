@@ -5,11 +5,12 @@ pod leaves behind, but for what differs between any two runs: the time, and the 
 """
 
 import functools
+import importlib.util
 import re
 import signal
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +53,10 @@ class Case:
     """A module that this project can do without."""
     traced: bool = True
     """Whether the process gets a chance to export."""
+
+    @property
+    def can_run(self) -> bool:
+        return not self.needs or importlib.util.find_spec(self.needs) is not None
 
 
 # --- what is given ---------------------------------------------------------------------------------------------------
@@ -260,30 +265,39 @@ class Given:
 
 
 @pytest.fixture(scope="session")
-def both_ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothWays]:
+def both_ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothWays]:
     """Runs a case with us and, beside that, without: what happens without us is found out once per case."""
 
     @functools.cache
     def given(name: str) -> Given:
         return give(CASES[name], tmp_path_factory.mktemp("given"))
 
-    with ThreadPoolExecutor(max_workers=1) as beside:
+    @functools.cache
+    def without_us(name: str) -> Future[Picture]:
+        return beside.submit(given(name).run, tmp_path_factory.mktemp("bare") / "pod", bare=True)
 
-        @functools.cache
-        def without_us(name: str) -> Future[Picture]:
-            return beside.submit(given(name).run, tmp_path_factory.mktemp("bare") / "pod", bare=True)
+    def run(name: str, env: Mapping[str, str]) -> tuple[Picture, Picture]:
+        bare = without_us(name)
+        with_us = given(name).run(tmp_path_factory.mktemp("ours") / "pod", env=env)
+        return with_us, bare.result()
 
-        def run(name: str, env: Mapping[str, str]) -> tuple[Picture, Picture]:
-            bare = without_us(name)
-            with_us = given(name).run(tmp_path_factory.mktemp("ours") / "pod", env=env)
-            return with_us, bare.result()
+    beside = ThreadPoolExecutor(max_workers=1)
+    # Begun for all tests that will ask, so that a second processor is never idle.
+    for name in cases_of(request.session.items):
+        without_us(name)
+    yield run
+    beside.shutdown(cancel_futures=True)
 
-        yield run
+
+def cases_of(items: Iterable[pytest.Item]) -> Iterator[str]:
+    for item in items:
+        if "both_ways" in getattr(item, "fixturenames", ()):
+            name = item.callspec.params.get("name")  # type: ignore[attr-defined]
+            if name in CASES and CASES[name].can_run:
+                yield name
 
 
 def give(case: Case, folder: Path) -> Given:
-    if case.needs:
-        pytest.importorskip(case.needs)
     values = case.inputs(folder) if callable(case.inputs) else case.inputs
     return Given(
         case=case,
@@ -358,7 +372,13 @@ def task_spans(receiver: Receiver) -> list[str]:
 # --- the tests -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(not case.can_run, reason=f"needs {case.needs}"))
+        for name, case in CASES.items()
+    ],
+)
 def test_a_task_that_is_exported_ends_as_it_would_without_us(
     name: str, both_ways: BothWays, receiver: Receiver
 ) -> None:

@@ -4,7 +4,6 @@ Nothing here raises: a value that can't be used becomes one line in ``problems``
 used instead.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -238,6 +237,8 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
 
 
 def _meant(variable: str, known: tuple[str, ...], cutoff: float) -> str:
+    import difflib
+
     close = difflib.get_close_matches(variable, known, n=1, cutoff=cutoff)
     return f" (did you mean {close[0]}?)" if close else ""
 

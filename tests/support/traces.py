@@ -35,7 +35,7 @@ class Recorder:
 
     def __init__(self, exporter: SpanExporter, resource: Mapping[str, str] | None = None) -> None:
         self._provider = TracerProvider(
-            resource=Resource(resource or {semconv.SERVICE_NAME: "flyte"}),
+            resource=Resource(resource or {"service.name": "flyte"}),
             id_generator=_Counter(),
             shutdown_on_exit=False,
         )
@@ -69,12 +69,16 @@ class Recorder:
             _fail(span, *error, raised_here=raised_here, at=end)
         span.end(nanoseconds(end))
 
-    def leaf(self, name: str, start: float, end: float, attributes: Mapping[str, Any] | None = None, **options: Any) -> None:
+    def leaf(
+        self, name: str, start: float, end: float, attributes: Mapping[str, Any] | None = None, **options: Any
+    ) -> None:
         """A span with nothing below it."""
         with self.span(name, start, end, attributes, **options):
             pass
 
-    def task(self, name: str, start: float, end: float, attributes: Mapping[str, Any] | None = None, **options: Any) -> None:
+    def task(
+        self, name: str, start: float, end: float, attributes: Mapping[str, Any] | None = None, **options: Any
+    ) -> None:
         """A task attempt whose phases take 10, 80 and 10 per cent of it; an error is raised by its user code."""
         step = (end - start) / 10
         error = options.get("error")
@@ -120,7 +124,9 @@ def _fail(span: Span, kind: str, message: str, *, raised_here: bool, at: float) 
 def local_run(recorder: Recorder) -> None:
     """A workflow that runs locally: a task with a user's span, a cached one, a map, and one that fails."""
     failure = ("ValueError", "loss is not finite")
-    with recorder.span("workflow shop.main", 0, 10, {semconv.WORKFLOW_NAME: "shop.main"}, error=failure, raised_here=False):
+    with recorder.span(
+        "workflow shop.main", 0, 10, {semconv.WORKFLOW_NAME: "shop.main"}, error=failure, raised_here=False
+    ):
         with recorder.span("task shop.fetch", 0.5, 3, {semconv.CACHE_STATUS: semconv.CACHE_MISS}):
             recorder.leaf(semconv.PHASE_INPUT, 0.5, 0.502)
             with recorder.span(semconv.PHASE_USER_CODE, 0.502, 2.9):
@@ -150,7 +156,7 @@ def execution(recorder: Recorder) -> None:
 
 
 EXECUTION_RESOURCE = {
-    semconv.SERVICE_NAME: "flyte",
+    "service.name": "flyte",
     semconv.RUN_NAME: "f1c0ffee",
     semconv.PROJECT: "shop",
     semconv.DOMAIN: "production",

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from flytekit import Cache, PodTemplate, Resources, task
+from flytekit import Cache, Resources, task
 from flytekit.extras.accelerators import A100, T4
 
 LONG = "x" * 3000
@@ -33,7 +33,6 @@ def with_timedelta(value: int) -> int:
     accelerator=A100.partition_2g_10gb,
     shared_memory="1Gi",
     environment={"MODE": "fast"},
-    pod_template=PodTemplate(primary_container_name="main"),
 )
 def with_resources(value: int) -> int:
     return value

@@ -12,7 +12,7 @@ from flytekit.extend import TaskPlugins
 class Cluster:
     """What the task wants to be there."""
 
-    def __init__(self, broken: bool = False) -> None:
+    def __init__(self, *, broken: bool = False) -> None:
         self.broken = broken
 
 

@@ -48,6 +48,11 @@ def cut(text: str, cells: int) -> str:
     return kept + "…" if cells > 0 else ""
 
 
+def cut_start(text: str, cells: int) -> str:
+    """Shorten a text as :func:`cut` does, but keep its end: of a path that is the telling part."""
+    return cut(text[::-1], cells)[::-1]
+
+
 def _three_digits(value: float) -> str:
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 

@@ -251,8 +251,8 @@ def _span(span: Mapping[str, Any], scope: Scope, resource: Attributes) -> Span:
         name=str(span.get("name", "")),
         start_ns=_time(span.get("startTimeUnixNano")) or 0,
         end_ns=_time(span.get("endTimeUnixNano")),
-        kind=_enum(span.get("kind", 0), _KINDS, "SPAN_KIND_"),
-        status_code=_enum(status.get("code", 0), _STATUS_CODES, "STATUS_CODE_"),
+        kind=_enum(span.get("kind") or 0, _KINDS, "SPAN_KIND_"),
+        status_code=_enum(status.get("code") or 0, _STATUS_CODES, "STATUS_CODE_"),
         status_message=str(status.get("message", "")),
         attributes=_attributes(span.get("attributes")),
         events=tuple(_event(event) for event in span.get("events") or ()),
@@ -276,7 +276,10 @@ def _link(link: Mapping[str, Any]) -> Link:
 
 def _id(value: str, size: int) -> str:
     """Normalise an id: OTLP has it in hexadecimal, while Tempo's API and protobuf's own JSON have it in base 64."""
-    identifier = bytes.fromhex(value) if len(value) == 2 * size else base64.b64decode(value, validate=True)
+    try:
+        identifier = bytes.fromhex(value) if len(value) == 2 * size else base64.b64decode(value, validate=True)
+    except ValueError:
+        identifier = b""
     if len(identifier) != size:
         raise ValueError(f"{value!r} is no id of {size} bytes")
     return identifier.hex()

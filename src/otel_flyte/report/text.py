@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from otel_flyte import semconv
-from otel_flyte.query.cells import cut, duration, moment, printable, width
+from otel_flyte.query.cells import cut, cut_start, duration, moment, printable, width
 from otel_flyte.query.outline import Line, lines
 from otel_flyte.query.tree import NEVER_ENDED, Error, Execution, ExecutionTree, Role
 
 NEGLIGIBLE = 0.01
 """Phases that took less than this share of the execution, and hold nothing, are summed up instead of shown."""
 
-_NARROWEST, _WIDEST = 40, 160
-_DURATION_CELLS = 10
+_NARROWEST, _NARROWEST_WITH_BARS, _WIDEST = 40, 55, 160
+_DURATION_CELLS = 12
 _SHORTEST_BAR, _LONGEST_BAR = 12, 60
 _MESSAGE_LINES = 4
 
@@ -216,25 +216,23 @@ class _Label:
 class _Columns:
     """How the cells of a row are shared out."""
 
+    total: int
     label: int
     bar: int
 
     @classmethod
     def of(cls, labels: Sequence[_Label], terminal: int) -> "_Columns":
-        room = min(max(terminal, _NARROWEST), _WIDEST) - _DURATION_CELLS
+        total = min(max(terminal, _NARROWEST), _WIDEST)
+        room = total - _DURATION_CELLS
         longest = max(label.width for label in labels)
-        if room - _SHORTEST_BAR - 2 < _NARROWEST - _DURATION_CELLS:
-            return cls(min(longest, room), 0)
+        if total < _NARROWEST_WITH_BARS:
+            return cls(total, min(longest, room), 0)
         label = min(longest, room - max(_SHORTEST_BAR, room // 3) - 2)
-        return cls(label, min(room - label - 2, _LONGEST_BAR))
-
-    @property
-    def total(self) -> int:
-        return self.label + _DURATION_CELLS + (self.bar + 2 if self.bar else 0)
+        return cls(total, label, min(room - label - 2, _LONGEST_BAR))
 
 
 def _drawn(line: Line, label: _Label, timeline: _Timeline, columns: _Columns, look: Look) -> str:
-    took = "" if line.seconds is None else duration(line.seconds)
+    took = NEVER_ENDED if line.seconds is None else duration(line.seconds)
     tone = Tone.RED if line.result == semconv.RESULT_FAILURE else _ROLE_TONES[line.role]
     bar = f"  {look.paint(timeline.bar(line, columns.bar).rstrip(), tone)}" if columns.bar else ""
     return f"{label.drawn(columns.label, line, look)}{took:>{_DURATION_CELLS}}{bar}".rstrip()
@@ -242,7 +240,7 @@ def _drawn(line: Line, label: _Label, timeline: _Timeline, columns: _Columns, lo
 
 def _told(error: Error, stem: str, columns: _Columns, look: Look) -> Iterator[str]:
     """Give an error's words, and where in the user's code it came from."""
-    room = max(columns.total - width(stem), _NARROWEST // 2)
+    room = max(columns.total - width(stem), _NARROWEST // 4)
     words = f"{error.type}: {error.message}" if error.message else error.type
     told = [part for line in words.splitlines() for part in textwrap.wrap(printable(line), room)]
     for part in told[:_MESSAGE_LINES]:
@@ -250,7 +248,7 @@ def _told(error: Error, stem: str, columns: _Columns, look: Look) -> Iterator[st
     if len(told) > _MESSAGE_LINES:
         yield look.paint(f"{stem}… {len(told) - _MESSAGE_LINES} more lines", Tone.DIM)
     if error.frame:
-        yield look.paint(f"{stem}at {printable(error.frame)}", Tone.DIM)
+        yield look.paint(f"{stem}at {cut_start(printable(error.frame), room - len('at '))}", Tone.DIM)
 
 
 def _stems(depths: Sequence[int]) -> list[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""Stands in for the package, so that flytekit's plugin loader finds nothing to do."""

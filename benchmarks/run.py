@@ -1,0 +1,100 @@
+"""Every figure of the README's table, in one run: `python benchmarks/run.py [ROUNDS]`.
+
+Ratios, not times: each round runs all variants one after the other, pinned to one CPU where the system can, and the
+figure is the median of the rounds' pairwise ratios.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BARE = ROOT / "benchmarks" / "bare"
+"""At the front of ``PYTHONPATH`` it makes the plugin that flytekit loads an empty module: flytekit without us."""
+
+sys.path.insert(0, str(ROOT))
+
+from tests.support import pods  # noqa: E402  # it stands beside this folder
+from tests.support.receiver import Receiver  # noqa: E402
+
+
+
+def main(rounds: int) -> None:
+    """Print the table as Markdown."""
+    _pin()
+    print("| measured | ratio | goal |")
+    print("|---|---|---|")
+    dispatch = _dispatch(rounds)
+    print(f"| a dispatch with nothing configured, over bare flytekit | {dispatch['unconfigured']:.2f} | ≤ 1.05 |")
+    print(f"| a dispatch with four spans by hand, over bare flytekit | {dispatch['by hand']:.2f} | |")
+    print(f"| a dispatch with ours, over bare flytekit | {dispatch['delivering']:.2f} | |")
+    print(f"| time that ours adds, over what four spans by hand add | {dispatch['share']:.2f} | ≤ 0.8 |")
+    processes = _processes(rounds)
+    print(f"| CPU of `pyflyte-execute` with nothing configured, over bare | {processes['unconfigured']:.3f} | ≤ 1.03 |")
+    print(f"| the same delivering over HTTP | {processes['HTTP']:.3f} | ≤ 1.08 |")
+    print(f"| the same delivering over gRPC | {processes['gRPC']:.3f} | |")
+    print(f"| the same under `opentelemetry-instrument`, HTTP | {processes['launcher']:.3f} | |")
+    print(f"\nbare: {dispatch['bare'] * 1e6:.0f} µs a dispatch, {processes['bare']:.2f} s CPU a process; {rounds} rounds")
+
+
+def _dispatch(rounds: int) -> dict[str, float]:
+    command = [sys.executable, str(ROOT / "benchmarks" / "dispatch.py"), str(rounds)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    environment["FLYTE_SDK_LOGGING_LEVEL"] = "50"
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    figures: dict[str, float] = json.loads(output)
+    return figures
+
+
+def _processes(rounds: int) -> dict[str, float]:
+    """CPU seconds, user and system, of whole `pyflyte-execute` processes."""
+    with Receiver() as receiver, tempfile.TemporaryDirectory() as folder:
+        http = receiver.environment("http/protobuf")
+        variants: dict[str, pods.Options] = {
+            "bare": {},
+            "unconfigured": {},
+            "HTTP": {"env": http},
+            "gRPC": {"env": receiver.environment("grpc")},
+            "launcher": {"env": {**http, "OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}},
+        }
+        samples = [
+            {name: _cpu(Path(folder) / f"{number}-{name}", name, options) for name, options in variants.items()}
+            for number in range(rounds)
+        ]
+    ratios = {name: statistics.median(sample[name] / sample["bare"] for sample in samples) for name in variants}
+    return ratios | {"bare": statistics.median(sample["bare"] for sample in samples)}
+
+
+def _cpu(root: Path, variant: str, options: pods.Options) -> float:
+    pod = pods.prepare("execute", root, "task_kinds.increment", {"value": 3}, **options)
+    arguments = list(pod.arguments)
+    if variant == "launcher":
+        arguments.insert(0, str(Path(sys.executable).with_name("opentelemetry-instrument")))
+    environment = dict(pod.environment)
+    if variant == "bare":
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(BARE), environment.get("PYTHONPATH"))))
+    process = subprocess.Popen(
+        arguments,
+        env=environment,
+        cwd=pod.directory,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{variant}: the pod exited with {process.returncode}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def _pin() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 25)

@@ -1,0 +1,114 @@
+"""The one task runner: `nox` runs all that continuous integration runs, `nox -s lint` one session."""
+
+import platform
+import shutil
+import subprocess
+import sys
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["lint", "types", "newest", "oldest", "elastic", "wheel"]
+
+
+def _works(python: str) -> bool:
+    executable = shutil.which(f"python{python}")
+    return bool(executable) and subprocess.run([executable, "--version"], capture_output=True).returncode == 0
+
+
+SUPPORTED = ("3.10", "3.11", "3.12")
+PYTHONS = [python for python in SUPPORTED if _works(python)] or [f"{sys.version_info[0]}.{sys.version_info[1]}"]
+
+OLDEST = (
+    "flytekit==1.15.0",
+    "opentelemetry-sdk==1.27.0",
+    "opentelemetry-exporter-otlp==1.27.0",
+    "opentelemetry-instrumentation==0.48b0",
+    # opentelemetry-instrumentation 0.48b0 imports pkg_resources, which later setuptools have no more.
+    "setuptools<81",
+)
+ELASTIC = (
+    # The last that brings its own CUDA libraries: one download, and no GPU needed.
+    "torch==1.12.1",
+    "numpy<2",
+    "flytekitplugins-kfpytorch",
+)
+
+
+@nox.session(python=PYTHONS[-1])
+def lint(session: nox.Session) -> None:
+    _sync(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(python=PYTHONS[-1])
+def types(session: nox.Session) -> None:
+    _sync(session, "lint", "test", "dev")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHONS[-1])
+def newest(session: nox.Session) -> None:
+    """All tests with the newest OpenTelemetry and flytekit, as locked."""
+    _sync(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def oldest(session: nox.Session) -> None:
+    """All tests with the oldest OpenTelemetry and flytekit that are supported."""
+    session.install("-e", ".", *nox.project.dependency_groups(_project(), "test"), *OLDEST)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.10")
+def elastic(session: nox.Session) -> None:
+    """Torch elastic, on the Python for which a small enough torch is on PyPI."""
+    if "3.10" not in PYTHONS or platform.machine() not in ("x86_64", "AMD64"):
+        session.skip("torch 1.12 needs Python 3.10 on x86-64: the ranks of torch elastic are not tested here")
+    session.install("-e", ".", *nox.project.dependency_groups(_project(), "test"), *ELASTIC)
+    session.run("pytest", "tests/test_elastic.py", "--elastic", *session.posargs)
+
+
+@nox.session(python=PYTHONS[-1])
+def wheel(session: nox.Session) -> None:
+    """What a user gets: the wheel in an environment of its own, and the README's first command."""
+    folder = session.create_tmp()
+    session.run_install("uv", "build", "--quiet", "--wheel", "--out-dir", folder, external=True)
+    (built,) = (name for name in sorted(_files(folder)) if name.endswith(".whl"))
+    session.install(f"{folder}/{built}[instruments]")
+    session.chdir(folder)
+    session.run("otel-flyte", "demo")
+
+
+@nox.session(python=PYTHONS[-1])
+def benchmarks(session: nox.Session) -> None:
+    """The README's table."""
+    _sync(session, "test")
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+def _sync(session: nox.Session, *groups: str) -> None:
+    options = [option for group in groups for option in ("--group", group)]
+    session.run_install(
+        "uv",
+        "sync",
+        "--quiet",
+        "--locked",
+        "--no-default-groups",
+        *options,
+        env={"UV_PROJECT_ENVIRONMENT": session.virtualenv.location, "UV_PYTHON": session.virtualenv.location},
+        external=True,
+    )
+
+
+def _project() -> dict[str, object]:
+    return nox.project.load_toml("pyproject.toml")
+
+
+def _files(folder: str) -> list[str]:
+    import os
+
+    return os.listdir(folder)

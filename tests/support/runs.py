@@ -1,0 +1,158 @@
+"""Scenarios: processes that Flyte runs, each exporting to a receiver of its own.
+
+A file of tests names its scenarios in one table. They run two at a time, ahead of the tests that look at them, and
+each only once however many tests do.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from otel_flyte import semconv
+from support import pods
+from support.receiver import Protocol, Receiver, Request, Span
+from support.trees import Forest
+
+AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended that is no pod."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Result = pods.Result | Ended
+Scenario = Callable[[Path, Receiver], Result]
+"""Runs in a folder that does not exist yet, and exports to a receiver."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a scenario left behind."""
+
+    result: Result
+    spans: list[Span]
+    requests: list[Request]
+    root: Path
+
+    def tree(self, *, whole: bool = False) -> str:
+        return str(Forest(self.spans, root=self.root, whole=whole))
+
+    @property
+    def attempt(self) -> Span:
+        """The span of the only attempt."""
+        [span] = (span for span in self.spans if semconv.ATTEMPT in span.attributes)
+        return span
+
+    def named(self, name: str) -> Span:
+        """The only span of that name."""
+        [span] = (span for span in self.spans if span.name == name)
+        return span
+
+    @property
+    def pod(self) -> pods.Result:
+        assert isinstance(self.result, pods.Result)
+        return self.result
+
+
+@dataclass
+class Runs:
+    """Runs the scenario that is asked for, and those that the table has after it."""
+
+    scenarios: Mapping[str, Scenario]
+    folder: Path
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=2))
+    _started: dict[str, Future[Run]] = field(default_factory=dict)
+
+    def __call__(self, name: str) -> Run:
+        names = list(self.scenarios)
+        at = names.index(name)
+        for each in names[at : at + AHEAD]:
+            if each not in self._started:
+                self._started[each] = self._pool.submit(self._run, each)
+        return self._started[name].result()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _run(self, name: str) -> Run:
+        root = self.folder / str(list(self.scenarios).index(name))
+        with Receiver() as receiver:
+            result = self.scenarios[name](root, receiver)
+            return Run(result, receiver.spans(), receiver.requests(), root)
+
+
+def pod(
+    task: str | pods.Template | Callable[[], pods.Template],
+    inputs: pods.Inputs | Callable[[], pods.Inputs] = None,
+    *,
+    entrypoint: pods.Entrypoint = "execute",
+    attempt: pods.Attempt | None = None,
+    env: Mapping[str, str] | None = None,
+    protocol: Protocol = "http/protobuf",
+    change: Callable[[pods.Pod], pods.Pod] | None = None,
+) -> Scenario:
+    """A pod. ``change`` has the last word on it."""
+
+    def run(root: Path, receiver: Receiver) -> Result:
+        prepared = pods.prepare(
+            entrypoint,
+            root,
+            task if isinstance(task, str | pods.Template) else task(),
+            inputs() if callable(inputs) else {} if inputs is None else inputs,
+            attempt=attempt,
+            env={**_environment(receiver, protocol), **(env or {})},
+        )
+        return (change(prepared) if change else prepared).run()
+
+    return run
+
+
+def local(file: str, entity: str, *, env: Mapping[str, str] | None = None, times: int = 1, **inputs: Any) -> Scenario:
+    """``pyflyte run`` of an entity in a file of the workflows folder, under a home of its own."""
+    options = [text for name, value in inputs.items() for text in (f"--{name}", str(value))]
+    command = [str(pods.SCRIPTS / "pyflyte"), "run", str(pods.WORKFLOWS / file), entity, *options]
+    return program(*command, env=env, times=times)
+
+
+def program(*command: str, env: Mapping[str, str] | None = None, times: int = 1) -> Scenario:
+    """Any program of a user's; ``times`` in a row, in the same folder."""
+
+    def run(root: Path, receiver: Receiver) -> Result:
+        for folder in ("home", "tmp", "work"):
+            (root / folder).mkdir(parents=True)
+        environment = {
+            "PATH": os.pathsep.join((str(pods.SCRIPTS), os.defpath)),
+            "PYTHONPATH": str(pods.WORKFLOWS),
+            "HOME": str(root / "home"),
+            "TMPDIR": str(root / "tmp"),
+            "LANG": "C.UTF-8",
+            "FLYTE_SDK_RICH_TRACEBACKS": "0",
+            **_environment(receiver, "http/protobuf"),
+            **(env or {}),
+        }
+        for _ in range(times):
+            ended = subprocess.run(
+                command, cwd=root / "work", env=environment, capture_output=True, text=True, check=False, timeout=120
+            )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    return run
+
+
+def python(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> Scenario:
+    """A script of the workflows folder."""
+    return program(sys.executable, str(pods.WORKFLOWS / script), *arguments, env=env)
+
+
+def _environment(receiver: Receiver, protocol: Protocol) -> dict[str, str]:
+    return {**receiver.environment(protocol), semconv.RAISE_INTERNAL_ERRORS: "1"}

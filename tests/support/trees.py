@@ -1,0 +1,130 @@
+"""Whole traces as text, to be compared with a snapshot.
+
+What is the same in each run is shown, derived ids among it; what is not, is left out: times and random ids. Whether an
+id is derived is read off the attempt that its span describes, so an id that should be and is not shows.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from otel_flyte import identity, semconv
+from support.receiver import Link, Span
+
+RANDOM = "(random)"
+IDENTITY = frozenset(
+    (
+        semconv.RUN_NAME,
+        semconv.ACTION_NAME,
+        semconv.NODE_PATH,
+        semconv.PROJECT,
+        semconv.DOMAIN,
+        semconv.TASK_NAME,
+        semconv.TASK_VERSION,
+        semconv.WORKFLOW_NAME,
+        semconv.LAUNCH_PLAN_NAME,
+        semconv.ATTEMPT,
+        semconv.CODE_FUNCTION_NAME,
+        semconv.CODE_FILE_PATH,
+        semconv.CODE_LINE_NUMBER,
+    )
+)
+"""What nearly every attempt says alike; left out unless asked for."""
+
+_HEX = re.compile(r"\b[0-9a-f]{32}\b")
+_TEMPORARY = re.compile(r"(?<=/)(?:flyte-?|tmp)[a-z0-9_]{8}(?=/|$)")
+
+
+class Forest:
+    """Spans of one or more traces.
+
+    Attributes:
+        given: ids that the test has chosen itself, which are shown too.
+        root: the folder that everything happened in.
+        whole: whether identity and place in the code are shown.
+    """
+
+    def __init__(
+        self, spans: Iterable[Span], *, given: Collection[str] = (), root: Path | None = None, whole: bool = False
+    ) -> None:
+        self._spans = sorted(spans, key=lambda span: span.start_ns)
+        self._names = {span.span_id: span.name for span in self._spans}
+        self._shown = {*given, *(id_ for span in self._spans for id_ in derived_ids(span))}
+        self._root = root
+        self._hidden = frozenset[str]() if whole else IDENTITY
+
+    def __str__(self) -> str:
+        lines = []
+        for trace_id in dict.fromkeys(span.trace_id for span in self._spans):
+            lines.append(f"trace {trace_id if trace_id in self._shown else RANDOM}")
+            tree = [span for span in self._spans if span.trace_id == trace_id]
+            ids = {span.span_id for span in tree}
+            for root in (span for span in tree if span.parent_span_id not in ids):
+                lines += self._span(root, tree, 1)
+        return "\n".join(lines) + "\n"
+
+    def _span(self, span: Span, tree: list[Span], depth: int) -> Iterator[str]:
+        indent = "  " * depth
+        yield indent + self._head(span)
+        for detail in self._details(span):
+            yield f"{indent}    {detail}"
+        for child in tree:
+            if child.parent_span_id == span.span_id:
+                yield from self._span(child, tree, depth + 1)
+
+    def _head(self, span: Span) -> str:
+        parts = [self._text(span.name)]
+        if span.kind != "INTERNAL":
+            parts.append(span.kind)
+        if span.span_id in self._shown:
+            parts.append(f"[{span.span_id}]")
+        if span.parent_span_id and span.parent_span_id not in self._names:
+            parts.append(f"below [{span.parent_span_id}]")
+        if span.status != "UNSET":
+            parts.append(f"{span.status}: {self._text(span.status_message)}")
+        return "  ".join(parts)
+
+    def _details(self, span: Span) -> Iterator[str]:
+        for name, value in sorted(span.attributes.items()):
+            if name not in self._hidden:
+                yield f"{self._text(name)} = {self._text(value)}"
+        for event in span.events:
+            # A stack trace differs with the version of whatever is on it.
+            attributes = (self._text(v) for k, v in event.attributes.items() if k != semconv.EXCEPTION_STACKTRACE)
+            yield f"! {event.name}: {', '.join(attributes)}"
+        for link in span.links:
+            attributes = (f"{k} = {self._text(v)}" for k, v in sorted(link.attributes.items()) if k != semconv.LINK)
+            yield f"-> {', '.join((link.attributes[semconv.LINK], self._target(link), *attributes))}"
+
+    def _target(self, link: Link) -> str:
+        if link.span_id in self._names:
+            return self._names[link.span_id]
+        return f"[{link.span_id}] in trace {link.trace_id}"
+
+    def _text(self, value: object) -> str:
+        text = str(value)
+        if self._root is not None:
+            text = text.replace(str(self._root), "(root)")
+        text = _TEMPORARY.sub(RANDOM, _HEX.sub(RANDOM, text))
+        if len(text) > 400:
+            text = f"{text[:20]}…{text[-20:]} ({len(text)} characters)"
+        return text.replace("\n", " / ")
+
+
+def derived_ids(span: Span) -> Iterator[str]:
+    """The ids that follow from what the span says about its attempt."""
+    about = span.attributes
+    if semconv.ATTEMPT not in about:
+        return
+    execution = identity.Execution(about[semconv.PROJECT], about[semconv.DOMAIN], about[semconv.RUN_NAME])
+    attempt = identity.Attempt(
+        execution,
+        node_path=about.get(semconv.NODE_PATH, ""),
+        node_id=about.get(semconv.ACTION_NAME, ""),
+        number=about[semconv.ATTEMPT],
+        array_index=about.get(semconv.ARRAY_INDEX),
+        replica=about.get(semconv.REPLICA, ""),
+    )
+    yield f"{execution.trace_id():032x}"
+    yield f"{attempt.trace_id(0):032x}"
+    yield f"{attempt.span_id(identity.ROLE_TASK):016x}"

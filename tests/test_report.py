@@ -1,0 +1,228 @@
+"""The tree as people see it on a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from inline_snapshot import snapshot
+from support import traces
+
+from otel_flyte import semconv
+from otel_flyte.query.cells import width
+from otel_flyte.query.otlp_file import Event, Scope, Span
+from otel_flyte.query.tree import ExecutionTree
+from otel_flyte.report.text import Look, render
+
+TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
+
+
+@pytest.fixture
+def local_run(tmp_path: Path) -> ExecutionTree:
+    traces.local_run(traces.Recorder.of_file(tmp_path / "f.jsonl"))
+    return ExecutionTree.from_file(tmp_path / "f.jsonl")
+
+
+@pytest.fixture
+def execution(tmp_path: Path) -> ExecutionTree:
+    traces.execution(traces.Recorder.of_file(tmp_path / "f.jsonl", traces.EXECUTION_RESOURCE))
+    return ExecutionTree.from_file(tmp_path / "f.jsonl")
+
+
+def task(*, end: int | None = 10, **fields: object) -> Span:
+    """A task of ours that begins at the epoch, times in seconds."""
+    end_ns = None if end is None else end * 10**9
+    return Span(TRACE, ROOT, None, "task t", 1, end_ns, scope=Scope(semconv.SCOPE), **fields)  # type: ignore[arg-type]
+
+
+def failed(message: str, stacktrace: str = "") -> Span:
+    exception = {"exception.type": "ValueError", "exception.message": message, "exception.stacktrace": stacktrace}
+    return task(status_code="error", events=(Event("exception", 1, exception),))
+
+
+class Terminal(io.TextIOWrapper):
+    """A stream that is a terminal, or is not, of any encoding."""
+
+    def __init__(self, encoding: str = "utf-8", *, tty: bool = True) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding)
+        self._tty = tty
+
+    def isatty(self) -> bool:
+        return self._tty
+
+
+def test_a_local_run_is_drawn_beside_its_timeline_with_its_error_below_what_failed(local_run: ExecutionTree) -> None:
+    assert render(local_run) == snapshot("""\
+2026-05-28 20:26:40 UTC · trace a0000000000000000000000000000001
+✗ workflow shop.main                  10.0 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
+├─ ✓ task shop.fetch  cache miss      2.50 s    ╺━━━━━━━━━━━━━
+│  ├─ user code                       2.40 s    ╺━━━━━━━━━━━━╸
+│  │  └─ GET /reviews                 1.00 s       ━━━━━━
+│  └─ output translation              100 ms                 ╺
+├─ ✓ task shop.fetch  cache hit      1.00 ms                  ╸
+├─ ✓ task shop.map_score  map         3.00 s                  ━━━━━━━━━━━━━━━━╸
+│  └─ user code                       3.00 s                  ━━━━━━━━━━━━━━━━╸
+│     ├─ map item 0                   1.00 s                  ━━━━━╸
+│     ├─ map item 1                   1.00 s                       ╺━━━━━
+│     └─ map item 2                   1.00 s                             ━━━━━╸
+└─ ✗ task shop.train                  3.50 s                                  ━━━━━━━━━━━━━━━━━━━╸
+   ├─ input translation               350 ms                                  ━━╸
+   └─ ✗ user code                     2.80 s                                    ━━━━━━━━━━━━━━━╸
+         ValueError: loss is not finite
+         at /root/pipelines/train.py:42 in fit
+15 spans · 1 error · 1 phase below 1% of the whole not shown\
+""")
+
+
+def test_an_execution_is_drawn_with_the_attempts_of_a_node_and_a_map_rolled_up(execution: ExecutionTree) -> None:
+    assert render(execution) == snapshot("""\
+2026-05-28 20:26:40 UTC · trace f1c0ffee000000000000000000000000
+✗ execution f1c0ffee  shop/production · parents not reco…  1 min 48 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
+├─ ✓ task train.prepare  n0                                    10.0 s  ━━╸
+│  └─ user code                                                8.00 s  ━━╸
+├─ ✓ task train.fit  n1 · 2 attempts                       1 min 28 s     ━━━━━━━━━━━━━━━━━━━━━━━━
+│  ├─ ✗ attempt 0  USER:Recoverable, recoverable               28.0 s     ━━━━━━━╸
+│  │  ├─ input translation                                     2.80 s     ━
+│  │  └─ ✗ user code                                           22.4 s     ╺━━━━━━
+│  │        ValueError: loss is not finite
+│  │        at /root/pipelines/train.py:42 in fit
+│  └─ ✓ attempt 1                                              55.0 s              ━━━━━━━━━━━━━━━
+│     ├─ input translation                                     5.50 s              ━╸
+│     ├─ user code                                             44.0 s               ╺━━━━━━━━━━━╸
+│     └─ output translation                                    5.50 s                           ━━
+└─ ✗ task train.score  30 items · 1 failure (1 KeyError)…      8.00 s                            ╺━━
+   ├─ ✗ map item 7                                             2.00 s                            ╺╸
+   │  └─ ✗ user code                                           1.60 s                            ╺╸
+   │        KeyError: 'label'
+   │        at /root/pipelines/train.py:42 in fit
+   ├─ ✓ map item 6                                             8.00 s                            ╺━━
+   │  └─ user code                                             6.40 s                             ━━
+   ├─ ✓ map item 13                                            8.00 s                            ╺━━
+   │  └─ user code                                             6.40 s                             ━━
+   ├─ ✓ map item 20                                            8.00 s                            ╺━━
+   │  └─ user code                                             6.40 s                             ━━
+   ├─ ✓ map item 27                                            8.00 s                            ╺━━
+   │  └─ user code                                             6.40 s                             ━━
+   └─ ✓ map item 5                                             7.00 s                            ╺━╸
+      └─ user code                                             5.60 s                             ━╸
+130 spans · 2 errors · 13 phases below 1% of the whole not shown\
+""")
+
+
+def test_a_terminal_that_has_ascii_only_gets_ascii_only(local_run: ExecutionTree) -> None:
+    drawn = render(local_run, Look(width=80, unicode=False))
+    assert drawn.isascii()
+    assert drawn == snapshot("""\
+2026-05-28 20:26:40 UTC - trace a0000000000000000000000000000001
+x workflow shop.main                  10.0 s  ==================================
+|- + task shop.fetch  cache miss      2.50 s   =========
+|  |- user code                       2.40 s   =========
+|  |  `- GET /reviews                 1.00 s     ====
+|  `- output translation              100 ms           =
+|- + task shop.fetch  cache hit      1.00 ms            =
+|- + task shop.map_score  map         3.00 s            ===========
+|  `- user code                       3.00 s            ===========
+|     |- map item 0                   1.00 s            ====
+|     |- map item 1                   1.00 s               ====
+|     `- map item 2                   1.00 s                   ====
+`- x task shop.train                  3.50 s                      =============
+   |- input translation               350 ms                      ==
+   `- x user code                     2.80 s                       ==========
+         ValueError: loss is not finite
+         at /root/pipelines/train.py:42 in fit
+15 spans - 1 error - 1 phase below 1% of the whole not shown\
+""")
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 100, 160, 400])
+def test_no_row_is_wider_than_the_terminal(local_run: ExecutionTree, execution: ExecutionTree, columns: int) -> None:
+    for tree in (local_run, execution):
+        for line in render(tree, Look(width=columns)).splitlines():
+            is_a_row = not re.search(r"UTC · trace|spans · ", line)
+            assert not is_a_row or width(line) <= min(max(columns, 40), 160), line
+
+
+def test_a_narrow_terminal_gets_durations_and_no_bars(local_run: ExecutionTree) -> None:
+    drawn = render(local_run, Look(width=45))
+    assert "━" not in drawn
+    assert "10.0 s" in drawn
+
+
+def test_colours_change_nothing_but_the_look(execution: ExecutionTree) -> None:
+    colored = render(execution, Look(color=True))
+    assert "\x1b[31m" in colored
+    assert re.sub(r"\x1b\[[\d;]*m", "", colored) == render(execution)
+
+
+@pytest.mark.parametrize(
+    ("stream", "environ", "look"),
+    [
+        (Terminal(), {}, Look(90, color=True, unicode=True)),
+        (Terminal(), {"NO_COLOR": "1"}, Look(90, color=False, unicode=True)),
+        (Terminal(), {"NO_COLOR": ""}, Look(90, color=True, unicode=True)),
+        (Terminal(), {"TERM": "dumb"}, Look(90, color=False, unicode=True)),
+        (Terminal(tty=False), {}, Look(90, color=False, unicode=True)),
+        (Terminal("latin-1"), {}, Look(90, color=True, unicode=False)),
+        (Terminal("ascii"), {}, Look(90, color=True, unicode=False)),
+    ],
+)
+def test_the_look_suits_the_stream(stream: Terminal, environ: dict[str, str], look: Look) -> None:
+    assert Look.of(stream, environ, 90) == look
+
+
+def test_a_span_that_never_ended_is_dashed_to_the_end_of_the_timeline() -> None:
+    child = Span(TRACE, CHILD, ROOT, "user code", 5 * 10**9, 10 * 10**9, scope=Scope(semconv.SCOPE))
+    assert render(ExecutionTree.from_spans([task(end=None), child]), Look(width=60)) == snapshot("""\
+1970-01-01 00:00:00 UTC · trace abababababababababababababababab
+? task t     never ended  ┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅
+└─ user code      5.00 s                  ╺━━━━━━━━━━━━━━━━━
+2 spans · 0 errors\
+""")
+
+
+def test_an_attempt_of_which_nothing_ended_is_drawn() -> None:
+    assert render(ExecutionTree.from_spans([task(end=None)]), Look(width=60)) == snapshot("""\
+1970-01-01 00:00:00 UTC · trace abababababababababababababababab
+? task t never ended  ╸
+1 span · 0 errors\
+""")
+
+
+def test_a_long_message_is_wrapped_and_cut() -> None:
+    drawn = render(
+        ExecutionTree.from_spans([failed("\n".join(f"line {number} " + "x" * 50 for number in range(9)))]),
+        Look(width=60),
+    )
+    assert drawn == snapshot("""\
+1970-01-01 00:00:00 UTC · trace abababababababababababababababab
+✗ task t      10.0 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
+   ValueError: line 0
+   xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+   line 1 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+   line 2 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+   … 6 more lines
+1 span · 1 error\
+""")
+
+
+def test_a_message_can_not_act_upon_the_terminal() -> None:
+    drawn = render(ExecutionTree.from_spans([failed("\x1b[2J\x07bad\ud800")]))
+    assert "�[2J�bad�" in drawn
+    assert "\x1b" not in drawn
+
+
+def test_several_runs_are_drawn_one_below_the_other(local_run: ExecutionTree, execution: ExecutionTree) -> None:
+    both = ExecutionTree((*local_run.executions, *execution.executions))
+    assert render(both) == f"{render(local_run)}\n\n{render(execution)}"
+
+
+def test_remarks_come_last(local_run: ExecutionTree) -> None:
+    assert render(ExecutionTree(local_run.executions, ("f.jsonl is cut",))).endswith("\n\nnote: f.jsonl is cut")
+
+
+def test_names_in_wide_characters_keep_the_columns() -> None:
+    child = Span(TRACE, CHILD, ROOT, "特徴量", 1, 10**9, scope=Scope("user"))
+    rows = render(ExecutionTree.from_spans([task(), child])).splitlines()[1:3]
+    assert len({width(row.partition(" s")[0]) for row in rows}) == 1
