@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import Status, StatusCode
@@ -40,6 +40,9 @@ class Recorder:
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    def add(self, processor: SpanProcessor) -> None:
+        self._provider.add_span_processor(processor)
 
     @classmethod
     def of_file(cls, path: Path, resource: Mapping[str, str] | None = None) -> Recorder:

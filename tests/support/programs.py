@@ -1,0 +1,93 @@
+"""Python programs of a user, and distributions that they have installed beside ours.
+
+What only a fresh interpreter shows (an import that fails, providers that nobody has set, hooks that were never there)
+runs in one of its own, with an environment that holds nothing but what the test gives it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support import pods
+
+RAISE = {"_OTEL_FLYTE_RAISE": "1"}
+"""What has a program fail where this project would have kept a fault of its own to itself."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def said(self) -> Any:
+        """What the program printed as JSON in its last line."""
+        assert self.returncode == 0, self.stderr
+        return json.loads(self.stdout.splitlines()[-1])
+
+    @property
+    def our_lines(self) -> list[str]:
+        return our_lines(self.stderr)
+
+
+def run(
+    program: str, folder: Path, env: Mapping[str, str] | None = None, *, path: Iterable[Path] = (), timeout: float = 60
+) -> Ended:
+    """Run a program's source; ``path`` is what stands first on its path, before the workflows."""
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    return run_command(command, folder, {"PYTHONPATH": python_path(*path), **(env or {})}, timeout=timeout)
+
+
+def run_command(
+    command: list[str], folder: Path, env: Mapping[str, str] | None = None, *, timeout: float = 60
+) -> Ended:
+    """Run a command; it finds the console scripts of this interpreter's environment."""
+    environment = {
+        "PATH": os.pathsep.join([str(pods.SCRIPTS), os.defpath]),
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "FLYTE_SDK_RICH_TRACEBACKS": "0",
+        **(env or {}),
+    }
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def python_path(*first: Path) -> str:
+    return os.pathsep.join([*map(str, first), str(pods.WORKFLOWS)])
+
+
+def our_lines(stderr: str) -> list[str]:
+    """What this project says; flytekit may have wrapped it into JSON."""
+    return [line for line in stderr.splitlines() if "otel-flyte" in line or "otel_flyte" in line]
+
+
+def module(folder: Path, name: str, source: str) -> Path:
+    """Write a module into a folder, which is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.py").write_text(textwrap.dedent(source))
+    return folder
+
+
+def distribution(folder: Path, name: str, source: str, entry_points: Mapping[str, Mapping[str, str]]) -> Path:
+    """Install a distribution of one module into a folder; ``entry_points`` are objects of it by group and name."""
+    module(folder, name, source)
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = []
+    for group, objects in entry_points.items():
+        lines += [f"[{group}]", *(f"{entry} = {name}:{target}" for entry, target in objects.items())]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    return folder

@@ -1,0 +1,519 @@
+"""The command line, called as a user calls it: in a process of its own wherever only a process shows the outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from inline_snapshot import snapshot
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from support import traces
+from support.receiver import Protocol, Receiver
+
+from otel_flyte import cli, semconv
+from otel_flyte.lifecycle.file_exporter import FileSpanExporter
+from otel_flyte.local import recording
+from otel_flyte.local.progress import ProgressProcessor
+from otel_flyte.query.tree import ExecutionTree
+from otel_flyte.report.text import Look
+
+SCRIPTS = Path(sys.executable).parent
+
+WORKFLOW = '''
+import os
+import sys
+from flytekit import task, workflow
+
+print("module loaded")
+
+@task
+def invert(number: float) -> float:
+    """Divide one by a number."""
+    if number < 0:
+        os._exit(7)
+    return 1 / number
+
+@task
+def leave(code: int) -> int:
+    sys.exit(code)
+
+@workflow
+def main(number: float = 4.0) -> float:
+    return invert(number=number)
+'''
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a workflow in it, which is the current one."""
+    (tmp_path / "wf.py").write_text(WORKFLOW)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> str:
+    traces.local_run(traces.Recorder.of_file(tmp_path / "run.jsonl"))
+    return str(tmp_path / "run.jsonl")
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, arguments)
+
+
+def process(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(SCRIPTS / command[0]), *command[1:]],
+        env={**os.environ, "COLUMNS": "100", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def recordings(project: Path) -> list[Path]:
+    return sorted((project / ".otel-flyte").glob("*.jsonl"))
+
+
+class TestRecordedTraces:
+    def test_explain_gives_the_table(self, recorded: str) -> None:
+        result = call("explain", recorded)
+        assert (result.exit_code, result.stdout) == (0, f"{ExecutionTree.from_file(recorded).explain()}\n")
+
+    def test_dump_gives_yaml(self, recorded: str) -> None:
+        result = call("dump", recorded)
+        assert result.exit_code == 0
+        assert list(yaml.safe_load(result.stdout)) == ["shop.main"]
+
+    def test_show_draws_the_tree(self, recorded: str) -> None:
+        result = call("show", recorded)
+        assert result.exit_code == 0
+        assert "└─ ✗ task shop.train" in result.stdout
+
+    def test_several_files_and_folders_are_taken_together(self, recorded: str, tmp_path: Path) -> None:
+        assert call("explain", recorded, str(tmp_path)).stdout == call("explain", recorded).stdout
+
+    @pytest.mark.parametrize("command", ["explain", "dump", "show"])
+    @pytest.mark.parametrize(
+        ("content", "complaint"),
+        [
+            (None, "no such file"),
+            ("", "is empty"),
+            ("{", "is no JSON"),
+            ('{"spans": []}', "is JSON but not OTLP"),
+            ('{"resourceSpans": [{"scopeSpans": [{"spans": [{}]}]}]}', "lacks 'traceId'"),
+        ],
+    )
+    def test_a_file_that_is_no_trace_is_told_in_one_line_with_exit_code_2(
+        self, tmp_path: Path, command: str, content: str | None, complaint: str
+    ) -> None:
+        path = tmp_path / "f.jsonl"
+        if content is not None:
+            path.write_text(content)
+        result = call(command, str(path))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.count("\n") == 1
+        assert result.stderr.startswith(f"otel-flyte: {path}")
+        assert complaint in result.stderr
+
+    def test_neither_flytekit_nor_the_sdk_is_imported(self, recorded: str) -> None:
+        program = f"""
+import sys
+from click.testing import CliRunner
+from otel_flyte.cli import main
+for command in ("explain", "dump", "show"):
+    assert CliRunner().invoke(main, [command, {recorded!r}]).exit_code == 0
+print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "opentelemetry", "google", "grpc"}})
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == "set()\n"
+
+    def test_a_terminal_that_has_ascii_only_is_no_reason_to_fail(self, recorded: str) -> None:
+        for command in ("explain", "dump", "show"):
+            done = process("otel-flyte", command, recorded, PYTHONIOENCODING="ascii")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.isascii()
+
+    def test_a_reader_that_goes_away_gets_no_traceback(self, recorded: str) -> None:
+        done = process("otel-flyte", "dump", *[recorded] * 2)
+        assert len(done.stdout) > 1000
+        piped = subprocess.run(
+            f"{SCRIPTS}/otel-flyte dump {recorded} | head -1", shell=True, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in piped.stderr
+
+
+class TestRun:
+    def test_the_program_runs_as_under_pyflyte_and_its_tree_and_file_follow(self, project: Path) -> None:
+        bare = process("pyflyte", "run", "wf.py", "main", "--number", "8")
+        done = process("otel-flyte", "run", "wf.py", "main", "--number", "8")
+        assert done.returncode == bare.returncode == 0
+        assert done.stdout.startswith(bare.stdout)
+        (file,) = recordings(project)
+        assert re.fullmatch(r"\d{8}T\d{6}Z-main\.jsonl", file.name)
+        assert done.stdout.endswith(f"\nrecorded in .otel-flyte/{file.name}\n")
+        tree = ExecutionTree.from_file(file)
+        assert [span.span.name for span in tree.walk()] == snapshot()
+        assert "✓ workflow wf.main" in done.stdout
+        assert (project / ".otel-flyte" / ".gitignore").read_text() == "*\n"
+
+    def test_progress_is_told_on_stderr_while_it_runs(self, project: Path) -> None:
+        done = process("otel-flyte", "run", "wf.py", "main")
+        told = re.sub(r"\d[\d.]* (µs|ms|s)", "#", done.stderr)
+        assert told == snapshot()
+
+    def test_a_failure_is_pyflytes_own_and_is_explained_by_the_tree(self, project: Path) -> None:
+        bare = process("pyflyte", "run", "wf.py", "main", "--number", "0")
+        done = process("otel-flyte", "run", "wf.py", "main", "--number", "0")
+        assert done.returncode == bare.returncode == 1
+        assert done.stdout.startswith(bare.stdout)
+        assert "ZeroDivisionError: float division by zero\n" in done.stdout
+        assert f"at {project / 'wf.py'}:13 in invert\n" in done.stdout
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["wf.py", "main", "--number", "many"],
+            ["wf.py", "main", "--unknown", "1"],
+            ["--unknown", "wf.py", "main"],
+            ["wf.py", "leave", "--code", "5"],
+            ["wf.py"],
+            ["broken.py", "main"],
+        ],
+    )
+    def test_every_other_failure_is_pyflytes_own_too(self, project: Path, arguments: list[str]) -> None:
+        (project / "broken.py").write_text("def main(:\n")
+        bare = process("pyflyte", "run", *arguments)
+        done = process("otel-flyte", "run", *arguments)
+        assert bare.returncode != 0
+        assert done.returncode == bare.returncode
+        assert done.stdout.startswith(bare.stdout)
+
+    def test_options_of_pyflyte_may_stand_before_the_file(self, project: Path) -> None:
+        done = process("otel-flyte", "run", "--project", "p", "--copy", "all", "wf.py", "main", "--number", "2")
+        assert done.returncode == 0
+        assert len(recordings(project)) == 1
+
+    def test_help_is_ours_without_a_file_and_pyflytes_with_one(self, project: Path) -> None:
+        ours = process("otel-flyte", "run", "--help")
+        assert ours.returncode == 0
+        assert "pyflyte run --help" in ours.stdout
+        inputs = process("otel-flyte", "run", "wf.py", "main", "--help")
+        assert inputs.stdout == process("pyflyte", "run", "wf.py", "main", "--help").stdout
+        assert inputs.returncode == 0
+        assert not (project / ".otel-flyte").exists()
+
+    def test_nothing_to_run_is_a_usage_error(self) -> None:
+        result = call("run")
+        assert result.exit_code == 2
+        assert "Usage: main run" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["nothing.py", "main"], "nothing.py: no such file"),
+            (["--project", "p", "nothing.py", "main"], "nothing.py: no such file"),
+            ([".", "main"], ". is a folder: name a Python file"),
+            (["wf.py", "mian"], "wf.py has no workflow or task mian (did you mean main?): it has invert, leave, main"),
+            (["wf.py", "zzz"], "wf.py has no workflow or task zzz: it has invert, leave, main"),
+        ],
+    )
+    def test_what_is_not_there_is_told_in_one_line_before_anything_runs(
+        self, project: Path, arguments: list[str], complaint: str
+    ) -> None:
+        result = call("run", *arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"otel-flyte: {complaint}\n"
+        assert not (project / ".otel-flyte").exists()
+
+    def test_a_name_that_the_file_may_bind_in_ways_that_can_not_be_read_is_left_to_pyflyte(self, project: Path) -> None:
+        (project / "late.py").write_text("from wf import *\n")
+        (project / "later.py").write_text("import wf\nglobals()['entry'] = wf.main\n")
+        for arguments in (["late.py", "main"], ["later.py", "entry"]):
+            assert process("otel-flyte", "run", *arguments).returncode == 0
+
+    def test_without_flytekit_there_is_one_clear_line(self, project: Path) -> None:
+        program = "import sys; sys.modules['flytekit'] = None; from otel_flyte.cli import main; main(['run', 'wf.py', 'main'])"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "otel-flyte: flytekit is not installed here: pip install 'flytekit>=1.15,<2'\n"
+
+    def test_a_folder_that_can_not_be_written_is_told_before_anything_runs(self, project: Path) -> None:
+        (project / ".otel-flyte").touch()
+        done = process("otel-flyte", "run", "wf.py", "main")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "otel-flyte: .otel-flyte/ can't be written: File exists\n"
+
+    def test_where_the_instrumentation_is_switched_off_the_program_runs_and_the_reason_is_told(
+        self, project: Path
+    ) -> None:
+        done = process("otel-flyte", "run", "wf.py", "main", OTEL_FLYTE_ENABLED="false")
+        assert done.returncode == 0
+        assert done.stdout == process("pyflyte", "run", "wf.py", "main").stdout
+        assert done.stderr == (
+            "otel-flyte: nothing was recorded, OTEL_FLYTE_ENABLED switches the instrumentation off\n"
+        )
+        assert recordings(project) == []
+
+    def test_what_was_recorded_survives_a_process_that_is_cut_off(self, project: Path) -> None:
+        done = process("otel-flyte", "run", "wf.py", "main", "--number", "-1")
+        assert done.returncode == 7
+        (file,) = recordings(project)
+        assert [span.span.name for span in ExecutionTree.from_file(file).walk()] == ["input translation"]
+
+    def test_spans_also_go_where_the_environment_sends_them(self, project: Path, receiver: Receiver) -> None:
+        assert process("otel-flyte", "run", "wf.py", "main", **receiver.environment()).returncode == 0
+        (file,) = recordings(project)
+        written = {span.span.span_id for span in ExecutionTree.from_file(file).walk()}
+        assert {span.span_id for span in receiver.spans()} == written
+
+    def test_a_provider_that_is_there_already_is_used(self, project: Path) -> None:
+        program = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+trace.set_tracer_provider(TracerProvider())
+from otel_flyte.cli import main
+main(["run", "wf.py", "main"])
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert done.returncode == 0
+        assert len(recordings(project)) == 1
+
+    def test_two_runs_in_one_second_have_a_file_each(self, project: Path) -> None:
+        assert len({recording.open_file("a b/c").path for _ in range(3)}) == 3
+        assert all("-a_b_c" in file.name for file in recordings(project))
+
+
+class TestProgress:
+    def test_a_phase_that_takes_its_time_is_announced_and_a_short_one_is_not(self) -> None:
+        stream = io.StringIO()
+        progress = ProgressProcessor(stream, Look())
+        recorder = traces.Recorder(traces.Kept())
+        recorder.add(progress)
+        with recorder.span("task t", 0, 3):
+            recorder.leaf(semconv.PHASE_INPUT, 0, 0.01)
+            with recorder.span(semconv.PHASE_USER_CODE, 1, 2), recorder.span("mine", 1, 2, scope="me"):
+                recorder.leaf("workflow sub", 1, 2, error=("E", "boom\nat length"))
+        progress.shutdown()
+        assert stream.getvalue() == snapshot()
+
+    def test_a_stream_that_is_closed_fails_nobody(self) -> None:
+        stream = io.StringIO()
+        recorder = traces.Recorder(traces.Kept())
+        recorder.add(ProgressProcessor(stream, Look()))
+        stream.close()
+        recorder.leaf("task t", 0, 1)
+
+
+class TestDemo:
+    def test_it_shows_a_tree_with_every_kind_of_task_and_what_to_do_next(self, project: Path) -> None:
+        done = process("otel-flyte", "demo")
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        (file,) = recordings(project)
+        tree = ExecutionTree.from_file(file)
+        kinds = {span.attribute(semconv.TASK_KIND) for span in tree.walk()} - {None}
+        assert kinds == {"eager", "sync", "async", "dynamic", "map"}
+        assert {span.attribute(semconv.CACHE_STATUS) for span in tree.walk()} >= {"hit", "miss"}
+        assert sum(span.span.name == semconv.SPAN_MAP_ITEM for span in tree.walk()) == 6
+        assert [span.result for span in tree.walk() if span.span.name == "task demo.register"] == ["failure", "success"]
+        assert "RegistryUnavailableError: 503 for" in done.stdout
+        assert f"otel-flyte explain .otel-flyte/{file.name}  every operation in a table" in done.stdout
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server that gives one answer to everything."""
+
+    status = 200
+    content_type = "application/x-protobuf"
+    body = b""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.status)
+        self.send_header("Content-Type", self.content_type)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """A test's output is the test's."""
+
+
+@contextlib.contextmanager
+def http_server(**answer: Any) -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), type("Handler", (Answers,), answer))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def grpc_server(export: Any) -> Iterator[str]:
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(SimpleNamespace(Export=export), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop(grace=None).wait()
+
+
+def traces_only(endpoint: str, protocol: Protocol = "http/protobuf") -> dict[str, str]:
+    return {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+
+
+def diagnosed(environment: Mapping[str, str]) -> tuple[int, list[str]]:
+    """The exit code, and the lines below the one about flytekit."""
+    done = process("otel-flyte", "doctor", **environment)
+    assert done.stderr == ""
+    first, *lines = done.stdout.splitlines()
+    assert re.fullmatch(r"ok    the instrumentation is on: flytekit [\d.]+, (\d+) of \1 hooks found", first)
+    return done.returncode, [re.sub(r"127\.0\.0\.1:\d+", "HOST", line) for line in lines]
+
+
+PARTIAL = trace_service_pb2.ExportTraceServiceResponse(
+    partial_success=trace_service_pb2.ExportTracePartialSuccess(rejected_spans=1, error_message="quota")
+)
+
+
+class TestDoctor:
+    @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+    def test_all_is_well_where_a_receiver_takes_every_signal(self, receiver: Receiver, protocol: Protocol) -> None:
+        assert diagnosed(receiver.environment(protocol)) == (
+            0,
+            [
+                f"ok    {signal} by {protocol} to http://HOST (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
+                for signal in ("traces", "metrics", "logs")
+            ],
+        )
+        assert [span.name for span in receiver.spans()] == [semconv.SPAN_DOCTOR]
+
+    def test_headers_and_compression_are_those_of_a_task(self, receiver: Receiver) -> None:
+        environment = {"OTEL_EXPORTER_OTLP_HEADERS": "x-token=abc", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
+        assert diagnosed({**receiver.environment(), **environment})[0] == 0
+        assert {request.headers["x-token"] for request in receiver.requests()} == {"abc"}
+        assert {request.headers["content-encoding"] for request in receiver.requests()} == {"gzip"}
+
+    @pytest.mark.parametrize(
+        ("answer", "told"),
+        [
+            (
+                {"status": 404},
+                "refused: 404 Not Found, it takes no traces at this path; OTEL_TRACES_EXPORTER=none keeps",
+            ),
+            ({"status": 401}, "refused: 401 Unauthorized, check OTEL_EXPORTER_OTLP_HEADERS"),
+            ({"status": 503}, "refused: 503 Service Unavailable"),
+            ({"body": PARTIAL.SerializeToString()}, "partial: 1 rejected (quota)"),
+            (
+                {"content_type": "text/html", "body": b"<html>"},
+                "answered 200 with a web page: that is no OTLP receiver",
+            ),
+        ],
+    )
+    def test_telemetry_that_would_not_arrive_is_a_failure(self, answer: dict[str, Any], told: str) -> None:
+        with http_server(**answer) as endpoint:
+            code, (line, *_) = diagnosed(traces_only(endpoint))
+        assert code == 1
+        assert line.startswith(
+            f"FAIL  traces by http/protobuf to http://HOST (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT): {told}"
+        )
+
+    def test_a_receiver_that_answers_in_a_word_of_its_own_has_accepted(self) -> None:
+        with http_server(content_type="application/json", body=b"{}") as endpoint:
+            assert diagnosed(traces_only(endpoint))[0] == 0
+
+    def test_a_partial_success_over_grpc_is_a_failure(self) -> None:
+        with grpc_server(lambda request, context: PARTIAL) as endpoint:
+            code, (line, *_) = diagnosed(traces_only(endpoint, "grpc"))
+        assert code == 1
+        assert line.endswith("partial: 1 rejected (quota)")
+
+    def test_a_refusal_over_grpc_is_a_failure(self) -> None:
+        def refuse(request: Any, context: Any) -> None:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+
+        with grpc_server(refuse) as endpoint:
+            code, (line, *_) = diagnosed(traces_only(endpoint, "grpc"))
+        assert code == 1
+        assert line.endswith("refused: UNAUTHENTICATED, check OTEL_EXPORTER_OTLP_HEADERS")
+
+    @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+    def test_a_port_where_nothing_listens_is_a_failure(self, protocol: Protocol) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            code, (line, *_) = diagnosed(traces_only(f"http://127.0.0.1:{unused.getsockname()[1]}", protocol))
+        assert code == 1
+        assert line.endswith("refused: nothing listens there")
+
+    @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+    def test_a_receiver_that_does_not_answer_is_waited_for_no_longer_than_the_bound(self, protocol: Protocol) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            code, (line, *_) = diagnosed(traces_only(f"http://127.0.0.1:{silent.getsockname()[1]}", protocol))
+        assert code == 1
+        assert "timed out" in line
+
+    @pytest.mark.parametrize(("protocol", "other"), [("http/protobuf", "grpc"), ("grpc", "http/protobuf")])
+    def test_the_wrong_protocol_is_told_with_the_right_one(
+        self, receiver: Receiver, protocol: Protocol, other: Protocol
+    ) -> None:
+        code, (line, *_) = diagnosed(traces_only(receiver.endpoint(other), protocol))
+        assert code == 1
+        assert line.endswith(f"OTEL_EXPORTER_OTLP_PROTOCOL={other} may be what it wants")
+
+    def test_nothing_configured_is_a_failure_that_says_what_to_set(self) -> None:
+        assert diagnosed({}) == (
+            1,
+            ["FAIL  no signal is exported: set OTEL_EXPORTER_OTLP_ENDPOINT, such as http://localhost:4318"],
+        )
+
+    def test_what_is_misspelt_is_named_and_what_is_used_instead(self, receiver: Receiver) -> None:
+        environment = {"OTEL_FLYTE_MAP_NESTD": "3", "OTEL_LOGS_EXPORTER": "consol", "OTEL_METRICS_EXPORTER": "none"}
+        assert diagnosed({**receiver.environment(), **environment}) == snapshot()
+
+    def test_an_exporter_that_is_not_otlp_is_there_and_not_tried(self) -> None:
+        assert diagnosed({"OTEL_TRACES_EXPORTER": "console"}) == snapshot()
+
+    def test_a_password_in_the_endpoint_is_not_printed(self) -> None:
+        _, (line, *_) = diagnosed(traces_only("http://user:secret@127.0.0.1:1"))
+        assert "secret" not in line
+
+    def test_the_variable_that_switches_the_instrumentation_off_is_named(self) -> None:
+        done = process("otel-flyte", "doctor", OTEL_SDK_DISABLED="true")
+        assert done.returncode == 1
+        assert done.stdout.splitlines()[0] == "FAIL  the instrumentation is switched off by OTEL_SDK_DISABLED=true"
+
+    def test_a_configuration_file_that_can_not_be_used_is_a_failure(self, tmp_path: Path) -> None:
+        code, (line,) = diagnosed({"OTEL_CONFIG_FILE": str(tmp_path / "otel.yaml")})
+        assert code == 1
+        assert line.startswith(f"FAIL  OTEL_CONFIG_FILE={tmp_path / 'otel.yaml'} ")
+
+    def test_an_argument_is_bad_usage(self) -> None:
+        assert call("doctor", "everything").exit_code == 2
+
+
+def test_the_exporters_file_is_closed_once(tmp_path: Path) -> None:
+    exporter = FileSpanExporter(tmp_path / "f.jsonl")
+    exporter.shutdown()
+    exporter.shutdown()
+    assert exporter.force_flush()

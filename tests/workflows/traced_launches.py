@@ -1,0 +1,78 @@
+"""Tasks that launch executions, and what they launch."""
+
+import asyncio
+
+import flytekit
+from flytekit import LaunchPlan, reference_task, task, workflow
+from flytekit.configuration import Config, ImageConfig
+from flytekit.remote import FlyteRemote
+from opentelemetry import trace
+
+tracer = trace.get_tracer("users.own")
+
+
+@task
+def double(value: int) -> int:
+    return value * 2
+
+
+@task
+async def double_async(value: int) -> int:
+    return value * 2
+
+
+@task
+async def refuse(value: int) -> int:
+    return value
+
+
+@workflow
+def doubled(value: int) -> int:
+    return double(value=value)
+
+
+doubled_plan = LaunchPlan.get_or_create(doubled, name="traced_launches.doubled_plan", default_inputs={"value": 3})
+
+
+@reference_task(project="proj", domain="development", name="traced_launches.double", version="v1")
+def double_by_reference(value: int) -> int: ...
+
+
+@flytekit.eager
+async def orchestrate(value: int) -> int:
+    with tracer.start_as_current_span("my plan"):
+        one, other = await asyncio.gather(double_async(value=value), double_async(value=value + 1))
+    return double(value=one + other)
+
+
+@flytekit.eager
+async def orchestrate_in_vain(value: int) -> int:
+    return await refuse(value=value)
+
+
+@flytekit.eager
+async def orchestrate_in_spite(value: int) -> int:
+    try:
+        return await refuse(value=value)
+    except flytekit.EagerException:
+        return -1
+
+
+@task
+def launch(value: int) -> str:
+    """As a task does that starts what nobody waits for."""
+    return launch_entity(double, value)
+
+
+def launch_entity(entity: object, value: int, envs: dict[str, str] | None = None) -> str:
+    remote = FlyteRemote(
+        Config.auto(), default_project="proj", default_domain="development", interactive_mode_enabled=False
+    )
+    execution = remote.execute(
+        entity,
+        {"value": value},
+        version="v1",
+        envs=envs,
+        image_config=ImageConfig.auto(img_name="registry.example/t:1"),
+    )
+    return str(execution.id.name)
