@@ -84,7 +84,8 @@ def a_query_task(folder: Path) -> pods.Template:
         connection.execute("create table tracks (name text)")
         connection.execute("insert into tracks values ('Solveig')")
     connection.close()
-    return pods.template(task_templates.query(str(database)))
+    query = pods.template(task_templates.query(str(database)))
+    return replace(query, executor="task_templates.QueryExecutor")
 
 
 # --- the cases -------------------------------------------------------------------------------------------------------
@@ -450,6 +451,24 @@ def test_a_collector_that_fails_changes_no_task(
 def but_for_stderr(all_of_it: Picture) -> Picture:
     """OpenTelemetry's exporters log that they fail."""
     return {part: content for part, content in all_of_it.items() if part != "stderr"}
+
+
+def test_a_task_whose_outputs_cannot_be_uploaded_ends_as_it_would_without_us(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    def run(root: Path, *, bare: bool) -> Picture:
+        pod = pods.prepare("execute", root, "task_kinds.increment", {"value": 5}, env=receiver.environment(), bare=bare)
+        execution = pod.output_prefix.parent.parent
+        execution.parent.mkdir(parents=True)
+        execution.write_text("no folder can be made here")
+        return picture(pod.run(), root)
+
+    bare = run(tmp_path / "bare", bare=True)
+
+    assert bare["exit code"] == 1
+    assert "FlyteUploadDataException" in bare["stderr"]
+    assert run(tmp_path / "ours", bare=False) == bare
+    assert task_spans(receiver)
 
 
 def test_user_code_finds_nothing_new_in_its_environment_but_the_parent_of_its_processes(

@@ -42,9 +42,12 @@ def activate(
 ) -> None:
     """Set the hooks where flytekit is imported, once; providers that are given are used from now on.
 
-    Where flytekit is not imported yet, its own import calls this again through ``flytekit.plugins``.
+    Where flytekit is not imported yet, its own import calls this again through ``flytekit.plugins``. A variable that
+    switches the instrumentation off has the last word.
     """
     global tracer_provider_given, meter_provider_given, logger_provider_given, _remove_hooks, _ready
+    if settings.switched_off_by(os.environ) is not None:
+        return
     with _lock:
         tracer_provider_given = tracer_provider or tracer_provider_given
         meter_provider_given = meter_provider or meter_provider_given
@@ -107,5 +110,6 @@ def _make_providers() -> bool:
         return False
     from otel_flyte.lifecycle import providers
 
-    providers.ensure()
+    given = {"traces": tracer_provider_given, "metrics": meter_provider_given, "logs": logger_provider_given}
+    providers.ensure([signal for signal, provider in given.items() if provider is None])
     return tracer_provider_is_set()

@@ -81,8 +81,12 @@ def dump(files: Sequence[str]) -> None:
 def run(context: click.Context, arguments: Sequence[str]) -> None:
     """Run a workflow or task locally, as `pyflyte run` does, and see its trace.
 
-    Takes what `pyflyte run` takes, and ends as it does: see `pyflyte run --help` for the options, and
-    `otel-flyte run FILE WORKFLOW --help` for the inputs of a workflow.
+    It takes what pyflyte takes, and ends as pyflyte does:
+
+    \b
+      pyflyte run --help                     all options
+      otel-flyte run FILE                    the workflows and tasks in a file
+      otel-flyte run FILE WORKFLOW --help    the inputs of a workflow
 
     Its spans are written to .otel-flyte/ under the current folder, and sent to wherever OTEL_* variables say.
     """

@@ -1,4 +1,5 @@
 """Tasks that deal with processes, threads and signals themselves."""
+# mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import atexit
 import locale
@@ -75,7 +76,7 @@ def call_python(code: str) -> str:
 def outlive(value: int) -> int:
     def finish() -> None:
         time.sleep(0.2)
-        print("the thread has finished")
+        print("the thread has finished")  # noqa: T201 - users do
 
     threading.Thread(target=finish).start()
     atexit.register(print, "at exit")

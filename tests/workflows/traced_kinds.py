@@ -81,17 +81,12 @@ inner_plan = LaunchPlan.get_or_create(inner, name="traced_kinds.inner_plan", def
 def outer(value: int) -> int:
     doubled = inner(value=value)
     planned = inner_plan(value=doubled)
-    return double_async(value=planned)
+    return double(value=planned)
 
 
 @workflow
 def sync(value: int) -> int:
     return double(value=value)
-
-
-@workflow
-def asynchronous(value: int) -> int:
-    return double_async(value=value)
 
 
 @workflow

@@ -5,6 +5,7 @@ import asyncio
 import flytekit
 from flytekit import LaunchPlan, reference_task, task, workflow
 from flytekit.configuration import Config, ImageConfig
+from flytekit.exceptions.eager import EagerException
 from flytekit.remote import FlyteRemote
 from opentelemetry import trace
 
@@ -54,7 +55,7 @@ async def orchestrate_in_vain(value: int) -> int:
 async def orchestrate_in_spite(value: int) -> int:
     try:
         return await refuse(value=value)
-    except flytekit.EagerException:
+    except EagerException:
         return -1
 
 

@@ -3,13 +3,10 @@
 flytekit guards the import of its plugins by nothing, so an exception here would kill every task before it can say why.
 """
 
-import os
-
 try:
-    from otel_flyte import activation, settings
+    from otel_flyte import activation
 
-    if settings.switched_off_by(os.environ) is None:
-        activation.activate()
+    activation.activate()
 except Exception as error:
     try:
         from otel_flyte.guard import report

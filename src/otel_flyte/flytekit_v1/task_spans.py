@@ -2,6 +2,7 @@
 
 import functools
 import os
+from contextvars import ContextVar
 from typing import Any
 
 from flyteidl.core.errors_pb2 import ContainerError
@@ -31,7 +32,8 @@ from otel_flyte.tracing.values import bounded
 
 errors.no_failures.append(IgnoreOutputs)
 
-_missed: dict[int, str] = {}
+_missed: ContextVar[str | None] = ContextVar("otel_flyte_cache_miss", default=None)
+"""The task that the local cache had no result for, until it is dispatched."""
 
 
 @guarded
@@ -46,7 +48,7 @@ def begin_task(task: Any, literals: Any) -> Scope | None:
         scope = _begin_attempt_dispatch(attempt, task, description, literals)
     else:
         parent, links = _local_parent()
-        attributes = _with_cache_miss(description.attributes) if _missed else description.attributes
+        attributes = description.attributes if _missed.get() is None else _with_cache_miss(description.attributes)
         scope = Scope(description.span_name, parent, task, attributes=attributes, links=links)
     if scope is not None and description.sets_up:
         scope.open_phase(semconv.PHASE_SETUP, task)
@@ -56,13 +58,15 @@ def begin_task(task: Any, literals: Any) -> Scope | None:
 @guarded
 def end_task(scope: Scope, error: BaseException | None = None) -> None:
     """End a task or workflow; a pod's attempt goes on to upload its outputs."""
-    scope.close_phase(error)
+    if scope.phase is not None:
+        scope.close_phase(error)
     attempt = pod.current.get()
     if attempt is not None and attempt.scope is scope:
         attempt.dispatching = False
         attempt.error = error
         return
-    scope.finish(error)
+    if error is not None:
+        scope.finish(error)
     _close(scope)
 
 
@@ -125,7 +129,7 @@ def close_attempt(attempt: pod.PodAttempt) -> None:
 def note_cache(task_name: str, *, hit: bool, start_time: int) -> None:
     """Record a cached call as a task span; a miss is an attribute of the dispatch that follows."""
     if not hit:
-        _missed[id(context_api.get_current())] = task_name
+        _missed.set(task_name)
         return
     parent, links = _local_parent()
     span = tracer().start_span(
@@ -223,7 +227,8 @@ def _environment_parent(current: Context) -> tuple[Context, list[Link]]:
 
 
 def _with_cache_miss(attributes: dict[str, Any]) -> dict[str, Any]:
-    missed = _missed.pop(id(context_api.get_current()), None)
+    missed = _missed.get()
+    _missed.set(None)
     if missed != attributes[semconv.TASK_NAME]:
         return attributes
     return {**attributes, semconv.CACHE_STATUS: semconv.CACHE_MISS}

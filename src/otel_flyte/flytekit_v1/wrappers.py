@@ -88,7 +88,8 @@ def literal_map_to_python_input(wrapped: Function) -> Function:
         scope = state.current.get()
         if scope is None or scope.owner is not self or not (scope.phase is None or scope.phase_owner is self):
             return wrapped(self, literal_map, ctx)
-        scope.close_phase()
+        if scope.phase is not None:
+            scope.close_phase()
         scope.open_phase(semconv.PHASE_INPUT, self)
         try:
             result = wrapped(self, literal_map, ctx)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -21,7 +21,7 @@ _lock = threading.Lock()
 _done = False
 
 
-def ensure() -> None:
+def ensure(signals: Collection[str] = settings.SIGNALS) -> None:
     """Make the providers of the signals that are to be delivered, once, and set those that nobody has set."""
     global _done
     with _lock:
@@ -30,8 +30,9 @@ def ensure() -> None:
         _done = True
         if os.environ.get(semconv.CONFIG_FILE) and _configure_by_file():
             return
-        _set_tracer_provider()
-        _set_others()
+        for signal in signals:
+            if settings.plan(signal, os.environ).exporters:
+                _SETTERS[signal]()
 
 
 def plan(environ: Mapping[str, str] | None = None) -> list[settings.SignalPlan]:
@@ -79,7 +80,7 @@ def _configure_by_file() -> bool:
         from opentelemetry.configuration import configure_sdk, load_config_file
     except ImportError:
         logger.warning(
-            "otel-flyte: %s=%s needs the package opentelemetry-configuration (pip install 'otel-flyte[configuration]'): "
+            "otel-flyte: %s=%s needs opentelemetry-configuration (pip install 'otel-flyte[configuration]'): "
             "the environment variables are used instead.",
             semconv.CONFIG_FILE,
             path,
@@ -99,25 +100,23 @@ def _configure_by_file() -> bool:
 
 
 def _set_tracer_provider() -> None:
-    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        return
-    if settings.plan("traces", os.environ).exporters:
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(build_tracer_provider())
 
 
-def _set_others() -> None:
-    """Set providers of metrics and logs that are made when the first meter or logger is asked for.
+def _set_meter_provider() -> None:
+    from otel_flyte.lifecycle import lazy
 
-    Their SDKs are as slow to import as all the rest, and most tasks use neither.
-    """
-    if settings.plan("metrics", os.environ).exporters:
-        from otel_flyte.lifecycle import lazy
+    lazy.set_meter_provider()
 
-        lazy.set_meter_provider()
-    if settings.plan("logs", os.environ).exporters:
-        from otel_flyte.lifecycle import lazy
 
-        lazy.set_logger_provider()
+def _set_logger_provider() -> None:
+    from otel_flyte.lifecycle import lazy
+
+    lazy.set_logger_provider()
+
+
+_SETTERS = {"traces": _set_tracer_provider, "metrics": _set_meter_provider, "logs": _set_logger_provider}
 
 
 def exporters_of(signal: str) -> list[Any]:

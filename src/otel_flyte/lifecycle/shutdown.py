@@ -1,6 +1,7 @@
 """The end of the process: what is buffered is sent, but nobody waits long for a collector that does not answer."""
 
 import atexit
+import os
 import threading
 from typing import Protocol
 
@@ -28,8 +29,8 @@ def at_exit(provider: Provider) -> None:
     started now because Python 3.12 starts none once the interpreter is exiting.
     """
     if not _providers:
+        atexit.register(_wait, os.getpid())
         threading.Thread(target=_shut_down_when_exiting, name="otel-flyte-exit", daemon=True).start()
-        atexit.register(_wait)
     _providers.append(provider)
 
 
@@ -40,7 +41,9 @@ def _shut_down_when_exiting() -> None:
     _sent.set()
 
 
-def _wait() -> None:
+def _wait(owner: int) -> None:
+    if os.getpid() != owner:
+        return  # A forked child has no such thread.
     _exiting.set()
     _sent.wait(EXIT_TIMEOUT_SECONDS)
 

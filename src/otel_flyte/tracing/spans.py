@@ -36,7 +36,7 @@ def tracer() -> Tracer:
 class OpenSpan:
     """A span that is current from its start until it is closed."""
 
-    __slots__ = ("context", "span", "token")
+    __slots__ = ("context", "span", "token", "tracer")
 
     def __init__(
         self,
@@ -48,7 +48,8 @@ class OpenSpan:
         links: "Sequence[Link]" = (),
         start_time: int | None = None,
     ) -> None:
-        self.span: Span = tracer().start_span(
+        self.tracer = tracer()
+        self.span: Span = self.tracer.start_span(
             name, parent, kind, attributes, links, start_time, record_exception=False, set_status_on_exception=False
         )
         self.context = set_span_in_context(self.span, parent)
@@ -74,7 +75,7 @@ class Scope(OpenSpan):
         exposed: whether processes that are started now have this span as parent.
     """
 
-    __slots__ = ("exposed", "failure", "outer", "outer_token", "owner", "phase", "phase_owner", "phase_token", "tracer")
+    __slots__ = ("exposed", "failure", "outer", "outer_token", "owner", "phase", "phase_owner", "phase_token")
 
     def __init__(
         self,
@@ -88,7 +89,6 @@ class Scope(OpenSpan):
         start_time: int | None = None,
     ) -> None:
         super().__init__(name, parent, kind=kind, attributes=attributes, links=links, start_time=start_time)
-        self.tracer = tracer()
         self.owner = owner
         self.phase: Span | None = None
         self.phase_owner: object = None
@@ -151,9 +151,11 @@ class Scope(OpenSpan):
 
     def close(self) -> None:
         """End what is still open, and the scope with it."""
-        self.close_phase()
+        if self.phase is not None:
+            self.close_phase()
         state.current.reset(self.outer_token)
-        super().close()
+        context_api.detach(self.token)
+        self.span.end()
 
 
 def uses_our_ids() -> bool:

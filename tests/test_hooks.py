@@ -1,0 +1,483 @@
+"""The hooks against the flytekit that is installed: what it has changed shows here first; what we change we restore.
+
+This process has the hooks set, as any that imports flytekit; what must see flytekit without them runs elsewhere.
+"""
+
+import importlib
+import inspect
+import pickle
+import pkgutil
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped]
+import flytekit
+import pytest
+from flytekit.core.base_task import PythonTask, Task
+
+from otel_flyte.flytekit_v1 import hooks, wrappers
+from otel_flyte.flytekit_v1.hooks import HOOKS, Hook
+from support import programs
+
+Function = Callable[..., Any]
+
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+NEVER_RUNS_HERE = {
+    "flytekit.core.reference_entity.ReferenceEntity.local_execute": "a reference has no code to run",
+    "flytekit.core.base_task.Task.dispatch_execute": "it is abstract",
+}
+"""What stands in flytekit under the name of a wrapped method and needs no hook."""
+
+
+def named(hook: Hook) -> str:
+    return f"{hook.module}.{hook.name}"
+
+
+each_hook = pytest.mark.parametrize("hook", HOOKS, ids=named)
+
+
+def imported(hook: Hook) -> Any:
+    """The module of a hook; only what is optional may be missing."""
+    try:
+        return importlib.import_module(hook.module)
+    except ImportError:
+        if not hook.optional:
+            raise
+        pytest.skip(f"{hook.module.partition('.')[0]} is not installed")
+
+
+def original(hook: Hook) -> Function:
+    """What flytekit has at a hook, without us."""
+    imported(hook)
+    function = hooks.target(hook)
+    assert function is not None, f"flytekit has no {named(hook)}"
+    return _without_us(function.__func__ if isinstance(function, staticmethod) else function)
+
+
+def _without_us(function: Function) -> Function:
+    """flytekit has wrappers of its own, such as those that make sync functions of async ones."""
+    while _is_ours(function):
+        function = function.__wrapped__  # type: ignore[attr-defined]
+    return function
+
+
+def _is_ours(function: Function) -> bool:
+    return bool(function.__code__.co_filename == wrappers.__file__)
+
+
+# --- every row of the table is there ---------------------------------------------------------------------------------
+
+
+@each_hook
+def test_flytekit_has_what_is_wrapped(hook: Hook) -> None:
+    assert callable(original(hook))
+
+
+@each_hook
+def test_what_is_wrapped_takes_the_parameters_that_the_wrapper_relies_on(hook: Hook) -> None:
+    parameters = list(inspect.signature(original(hook)).parameters)
+
+    assert [name for name in parameters if name in hook.parameters] == list(hook.parameters)
+
+
+@each_hook
+def test_a_wrapper_can_be_called_in_every_way_that_the_wrapped_function_can(hook: Hook) -> None:
+    function = original(hook)
+    wrapped, wrapper = parameters_of(function), parameters_of(hook.wrap(function))
+    kinds = {parameter.kind for parameter in wrapper}
+    own = [parameter for parameter in wrapper if parameter.kind in POSITIONAL]
+
+    assert [parameter.name for parameter in own] == [parameter.name for parameter in wrapped[: len(own)]]
+    passed_on = wrapped[len(own) :]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        assert [parameter.name for parameter in passed_on if parameter.kind in POSITIONAL] == []
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        assert passed_on == []
+
+
+@each_hook
+def test_a_wrapper_is_a_coroutine_function_where_the_wrapped_one_is(hook: Hook) -> None:
+    function = original(hook)
+
+    assert inspect.iscoroutinefunction(hook.wrap(function)) == inspect.iscoroutinefunction(function)
+
+
+def parameters_of(function: Function) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())
+
+
+def test_no_row_stands_twice_in_the_table() -> None:
+    assert len({named(hook) for hook in HOOKS}) == len(HOOKS)
+
+
+def test_doctor_finds_every_hook_of_this_flytekit() -> None:
+    for hook in HOOKS:
+        if not hook.optional:
+            imported(hook)
+
+    assert hooks.missing() == []
+
+
+# --- nothing that should be in the table is left out -----------------------------------------------------------------
+
+
+@cache
+def all_modules() -> None:
+    """Import all of flytekit but what needs something that is not installed."""
+    for module in pkgutil.walk_packages(flytekit.__path__, "flytekit.", onerror=lambda _: None):
+        if not module.name.endswith("__main__"):
+            try:
+                importlib.import_module(module.name)
+            except ImportError:
+                continue
+
+
+def subclasses(cls: type) -> Iterator[type]:
+    below: list[type] = type.__subclasses__(cls)
+    for subclass in below:
+        yield subclass
+        yield from subclasses(subclass)
+
+
+def full_name(cls: type, name: str) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}.{name}"
+
+
+def where_it_comes_from(cls: type, name: str) -> str:
+    return next(full_name(base, name) for base in cls.__mro__ if name in vars(base))
+
+
+@pytest.mark.parametrize("hook", [hook for hook in HOOKS if "." in hook.name], ids=named)
+def test_no_class_of_flytekit_gets_past_a_wrapped_method(hook: Hook) -> None:
+    all_modules()
+    class_name, name = hook.name.split(".")
+    owner = getattr(imported(hook), class_name)
+    known = {named(hook) for hook in HOOKS} | NEVER_RUNS_HERE.keys()
+
+    of_flytekit = {cls for cls in subclasses(owner) if str(cls.__module__).startswith("flytekit")}
+    unknown = {where_it_comes_from(cls, name) for cls in of_flytekit} - known
+
+    assert unknown == set()
+
+
+def test_every_class_that_dispatches_on_its_own_is_wrapped() -> None:
+    all_modules()
+    dispatching = {
+        full_name(cls, "dispatch_execute")
+        for cls in {Task, *subclasses(object)}
+        if "dispatch_execute" in vars(cls) and str(cls.__module__).startswith("flytekit.")
+    }
+
+    assert len(dispatching) > 3
+    assert dispatching - {named(hook) for hook in HOOKS} - NEVER_RUNS_HERE.keys() == set()
+
+
+def test_every_map_task_that_runs_its_items_itself_is_wrapped() -> None:
+    all_modules()
+    of_maps = {full_name(cls, "_raw_execute") for cls in subclasses(object) if "_raw_execute" in vars(cls)}
+
+    assert of_maps == {named(hook) for hook in HOOKS if hook.name.endswith("._raw_execute")}
+
+
+@pytest.mark.parametrize("label", wrappers.TIMED_PHASES)
+def test_the_labels_that_mark_phases_stand_in_the_dispatch_once(label: str) -> None:
+    source = inspect.getsource(inspect.unwrap(PythonTask.dispatch_execute))
+
+    assert source.count(f'with timeit("{label}"):') == 1
+
+
+# --- wrapped functions stay what they were ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", [hook for hook in HOOKS if "." not in hook.name], ids=named)
+@pytest.mark.parametrize("pickler", [pickle, cloudpickle], ids=lambda module: str(module.__name__))
+def test_a_wrapped_function_can_be_pickled_by_its_name(hook: Hook, pickler: Any) -> None:
+    module = imported(hook)
+    hooks.install_pending()
+    function = getattr(module, hook.name)
+
+    assert _is_ours(function)
+    assert pickle.loads(pickler.dumps(function)) is function
+
+
+@each_hook
+def test_a_wrapped_function_keeps_its_name_its_documentation_and_its_signature(hook: Hook) -> None:
+    module = imported(hook)
+    hooks.install_pending()
+    owner = getattr(module, hook.name.split(".")[0]) if "." in hook.name else module
+    function, unwrapped = getattr(owner, hook.name.rpartition(".")[2]), original(hook)
+
+    assert _is_ours(function)
+    for attribute in ("__name__", "__qualname__", "__module__", "__doc__"):
+        assert getattr(function, attribute) == getattr(unwrapped, attribute)
+    assert inspect.signature(function) == inspect.signature(unwrapped)
+
+
+# --- what is set is restored -----------------------------------------------------------------------------------------
+
+WITHOUT_HOOKS = """
+    import json, os, sys
+
+    os.environ["OTEL_FLYTE_ENABLED"] = "false"
+    import flytekit
+    from flytekit.core.base_task import PythonTask
+    del os.environ["OTEL_FLYTE_ENABLED"]
+
+    import importlib, otel_flyte
+    from otel_flyte import activation
+    from otel_flyte.flytekit_v1 import hooks
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    assert not activation.is_active()
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    def spans():
+        names = [span.name for span in exporter.get_finished_spans()]
+        exporter.clear()
+        return names
+
+    @flytekit.task
+    def double(value: int) -> int:
+        return 2 * value
+
+    @flytekit.workflow
+    def twice(value: int) -> int:
+        return double(value=value)
+"""
+"""A program that has imported flytekit as it is, and has a provider of its own."""
+
+OWNERS = """
+    def owners():
+        for hook in hooks.HOOKS:
+            module = sys.modules.get(hook.module)
+            if module is not None:
+                yield hook, (getattr(module, hook.name.split(".")[0]) if "." in hook.name else module)
+
+    def everything():
+        return {(hook.module, hook.name): dict(vars(owner)) for hook, owner in owners()}
+
+    def same(one, other):
+        return [
+            f"{module}.{name}"
+            for (module, owned), attributes in one.items()
+            for name in attributes.keys() | other[module, owned].keys()
+            if attributes.get(name) is not other[module, owned].get(name)
+        ]
+
+    def import_all():
+        for hook in hooks.HOOKS:
+            if not hook.optional:
+                importlib.import_module(hook.module)
+"""
+
+
+def run_without_hooks(program: str, folder: Path) -> Any:
+    parts = (WITHOUT_HOOKS, OWNERS, program)
+    return programs.run("".join(textwrap.dedent(part) for part in parts), folder, programs.RAISE).said
+
+
+def test_uninstrument_restores_every_target_to_the_very_same_object(tmp_path: Path) -> None:
+    said = run_without_hooks(
+        """
+        import_all()
+        before = everything()
+        rounds = []
+        for _ in range(2):
+            otel_flyte.instrument(tracer_provider=provider)
+            wrapped = same(before, everything())
+            otel_flyte.uninstrument()
+            rounds.append([wrapped, same(before, everything())])
+        print(json.dumps(rounds))
+        """,
+        tmp_path,
+    )
+    (wrapped, left), (wrapped_again, left_again) = said
+
+    assert len(wrapped_again) == len(wrapped) > 25
+    assert left == left_again == []
+
+
+def test_uninstrument_restores_what_was_imported_and_wrapped_later_too(tmp_path: Path) -> None:
+    said = run_without_hooks(
+        """
+        before = everything()
+        otel_flyte.instrument(tracer_provider=provider)
+        import_all()
+        late = {owner: attributes for owner, attributes in everything().items() if owner not in before}
+        hooks.install_pending()
+        wrapped = same(late, everything())
+        otel_flyte.uninstrument()
+        print(json.dumps([wrapped, same({**before, **late}, everything())]))
+        """,
+        tmp_path,
+    )
+    wrapped, left = said
+
+    assert "flytekit.bin.entrypoint._dispatch_execute" in wrapped
+    assert left == []
+
+
+def test_everything_in_the_table_that_is_imported_is_wrapped_and_nothing_else(tmp_path: Path) -> None:
+    said = run_without_hooks(
+        """
+        import_all()
+        before = everything()
+        otel_flyte.instrument(tracer_provider=provider)
+        changed = same(before, everything())
+        print(json.dumps([sorted(set(changed)), [f"{hook.module}.{hook.name}" for hook, _ in owners()]]))
+        """,
+        tmp_path,
+    )
+    changed, in_table = said
+
+    assert changed == sorted({_with_method_only(name) for name in in_table})
+
+
+def _with_method_only(name: str) -> str:
+    """``same`` names an attribute by its module."""
+    hook = next(hook for hook in HOOKS if named(hook) == name)
+    return f"{hook.module}.{hook.name.rpartition('.')[2]}"
+
+
+def test_what_is_restored_records_nothing_and_works_again_when_it_is_set_again(tmp_path: Path) -> None:
+    said = run_without_hooks(
+        """
+        recorded = []
+        for switch in (otel_flyte.instrument, otel_flyte.uninstrument, otel_flyte.instrument, otel_flyte.uninstrument):
+            switch(**({"tracer_provider": provider} if switch is otel_flyte.instrument else {}))
+            assert twice(value=4) == 8
+            recorded.append(spans())
+        print(json.dumps(recorded))
+        """,
+        tmp_path,
+    )
+    first, off, again, off_again = said
+
+    assert {"task __main__.double", "workflow __main__.twice", "user code"} <= set(first)
+    assert again == first
+    assert off == off_again == []
+
+
+OTHER_WRAPPER = """
+    import functools
+    calls = []
+
+    def wrap(cls, name):
+        wrapped = getattr(cls, name)
+
+        @functools.wraps(wrapped)
+        def call(*args, **kwargs):
+            calls.append(name)
+            return wrapped(*args, **kwargs)
+
+        setattr(cls, name, call)
+        return call
+"""
+
+
+def test_somebody_elses_wrapper_on_top_of_ours_stays_and_ours_below_it_goes_still(tmp_path: Path) -> None:
+    said = run_without_hooks(
+        textwrap.dedent(OTHER_WRAPPER)
+        + textwrap.dedent("""
+        otel_flyte.instrument(tracer_provider=provider)
+        theirs = wrap(PythonTask, "dispatch_execute")
+        assert twice(value=4) == 8
+        recorded = spans()
+        otel_flyte.uninstrument()
+        stays = PythonTask.dispatch_execute is theirs
+        assert twice(value=4) == 8
+        print(json.dumps([recorded, stays, calls, spans()]))
+        """),
+        tmp_path,
+    )
+    recorded, stays, calls, recorded_afterwards = said
+
+    assert "task __main__.double" in recorded
+    assert stays
+    assert calls == ["dispatch_execute"] * 2
+    assert recorded_afterwards == []
+
+
+def test_set_again_below_somebody_elses_wrapper_each_span_still_comes_once(tmp_path: Path) -> None:
+    said = run_without_hooks(
+        textwrap.dedent(OTHER_WRAPPER)
+        + textwrap.dedent("""
+        otel_flyte.instrument(tracer_provider=provider)
+        wrap(PythonTask, "dispatch_execute")
+        wrap(PythonTask, "_literal_map_to_python_input")
+        assert twice(value=4) == 8
+        recorded = spans()
+        otel_flyte.uninstrument()
+        otel_flyte.instrument(tracer_provider=provider)
+        assert twice(value=4) == 8
+        print(json.dumps([recorded, spans()]))
+        """),
+        tmp_path,
+    )
+    recorded, recorded_again = said
+
+    assert recorded_again == recorded
+
+
+# --- a flytekit that lacks something ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def without_each_hook(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of each hook: what a workflow gives and records where flytekit has renamed its target."""
+    said: dict[str, Any] = run_without_hooks(
+        """
+        import dataclasses
+
+        import_all()
+        table = hooks.HOOKS
+        found = {}
+        for number in [-1, *range(len(table))]:
+            renamed = [dataclasses.replace(hook, name=f"{hook.name}_of_old") for hook in table[number : number + 1]]
+            hooks.HOOKS = (*table[: max(number, 0)], *renamed, *table[number + 1 :])
+            otel_flyte.instrument(tracer_provider=provider)
+            name = f"{table[number].module}.{table[number].name}" if number >= 0 else "none"
+            missing = [hook.name for hook in hooks.missing()]
+            found[name] = {"result": twice(value=4), "spans": spans(), "missing": missing}
+            otel_flyte.uninstrument()
+        print(json.dumps(found))
+        """,
+        tmp_path_factory.mktemp("without"),
+    )
+    return said
+
+
+LOST = {
+    "flytekit.core.base_task.PythonTask.dispatch_execute": {
+        "task __main__.double",
+        "input translation",
+        "user code",
+        "output translation",
+    },
+    "flytekit.core.base_task.PythonTask._literal_map_to_python_input": {"input translation"},
+    "flytekit.core.utils.timeit.__enter__": {"user code", "output translation"},
+    "flytekit.core.workflow.WorkflowBase.local_execute": {"workflow __main__.twice"},
+}
+"""What a local workflow no longer records without a hook; without any other it records everything."""
+
+
+@each_hook
+def test_without_one_of_the_targets_all_else_is_recorded_and_the_task_never_notices(
+    hook: Hook, without_each_hook: dict[str, Any]
+) -> None:
+    complete, found = without_each_hook["none"], without_each_hook[named(hook)]
+    # Only what ends it is missing: the phase that user code opened stays open until the task ends.
+    lost = {"output translation"} if hook.name == "timeit.__exit__" else LOST.get(named(hook), set())
+
+    assert found["result"] == complete["result"] == 8
+    assert sorted(found["spans"]) == sorted(set(complete["spans"]) - lost)
+    assert found["missing"] == ([] if hook.optional else [f"{hook.name}_of_old"])
