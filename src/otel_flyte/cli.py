@@ -3,6 +3,7 @@
 What a command needs is imported by the command: ``explain`` must neither need flytekit nor wait for the SDK.
 """
 
+import logging
 import os
 import shutil
 import sys
@@ -79,7 +80,7 @@ def dump(files: Sequence[str]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="FILE WORKFLOW [INPUTS]")
 @click.pass_context
 def run(context: click.Context, arguments: Sequence[str]) -> None:
-    """Run a workflow or task locally, as `pyflyte run` does, and see its trace.
+    r"""Run a workflow or task locally, as `pyflyte run` does, and see its trace.
 
     It takes what pyflyte takes, and ends as pyflyte does:
 
@@ -107,12 +108,14 @@ def demo(context: click.Context) -> None:
 @click.pass_context
 def doctor(context: click.Context) -> None:
     """Say whether the instrumentation is on, where telemetry goes, and whether it arrives there."""
-    from otel_flyte.doctor import diagnose
+    from otel_flyte.doctor import Verdict, diagnose
 
+    # Exporters that are refused go on trying, and would say so between the lines.
+    logging.disable(logging.CRITICAL)
     healthy = True
     for finding in diagnose(os.environ):
         _print(f"{finding.verdict.value:<5} {finding.text}")
-        healthy = healthy and finding.verdict.name != "FAIL"
+        healthy = healthy and finding.verdict is not Verdict.FAIL
     context.exit(0 if healthy else 1)
 
 

@@ -48,6 +48,7 @@ class Attempt:
         number: attempt number, from 0.
         array_index: index of a map subtask.
         replica: which of several pods or processes of the attempt.
+        subtask: what tells map subtasks apart where they share a node id, as those of older code do.
     """
 
     execution: Execution
@@ -56,6 +57,7 @@ class Attempt:
     number: int
     array_index: int | None = None
     replica: str = ""
+    subtask: str = ""
 
     def span_id(self, role: str) -> int:
         """Derive the span id of this attempt for a role: the control plane's attempt or the pod's task."""
@@ -66,7 +68,7 @@ class Attempt:
             self.execution.project,
             self.execution.domain,
             self.execution.name,
-            self.node_id,
+            self._node,
             str(self.number),
             self.replica,
             role,
@@ -80,7 +82,11 @@ class Attempt:
         if self.array_index is None or self.array_index < map_nested:
             return self.execution.trace_id()
         execution = self.execution
-        return _digest(b"flyte.otel.map.v", 16, ORG, execution.project, execution.domain, execution.name, self.node_id)
+        return _digest(b"flyte.otel.map.v", 16, ORG, execution.project, execution.domain, execution.name, self._node)
+
+    @property
+    def _node(self) -> str:
+        return f"{self.node_id}[{self.subtask}]" if self.subtask else self.node_id
 
 
 def execution_span_id(execution: Execution) -> int:
@@ -109,13 +115,16 @@ def attempt_from_environment(environ: Mapping[str, str], output_prefix: str) -> 
         return None
     nodes, attempts = _nodes_and_attempts(execution, output_prefix)
     number = first(environ, semconv.FLYTE_ATTEMPT_NUMBER)
+    array_index = _array_index(environ)
+    has_node_of_its_own = array_index is None or (nodes and nodes[-1] == f"n{array_index}")
     return Attempt(
         execution=execution,
         node_path="/".join(nodes),
         node_id=unique_node_id(nodes, attempts) if nodes else output_prefix,
         number=int(number) if number.isdigit() else (attempts[-1] if attempts else 0),
-        array_index=_array_index(environ),
+        array_index=array_index,
         replica=first(environ, semconv.FLYTE_REPLICA),
+        subtask="" if has_node_of_its_own else str(array_index),
     )
 
 

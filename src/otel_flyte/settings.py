@@ -228,7 +228,7 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
     problems = []
     for variable in environ:
         if variable.startswith("OTEL_FLYTE_") and variable not in _OURS:
-            problems.append(f"{variable} is no variable of otel-flyte{_meant(variable, _OURS, 0.6)}: it is ignored.")
+            problems.append(f"{variable} is no variable of otel-flyte{_meant(variable, _OURS, 0.85)}: it is ignored.")
         elif variable.startswith(("OTEL_", "OTLP_", "OTL_")) and variable not in _STANDARD:
             meant = _meant(variable, _STANDARD, 0.92)
             if meant and not _is_known(variable):

@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib.util
 import sys
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,9 @@ def _positional(arguments: Sequence[str]) -> list[str]:
     import click
     from flytekit.clis.sdk_in_container.run import run
 
-    with click.Context(run, info_name="run", resilient_parsing=True) as context:
+    # What click has to say about flytekit's options it says again when they are parsed in earnest.
+    with warnings.catch_warnings(), click.Context(run, info_name="run", resilient_parsing=True) as context:
+        warnings.simplefilter("ignore")
         options, positional, _ = run.make_parser(context).parse_args(list(arguments))
     return [] if options.get("help") else positional
 

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 _logger = logging.getLogger(__name__)
-_ID_KEYS = ("traceId", "spanId", "parentSpanId")
+_IDS = {"traceId": "trace_id", "spanId": "span_id", "parentSpanId": "parent_span_id"}
 
 
 class FileSpanExporter(SpanExporter):
@@ -69,8 +69,7 @@ def as_line(request: ExportTraceServiceRequest) -> str:
 
 
 def _ids(message: Any, mapped: Mapping[str, Any]) -> dict[str, str]:
-    values = {"traceId": "trace_id", "spanId": "span_id", "parentSpanId": "parent_span_id"}
-    return {key: getattr(message, values[key]).hex() for key in _ID_KEYS if key in mapped}
+    return {key: getattr(message, field).hex() for key, field in _IDS.items() if key in mapped}
 
 
 def _write(descriptor: int, line: bytes) -> None:

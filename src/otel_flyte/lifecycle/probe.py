@@ -4,7 +4,6 @@ Exporters tell nothing but success and failure, retry for long, and swallow a pa
 from underneath them, while their endpoint, headers, certificates and compression are what they are in a task.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -37,9 +36,9 @@ _RESPONSES: dict[str, Any] = {
 }
 _HTTP_HINTS = {
     400: f"does it speak OTLP? {semconv.PROTOCOL}={GRPC} may be what it wants",
-    401: "check OTEL_EXPORTER_OTLP_HEADERS",
-    403: "check OTEL_EXPORTER_OTLP_HEADERS",
-    404: "it takes no {signal} at this path; OTEL_{SIGNAL}_EXPORTER=none keeps them at home",
+    401: f"check {semconv.HEADERS}",
+    403: f"check {semconv.HEADERS}",
+    404: "it takes no {signal} at this path; {exporter}=none keeps them at home",
     405: "it takes no {signal} at this path",
     415: f"it wants another protocol: set {semconv.PROTOCOL}",
 }
@@ -54,7 +53,10 @@ class Answer:
 
 
 def send(plan: SignalPlan, exporter_name: str) -> Answer:
-    """Send a batch over OTLP as a task would, and wait for the first answer no longer than the bound."""
+    """Send a batch over OTLP as a task would, and wait for the first answer no longer than the bound.
+
+    An exporter that is refused goes on trying in the background, until the process ends.
+    """
     answers: list[Answer] = []
     answered = threading.Event()
 
@@ -67,15 +69,11 @@ def send(plan: SignalPlan, exporter_name: str) -> Answer:
             exporter = exporters.load(exporter_name, plan)
             (_send_by_grpc if plan.protocol == GRPC else _send_by_http)(exporter, plan, take)
         except Exception as error:
-            take(Answer(arrived=False, text=_first_line(error)))
+            take(_failed(_first_line(error)))
 
-    logging.disable(logging.CRITICAL)
-    try:
-        threading.Thread(target=try_to_send, name="otel-flyte-probe", daemon=True).start()
-        answered.wait(TIMEOUT_SECONDS)
-    finally:
-        logging.disable(logging.NOTSET)
-    return answers[0] if answers else Answer(arrived=False, text=f"timed out: no answer in {TIMEOUT_SECONDS:g} s")
+    threading.Thread(target=try_to_send, name="otel-flyte-probe", daemon=True).start()
+    answered.wait(TIMEOUT_SECONDS)
+    return answers[0] if answers else _failed(f"timed out: no answer in {TIMEOUT_SECONDS:g} s")
 
 
 def _send_by_http(exporter: Any, plan: SignalPlan, take: Callable[[Answer], None]) -> None:
@@ -109,14 +107,13 @@ def _each_response(take: Callable[[Any], None]) -> Iterator[None]:
 
 def _http_answer(outcome: Any, plan: SignalPlan) -> Answer:
     if isinstance(outcome, Exception):
-        return Answer(arrived=False, text=_why_no_response(outcome))
+        return _failed(_why_no_response(outcome))
     if not outcome.ok:
-        hint = _HTTP_HINTS.get(outcome.status_code, "").format(signal=plan.signal, SIGNAL=plan.signal.upper())
-        return Answer(
-            arrived=False, text=f"refused: {outcome.status_code} {outcome.reason}" + (f", {hint}" if hint else "")
-        )
+        exporter = semconv.EXPORTER.format(signal=plan.signal.upper())
+        hint = _HTTP_HINTS.get(outcome.status_code, "").format(signal=plan.signal, exporter=exporter)
+        return _failed(", ".join(part for part in (f"refused: {outcome.status_code} {outcome.reason}", hint) if part))
     if "html" in outcome.headers.get("Content-Type", ""):
-        return Answer(arrived=False, text=f"answered {outcome.status_code} with a web page: that is no OTLP receiver")
+        return _failed(f"answered {outcome.status_code} with a web page: that is no OTLP receiver")
     response = _RESPONSES[plan.signal]()
     # Some receivers answer in JSON, or with a word of their own: what they accepted they did accept.
     with suppress(DecodeError):
@@ -134,9 +131,7 @@ def _why_no_response(error: Exception) -> str:
     if "resolve" in words or "Name or service" in words or "getaddrinfo" in words:
         return "the host's name can't be resolved"
     if "CERTIFICATE" in words or "SSL" in words:
-        return (
-            f"TLS failed ({_first_line(error)}): check the scheme of the endpoint, and OTEL_EXPORTER_OTLP_CERTIFICATE"
-        )
+        return f"TLS failed ({_first_line(error)}): check the scheme of the endpoint, and {semconv.CERTIFICATE}"
     if "BadStatusLine" in words or "Connection aborted" in words:
         return f"it does not speak HTTP/1: {semconv.PROTOCOL}={GRPC} may be what it wants"
     return _first_line(error)
@@ -150,7 +145,7 @@ def _send_by_grpc(exporter: Any, plan: SignalPlan, take: Callable[[Answer], None
             _request(plan.signal), metadata=exporter._headers, timeout=TIMEOUT_SECONDS - 0.5
         )
     except grpc.RpcError as error:
-        take(Answer(arrived=False, text=_grpc_refusal(error)))
+        take(_failed(_grpc_refusal(error)))
     else:
         take(_accepted(response))
 
@@ -167,7 +162,7 @@ def _grpc_refusal(error: Any) -> str:
         case "UNAVAILABLE":
             return f"refused: UNAVAILABLE ({details}); {semconv.PROTOCOL}={HTTP} may be what it wants"
         case "UNAUTHENTICATED" | "PERMISSION_DENIED":
-            return f"refused: {code}, check OTEL_EXPORTER_OTLP_HEADERS"
+            return f"refused: {code}, check {semconv.HEADERS}"
         case _:
             return f"refused: {code} ({details})"
 
@@ -176,10 +171,9 @@ def _accepted(response: Any) -> Answer:
     partial = response.partial_success
     rejected = next((number for name, number in partial.ListFields() if name.name.startswith("rejected")), 0)
     if rejected:
-        return Answer(arrived=False, text=f"partial: {rejected} rejected ({partial.error_message})")
-    return Answer(
-        arrived=True, text="accepted" + (f", with a warning: {partial.error_message}" * bool(partial.error_message))
-    )
+        return _failed(f"partial: {rejected} rejected ({partial.error_message})")
+    warning = f", with a warning: {partial.error_message}" if partial.error_message else ""
+    return Answer(arrived=True, text=f"accepted{warning}")
 
 
 def _batch(signal: str) -> Any:
@@ -206,6 +200,10 @@ def _spans() -> Sequence[ReadableSpan]:
     span = provider.get_tracer(semconv.SCOPE).start_span(semconv.SPAN_DOCTOR)
     span.end()
     return [span] if isinstance(span, ReadableSpan) else []
+
+
+def _failed(text: str) -> Answer:
+    return Answer(arrived=False, text=text)
 
 
 def _first_line(error: Exception) -> str:

@@ -117,7 +117,7 @@ def _breakdown(spans: Iterable[TreeSpan]) -> dict[str, float]:
         for below in span.walk():
             if below.role is Role.PHASE and below.span.name in semconv.PHASES and below.end_ns is not None:
                 nanoseconds[below.span.name] += below.end_ns - below.start_ns - _nested(below)
-    return {name: total / 1e9 for name, total in nanoseconds.items()}
+    return {name: nanoseconds[name] / 1e9 for name in semconv.PHASES if name in nanoseconds}
 
 
 def _nested(phase: TreeSpan) -> int:

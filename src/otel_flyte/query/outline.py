@@ -65,6 +65,7 @@ class _Branch:
     """What one line stands for: a span, the attempts of a node, siblings alike, or an execution.
 
     Attributes:
+        entity: what the line is part of; empty where that is what the line above is part of.
         spans: the spans that the line sums up.
         members: the branches below where ``spans`` are several; a single span has its children below.
     """
@@ -177,13 +178,18 @@ def _node(attempts: tuple[TreeSpan, ...], entity: str) -> _Branch:
     """Give the line of a node that was attempted more than once: it went as its last attempt did."""
     last = attempts[-1].attempt
     numbers = {attempt.attempt for attempt in attempts}
+    replicas = {attempt.attribute(semconv.REPLICA) for attempt in attempts}
     members = tuple(
         replace(_single(attempt, entity), label=f"attempt {attempt.attempt}", notes=_outcome(attempt))
         for attempt in attempts
     )
     return _Branch(
         label=_label(attempts[0]),
-        notes=(*_declared(attempts[0]), f"{len(numbers)} attempts" if len(numbers) > 1 else ""),
+        notes=(
+            *_declared(attempts[0]),
+            f"{len(numbers)} attempts" if len(numbers) > 1 else "",
+            f"{len(replicas)} replicas" if len(replicas) > 1 else "",
+        ),
         entity=f"node/{attempts[0].node_path}",
         result=_worst(attempt.result for attempt in attempts if attempt.attempt == last),
         spans=attempts,
@@ -282,12 +288,11 @@ def _notes(span: TreeSpan) -> tuple[str, ...]:
 
 
 def _declared(span: TreeSpan) -> tuple[str, ...]:
-    """Say what was known before it ran: the kind of the task and its node."""
-    if span.role is not Role.TASK:
+    """Say what was known before it ran: the kind of the task and its node; a map's items leave both to the map."""
+    if span.role is not Role.TASK or span.array_index is not None:
         return ()
     kind = str(span.attribute(semconv.TASK_KIND))
-    node = span.node_path if span.array_index is None else ""
-    return (kind if kind in _KINDS_WORTH_A_WORD else "", node)
+    return (kind if kind in _KINDS_WORTH_A_WORD else "", span.node_path)
 
 
 def _outcome(span: TreeSpan) -> tuple[str, ...]:
