@@ -1,15 +1,9 @@
 """Fixtures that every test may use."""
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-# The workflows too, because this process plays the control plane, which knows a task's template and its inputs' types.
-sys.path.insert(0, str(Path(__file__).parent / "workflows"))
-sys.path.insert(0, str(Path(__file__).parent))
 
 from support.receiver import Receiver
 

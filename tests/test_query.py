@@ -1,7 +1,5 @@
 """Reading OTLP files, and the tree that comes of it."""
 
-from __future__ import annotations
-
 import base64
 import json
 import subprocess
@@ -19,7 +17,6 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
-from support import traces
 
 from otel_flyte import semconv
 from otel_flyte.lifecycle.file_exporter import FileSpanExporter, as_line
@@ -27,6 +24,7 @@ from otel_flyte.query import otlp_file
 from otel_flyte.query.cells import cut, duration, printable, width
 from otel_flyte.query.otlp_file import Span, UnreadableError, read
 from otel_flyte.query.tree import NEVER_ENDED, Error, ExecutionTree, Role
+from support import traces
 
 TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
 
@@ -71,7 +69,15 @@ class TestOtlpFile:
     def test_what_the_sdk_exports_is_read_back_whole(self, tmp_path: Path) -> None:
         provider = TracerProvider(resource=Resource({"service.name": "flyte"}), shutdown_on_exit=False)
         link = Link(SpanContext(0xAB, 0xCD, True, TraceFlags(1)), {"flyte.link": "launched_by"})
-        attributes = {"a": "s", "b": True, "c": -(2**62), "d": 0.5, "e": ("x", "y"), "f": (1, 2), "g": float("inf")}
+        attributes: dict[str, Any] = {
+            "a": "s",
+            "b": True,
+            "c": -(2**62),
+            "d": 0.5,
+            "e": ("x", "y"),
+            "f": (1, 2),
+            "g": float("inf"),
+        }
         tracer = provider.get_tracer("scope", "1.2")
         made = tracer.start_span("näme", kind=SpanKind.CONSUMER, attributes=attributes, links=[link], start_time=5)
         made.add_event("exception", {"exception.type": "E"}, timestamp=7)
@@ -280,7 +286,7 @@ os.waitpid(child, 0)
         assert "\n" not in str(raised.value)
 
     def test_a_missing_file_and_an_empty_folder_are_told_in_one_line(self, tmp_path: Path) -> None:
-        with pytest.raises(UnreadableError, match="nothing.jsonl: no such file. Check the path.$"):
+        with pytest.raises(UnreadableError, match=r"nothing\.jsonl: no such file\. Check the path\.$"):
             read(tmp_path / "nothing.jsonl")
         with pytest.raises(UnreadableError, match=r"is a folder without a \*.jsonl file"):
             read(tmp_path)
@@ -318,7 +324,7 @@ class TestTree:
         inner, outer = (
             {"exception.message": words} for words in ("no", "Error encountered while executing 'w.t':\n  no")
         )
-        failed = {"status_code": "error"}
+        failed: dict[str, Any] = {"status_code": "error"}
         tree = ExecutionTree.from_spans(
             [
                 plain("user code", ROOT, events=(otlp_file.Event("exception", 1, outer),), **failed),
@@ -329,7 +335,7 @@ class TestTree:
 
     def test_an_error_that_an_outer_span_raised_anew_is_told_too(self) -> None:
         inner, outer = ({"exception.message": words} for words in ("no", "gave up"))
-        failed = {"status_code": "error"}
+        failed: dict[str, Any] = {"status_code": "error"}
         tree = ExecutionTree.from_spans(
             [
                 plain("user code", ROOT, events=(otlp_file.Event("exception", 1, outer),), **failed),
@@ -394,7 +400,7 @@ class TestTree:
 
     def test_neither_flytekit_nor_opentelemetry_is_imported(self) -> None:
         program = (
-            "import sys, otel_flyte.query.tree, otel_flyte.query.document, otel_flyte.query.table, otel_flyte.report.text\n"
+            "import sys, otel_flyte.query.document, otel_flyte.query.table, otel_flyte.report.text\n"
             "print([name for name in sys.modules if name.split('.')[0] in ('flytekit', 'opentelemetry', 'click')])"
         )
         done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
@@ -421,7 +427,7 @@ workflow shop.main      05-28 20:26:40.000000  05-28 20:26:50.000000  10.000000s
   task shop.train       05-28 20:26:46.000000  05-28 20:26:49.500000   3.500000s    35%  task/shop.train             failure
     input translation   05-28 20:26:46.000000  05-28 20:26:46.350000   0.350000s    10%  task/shop.train
     user code           05-28 20:26:46.350000  05-28 20:26:49.150000   2.800000s    80%  task/shop.train             failure; ValueError: loss is not finite; /root/pipelines/train.py:42 in fit\
-""")
+""")  # noqa: E501
 
     def test_an_execution_with_attempts_and_a_map_that_is_rolled_up(self, execution: Path) -> None:
         assert ExecutionTree.from_file(execution).explain() == snapshot("""\
@@ -464,7 +470,7 @@ execution f1c0ffee        05-28 20:26:40.000000  05-28 20:28:28.000000  108.0000
       input translation   05-28 20:28:20.000000  05-28 20:28:20.700000    0.700000s    10%  node/n2/n5/task/0
       user code           05-28 20:28:20.700000  05-28 20:28:26.300000    5.600000s    80%  node/n2/n5/task/0
       output translation  05-28 20:28:26.300000  05-28 20:28:27.000000    0.700000s    10%  node/n2/n5/task/0\
-""")
+""")  # noqa: E501
 
     def test_what_a_terminal_would_act_upon_is_replaced(self) -> None:
         explained = ExecutionTree.from_spans([plain("a\x1b[31m\n\ud800", ROOT)]).explain()

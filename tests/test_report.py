@@ -1,20 +1,18 @@
 """The tree as people see it on a terminal."""
 
-from __future__ import annotations
-
 import io
 import re
 from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
-from support import traces
 
 from otel_flyte import semconv
 from otel_flyte.query.cells import width
 from otel_flyte.query.otlp_file import Event, Scope, Span
 from otel_flyte.query.tree import ExecutionTree
 from otel_flyte.report.text import Look, render
+from support import traces
 
 TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
 

@@ -180,7 +180,9 @@ FAILURES = {
     "keyboard interrupt": Case("task_failures.keyboard_interrupt", {"value": 5}, NOTHING, exit_code=1),
     "cancelled": Case("task_failures.cancelled", {"value": 5}, NOTHING, exit_code=1),
     "cancelled in async": Case("task_failures.cancelled_async", {"value": 5}, ERROR, error="CancelledError: "),
-    "terminated": Case("task_processes.signal_itself", {"number": int(signal.SIGTERM)}, NOTHING, exit_code=-15),
+    "terminated": Case(
+        "task_processes.signal_itself", {"number": int(signal.SIGTERM)}, NOTHING, exit_code=-15, traced=False
+    ),
     "interrupted": Case("task_processes.signal_itself", {"number": int(signal.SIGINT)}, NOTHING, exit_code=1),
     "killed": Case(
         "task_processes.signal_itself", {"number": int(signal.SIGKILL)}, NOTHING, exit_code=-9, traced=False
@@ -228,6 +230,7 @@ OTHER_ENTRYPOINTS = {
         NOTHING,
         exit_code=241,
         entrypoint="fast",
+        traced=False,
     ),
     "script: sync": Case("task_kinds.increment", {"value": 5}, entrypoint="script"),
     "script: async": Case("task_kinds.increment_async", {"value": 5}, entrypoint="script"),
@@ -391,7 +394,7 @@ def test_a_task_that_is_exported_ends_as_it_would_without_us(
         assert task_spans(receiver)
 
 
-@pytest.mark.parametrize("name", ["sync", "dynamic", "fork", "value error", "exit", "terminated", "map: sync"])
+@pytest.mark.parametrize("name", ["sync", "dynamic", "fork", "value error", "exit", "map: sync"])
 def test_a_task_that_is_exported_over_grpc_ends_as_it_would_without_us(
     name: str, both_ways: BothWays, receiver: Receiver
 ) -> None:

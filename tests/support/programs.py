@@ -8,10 +8,10 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 from support import pods
@@ -40,10 +40,17 @@ class Ended:
 
 
 def run(
-    program: str, folder: Path, env: Mapping[str, str] | None = None, *, path: Iterable[Path] = (), timeout: float = 60
+    source: str,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    name: str = "program",
+    path: Iterable[Path] = (),
+    timeout: float = 60,
 ) -> Ended:
-    """Run a program's source; ``path`` is what stands first on its path, before the workflows."""
-    command = [sys.executable, "-c", textwrap.dedent(program)]
+    """Run a program, which flytekit wants to read from a file; ``path`` stands on its path before the workflows."""
+    module(folder, name, source)
+    command = [sys.executable, str(folder / f"{name}.py")]
     return run_command(command, folder, {"PYTHONPATH": python_path(*path), **(env or {})}, timeout=timeout)
 
 
@@ -64,6 +71,11 @@ def run_command(
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
+def joined(*parts: str) -> str:
+    """One program of parts that are indented as their tests are."""
+    return "".join(dedent(part) for part in parts)
+
+
 def python_path(*first: Path) -> str:
     return os.pathsep.join([*map(str, first), str(pods.WORKFLOWS)])
 
@@ -76,7 +88,7 @@ def our_lines(stderr: str) -> list[str]:
 def module(folder: Path, name: str, source: str) -> Path:
     """Write a module into a folder, which is returned."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.py").write_text(textwrap.dedent(source))
+    (folder / f"{name}.py").write_text(dedent(source))
     return folder
 
 

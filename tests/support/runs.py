@@ -9,13 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from otel_flyte import semconv
 from support import pods
-from support.receiver import Protocol, Receiver, Request, Span
+from support.receiver import Protocol, Receiver, Request, Span, children
 from support.trees import Forest
 
 AHEAD = 4
@@ -57,6 +57,16 @@ class Run:
         """The only span of that name."""
         [span] = (span for span in self.spans if span.name == name)
         return span
+
+    @property
+    def tasks(self) -> list[Span]:
+        """The spans of tasks, in the order in which they began."""
+        found = [span for span in self.spans if span.name.startswith("task ")]
+        return sorted(found, key=lambda span: span.start_ns)
+
+    def phases(self, task: Span) -> list[Span]:
+        """The phases of a task, in the order in which they began."""
+        return [span for span in children(self.spans, task) if span.name in semconv.PHASES]
 
     @property
     def pod(self) -> pods.Result:
@@ -115,6 +125,28 @@ def pod(
         return (change(prepared) if change else prepared).run()
 
     return run
+
+
+def with_loader(*arguments: str) -> Callable[[pods.Pod], pods.Pod]:
+    """A pod that finds its task by another resolver."""
+
+    def change(prepared: pods.Pod) -> pods.Pod:
+        until = prepared.arguments.index("--resolver") + 1
+        return replace(prepared, arguments=(*prepared.arguments[:until], *arguments))
+
+    return change
+
+
+def without_file(name: str) -> Callable[[pods.Pod], pods.Pod]:
+    """A pod whose bucket lacks what it should find there."""
+
+    def change(prepared: pods.Pod) -> pods.Pod:
+        [bucket] = (parent for parent in prepared.output_prefix.parents if parent.name == "bucket")
+        [file] = bucket.glob(name)
+        file.unlink()
+        return prepared
+
+    return change
 
 
 def local(file: str, entity: str, *, env: Mapping[str, str] | None = None, times: int = 1, **inputs: Any) -> Scenario:

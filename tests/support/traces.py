@@ -1,7 +1,5 @@
 """Traces made by the real SDK and written by the real exporter, with times and ids that are the same each time."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +43,7 @@ class Recorder:
         self._provider.add_span_processor(processor)
 
     @classmethod
-    def of_file(cls, path: Path, resource: Mapping[str, str] | None = None) -> Recorder:
+    def of_file(cls, path: Path, resource: Mapping[str, str] | None = None) -> "Recorder":
         return cls(FileSpanExporter(path), resource)
 
     @contextmanager
@@ -136,10 +134,12 @@ def local_run(recorder: Recorder) -> None:
                 recorder.leaf("GET /reviews", 1, 2, {"http.response.status_code": 200}, scope="requests")
             recorder.leaf(semconv.PHASE_OUTPUT, 2.9, 3)
         recorder.leaf("task shop.fetch", 3, 3.001, {semconv.CACHE_STATUS: semconv.CACHE_HIT})
-        with recorder.span(f"task shop.map_score_{'0f' * 16}-arraynode", 3, 6, {semconv.TASK_KIND: semconv.KIND_MAP}):
-            with recorder.span(semconv.PHASE_USER_CODE, 3, 6):
-                for index in range(3):
-                    recorder.leaf(semconv.SPAN_MAP_ITEM, 3 + index, 4 + index, {semconv.ARRAY_INDEX: index})
+        map_task = recorder.span(
+            f"task shop.map_score_{'0f' * 16}-arraynode", 3, 6, {semconv.TASK_KIND: semconv.KIND_MAP}
+        )
+        with map_task, recorder.span(semconv.PHASE_USER_CODE, 3, 6):
+            for index in range(3):
+                recorder.leaf(semconv.SPAN_MAP_ITEM, 3 + index, 4 + index, {semconv.ARRAY_INDEX: index})
         recorder.task("shop.train", 6, 9.5, error=failure)
 
 

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from otel_flyte import identity, semconv
-from support.receiver import Link, Span
+from support.receiver import Attributes, Link, Span
 
 RANDOM = "(random)"
+WORKFLOWS = str(Path(__file__).parent.parent / "workflows")
 IDENTITY = frozenset(
     (
         semconv.RUN_NAME,
@@ -31,8 +32,11 @@ IDENTITY = frozenset(
 )
 """What nearly every attempt says alike; left out unless asked for."""
 
-_HEX = re.compile(r"\b[0-9a-f]{32}\b")
-_TEMPORARY = re.compile(r"(?<=/)(?:flyte-?|tmp)[a-z0-9_]{8}(?=/|$)")
+_CHANGING = re.compile(
+    r"\b[0-9a-f]{32}\b"  # where flytekit puts raw output
+    r"|(?<=/)(?:flyte-?|tmp)[a-z0-9_]{8}(?=/|$)"  # temporary folders
+    r"|(?<=127\.0\.0\.1:)\d+"  # ports
+)
 
 
 class Forest:
@@ -80,21 +84,25 @@ class Forest:
             parts.append(f"[{span.span_id}]")
         if span.parent_span_id and span.parent_span_id not in self._names:
             parts.append(f"below [{span.parent_span_id}]")
-        if span.status != "UNSET":
-            parts.append(f"{span.status}: {self._text(span.status_message)}")
         return "  ".join(parts)
 
     def _details(self, span: Span) -> Iterator[str]:
-        for name, value in sorted(span.attributes.items()):
-            if name not in self._hidden:
-                yield f"{self._text(name)} = {self._text(value)}"
+        if span.status != "UNSET":
+            yield f"{span.status}: {self._text(span.status_message)}"
+        yield from self._attributes(span.attributes, self._hidden)
         for event in span.events:
+            yield f"! {event.name}"
             # A stack trace differs with the version of whatever is on it.
-            attributes = (self._text(v) for k, v in event.attributes.items() if k != semconv.EXCEPTION_STACKTRACE)
-            yield f"! {event.name}: {', '.join(attributes)}"
-        for link in span.links:
-            attributes = (f"{k} = {self._text(v)}" for k, v in sorted(link.attributes.items()) if k != semconv.LINK)
-            yield f"-> {', '.join((link.attributes[semconv.LINK], self._target(link), *attributes))}"
+            yield from self._attributes(event.attributes, {semconv.EXCEPTION_STACKTRACE}, "    ")
+        # Protobuf keeps inputs in an order that differs from process to process.
+        for link in sorted(span.links, key=lambda link: str(sorted(link.attributes.items()))):
+            yield f"-> {link.attributes[semconv.LINK]}: {self._target(link)}"
+            yield from self._attributes(link.attributes, {semconv.LINK}, "    ")
+
+    def _attributes(self, attributes: Attributes, hidden: Collection[str], indent: str = "") -> Iterator[str]:
+        for name, value in sorted(attributes.items()):
+            if name not in hidden:
+                yield f"{indent}{name} = {self._text(value)}"
 
     def _target(self, link: Link) -> str:
         if link.span_id in self._names:
@@ -102,12 +110,12 @@ class Forest:
         return f"[{link.span_id}] in trace {link.trace_id}"
 
     def _text(self, value: object) -> str:
-        text = str(value)
+        text = str(value).replace(WORKFLOWS, "(workflows)")
         if self._root is not None:
             text = text.replace(str(self._root), "(root)")
-        text = _TEMPORARY.sub(RANDOM, _HEX.sub(RANDOM, text))
-        if len(text) > 400:
-            text = f"{text[:20]}…{text[-20:]} ({len(text)} characters)"
+        text = _CHANGING.sub(RANDOM, text)
+        if len(text) > 80:
+            text = f"{text[:38]}…{text[-38:]}"
         return text.replace("\n", " / ")
 
 

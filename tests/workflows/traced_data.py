@@ -4,7 +4,7 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any
 
-from flytekit import Artifact, map_task, task
+from flytekit import Artifact, task
 from flytekit.core.artifact import Granularity
 from flytekit.core.context_manager import FlyteContextManager, OutputMetadata
 from flytekit.types.directory import FlyteDirectory
@@ -16,6 +16,13 @@ Measurement = Artifact(
     time_partitioned=True,
     time_partition_granularity=Granularity.DAY,
 )
+
+
+class Opaque:
+    """flytekit knows no transformer for it, so it is pickled."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
 
 
 class Card:
@@ -69,4 +76,6 @@ def read_and_write(source: FlyteFile) -> FlyteFile:
     return FlyteFile(str(target))
 
 
-read_each = map_task(read)
+@task
+def unpickle(opaque: Opaque) -> int:
+    return opaque.value

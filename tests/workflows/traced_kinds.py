@@ -5,7 +5,7 @@ import sqlite3
 from typing import Any
 
 import flytekit
-from flytekit import LaunchPlan, dynamic, kwtypes, map_task, task, workflow
+from flytekit import Deck, LaunchPlan, dynamic, kwtypes, map_task, task, workflow
 from flytekit.core.base_sql_task import SQLTask
 from flytekit.core.legacy_map_task import map_task as legacy_map_task
 from flytekit.extras.tasks.shell import ShellTask
@@ -28,6 +28,10 @@ def add(value: int, summand: int) -> int:
 
 @task
 def invert(value: int) -> float:
+    return _inverse(value)
+
+
+def _inverse(value: int) -> float:
     return 1 / value
 
 
@@ -45,6 +49,18 @@ def double_each(count: int) -> list[int]:
 async def orchestrate(value: int) -> int:
     doubled = double(value=value)
     return await double_async(value=doubled)
+
+
+@task(enable_deck=True)
+def report(value: int) -> int:
+    Deck("Findings", f"<p>{value}</p>")
+    return round(_inverse(value))
+
+
+@task(enable_deck=True)
+def report_on_something_else(value: int) -> int:
+    Deck("Findings", f"<p>{value}</p>")
+    return "no number"  # type: ignore[return-value]
 
 
 greet = ShellTask(

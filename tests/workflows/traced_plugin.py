@@ -1,4 +1,4 @@
-"""A task of a plugin that prepares its surroundings, as those of Spark and Ray do."""
+"""Tasks of plugins: one that prepares its surroundings, as those of Spark and Ray do, and one that does not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,17 @@ class ClusterTask(PythonFunctionTask[Cluster]):
         return user_params
 
 
+class Queue:
+    """Where the task wants to run."""
+
+
+class QueuedTask(PythonFunctionTask[Queue]):
+    def __init__(self, task_config: Queue, task_function: Callable[..., Any], **kwargs: Any) -> None:
+        super().__init__(task_config, task_function, task_type="queued", **kwargs)
+
+
 TaskPlugins.register_pythontask_plugin(Cluster, ClusterTask)
+TaskPlugins.register_pythontask_plugin(Queue, QueuedTask)
 
 
 @task(task_config=Cluster())
@@ -36,4 +46,9 @@ def compute(value: int) -> int:
 
 @task(task_config=Cluster(broken=True))
 def compute_in_vain(value: int) -> int:
+    return value + 1
+
+
+@task(task_config=Queue())
+def compute_later(value: int) -> int:
     return value + 1

@@ -107,7 +107,8 @@ def _own_element(task: Any, variable: str, literal: Any) -> Any:
     """Return what a map subtask takes of an input, else the input itself."""
     if not isinstance(task, ArrayNodeMapTask) or literal.collection is None or variable in task.bound_inputs:
         return literal
-    return literal.collection.literals[task._compute_array_job_index()]
+    elements, index = literal.collection.literals, task._compute_array_job_index()
+    return elements[index] if index < len(elements) else literal
 
 
 def _uris(literal: Any, depth: int) -> Iterator[str]:

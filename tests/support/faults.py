@@ -1,0 +1,251 @@
+"""What users' tasks do while one function of ours is broken.
+
+As a program it breaks one function after the other, each in a forked child, runs local workflows and a pod's entrypoint
+in it, and writes down how they ended. Nothing else is different from one child to the next.
+"""
+
+import functools
+import importlib
+import inspect
+import json
+import logging
+import os
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import otel_flyte
+from otel_flyte import activation, guard
+
+Function = Callable[..., Any]
+
+OUT_OF_REACH = (
+    # What runs outside tasks, and what needs a cluster or torch.
+    *("cli", "doctor", "examples", "instrumentor", "local", "query", "report", "lifecycle.probe"),
+    *("lifecycle.file_exporter", "flytekit_v1.pyflyte_run", "flytekit_v1.submission_spans", "flytekit_v1.rank_spans"),
+    # The guard, and the hooks themselves: they call user code, and hold what they call of ours in guards.
+    *("guard", "flytekit_v1.plugin", "flytekit_v1.wrappers"),
+)
+PARTS_OF_HOOKS = (
+    *("activation.is_active", "activation.records"),
+    *("flytekit_v1.data_spans.transfer", "flytekit_v1.data_spans.async_transfer"),
+    *("flytekit_v1.task_spans.WatchedItems.execute", "flytekit_v1.task_spans.WatchedItems.__getattr__"),
+    # They hold a guard each; what they call is broken below.
+    *("tracing.spans.Scope.open_phase", "tracing.spans.Scope.close_phase"),
+)
+OF_OPENTELEMETRY = {
+    "opentelemetry.context": ("attach", "detach", "get_current", "get_value"),
+    "opentelemetry.trace": ("get_tracer_provider",),
+    "opentelemetry.sdk.trace.Tracer": ("start_span",),
+    "opentelemetry.sdk.trace.Span": (
+        *("add_event", "add_link", "end", "get_span_context", "set_attribute", "set_attributes"),
+        *("set_status", "update_name"),
+    ),
+}
+"""What ours calls, which may raise in a version to come or in a provider that somebody else has written."""
+
+
+class FaultError(Exception):
+    """Ours: no task may ever see it."""
+
+
+class Target(NamedTuple):
+    """A function in its module or class."""
+
+    owner: Any
+    name: str
+    function: Function
+    full_name: str
+
+
+def targets() -> Iterator[Target]:
+    """Every function and method of ours that a task may get to, and those of OpenTelemetry that ours call."""
+    for found in pkgutil.walk_packages(otel_flyte.__path__, "otel_flyte."):
+        if not found.name.removeprefix("otel_flyte.").startswith(OUT_OF_REACH):
+            module = importlib.import_module(found.name)
+            yield from (target for target in _functions(module, module) if target.full_name not in PARTS_OF_HOOKS)
+    for path, names in OF_OPENTELEMETRY.items():
+        owner = pkgutil.resolve_name(path)
+        yield from (Target(owner, name, getattr(owner, name), f"{path}.{name}") for name in names)
+
+
+def _functions(owner: Any, module: Any) -> Iterator[Target]:
+    for name, value in list(vars(owner).items()):
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and not _is_generated(value):
+            yield Target(owner, name, value, f"{module.__name__.removeprefix('otel_flyte.')}.{value.__qualname__}")
+        elif inspect.isclass(value) and value.__module__ == module.__name__:
+            yield from _functions(value, module)
+
+
+def _is_generated(function: Function) -> bool:
+    """Whether it is one of those that a dataclass comes with."""
+    return function.__code__.co_filename == "<string>" or function.__name__ == "__repr__"
+
+
+def _broken(function: Function, calls: list[str]) -> Function:
+    """A function that raises, guarded if the one that it stands for is."""
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        calls.append(function.__qualname__)
+        raise FaultError(function.__qualname__)
+
+    is_guarded = function.__code__ is _GUARD
+    named: Any = functools.update_wrapper(fail, function)
+    del named.__wrapped__
+    return guard.guarded(named) if is_guarded else named
+
+
+_GUARD = guard.guarded(_broken).__code__
+
+
+# --- the program -----------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Write down what becomes of every second target, or of the others, and of none."""
+    folder, part = Path(sys.argv[1]), int(sys.argv[2])
+    _prepare(folder)
+    mine = list(targets())[part::2]
+    found = {"": _in_child(None, folder), **{target.full_name: _in_child(target, folder) for target in mine}}
+    sys.stdout.write(f"\n{json.dumps(found)}\n")
+
+
+def _prepare(folder: Path) -> None:
+    """Do once what every child would do for itself, without recording anything yet."""
+    for name in (
+        *("flytekit.bin.entrypoint", "flytekit.deck", "opentelemetry.exporter.otlp.proto.http.trace_exporter"),
+        *("support.pods", "task_kinds", "task_data", "traced_cache", "traced_data", "traced_kinds"),
+    ):
+        importlib.import_module(name)
+    logging.getLogger("otel_flyte").propagate = False
+    configured = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("OTEL_")}
+    _everything(folder / "without telemetry")
+    os.environ.update(configured)
+    activation._ready = activation._settings = None
+
+
+def _in_child(target: Target | None, folder: Path) -> Any:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        try:
+            answer = json.dumps(_run(target, folder / f"{os.getpid()}"))
+        except BaseException:
+            answer = json.dumps({"crash": traceback.format_exc()})
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write(answer)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    return json.loads(answer)
+
+
+def _run(target: Target | None, folder: Path) -> dict[str, Any]:
+    calls: list[str] = []
+    names = [] if target is None else list(_names_of(target))
+    for owner, name in names:
+        setattr(owner, name, _broken(target.function, calls))  # type: ignore[union-attr]
+    ended = _everything(folder)
+    for owner, name in names:
+        setattr(owner, name, target.function)  # type: ignore[union-attr]
+    return {"calls": len(calls), "ended": ended, "left": _left_behind()}
+
+
+def _names_of(target: Target) -> Iterator[tuple[Any, str]]:
+    """Where a function stands: other modules of ours may have imported it by its name."""
+    yield target.owner, target.name
+    for module in [module for name, module in sys.modules.items() if name.startswith("otel_flyte.")]:
+        yield from ((module, name) for name, value in list(vars(module).items()) if value is target.function)
+
+
+def _left_behind() -> list[str]:
+    from opentelemetry import trace
+
+    from otel_flyte.tracing import state
+
+    left = []
+    if state.current.get() is not None:
+        left.append("an open scope")
+    if trace.get_current_span().get_span_context().is_valid:
+        left.append("a current span")
+    if "TRACEPARENT" in os.environ:
+        left.append("TRACEPARENT")
+    return left
+
+
+def _everything(folder: Path) -> dict[str, Any]:
+    kinds, cache = importlib.import_module("traced_kinds"), importlib.import_module("traced_cache")
+    importlib.import_module("flytekit.core.local_cache").LocalTaskCache.clear()
+    folder.mkdir(exist_ok=True)
+    return {
+        # In a pod providers are made later than elsewhere.
+        "pod": _pod(folder / "pod", "task_kinds.increment", {"value": 1}),
+        "nested workflows": _outcome(lambda: kinds.outer(value=3)),
+        "cached": _outcome(lambda: tuple(cache.squares(value=3))),
+        "map": _outcome(lambda: kinds.mapped(values=[1, 2])),
+        "map with a failure": _outcome(lambda: kinds.mapped_in_vain(values=[1, 0])),
+        "dynamic": _outcome(lambda: kinds.spread(count=2)),
+        "failing": _outcome(lambda: kinds.failing(value=0)),
+        "pod with a file": _pod(folder / "file", "task_data.copy_file", {"source": _file(folder)}),
+        "pod with metadata": _pod(folder / "data", "traced_data.measure", {"value": 1}),
+        "pod that fails": _pod(folder / "failing", "task_failures.value_error", {"value": 5}),
+        "pod that exits": _pod(folder / "exit", "task_failures.leave", {"code": 3}),
+    }
+
+
+def _file(folder: Path) -> Any:
+    from flytekit.types.file import FlyteFile
+
+    path = folder / "source.txt"
+    path.write_text("spam")
+    return FlyteFile(str(path))
+
+
+def _outcome(function: Callable[[], Any]) -> str:
+    try:
+        return repr(function())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _pod(folder: Path, task: str, inputs: Any) -> Any:
+    from flytekit.bin import entrypoint
+
+    from support import pods
+
+    prepared = pods.prepare("execute", folder, task, inputs)
+    mine = dict(os.environ)
+    os.environ.update(pods.Attempt().environment(task))
+    os.chdir(prepared.directory)
+    try:
+        entrypoint.execute_task_cmd.main(args=list(prepared.arguments[1:]), standalone_mode=False)
+        code: object = 0
+    except SystemExit as exit_:
+        code = exit_.code
+    except Exception as error:
+        code = f"{type(error).__name__}: {error}"
+    finally:
+        parent = os.environ.get("TRACEPARENT")
+        os.environ.clear()
+        os.environ.update(mine | ({"TRACEPARENT": parent} if parent else {}))
+    files = pods.Result(0, "", "", pods._files(prepared.output_prefix), {})
+    return {"exit code": code, "files": sorted(files.files), "said": _said(files)}
+
+
+def _said(files: Any) -> str:
+    if files.error is not None:
+        error = files.error.error
+        # The trace above it may show a frame of ours, where what takes it out is broken.
+        return f"{error.code} {error.kind} {error.origin} {error.message.strip().splitlines()[-1]}"
+    return re.sub(r"uri: \"[^\"]+\"", "uri", str(files.outputs))
+
+
+if __name__ == "__main__":
+    main()

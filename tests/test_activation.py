@@ -1,0 +1,672 @@
+"""How the instrumentation comes to be on: by itself, by a launcher or by a program; and how it stays out of the way."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.metadata import EntryPoint, distribution, entry_points, requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.instrumentation import auto_instrumentation
+from packaging.requirements import Requirement
+
+from otel_flyte import identity, instrumentor, semconv
+from support import faults, pods, programs, runs
+from support.receiver import Receiver, Span
+from support.runs import Run, Runs, Scenario
+
+OFF_SWITCHES = {
+    "by us": {"OTEL_FLYTE_ENABLED": "false"},
+    "by OpenTelemetry": {"OTEL_SDK_DISABLED": "true"},
+    "among instrumentations": {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "requests,flyte"},
+    "with all instrumentations": {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"},
+}
+CONFIGURED = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+
+# --- what importing flytekit does ------------------------------------------------------------------------------------
+
+LOADED = """
+    import json, sys
+    import flytekit
+
+    def loaded():
+        # `opentelemetry` itself may be there without a module: a path file declares it for what is installed beside it.
+        return sorted(name for name in sys.modules if name.startswith("opentelemetry."))
+
+    def is_wrapped():
+        from flytekit.core.base_task import PythonTask
+        return PythonTask.dispatch_execute.__code__.co_filename.endswith("wrappers.py")
+
+    @flytekit.task
+    def double(value: int) -> int:
+        return 2 * value
+
+    @flytekit.workflow
+    def twice(value: int) -> int:
+        return double(value=value)
+"""
+
+OWN_PROVIDER = """
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    def own_provider():
+        exporter, provider = InMemorySpanExporter(), TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        return exporter, provider
+
+    def names(exporter):
+        return [span.name for span in exporter.get_finished_spans()]
+"""
+
+SPANS = ["input translation", "user code", "output translation", "task program.double", "workflow program.twice"]
+
+
+def ended(folder: Path, *parts: str, env: Mapping[str, str] | None = None, path: list[Path] | None = None) -> Any:
+    return programs.run(programs.joined(*parts), folder, {**programs.RAISE, **(env or {})}, path=path or ())
+
+
+@pytest.mark.parametrize("env", [{}, CONFIGURED], ids=["not configured", "configured"])
+def test_importing_flytekit_sets_the_hooks_and_imports_nothing_of_opentelemetry(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    said = ended(tmp_path, LOADED, "print(json.dumps([is_wrapped(), loaded()]))", env=env).said
+
+    assert said == [True, []]
+
+
+def test_importing_flytekit_sets_no_provider(tmp_path: Path) -> None:
+    said = ended(
+        tmp_path,
+        LOADED,
+        """
+        import traced_kinds, task_providers
+        print(json.dumps(task_providers.WHILE_LOADING))
+        """,
+        env=CONFIGURED,
+    ).said
+
+    assert said == ["ProxyTracerProvider", "ProxyMeterProvider", "ProxyLoggerProvider"]
+
+
+def test_a_task_that_is_not_to_be_recorded_imports_nothing_of_opentelemetry(tmp_path: Path) -> None:
+    program = "print(json.dumps([twice(value=4), loaded()]))"
+
+    result, loaded = ended(tmp_path, LOADED, program).said
+    assert (result, loaded) == (8, [])
+
+    result, loaded = ended(tmp_path, LOADED, program, env=CONFIGURED).said
+    assert result == 8
+    assert "opentelemetry.sdk.trace" in loaded
+
+
+@pytest.mark.parametrize("unused", ["opentelemetry.sdk.metrics", "opentelemetry.sdk._logs"])
+def test_signals_that_nobody_uses_are_not_imported(unused: str, tmp_path: Path) -> None:
+    said = ended(tmp_path, LOADED, "twice(value=4); print(json.dumps(loaded()))", env=CONFIGURED).said
+
+    assert unused not in said
+
+
+def test_a_provider_that_is_set_after_the_import_is_kept_and_gets_our_spans(tmp_path: Path, receiver: Receiver) -> None:
+    said = ended(
+        tmp_path,
+        LOADED,
+        OWN_PROVIDER,
+        """
+        exporter, provider = own_provider()
+        trace.set_tracer_provider(provider)
+        twice(value=4)
+        print(json.dumps([trace.get_tracer_provider() is provider, names(exporter)]))
+        """,
+        env=receiver.environment(),
+    )
+
+    assert said.said == [True, SPANS]
+    assert receiver.spans() == []
+    assert "Overriding" not in said.stderr
+
+
+def test_a_provider_that_is_set_after_tasks_have_run_unrecorded_gets_the_spans_of_the_next(tmp_path: Path) -> None:
+    said = ended(
+        tmp_path,
+        LOADED,
+        OWN_PROVIDER,
+        """
+        twice(value=4)
+        exporter, provider = own_provider()
+        trace.set_tracer_provider(provider)
+        twice(value=4)
+        print(json.dumps(names(exporter)))
+        """,
+    ).said
+
+    assert said == SPANS
+
+
+def test_registering_a_workflow_leaves_the_provider_to_the_program(tmp_path: Path) -> None:
+    said = ended(
+        tmp_path,
+        LOADED,
+        """
+        from collections import OrderedDict
+        from flytekit.configuration import Image, ImageConfig, SerializationSettings
+        from flytekit.tools.translator import get_serializable
+
+        settings = SerializationSettings(
+            ImageConfig(Image("default", "registry.example/tasks", "v1")), "proj", "development", "v1"
+        )
+        entities = OrderedDict()
+        get_serializable(entities, settings, twice)
+        before = loaded()
+        """,
+        OWN_PROVIDER,
+        """
+        exporter, provider = own_provider()
+        trace.set_tracer_provider(provider)
+        print(json.dumps([len(entities), before, trace.get_tracer_provider() is provider]))
+        """,
+        env=CONFIGURED,
+    ).said
+
+    assert said == [3, [], True]
+
+
+# --- off switches ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env", OFF_SWITCHES.values(), ids=OFF_SWITCHES)
+def test_an_off_switch_leaves_flytekit_as_it_is_whoever_asks_for_more(env: dict[str, str], tmp_path: Path) -> None:
+    said = ended(
+        tmp_path,
+        """
+        import otel_flyte
+        otel_flyte.instrument()
+        """,
+        LOADED,
+        OWN_PROVIDER,
+        """
+        wrapped = [is_wrapped()]
+        exporter, provider = own_provider()
+        trace.set_tracer_provider(provider)
+        otel_flyte.instrument(tracer_provider=provider)
+        wrapped.append(is_wrapped())
+        result = twice(value=4)
+        otel_flyte.uninstrument()
+        print(json.dumps([wrapped, result, names(exporter)]))
+        """,
+        env=CONFIGURED | env,
+    ).said
+
+    assert said == [[False, False], 8, []]
+
+
+# --- programs that ask for it ----------------------------------------------------------------------------------------
+
+
+def test_a_provider_that_is_given_is_used_and_a_later_one_instead_of_it(tmp_path: Path, receiver: Receiver) -> None:
+    said = ended(
+        tmp_path,
+        LOADED,
+        OWN_PROVIDER,
+        """
+        import otel_flyte
+        recorded = []
+        for _ in range(2):
+            exporter, provider = own_provider()
+            otel_flyte.instrument(tracer_provider=provider)
+            twice(value=4)
+            recorded.append(exporter)
+        otel_flyte.instrument()
+        twice(value=4)
+        print(json.dumps([names(exporter) for exporter in recorded]))
+        """,
+        env=receiver.environment(),
+    )
+
+    assert said.said == [SPANS, SPANS + SPANS]
+    assert said.stderr == ""
+    assert receiver.spans() == []
+
+
+def test_instrumented_before_flytekit_is_imported_a_given_provider_is_used_all_the_same(tmp_path: Path) -> None:
+    said = ended(
+        tmp_path,
+        OWN_PROVIDER,
+        """
+        import otel_flyte
+        exporter, provider = own_provider()
+        otel_flyte.instrument(tracer_provider=provider)
+        """,
+        LOADED,
+        "twice(value=4); print(json.dumps(names(exporter)))",
+    ).said
+
+    assert said == SPANS
+
+
+def test_the_instrumentor_switches_on_and_off_as_often_as_asked(tmp_path: Path) -> None:
+    said = ended(
+        tmp_path,
+        LOADED,
+        OWN_PROVIDER,
+        """
+        from otel_flyte.instrumentor import FlyteInstrumentor
+        exporter, provider = own_provider()
+        trace.set_tracer_provider(provider)
+        recorded = []
+
+        def run():
+            exporter.clear()
+            twice(value=4)
+            recorded.append([is_wrapped(), names(exporter)])
+
+        FlyteInstrumentor().uninstrument()
+        run()
+        for _ in range(2):
+            FlyteInstrumentor().instrument()
+            run()
+            FlyteInstrumentor().uninstrument()
+            run()
+        FlyteInstrumentor().instrument()
+        FlyteInstrumentor().instrument()
+        run()
+        print(json.dumps(recorded))
+        """,
+    )
+
+    on, off = [True, SPANS], [False, []]
+    assert said.said == [off, on, off, on, off, on]
+    assert said.stderr == ""
+
+
+def test_what_was_given_is_forgotten_when_it_is_switched_off(tmp_path: Path) -> None:
+    said = ended(
+        tmp_path,
+        LOADED,
+        OWN_PROVIDER,
+        """
+        import otel_flyte
+        exporter, provider = own_provider()
+        otel_flyte.instrument(tracer_provider=provider)
+        otel_flyte.uninstrument()
+        otel_flyte.instrument()
+        twice(value=4)
+        print(json.dumps([is_wrapped(), names(exporter)]))
+        """,
+    ).said
+
+    assert said == [True, []]
+
+
+# --- what the distribution declares ----------------------------------------------------------------------------------
+
+
+def declared() -> Any:
+    tomllib = pytest.importorskip("tomllib")
+    return tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+
+
+def test_the_entry_points_that_are_installed_are_those_that_are_declared() -> None:
+    groups = declared()["entry-points"] | {"console_scripts": declared()["scripts"]}
+    installed = distribution("otel-flyte").entry_points
+
+    assert {(entry.group, entry.name, entry.value) for entry in installed} == {
+        (group, name, value) for group, entries in groups.items() for name, value in entries.items()
+    }
+
+
+@pytest.mark.parametrize("entry", distribution("otel-flyte").entry_points, ids=lambda entry: str(entry.group))
+def test_each_entry_point_leads_somewhere(entry: EntryPoint) -> None:
+    assert entry.load() is not None
+
+
+def test_the_extra_where_opentelemetry_looks_says_what_the_instrumentor_says() -> None:
+    in_metadata = [Requirement(text) for text in requires("otel-flyte") or ()]
+    in_extra = [
+        requirement for requirement in in_metadata if requirement.marker and "instruments" in str(requirement.marker)
+    ]
+
+    assert {str(requirement.specifier) for requirement in in_extra} == {
+        str(Requirement(text).specifier) for text in instrumentor.INSTRUMENTS
+    }
+    assert [requirement.name for requirement in in_extra] == ["flytekit"]
+    assert tuple(instrumentor.FlyteInstrumentor().instrumentation_dependencies()) == instrumentor.INSTRUMENTS
+
+
+def test_the_variables_that_are_listed_for_opentelemetry_are_ours_alone() -> None:
+    [entry] = entry_points(group="opentelemetry_environment_variables", name="flyte")
+    listed = [name for name in dir(entry.load()) if name.startswith("OTEL_")]
+
+    assert listed
+    assert all(name.startswith("OTEL_FLYTE_") and getattr(semconv, name) == name for name in listed)
+
+
+def test_the_launcher_names_our_variables_among_its_options(tmp_path: Path) -> None:
+    result = programs.run_command([str(pods.SCRIPTS / "opentelemetry-instrument"), "--help"], tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert "--flyte_enabled" in result.stdout
+    assert "--flyte_map_nested" in result.stdout
+
+
+# --- pods under a launcher -------------------------------------------------------------------------------------------
+
+AUTO_INSTRUMENTATION = Path(auto_instrumentation.__file__).parent
+LAUNCHER = str(pods.SCRIPTS / "opentelemetry-instrument")
+BY_LAUNCHER = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+OUR_IDS = BY_LAUNCHER | {"OTEL_PYTHON_ID_GENERATOR": "flyte"}
+
+
+def with_distro(pod: pods.Pod) -> pods.Pod:
+    """Put beside us what ``opentelemetry-distro`` brings: the SDK's own configurator."""
+    site = programs.distribution(
+        pod.directory.parent / "site",
+        "distro_of_the_test",
+        """
+        from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+        class Configurator(_OTelSDKConfigurator):
+            pass
+        """,
+        {"opentelemetry_configurator": {"configurator": "Configurator"}},
+    )
+    return first_on_path(pod, site)
+
+
+def first_on_path(pod: pods.Pod, *folders: Path) -> pods.Pod:
+    old = pod.environment["PYTHONPATH"]
+    path = os.pathsep.join([*map(str, folders), *([old] if old else [])])
+    return replace(pod, environment=pod.environment | {"PYTHONPATH": path})
+
+
+def by_opentelemetry_instrument(pod: pods.Pod) -> pods.Pod:
+    pod = with_distro(pod)
+    return replace(pod, arguments=(LAUNCHER, *pod.arguments))
+
+
+def by_the_kubernetes_operator(pod: pods.Pod) -> pods.Pod:
+    return first_on_path(with_distro(pod), AUTO_INSTRUMENTATION)
+
+
+def without_a_configurator(pod: pods.Pod) -> pods.Pod:
+    return replace(pod, arguments=(LAUNCHER, *pod.arguments))
+
+
+# --- pods in a broken environment ------------------------------------------------------------------------------------
+
+
+def broken(module: str, error: str) -> Scenario:
+    """A pod in which a module, and all below it, can't be imported."""
+
+    def change(pod: pods.Pod) -> pods.Pod:
+        site = programs.module(
+            pod.directory.parent / "site",
+            "sitecustomize",
+            f"""
+            import sys
+
+            class Broken:
+                def find_spec(self, name, path=None, target=None):
+                    if f"{{name}}.".startswith("{module}."):
+                        raise {error}
+
+            sys.meta_path.insert(0, Broken())
+            """,
+        )
+        return first_on_path(pod, site)
+
+    return increment(change=change)
+
+
+def customised(source: str, env: Mapping[str, str] | None = None) -> Scenario:
+    """A pod whose interpreter runs something first."""
+
+    def change(pod: pods.Pod) -> pods.Pod:
+        return first_on_path(pod, programs.module(pod.directory.parent / "site", "sitecustomize", source))
+
+    return increment(env=env, change=change)
+
+
+def increment(**options: Any) -> Scenario:
+    env = {semconv.RAISE_INTERNAL_ERRORS: "", **(options.pop("env", None) or {})}
+    return runs.pod("task_kinds.increment", {"value": 1}, env=env, **options)
+
+
+MISSING = "ModuleNotFoundError(f'No module named {name!r}', name=name)"
+BROKEN = {
+    "our activation broken": broken("otel_flyte.activation", "RuntimeError('broken')"),
+    "our names broken": broken("otel_flyte.semconv", "RuntimeError('broken')"),
+    "our guard missing": broken("otel_flyte.guard", MISSING),
+    "our hooks broken": broken("otel_flyte.flytekit_v1.hooks", "RuntimeError('broken')"),
+    "our spans broken": broken("otel_flyte.flytekit_v1.task_spans", "RuntimeError('broken')"),
+    "our providers broken": broken("otel_flyte.lifecycle", "RuntimeError('broken')"),
+    "opentelemetry missing": broken("opentelemetry", MISSING),
+    "opentelemetry broken": broken("opentelemetry.trace", "TypeError('Descriptors cannot be created directly.')"),
+    "the SDK missing": broken("opentelemetry.sdk", MISSING),
+    "protobuf of another version": broken(
+        "opentelemetry.proto", "TypeError('Descriptors cannot be created directly.')"
+    ),
+    "no such tracer provider": increment(env={"OTEL_PYTHON_TRACER_PROVIDER": "nobodys"}),
+    "no such context": increment(env={"OTEL_PYTHON_CONTEXT": "nobodys"}),
+    "no such propagator": increment(env={"OTEL_PROPAGATORS": "nobodys"}),
+    "no such sampler": increment(env={"OTEL_TRACES_SAMPLER": "nobodys", "OTEL_TRACES_SAMPLER_ARG": "?"}),
+    "limits that are no numbers": increment(env={"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}),
+    "an environment that can't be written": customised(
+        """
+        import os
+
+        def refuse(*args):
+            raise PermissionError("read-only")
+
+        type(os.environ).__setitem__ = type(os.environ).__delitem__ = refuse
+        """
+    ),
+    "no threads": customised(
+        """
+        import threading
+
+        start = threading.Thread.start
+
+        def refuse(thread):
+            if "otel" in thread.name.lower():
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        threading.Thread.start = refuse
+        """
+    ),
+}
+
+SCENARIOS: dict[str, Scenario] = {
+    "plain": increment(),
+    "plain, fast": increment(entrypoint="fast"),
+    **{
+        f"{how}{kind}": increment(
+            entrypoint=entrypoint,
+            env=OUR_IDS | programs.RAISE,
+            change=change,
+        )
+        for how, change in {
+            "opentelemetry-instrument": by_opentelemetry_instrument,
+            "the operator": by_the_kubernetes_operator,
+            "without a configurator": without_a_configurator,
+        }.items()
+        for kind, entrypoint in {"": "execute", ", fast": "fast"}.items()
+    },
+    "ids of others": increment(env=BY_LAUNCHER | programs.RAISE, change=by_opentelemetry_instrument),
+    **{
+        f"off {how}": increment(env=BY_LAUNCHER | programs.RAISE | env, change=by_opentelemetry_instrument)
+        for how, env in OFF_SWITCHES.items()
+    },
+    "providers": runs.pod("task_providers.find_providers"),
+    "providers, fast": runs.pod("task_providers.find_providers", entrypoint="fast"),
+    "a provider of its own": runs.pod("task_own_provider.train", {"epochs": 3}),
+    **BROKEN,
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("activation"))
+    yield all_runs
+    all_runs.close()
+
+
+def whole(run: Run) -> Run:
+    assert run.pod.returncode == 0, run.pod.stderr
+    assert run.spans
+    return run
+
+
+@pytest.mark.parametrize("kind", ["", ", fast"], ids=["execute", "fast-execute"])
+@pytest.mark.parametrize("how", ["opentelemetry-instrument", "the operator", "without a configurator"])
+def test_under_a_launcher_each_span_comes_once_and_as_without_one(how: str, kind: str, ran: Runs) -> None:
+    plain, launched = whole(ran(f"plain{kind}")), whole(ran(f"{how}{kind}"))
+
+    assert launched.tree(whole=True) == plain.tree(whole=True)
+    assert launched.pod.outputs == plain.pod.outputs
+
+
+@pytest.mark.parametrize("how", ["opentelemetry-instrument", "the operator"])
+def test_a_provider_of_the_launcher_is_the_one_that_is_used(how: str, ran: Runs) -> None:
+    resources = [span.resource for span in whole(ran(how)).spans]
+
+    assert {resource.get("telemetry.auto.version") for resource in resources} != {None}
+    assert all(semconv.RUN_NAME not in resource for resource in resources)
+
+
+def test_under_ids_of_others_the_derived_trace_comes_by_a_remote_parent(ran: Runs) -> None:
+    run = whole(ran("ids of others"))
+    attempt = run.attempt
+    execution = identity.Execution("proj", "development", pods.Attempt().execution)
+    of_the_control_plane = identity.Attempt(execution, "n0", "n0", 0)
+
+    assert {span.trace_id for span in run.spans} == {f"{execution.trace_id():032x}"}
+    assert attempt.parent_span_id == f"{of_the_control_plane.span_id(identity.ROLE_ATTEMPT):016x}"
+    assert attempt.span_id != f"{of_the_control_plane.span_id(identity.ROLE_TASK):016x}"
+    assert sorted(span.name for span in run.spans) == sorted(span.name for span in ran("plain").spans)
+
+
+@pytest.mark.parametrize("how", OFF_SWITCHES)
+def test_an_off_switch_holds_under_a_launcher_too(how: str, ran: Runs) -> None:
+    run = ran(f"off {how}")
+
+    assert ours(run.spans) == []
+    assert run.pod.outputs == ran("plain").pod.outputs
+
+
+def ours(spans: list[Span]) -> list[Span]:
+    return [span for span in spans if span.scope == semconv.SCOPE]
+
+
+@pytest.mark.parametrize("name", ["providers", "providers, fast"])
+def test_a_pods_providers_are_made_when_the_tasks_module_has_been_loaded(name: str, ran: Runs) -> None:
+    outputs = whole(ran(name)).pod.outputs
+    assert outputs is not None
+    found = [item.scalar.primitive.string_value for item in outputs.literals["o0"].collection.literals]
+
+    assert found == [
+        *("ProxyTracerProvider", "ProxyMeterProvider", "ProxyLoggerProvider"),
+        *("TracerProvider", "LazyMeterProvider", "LazyLoggerProvider"),
+    ]
+
+
+def test_a_provider_that_the_tasks_module_sets_is_kept_and_gets_our_spans(ran: Runs) -> None:
+    run = whole(ran("a provider of its own"))
+
+    assert {span.resource["service.name"] for span in run.spans} == {"trainer"}
+    assert run.named("training").parent_span_id == run.named("user code").span_id
+    assert [span.name for span in ours(run.spans) if span.name.startswith("task ")] == ["task task_own_provider.train"]
+    assert "Overriding" not in run.pod.stderr
+
+
+# --- broken environments ---------------------------------------------------------------------------------------------
+
+WITHOUT_A_WORD = {"our names broken", "our guard missing"}
+"""What is needed to say anything."""
+
+OPENTELEMETRY_COPES = {"no such context", "no such propagator", "no such sampler"}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_in_a_broken_environment_a_task_ends_as_ever(name: str, ran: Runs) -> None:
+    plain, run = ran("plain"), ran(name)
+
+    assert run.pod.returncode == 0, run.pod.stderr
+    assert run.pod.files == plain.pod.files
+
+
+@pytest.mark.parametrize("name", [name for name in BROKEN if name not in WITHOUT_A_WORD | OPENTELEMETRY_COPES])
+def test_in_a_broken_environment_what_is_lost_is_said_once(name: str, ran: Runs) -> None:
+    said = programs.our_lines(ran(name).pod.stderr)
+
+    # Once for each place where it shows, and what can't be imported may show in two.
+    assert 1 <= len(said) == len(set(said)) <= 2
+
+
+@pytest.mark.parametrize("name", sorted(OPENTELEMETRY_COPES))
+def test_what_opentelemetry_copes_with_costs_no_span(name: str, ran: Runs) -> None:
+    assert whole(ran(name)).tree() == ran("plain").tree()
+
+
+def test_where_the_environment_can_not_be_written_only_child_processes_lose_their_parent(ran: Runs) -> None:
+    assert whole(ran("an environment that can't be written")).tree() == ran("plain").tree()
+
+
+# --- one broken function of ours -------------------------------------------------------------------------------------
+
+CLOSERS = {
+    *("flytekit_v1.pod.end", "flytekit_v1.task_spans.end_task", "flytekit_v1.task_spans.close_attempt"),
+    *("flytekit_v1.task_spans._close", "tracing.spans.Scope.close", "tracing.carrier.hide"),
+    *("opentelemetry.context.detach", "opentelemetry.sdk.trace.Span.get_span_context"),
+}
+"""Who closes what is open can't be spared."""
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of each function that was broken: how often it was called, how tasks ended, and what was left open."""
+    with Receiver() as receiver, ThreadPoolExecutor(max_workers=2) as pool:
+        halves = pool.map(lambda part: half(part, tmp_path_factory.mktemp("faults"), receiver), (0, 1))
+        return {name: found for half_ in halves for name, found in half_.items()}
+
+
+def half(part: int, folder: Path, receiver: Receiver) -> Any:
+    path = {"PYTHONPATH": programs.python_path(Path(__file__).parent)}
+    command = [sys.executable, faults.__file__, str(folder), str(part)]
+    return programs.run_command(command, folder, receiver.environment() | path, timeout=120).said
+
+
+def test_whatever_of_ours_fails_every_task_ends_as_ever(faulty: dict[str, Any]) -> None:
+    undisturbed = faulty[""]["ended"]
+
+    assert undisturbed["nested workflows"] == "24"
+    assert undisturbed["pod that fails"]["files"] == ["error.pb"]
+    assert {
+        name: {task: how for task, how in found["ended"].items() if how != undisturbed[task]}
+        for name, found in faulty.items()
+        if found["ended"] != undisturbed
+    } == {}
+
+
+def test_whatever_of_ours_fails_no_span_is_left_open_for_the_next_task(faulty: dict[str, Any]) -> None:
+    assert {name: found["left"] for name, found in faulty.items() if found["left"] and name not in CLOSERS} == {}
+
+
+def test_faults_were_provoked_wherever_a_task_gets_to(faulty: dict[str, Any]) -> None:
+    reached = {name for name, found in faulty.items() if found["calls"]}
+
+    assert {name.rpartition(".")[0] for name in reached} >= {
+        *("activation", "frames", "identity", "settings", "identity.Attempt"),
+        *("flytekit_v1.data_spans", "flytekit_v1.pod", "flytekit_v1.pod.PodAttempt"),
+        *("flytekit_v1.task_attributes", "flytekit_v1.task_spans", "flytekit_v1.task_spans.WatchedItems"),
+        *("lifecycle.exporters", "lifecycle.lazy", "lifecycle.providers", "lifecycle.shutdown"),
+        *("tracing.carrier", "tracing.errors", "tracing.spans", "tracing.spans.Scope", "tracing.values"),
+        *("opentelemetry.context", "opentelemetry.trace", "opentelemetry.sdk.trace.Span"),
+    }
+    assert len(reached) > 90

@@ -1,0 +1,49 @@
+"""A module that looks for providers while it is loaded, and tasks that look again or use what they find."""
+# mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
+
+import contextlib
+import logging
+
+import grpc
+import requests
+from flytekit import task
+from opentelemetry import _logs, metrics, trace
+
+
+def providers() -> list[str]:
+    found = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
+    return [type(provider).__name__.lstrip("_") for provider in found]
+
+
+WHILE_LOADING = providers()
+
+
+@task
+def find_providers() -> list[str]:
+    return [*WHILE_LOADING, *providers()]
+
+
+@task
+def use_all_signals(value: int) -> int:
+    with trace.get_tracer("users.own").start_as_current_span("counting"):
+        metrics.get_meter("users.own").create_counter("rows", unit="{row}").add(value, {"table": "spam"})
+        _log(f"counted {value}")
+    return value
+
+
+def _log(text: str) -> None:
+    """As users do it who have always done it so."""
+    from opentelemetry.sdk._logs import LoggingHandler
+
+    logger = logging.getLogger("users.own")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(LoggingHandler())
+    logger.info(text)
+
+
+@task
+def call_others(http: str, target: str) -> int:
+    with grpc.insecure_channel(target) as channel, contextlib.suppress(grpc.RpcError):
+        channel.unary_unary("/users.own/Get")(b"")
+    return requests.post(f"{http}/users/own", timeout=10).status_code
