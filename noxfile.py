@@ -4,6 +4,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nox
 
@@ -14,7 +15,10 @@ nox.options.sessions = ["lint", "types", "newest", "oldest", "elastic", "wheel"]
 
 def _works(python: str) -> bool:
     executable = shutil.which(f"python{python}")
-    return bool(executable) and subprocess.run([executable, "--version"], capture_output=True).returncode == 0
+    return (
+        executable is not None
+        and subprocess.run([executable, "--version"], check=False, capture_output=True).returncode == 0
+    )
 
 
 SUPPORTED = ("3.10", "3.11", "3.12")
@@ -78,8 +82,8 @@ def wheel(session: nox.Session) -> None:
     """What a user gets: the wheel in an environment of its own, and the README's first command."""
     folder = session.create_tmp()
     session.run_install("uv", "build", "--quiet", "--wheel", "--out-dir", folder, external=True)
-    (built,) = (name for name in sorted(_files(folder)) if name.endswith(".whl"))
-    session.install(f"{folder}/{built}[instruments]")
+    (built,) = Path(folder).glob("*.whl")
+    session.install(f"{built}[instruments]")
     session.chdir(folder)
     session.run("otel-flyte", "demo")
 
@@ -107,9 +111,3 @@ def _sync(session: nox.Session, *groups: str) -> None:
 
 def _project() -> dict[str, object]:
     return nox.project.load_toml("pyproject.toml")
-
-
-def _files(folder: str) -> list[str]:
-    import os
-
-    return os.listdir(folder)

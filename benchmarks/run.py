@@ -16,11 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 BARE = ROOT / "benchmarks" / "bare"
 """At the front of ``PYTHONPATH`` it makes the plugin that flytekit loads an empty module: flytekit without us."""
 
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "workflows")]
 
-from tests.support import pods  # noqa: E402  # it stands beside this folder
-from tests.support.receiver import Receiver  # noqa: E402
-
+from support import pods  # noqa: E402  # it stands beside this folder
+from support.receiver import Receiver  # noqa: E402
 
 
 def main(rounds: int) -> None:
@@ -34,11 +33,13 @@ def main(rounds: int) -> None:
     print(f"| a dispatch with ours, over bare flytekit | {dispatch['delivering']:.2f} | |")
     print(f"| time that ours adds, over what four spans by hand add | {dispatch['share']:.2f} | ≤ 0.8 |")
     processes = _processes(rounds)
-    print(f"| CPU of `pyflyte-execute` with nothing configured, over bare | {processes['unconfigured']:.3f} | ≤ 1.03 |")
+    print(f"| CPU of `pyflyte-execute`, nothing configured, over bare | {processes['unconfigured']:.3f} | ≤ 1.03 |")
     print(f"| the same delivering over HTTP | {processes['HTTP']:.3f} | ≤ 1.08 |")
     print(f"| the same delivering over gRPC | {processes['gRPC']:.3f} | |")
     print(f"| the same under `opentelemetry-instrument`, HTTP | {processes['launcher']:.3f} | |")
-    print(f"\nbare: {dispatch['bare'] * 1e6:.0f} µs a dispatch, {processes['bare']:.2f} s CPU a process; {rounds} rounds")
+    print(
+        f"\nbare: {dispatch['bare'] * 1e6:.0f} µs a dispatch, {processes['bare']:.2f} s CPU a process; {rounds} rounds"
+    )
 
 
 def _dispatch(rounds: int) -> dict[str, float]:
@@ -59,7 +60,7 @@ def _processes(rounds: int) -> dict[str, float]:
             "unconfigured": {},
             "HTTP": {"env": http},
             "gRPC": {"env": receiver.environment("grpc")},
-            "launcher": {"env": {**http, "OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}},
+            "launcher": {"env": {**http, "OTEL_TRACES_EXPORTER": "otlp"}},
         }
         samples = [
             {name: _cpu(Path(folder) / f"{number}-{name}", name, options) for name, options in variants.items()}

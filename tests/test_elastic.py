@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import pods
-from tests.support.receiver import Receiver, Span, children
+from support import pods
+from support.receiver import Receiver, Span, children
 
 pytest.importorskip("torch", reason="torch is not installed: the ranks of torch elastic are tested by `nox -s elastic`")
 

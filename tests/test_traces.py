@@ -7,7 +7,7 @@ compared as text, see ``support.trees``.
 import dataclasses
 import importlib.util
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ from otel_flyte import semconv
 from support import pods
 from support.admin import Admin
 from support.receiver import Receiver, Span
-from support.runs import Result, Run, Runs, Scenario, local, pod, with_loader, without_file
+from support.runs import Result, Run, Runs, Scenario, clean_up, local, pod, with_loader, without_file
 from support.stored import by_name, inputs, raw_output, several, stored, web_server
 from support.trees import Forest, derived_ids
 
@@ -79,13 +79,6 @@ def query(root: Path, receiver: Receiver) -> Result:
     import traced_query
 
     return pod(pods.template(traced_query.tracks), {"limit": 1})(root, receiver)
-
-
-def clean_up(env: Mapping[str, str]) -> Scenario:
-    """What runs after an eager task has failed."""
-    resolver = "flytekit.core.python_function_task.eager_failure_task_resolver"
-    change = with_loader(resolver, "--", "eager", "failure", "handler")
-    return pod("traced_launches.orchestrate-cleanup", FIVE, env=env, change=change)
 
 
 def clean_up_of_two(root: Path, receiver: Receiver) -> Result:
@@ -696,7 +689,7 @@ def test_every_span_comes_from_a_service_that_is_called_flyte_unless_told_otherw
 def test_the_resource_of_a_pod_is_its_execution(runs: Runs) -> None:
     resource = runs("sync").attempt.resource
     identity = {name: value for name, value in resource.items() if name.startswith("flyte.")}
-    assert identity == snapshot()
+    assert identity == snapshot({'flyte.project': 'proj', 'flyte.domain': 'development', 'flyte.run_name': 'f1c0ffee0123456789ab'})
 
 
 def test_an_endpoint_on_grpcs_port_is_spoken_to_over_grpc(tmp_path: Path) -> None:
@@ -1717,11 +1710,20 @@ def test_ids_that_are_not_derived_are_never_drawn_twice(runs: Runs) -> None:
 
 def test_no_value_is_longer_than_a_backend_can_hold(runs: Runs) -> None:
     for name in SCENARIOS:
-        for span in runs(name).spans:
-            carriers = [span.attributes, *(item.attributes for item in (*span.events, *span.links))]
-            for attribute, value in chain.from_iterable(carrier.items() for carrier in carriers):
-                limit = 8192 if attribute == "exception.stacktrace" else 1024
-                assert len(str(value)) <= limit, (name, span.name, attribute)
+        for attribute, value in chain.from_iterable(map(values, runs(name).spans)):
+            limit = 8192 if attribute == "exception.stacktrace" else 1024
+            assert len(str(value)) <= limit, (name, attribute)
+
+
+def values(span: Span) -> Iterator[tuple[str, Any]]:
+    """All that a span and its events and links carry."""
+    yield "name", span.name
+    yield "status", span.status_message
+    yield from span.attributes.items()
+    for event in span.events:
+        yield from event.attributes.items()
+    for link in span.links:
+        yield from link.attributes.items()
 
 
 def test_phases_follow_one_another_in_the_documented_order(runs: Runs) -> None:

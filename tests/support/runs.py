@@ -127,6 +127,13 @@ def pod(
     return run
 
 
+def clean_up(env: Mapping[str, str]) -> Scenario:
+    """What runs in a pod after an eager task has failed."""
+    resolver = "flytekit.core.python_function_task.eager_failure_task_resolver"
+    change = with_loader(resolver, "--", "eager", "failure", "handler")
+    return pod("traced_launches.orchestrate-cleanup", {"value": 5}, env=env, change=change)
+
+
 def with_loader(*arguments: str) -> Callable[[pods.Pod], pods.Pod]:
     """A pod that finds its task by another resolver."""
 

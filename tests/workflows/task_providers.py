@@ -31,6 +31,13 @@ def use_all_signals(value: int) -> int:
     return value
 
 
+@task
+def use_the_api(value: int) -> int:
+    metrics.get_meter("users.own").create_counter("rows").add(value)
+    _logs.get_logger("users.own")
+    return value
+
+
 def _log(text: str) -> None:
     """As users do it who have always done it so."""
     from opentelemetry.sdk._logs import LoggingHandler

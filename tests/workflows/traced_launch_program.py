@@ -4,7 +4,6 @@ import json
 import sys
 
 import traced_launches
-from flytekit.exceptions.user import FlyteValueException
 from opentelemetry import trace
 
 NO_ENVS: dict[str, str] = {}

@@ -65,7 +65,7 @@ def launch(value: int) -> str:
     return launch_entity(double, value)
 
 
-def launch_entity(entity: object, value: int, envs: dict[str, str] | None = None) -> str:
+def launch_entity(entity: object, value: object, envs: dict[str, str] | None = None) -> str:
     remote = FlyteRemote(
         Config.auto(), default_project="proj", default_domain="development", interactive_mode_enabled=False
     )

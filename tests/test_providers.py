@@ -1,0 +1,609 @@
+"""Telemetry by environment variables alone: each signal arrives where it should, and what can't is said in one line."""
+
+import importlib.util
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+
+from otel_flyte import identity, semconv
+from otel_flyte.lifecycle import providers
+from support import pods, programs, receiver, runs
+from support.receiver import LogRecord, MetricPoint, Receiver
+from support.runs import Run, Runs, Scenario
+
+ENDPOINT, PROTOCOL = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"
+
+Environment = Mapping[str, str] | Callable[[Receiver], Mapping[str, str]]
+Change = Callable[[pods.Pod], pods.Pod]
+
+
+def pod(
+    env: Environment,
+    task: str = "task_providers.use_all_signals",
+    *,
+    inputs: Callable[[Receiver], pods.Inputs] = lambda _: {"value": 3},
+    change: Change = lambda pod: pod,
+) -> Scenario:
+    """A pod that has nothing but these variables to tell it where telemetry goes."""
+
+    def run(root: Path, receiver: Receiver) -> runs.Result:
+        given = env(receiver) if callable(env) else env
+        return change(pods.prepare("execute", root, task, inputs(receiver), env=given)).run()
+
+    return run
+
+
+def all_to(receiver: Receiver, **more: str) -> dict[str, str]:
+    return {ENDPOINT: receiver.endpoint(), **more}
+
+
+def of_signal(signal: str, **variables: str) -> dict[str, str]:
+    return {f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}": value for name, value in variables.items()}
+
+
+def each_its_own_way(receiver: Receiver) -> dict[str, str]:
+    """Traces by gRPC, metrics by HTTP, logs nowhere; and headers that the other must not get."""
+    return {
+        **of_signal("traces", ENDPOINT=receiver.endpoint("grpc"), PROTOCOL="grpc", HEADERS="x-signal=traces"),
+        **of_signal("metrics", ENDPOINT=f"{receiver.endpoint()}/v1/metrics", HEADERS="x-signal=metrics"),
+    }
+
+
+def with_module(name: str, source: str) -> Change:
+    """Put a module first on the pod's path."""
+    return lambda pod: _first_on_path(pod, programs.module(pod.directory.parent / "site", name, source))
+
+
+def with_exporters(source: str, **exporters: str) -> Change:
+    """Install a distribution with exporters of traces beside us."""
+    entries = {"opentelemetry_traces_exporter": exporters}
+    return lambda pod: _first_on_path(
+        pod, programs.distribution(pod.directory.parent / "site", "exporters_of_the_test", source, entries)
+    )
+
+
+def _first_on_path(pod: pods.Pod, folder: Path) -> pods.Pod:
+    path = f"{folder}:{pod.environment['PYTHONPATH']}"
+    return replace(pod, environment=pod.environment | {"PYTHONPATH": path})
+
+
+def without_module(module: str) -> Change:
+    return with_module(
+        "sitecustomize",
+        f"""
+        import sys
+
+        class Missing:
+            def find_spec(self, name, path=None, target=None):
+                if f"{{name}}.".startswith("{module}."):
+                    raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+        sys.meta_path.insert(0, Missing())
+        """,
+    )
+
+
+BROKEN_EXPORTERS = """
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    class FailsWhenMade(SpanExporter):
+        def __init__(self):
+            raise RuntimeError("no licence")
+
+    class FailsLater(SpanExporter):
+        def export(self, spans):
+            raise RuntimeError("no connection")
+
+        def shutdown(self):
+            raise RuntimeError("no end")
+"""
+
+WATCHED_TRAFFIC = """
+    import functools
+
+    import grpc
+    import requests
+    from opentelemetry import trace
+    from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled, is_instrumentation_enabled
+
+    tracer = trace.get_tracer("contrib")
+    send = requests.Session.send
+
+    @functools.wraps(send)
+    def watched_send(self, request, **options):
+        if not is_http_instrumentation_enabled():
+            return send(self, request, **options)
+        with tracer.start_as_current_span(f"http {request.method}"):
+            return send(self, request, **options)
+
+    requests.Session.send = watched_send
+
+    class Watcher(grpc.UnaryUnaryClientInterceptor):
+        def intercept_unary_unary(self, continuation, details, request):
+            if not is_instrumentation_enabled():
+                return continuation(details, request)
+            with tracer.start_as_current_span(f"grpc {details.method}"):
+                return continuation(details, request)
+
+    insecure_channel = grpc.insecure_channel
+    grpc.insecure_channel = lambda *args, **options: grpc.intercept_channel(
+        insecure_channel(*args, **options), Watcher()
+    )
+"""
+"""What contrib's instrumentations of requests and gRPC do, in short."""
+
+
+def calls(receiver: Receiver) -> dict[str, str]:
+    return {"http": receiver.endpoint(), "target": receiver.endpoint("grpc").removeprefix("http://")}
+
+
+NOWHERE = "http://127.0.0.1:9"
+
+DELIVERED: dict[str, Scenario] = {
+    "everything, http/protobuf": pod(lambda receiver: receiver.environment()),
+    "everything, grpc": pod(lambda receiver: receiver.environment("grpc")),
+    "each its own way": pod(each_its_own_way),
+    "traces only": pod(lambda receiver: all_to(receiver, OTEL_METRICS_EXPORTER="none", OTEL_LOGS_EXPORTER="none")),
+    "metrics only": pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="none", OTEL_LOGS_EXPORTER="none")),
+    "logs only": pod(lambda receiver: of_signal("logs", ENDPOINT=f"{receiver.endpoint()}/v1/logs")),
+    "nothing": pod({}),
+    "nothing but traces on the console": pod({"OTEL_TRACES_EXPORTER": "console"}),
+    "watched, http": pod(
+        lambda receiver: receiver.environment(),
+        "task_providers.call_others",
+        inputs=calls,
+        change=with_module("sitecustomize", WATCHED_TRAFFIC),
+    ),
+    "watched, grpc": pod(
+        lambda receiver: receiver.environment("grpc"),
+        "task_providers.call_others",
+        inputs=calls,
+        change=with_module("sitecustomize", WATCHED_TRAFFIC),
+    ),
+}
+
+WRONG_BUT_DELIVERED: dict[str, tuple[Scenario, str]] = {
+    "a misspelt exporter": (
+        pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="oltp")),
+        "OTEL_TRACES_EXPORTER=oltp: there is no exporter oltp here "
+        "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): otlp is used instead.",
+    ),
+    "a misspelt exporter beside another": (
+        pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="otlp,jaeger")),
+        "OTEL_TRACES_EXPORTER=jaeger: there is no exporter jaeger here "
+        "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): otlp alone is used.",
+    ),
+    "an exporter that can't be made": (
+        pod(
+            lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="licensed"),
+            change=with_exporters(BROKEN_EXPORTERS, licensed="FailsWhenMade"),
+        ),
+        "OTEL_TRACES_EXPORTER=licensed: the exporter licensed can't be used (no licence): otlp is used instead.",
+    ),
+    "a protocol that is none": (
+        pod(lambda receiver: {ENDPOINT: receiver.endpoint(), PROTOCOL: "http/json"}),
+        f"{PROTOCOL}=http/json is not one of grpc, http/protobuf: http/protobuf is used.",
+    ),
+    "an endpoint without scheme": (
+        pod(lambda receiver: {ENDPOINT: without_scheme(receiver.endpoint())}),
+        f"{ENDPOINT}=(host) does not begin with http:// or https://: http://(host) is used.",
+    ),
+    "an endpoint without scheme, grpc": (
+        pod(lambda receiver: {ENDPOINT: without_scheme(receiver.endpoint("grpc")), PROTOCOL: "grpc"}),
+        f"{ENDPOINT}=(host) does not begin with http:// or https://: http://(host) is used.",
+    ),
+    "an id generator that is not there": (
+        pod(lambda receiver: all_to(receiver, OTEL_PYTHON_ID_GENERATOR="xray")),
+        "OTEL_PYTHON_ID_GENERATOR=xray: there is no id generator of that name here: flyte is used instead.",
+    ),
+    "a variable of ours that is none": (
+        pod(lambda receiver: all_to(receiver, OTEL_FLYTE_MAP_NEST="10")),
+        "OTEL_FLYTE_MAP_NEST is no variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?): it is ignored.",
+    ),
+    "a value of ours that is none": (
+        pod(lambda receiver: all_to(receiver, OTEL_FLYTE_MAP_NESTED="ten")),
+        "OTEL_FLYTE_MAP_NESTED=ten is no whole number from 0 up: 500 is used.",
+    ),
+}
+
+
+def without_scheme(endpoint: str) -> str:
+    return endpoint.removeprefix("http://")
+
+
+WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
+    "an endpoint that is no URL": (
+        pod(of_signal("traces", ENDPOINT="http://:4318")),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://:4318 is no URL such as http://host:4318: traces are not exported.",
+    ),
+    "an exporter that is not there": (
+        pod({"OTEL_TRACES_EXPORTER": "jaeger"}),
+        "OTEL_TRACES_EXPORTER=jaeger: there is no exporter jaeger here "
+        "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): traces are not exported.",
+    ),
+    "an exporter that is not installed": (
+        pod(
+            lambda receiver: of_signal("traces", ENDPOINT=receiver.endpoint("grpc"), PROTOCOL="grpc"),
+            change=without_module("opentelemetry.exporter.otlp.proto.grpc"),
+        ),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://(host): the exporter otlp can't be used "
+        "(No module named 'opentelemetry.exporter.otlp.proto.grpc'): traces are not exported.",
+    ),
+    "a compression that is none": (
+        pod(
+            lambda receiver: of_signal("traces", ENDPOINT=receiver.endpoint("grpc"), PROTOCOL="grpc", COMPRESSION="zip")
+        ),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://(host): the exporter otlp can't be used "
+        '(Invalid value "zip" for compression envvar OTEL_EXPORTER_OTLP_TRACES_COMPRESSION): traces are not exported.',
+    ),
+    "a misspelt endpoint": (
+        pod(lambda receiver: {"OTEL_EXPORTER_OLTP_ENDPOINT": receiver.endpoint()}),
+        f"OTEL_EXPORTER_OLTP_ENDPOINT is no variable of OpenTelemetry (did you mean {ENDPOINT}?): it is ignored.",
+    ),
+}
+WRONG = WRONG_BUT_DELIVERED | WRONG_AND_NOT_DELIVERED
+
+FAILING: dict[str, Scenario] = {
+    "an unreachable collector, http": pod({ENDPOINT: NOWHERE}),
+    "an unreachable collector, grpc": pod({ENDPOINT: NOWHERE, PROTOCOL: "grpc"}),
+    "an endpoint for all signals that is no URL": pod({ENDPOINT: "http://"}),
+    "an exporter that fails later": pod(
+        lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="failing,otlp"),
+        change=with_exporters(BROKEN_EXPORTERS, failing="FailsLater"),
+    ),
+    "span limits that are no numbers": pod(lambda receiver: all_to(receiver, OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="many")),
+    "no SDK for metrics": pod(
+        lambda receiver: receiver.environment(),
+        "task_providers.use_the_api",
+        change=without_module("opentelemetry.sdk.metrics"),
+    ),
+    "no SDK for logs": pod(
+        lambda receiver: receiver.environment(),
+        "task_providers.use_the_api",
+        change=without_module("opentelemetry.sdk._logs"),
+    ),
+    "a wrong exporter, and no other": pod(
+        lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="jaeger"),
+        change=without_module("opentelemetry.exporter.otlp.proto.http.trace_exporter"),
+    ),
+}
+
+CONFIGURATION = """
+    file_format: "1.0"
+    resource:
+      attributes:
+        - name: service.name
+          value: by-file
+    tracer_provider:
+      processors:
+        - batch:
+            exporter:
+              otlp_http:
+                endpoint: ${RECEIVER}/v1/traces
+"""
+
+
+def with_configuration(content: str | None, change: Change = lambda pod: pod) -> Change:
+    """Name a declarative configuration, which is there if it has any content."""
+
+    def apply(pod: pods.Pod) -> pods.Pod:
+        path = pod.directory.parent / "otel.yaml"
+        if content is not None:
+            path.write_text(programs.joined(content))
+        return replace(change(pod), environment=change(pod).environment | {"OTEL_CONFIG_FILE": str(path)})
+
+    return apply
+
+
+BY_FILE: dict[str, Scenario] = {
+    "a file without its package": pod(
+        lambda receiver: receiver.environment(),
+        change=with_configuration(CONFIGURATION, without_module("opentelemetry.configuration")),
+    ),
+    "a file": pod(lambda receiver: {"RECEIVER": receiver.endpoint()}, change=with_configuration(CONFIGURATION)),
+    "a file that is not there": pod(lambda receiver: receiver.environment(), change=with_configuration(None)),
+    "a file that says nothing": pod(
+        lambda receiver: receiver.environment(), change=with_configuration("file_format: 1.0\ntracer_provider: 3")
+    ),
+}
+NEEDS_CONFIGURATION = pytest.mark.skipif(
+    importlib.util.find_spec("opentelemetry.configuration") is None,
+    reason="opentelemetry-configuration is not installed",
+)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    wrong = {name: scenario for name, (scenario, _) in WRONG.items()}
+    all_runs = Runs(DELIVERED | wrong | FAILING | BY_FILE, tmp_path_factory.mktemp("providers"))
+    yield all_runs
+    all_runs.close()
+
+
+def undisturbed(run: Run) -> Run:
+    """The task has ended as it does where nothing is exported."""
+    assert run.pod.returncode == 0, run.pod.stderr
+    assert run.pod.outputs is not None, run.pod.stderr
+    assert run.pod.outputs.literals["o0"].scalar.primitive.integer == 3
+    return run
+
+
+def metrics(run: Run) -> list[MetricPoint]:
+    messages = [request.message for request in run.requests if request.signal == "metrics"]
+    return [point for message in messages for point in receiver._points(message)]
+
+
+def logs(run: Run) -> list[LogRecord]:
+    messages = [request.message for request in run.requests if request.signal == "logs"]
+    return [record for message in messages for record in receiver._logs(message)]
+
+
+def signals(run: Run) -> set[tuple[str, str]]:
+    return {(request.signal, request.protocol) for request in run.requests}
+
+
+# --- delivery --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_an_endpoint_is_all_it_takes_for_all_three_signals(protocol: str, ran: Runs) -> None:
+    run = undisturbed(ran(f"everything, {protocol}"))
+
+    assert signals(run) == {("traces", protocol), ("metrics", protocol), ("logs", protocol)}
+    assert run.named("counting").parent_span_id == run.named("user code").span_id
+    assert [(point.name, point.value, point.unit, point.attributes) for point in metrics(run)] == [
+        ("rows", 3, "{row}", {"table": "spam"})
+    ]
+    assert [(record.body, record.severity) for record in logs(run)] == [("counted 3", "INFO")]
+    assert run.pod.stderr.strip() == ""
+
+
+def test_a_log_record_leads_to_the_span_in_which_it_was_written(ran: Runs) -> None:
+    run = ran("everything, http/protobuf")
+    [record] = logs(run)
+
+    assert (record.trace_id, record.span_id) == (run.attempt.trace_id, run.named("counting").span_id)
+
+
+def test_each_signal_goes_its_own_way_with_its_own_protocol_and_headers(ran: Runs) -> None:
+    run = undisturbed(ran("each its own way"))
+
+    assert signals(run) == {("traces", "grpc"), ("metrics", "http/protobuf")}
+    assert all(request.headers["x-signal"] == request.signal for request in run.requests)
+
+
+@pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
+def test_each_signal_is_delivered_without_the_others(signal: str, ran: Runs) -> None:
+    run = undisturbed(ran(f"{signal} only"))
+
+    assert {request.signal for request in run.requests} == {signal}
+    assert [len(run.spans) > 5, len(metrics(run)), len(logs(run))] == [
+        signal == "traces",
+        signal == "metrics",
+        signal == "logs",
+    ]
+    assert run.pod.stderr.strip() == ""
+
+
+def test_without_an_endpoint_nothing_is_delivered_and_nothing_is_said(ran: Runs) -> None:
+    run = undisturbed(ran("nothing"))
+
+    assert run.requests == []
+    assert run.pod.stderr.strip() == ""
+
+
+def test_an_exporter_of_the_sdk_is_used_by_its_name(ran: Runs) -> None:
+    run = undisturbed(ran("nothing but traces on the console"))
+
+    assert run.requests == []
+    assert '"name": "task task_providers.use_all_signals"' in run.pod.stdout
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_what_delivers_telemetry_is_not_recorded_itself(protocol: str, ran: Runs) -> None:
+    run = ran(f"watched, {protocol}")
+    user_code = run.named("user code")
+    of_contrib = [(span.name, span.parent_span_id) for span in run.spans if span.scope == "contrib"]
+
+    assert sorted(of_contrib) == [("grpc /users.own/Get", user_code.span_id), ("http POST", user_code.span_id)]
+    assert {request.signal for request in run.requests} == {"traces"}
+
+
+# --- what is wrong, and said -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_in_one_line_with_what_is_used_instead(name: str, ran: Runs) -> None:
+    run = undisturbed(ran(name))
+    said = [line for line in run.pod.stderr.splitlines() if line]
+
+    assert [re.sub(r"127\.0\.0\.1:\d+", "(host)", line) for line in said] == [f"otel-flyte: {WRONG[name][1]}"]
+
+
+@pytest.mark.parametrize("name", WRONG_BUT_DELIVERED)
+def test_what_could_be_mended_is_delivered(name: str, ran: Runs) -> None:
+    run = ran(name)
+
+    assert {request.signal for request in run.requests} == {"traces", "metrics", "logs"}
+    assert len(run.spans) == len(ran("everything, http/protobuf").spans)
+
+
+@pytest.mark.parametrize("name", WRONG_AND_NOT_DELIVERED)
+def test_what_could_not_be_mended_is_not_delivered(name: str, ran: Runs) -> None:
+    assert ran(name).requests == []
+
+
+def test_an_endpoint_that_is_no_url_is_said_once_for_each_signal_that_it_concerns(ran: Runs) -> None:
+    run = undisturbed(ran("an endpoint for all signals that is no URL"))
+
+    assert programs.our_lines(run.pod.stderr)
+    assert "is no URL such as http://host:4318" in run.pod.stderr
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_collector_that_can_not_be_reached_is_named(protocol: str, ran: Runs) -> None:
+    run = undisturbed(ran(f"an unreachable collector, {protocol}"))
+
+    assert "127.0.0.1" in run.pod.stderr
+    assert "refused" in run.pod.stderr
+    assert "Traceback" not in run.pod.stderr
+
+
+def test_an_exporter_that_fails_does_not_keep_the_others_from_delivering(ran: Runs) -> None:
+    run = undisturbed(ran("an exporter that fails later"))
+
+    assert {request.signal for request in run.requests} == {"traces", "metrics", "logs"}
+    assert len(run.spans) == len(ran("everything, http/protobuf").spans)
+
+
+def test_a_signal_that_can_not_be_set_up_does_not_keep_the_others_from_delivering(ran: Runs) -> None:
+    run = undisturbed(ran("span limits that are no numbers"))
+
+    assert {request.signal for request in run.requests} == {"metrics", "logs"}
+    [line] = programs.our_lines(run.pod.stderr)
+    assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" in line
+
+
+@pytest.mark.parametrize("signal", ["metrics", "logs"])
+def test_a_signal_without_its_sdk_costs_a_user_nothing_but_that_signal(signal: str, ran: Runs) -> None:
+    run = undisturbed(ran(f"no SDK for {signal}"))
+
+    assert len(run.spans) > 5
+    assert len(programs.our_lines(run.pod.stderr)) == 1
+
+
+def test_a_wrong_exporter_where_there_is_no_other_leaves_the_other_signals_alone(ran: Runs) -> None:
+    run = undisturbed(ran("a wrong exporter, and no other"))
+
+    assert {request.signal for request in run.requests} == {"metrics", "logs"}
+    assert programs.our_lines(run.pod.stderr)[0].endswith("traces are not exported.")
+
+
+# --- declarative configuration ---------------------------------------------------------------------------------------
+
+
+def test_a_configuration_file_without_its_package_is_said_and_the_variables_are_used(ran: Runs) -> None:
+    run = undisturbed(ran("a file without its package"))
+
+    assert [line.partition("otel.yaml ")[2] for line in run.pod.stderr.splitlines() if line] == [
+        "needs opentelemetry-configuration (pip install 'otel-flyte[configuration]'): "
+        "the environment variables are used instead."
+    ]
+    assert {request.signal for request in run.requests} == {"traces", "metrics", "logs"}
+
+
+@NEEDS_CONFIGURATION
+def test_a_configuration_file_decides_alone(ran: Runs) -> None:
+    run = undisturbed(ran("a file"))
+
+    assert {request.signal for request in run.requests} == {"traces"}
+    assert {span.resource["service.name"] for span in run.spans} == {"by-file"}
+    assert run.attempt.trace_id == f"{EXECUTION.trace_id():032x}"
+    assert run.pod.stderr.strip() == ""
+
+
+@NEEDS_CONFIGURATION
+@pytest.mark.parametrize("name", ["a file that is not there", "a file that says nothing"])
+def test_a_configuration_file_that_can_not_be_used_is_said_and_the_variables_are_used(name: str, ran: Runs) -> None:
+    run = undisturbed(ran(name))
+    [line] = programs.our_lines(run.pod.stderr)
+
+    assert line.startswith("otel-flyte: OTEL_CONFIG_FILE=")
+    assert line.endswith("the environment variables are used instead.")
+    assert {request.signal for request in run.requests} == {"traces", "metrics", "logs"}
+
+
+# --- the resource ----------------------------------------------------------------------------------------------------
+
+EXECUTION = identity.Execution("proj", "development", pods.Attempt().execution)
+
+
+def resource(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]) -> Mapping[str, Any]:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    made: Resource = providers.resource.__wrapped__()
+    return made.attributes
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({}, "flyte"),
+        ({"OTEL_SERVICE_NAME": "trainer"}, "trainer"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=from-attributes,team=vision"}, "from-attributes"),
+        ({"OTEL_SERVICE_NAME": "trainer", "OTEL_RESOURCE_ATTRIBUTES": "service.name=from-attributes"}, "trainer"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "team=vision"}, "flyte"),
+        ({"OTEL_SERVICE_NAME": ""}, "flyte"),
+    ],
+)
+def test_the_service_is_called_as_the_user_says_else_flyte(
+    environ: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert resource(monkeypatch, environ)["service.name"] == name
+
+
+@pytest.mark.parametrize(
+    ("environ", "attributes"),
+    [
+        ({}, {}),
+        (
+            {"K8S_POD_NAME": "pod-1", "K8S_NAMESPACE_NAME": "proj-dev", "K8S_NODE_NAME": "node-1"},
+            {"k8s.pod.name": "pod-1", "k8s.namespace.name": "proj-dev", "k8s.node.name": "node-1"},
+        ),
+        (
+            {"POD_NAME": "pod-1", "POD_NAMESPACE": "proj-dev", "NODE_NAME": "node-1"},
+            {"k8s.pod.name": "pod-1", "k8s.namespace.name": "proj-dev", "k8s.node.name": "node-1"},
+        ),
+        (
+            {
+                "OTEL_RESOURCE_ATTRIBUTES_POD_NAME": "pod-1",
+                "K8S_POD_NAMESPACE": "proj-dev",
+                "OTEL_RESOURCE_ATTRIBUTES_NODE_NAME": "node-1",
+            },
+            {"k8s.pod.name": "pod-1", "k8s.namespace.name": "proj-dev", "k8s.node.name": "node-1"},
+        ),
+        ({"K8S_POD_NAME": "pod-1", "POD_NAME": "pod-2"}, {"k8s.pod.name": "pod-1"}),
+        ({"K8S_POD_NAME": "", "POD_NAME": "pod-2"}, {"k8s.pod.name": "pod-2"}),
+        (
+            {"POD_NAME": "pod-2", "OTEL_RESOURCE_ATTRIBUTES": "k8s.pod.name=said-by-the-user"},
+            {"k8s.pod.name": "said-by-the-user"},
+        ),
+    ],
+)
+def test_the_pod_is_named_where_the_downward_api_or_the_user_names_it(
+    environ: dict[str, str], attributes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variables in semconv.K8S_VARIABLES.values():
+        for variable in variables:
+            monkeypatch.delenv(variable, raising=False)
+
+    found = resource(monkeypatch, environ)
+
+    assert {name: value for name, value in found.items() if name.startswith("k8s.")} == attributes
+
+
+def test_the_execution_is_in_the_resource_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = (semconv.PROJECT, semconv.DOMAIN, semconv.RUN_NAME)
+
+    assert not set(names) & resource(monkeypatch, {}).keys()
+    in_pod = resource(monkeypatch, pods.Attempt().environment("task_kinds.increment"))
+    assert [in_pod[name] for name in names] == [EXECUTION.project, EXECUTION.domain, EXECUTION.name]
+
+
+def test_all_signals_of_a_process_have_the_same_resource(ran: Runs) -> None:
+    run = ran("everything, http/protobuf")
+    resources = [
+        *(span.resource for span in run.spans),
+        *(point.resource for point in metrics(run)),
+        *(record.resource for record in logs(run)),
+    ]
+
+    assert len({tuple(sorted(resource.items())) for resource in resources}) == 1
+    assert resources[0][semconv.RUN_NAME] == EXECUTION.name
+    assert resources[0]["service.name"] == "flyte"
+    assert "service.instance.id" in resources[0] or "telemetry.sdk.version" in resources[0]
