@@ -512,6 +512,8 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("activation"))
     yield all_runs
     all_runs.close()

@@ -689,7 +689,9 @@ def test_every_span_comes_from_a_service_that_is_called_flyte_unless_told_otherw
 def test_the_resource_of_a_pod_is_its_execution(runs: Runs) -> None:
     resource = runs("sync").attempt.resource
     identity = {name: value for name, value in resource.items() if name.startswith("flyte.")}
-    assert identity == snapshot({'flyte.project': 'proj', 'flyte.domain': 'development', 'flyte.run_name': 'f1c0ffee0123456789ab'})
+    assert identity == snapshot(
+        {"flyte.project": "proj", "flyte.domain": "development", "flyte.run_name": "f1c0ffee0123456789ab"}
+    )
 
 
 def test_an_endpoint_on_grpcs_port_is_spoken_to_over_grpc(tmp_path: Path) -> None:

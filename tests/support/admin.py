@@ -186,10 +186,11 @@ class Admin(admin_pb2_grpc.AdminServiceServicer):  # type: ignore[misc]
         return execution_pb2.ExecutionTerminateResponse()
 
     def _launch(self, identifier: Any, context: Any) -> Launch:
-        for launch in self.launches:
-            if launch.name == identifier.name:
-                return launch
-        return context.abort(grpc.StatusCode.NOT_FOUND, f"there is no execution {identifier.name}")
+        found = next((launch for launch in self.launches if launch.name == identifier.name), None)
+        if found is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no execution {identifier.name}")
+        assert found
+        return found
 
 
 def _key(identifier: Any) -> Key:

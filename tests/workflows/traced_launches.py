@@ -36,7 +36,9 @@ doubled_plan = LaunchPlan.get_or_create(doubled, name="traced_launches.doubled_p
 
 
 @reference_task(project="proj", domain="development", name="traced_launches.double", version="v1")
-def double_by_reference(value: int) -> int: ...
+def double_by_reference(value: int) -> int:
+    """What runs is what has been registered under that name."""
+    return value
 
 
 @flytekit.eager
