@@ -40,12 +40,15 @@ def use_the_api(value: int) -> int:
 
 def _log(text: str) -> None:
     """As users do it who have always done it so."""
+    provider = _logs.get_logger_provider()
+    if type(provider).__name__ == "ProxyLoggerProvider":
+        return
     from opentelemetry.sdk._logs import LoggingHandler
 
     logger = logging.getLogger("users.own")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logger.addHandler(LoggingHandler())
+    logger.addHandler(LoggingHandler(logger_provider=provider))
     logger.info(text)
 
 

@@ -99,16 +99,17 @@ def add_output_metadata(span: Span, result: Any, tracker: Any) -> None:
 
 def _input_uris(task: Any, literals: Any) -> Iterator[tuple[str, str]]:
     for variable, literal in literals.literals.items():
-        for uri in _uris(_own_element(task, variable, literal), _NESTING_LIMIT):
-            yield variable, uri
+        for element in _own_elements(task, variable, literal):
+            for uri in _uris(element, _NESTING_LIMIT):
+                yield variable, uri
 
 
-def _own_element(task: Any, variable: str, literal: Any) -> Any:
-    """Return what a map subtask takes of an input, else the input itself."""
+def _own_elements(task: Any, variable: str, literal: Any) -> list[Any]:
+    """Return what a map subtask takes of an input, which may have no such element; else the input itself."""
     if not isinstance(task, ArrayNodeMapTask) or literal.collection is None or variable in task.bound_inputs:
-        return literal
-    elements, index = literal.collection.literals, task._compute_array_job_index()
-    return elements[index] if index < len(elements) else literal
+        return [literal]
+    index = task._compute_array_job_index()
+    return list(literal.collection.literals[index : index + 1])
 
 
 def _uris(literal: Any, depth: int) -> Iterator[str]:

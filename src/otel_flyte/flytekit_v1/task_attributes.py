@@ -6,7 +6,6 @@ import inspect
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from flytekit.core.array_node_map_task import ArrayNodeMapTask
 from flytekit.core.base_task import PythonTask, TaskMetadata
 from flytekit.core.python_function_task import (
     AsyncPythonFunctionTask,
@@ -48,7 +47,7 @@ def describe(task: Any) -> Description:
 
 
 def _describe(task: Any) -> Description:
-    mapped = getattr(task, "python_function_task", None) or task
+    mapped = _mapped(task)
     name = bounded(task.name)
     task_kind = kind(task)
     attributes = {
@@ -68,7 +67,7 @@ def kind(task: Any) -> str:
     """Return how a task runs: what decides which phases it has."""
     if type(task).__name__ == "EagerFailureHandlerTask":
         return semconv.KIND_EAGER_CLEANUP
-    if isinstance(task, ArrayNodeMapTask) or hasattr(task, "python_function_task"):
+    if _mapped(task) is not task:
         return semconv.KIND_MAP
     if isinstance(task, ExecutableTemplateShimTask):
         return semconv.KIND_SHIM
@@ -82,6 +81,11 @@ def kind(task: Any) -> str:
         if task.task_type == "python-task" and task.task_config is None:
             return semconv.KIND_SYNC
     return semconv.KIND_PLUGIN
+
+
+def _mapped(task: Any) -> Any:
+    """Return the task that a map task maps, as both generations of map tasks name it, else the task itself."""
+    return getattr(task, "python_function_task", None) or getattr(task, "run_task", None) or task
 
 
 def _type(task: Any) -> Attributes:

@@ -3,6 +3,7 @@
 import functools
 import os
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from flyteidl.core.errors_pb2 import ContainerError
@@ -280,7 +281,7 @@ def _derived(who: Attempt, parent: Context, links: list[Link]) -> tuple[Context,
     if inherited.span_id == ids[1]:
         return parent, None
     if not inherited.is_valid and (settings.control_plane or not uses_our_ids()):
-        control_plane_attempt = _span_context(trace_id, who.span_id(identity.ROLE_ATTEMPT))
+        control_plane_attempt = _span_context(trace_id, replace(who, replica="").span_id(identity.ROLE_ATTEMPT))
         parent = set_span_in_context(carrier.remote(control_plane_attempt), parent)
     return parent, ids
 

@@ -414,9 +414,12 @@ def entrypoint_output_deck(wrapped: Function) -> Function:
 
 
 def get_traceback_str(wrapped: Function) -> Function:
-    """Have Flyte format a trace without our frames."""
+    """Have Flyte format a trace without our frames; what failed between the phases is known from here alone."""
 
     def call(e: Any) -> Any:
+        attempt = pod.current.get()
+        if attempt is not None and attempt.error is None:
+            attempt.error = e
         guarded(frames.hide_our_frames)(e)
         return wrapped(e)
 
