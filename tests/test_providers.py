@@ -274,7 +274,7 @@ FAILING: dict[str, Scenario] = {
         lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="failing"),
         change=with_exporters(BROKEN_EXPORTERS, failing="FailsAtTheEnd"),
     ),
-    "span limits that are no numbers": pod(lambda receiver: all_to(receiver, OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="many")),
+    "a queue that is shorter than a batch": pod(lambda receiver: all_to(receiver, OTEL_BSP_MAX_QUEUE_SIZE="100")),
     "no metrics": pod(
         lambda receiver: receiver.environment(),
         "task_providers.use_the_api",
@@ -498,7 +498,7 @@ def test_an_exporter_that_fails_at_the_end_does_not_keep_other_signals_from_deli
 
 
 def test_a_signal_that_can_not_be_set_up_does_not_keep_the_others_from_delivering(ran: Runs) -> None:
-    run = undisturbed(ran("span limits that are no numbers"))
+    run = undisturbed(ran("a queue that is shorter than a batch"))
 
     assert {request.signal for request in run.requests} == {"metrics", "logs"}
     assert len(programs.our_lines(run.pod.stderr)) == 1

@@ -155,7 +155,6 @@ trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.orchestrate_in_vain  [3727dabdffa50ff8]
       ERROR: Error executing traced_launches.refuse…e: USER:Refused /   message: no capacity
       error.type = flytekit.exceptions.eager.EagerException
-      flyte.error.code = USER:NonRecoverableSystemError
       flyte.error.kind = NON_RECOVERABLE
       flyte.error.origin = USER
       flyte.result = failure

@@ -4,9 +4,9 @@ Nothing is set but environment variables. Every scenario is a process or several
 compared as text, see ``support.trees``.
 """
 
-import dataclasses
-import importlib.util
+import inspect
 import pickle
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 import task_templates
 import traced_data
+from flytekit import task
+from flytekit.core.base_task import TaskMetadata
 from inline_snapshot import snapshot
 
 from otel_flyte import semconv
 from support import pods
 from support.admin import Admin
 from support.receiver import Receiver, Span
-from support.runs import Result, Run, Runs, Scenario, clean_up, local, pod, with_loader, without_file
+from support.runs import Result, Run, Runs, Scenario, clean_up, local, pod, where, with_loader, without_file
 from support.stored import by_name, inputs, raw_output, several, stored, web_server
 from support.trees import Forest, derived_ids
 
@@ -39,6 +41,9 @@ FIVE = {"value": 5}
 RETRY = pods.Attempt(nodes=(("n0", 1),))
 CHILD_OF_DYNAMIC = pods.Attempt(nodes=(("n0", 1), ("dn3", 2)))
 
+
+HAS_LABELS = "labels" in TaskMetadata.__dataclass_fields__
+HAS_RANGES = "resources" in inspect.signature(task).parameters
 
 OLDER_MAP = with_loader(
     "flytekit.core.legacy_map_task.MapTaskResolver",
@@ -76,9 +81,10 @@ def shim(base: int) -> Scenario:
 
 def query(root: Path, receiver: Receiver) -> Result:
     """A query in a pod, which is a shim too."""
-    import traced_query
-
-    return pod(pods.template(traced_query.tracks), {"limit": 1})(root, receiver)
+    database = root.with_name(f"{root.name}.db")
+    with sqlite3.connect(database) as connection:
+        connection.execute("create table tracks (name text)")
+    return pod(pods.template(task_templates.query(str(database))), {"limit": 1})(root, receiver)
 
 
 def clean_up_of_two(root: Path, receiver: Receiver) -> Result:
@@ -115,6 +121,7 @@ KINDS_IN_A_POD: dict[str, Scenario] = {
     "eager": pod("task_kinds.orchestrate", FIVE),
     "eager cleanup": clean_up_of_two,
     "shim": shim(3),
+    "query": query,
     "shell": pod("task_kinds.greet", {"name": "Ada"}),
     "plugin": pod("traced_plugin.compute", FIVE),
     "plugin without a set-up": pod("traced_plugin.compute_later", FIVE),
@@ -140,6 +147,7 @@ LOCAL_KINDS: dict[str, Scenario] = {
     "local eager": local("traced_kinds.py", "orchestrate", value=5),
     "local shell": local("traced_kinds.py", "shell", name="Ada"),
     "local SQL": local("traced_kinds.py", "sql", limit=5),
+    "local query": local("traced_query.py", "tracks", limit=1),
     "local shim": local("task_templates.py", "square", base=3),
     "local plugin": local("traced_plugin.py", "compute", value=5),
     "local deck": local("traced_kinds.py", "report", value=1),
@@ -154,9 +162,11 @@ WHAT_USERS_ADD: dict[str, Scenario] = {
     "seeded, again": pod("traced_user_code.train_seeded", {"epochs": 20}, attempt=RETRY),
     "metadata": pod("traced_declarations.with_metadata", {"value": 5, "note": "quick"}),
     "timeout as timedelta": pod("traced_declarations.with_timedelta", FIVE),
+    "labels": where(HAS_LABELS, "labels", pod("traced_new_declarations.with_labels", FIVE)),
     "resources": pod("traced_declarations.with_resources", FIVE),
-    "resource ranges": pod("traced_declarations.with_resource_ranges", FIVE),
-    "too much": pod("traced_declarations.with_too_much", FIVE),
+    "resource ranges": where(HAS_RANGES, "ranges", pod("traced_new_declarations.with_resource_ranges", FIVE)),
+    "text without end": pod("traced_declarations.with_too_long_a_text", FIVE),
+    "labels without end": where(HAS_LABELS, "labels", pod("traced_new_declarations.with_too_many_labels", FIVE)),
 }
 
 DATA: dict[str, Scenario] = {
@@ -215,21 +225,16 @@ CONTEXT: dict[str, Scenario] = {
 }
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What Flyte writes into ``error.pb``."""
-
-    origin: str
-    kind: str
-    code: str
-
+Verdict = tuple[str, str]
+"""Whose fault it is to Flyte, and whether it tries again."""
 
 ATTEMPT = ""
 """The span of the attempt, whatever its name."""
 
-USER = Verdict("USER", "NON_RECOVERABLE", "USER:RuntimeError")
-SYSTEM = Verdict("SYSTEM", "NON_RECOVERABLE", "SYSTEM")
-SYSTEM_RETRIED = Verdict("SYSTEM", "RECOVERABLE", "SYSTEM")
+USER: Verdict = ("USER", "NON_RECOVERABLE")
+USER_RETRIED: Verdict = ("USER", "RECOVERABLE")
+SYSTEM: Verdict = ("SYSTEM", "NON_RECOVERABLE")
+SYSTEM_RETRIED: Verdict = ("SYSTEM", "RECOVERABLE")
 
 
 @dataclass(frozen=True)
@@ -279,14 +284,9 @@ FAILURES: dict[str, Failure] = {
         failing("recoverable"),
         "user code",
         "flytekit.exceptions.user.FlyteRecoverableException",
-        Verdict("USER", "RECOVERABLE", "USER:Recoverable"),
+        USER_RETRIED,
     ),
-    "error with a code": Failure(
-        failing("coded"),
-        "user code",
-        "task_failures.CodedError",
-        Verdict("USER", "NON_RECOVERABLE", "USER:OutOfSpice"),
-    ),
+    "error with a code": Failure(failing("coded"), "user code", "task_failures.CodedError"),
     "chained error": Failure(failing("chained"), "user code", "RuntimeError"),
     "error while handling another": Failure(failing("while_handling"), "user code", "KeyError"),
     "error without a message": Failure(failing("without_message"), "user code", "AssertionError"),
@@ -354,11 +354,6 @@ OTHER_ENDS: dict[str, Scenario] = {
     "terminated": pod("task_processes.signal_itself", {"number": 15}),
 }
 
-THAT_NEED_PANDAS: dict[str, Scenario] = {
-    "query": query,
-    "local query": local("traced_query.py", "tracks", limit=1),
-}
-
 SCENARIOS: dict[str, Scenario] = {
     **KINDS_IN_A_POD,
     **LOCAL_KINDS,
@@ -367,7 +362,6 @@ SCENARIOS: dict[str, Scenario] = {
     **CONTEXT,
     **{name: failure.scenario for name, failure in FAILURES.items()},
     **OTHER_ENDS,
-    **(THAT_NEED_PANDAS if importlib.util.find_spec("pandas") else {}),
 }
 
 
@@ -380,7 +374,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 def one_trace(*of_runs: Run) -> str:
     """What several pods have exported, as one picture."""
-    return str(Forest(chain.from_iterable(run.spans for run in of_runs)))
+    return str(Forest(*(run.spans for run in of_runs)))
 
 
 # --- kinds of tasks in a pod -----------------------------------------------------------------------------------------
@@ -593,7 +587,6 @@ trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.report  [3727dabdffa50ff8]
       ERROR: division by zero
       error.type = ZeroDivisionError
-      flyte.error.code = USER:RuntimeError
       flyte.error.kind = NON_RECOVERABLE
       flyte.error.origin = USER
       flyte.result = failure
@@ -621,7 +614,6 @@ trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.report_on_something_else  [3727dabdffa50ff8]
       ERROR: Failed to convert outputs of task 'tra…got 'no number' of type <class 'str'>.
       error.type = flytekit.core.type_engine.TypeTransformerFailedError
-      flyte.error.code = SYSTEM
       flyte.error.kind = NON_RECOVERABLE
       flyte.error.origin = SYSTEM
       flyte.result = failure
@@ -774,14 +766,14 @@ def test_a_task_has_exactly_the_phases_that_are_documented_of_its_kind(runs: Run
         assert row.startswith(f"`{runs(name).tasks[place].attributes['flyte.task.kind']}`")
 
 
-def test_a_task_that_fails_has_no_later_phase_but_the_uploads(runs: Runs) -> None:
-    for name, failure in FAILURES.items():
-        run = runs(name)
-        failed = [place for place, phase in enumerate(run.phases(run.attempt)) if phase.status == "ERROR"]
-        later = phases(run)[failed[0] + 1 :] if failed else []
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_task_that_fails_has_no_later_phase_but_the_uploads(runs: Runs, name: str) -> None:
+    run = runs(name)
+    names = [phase.name for phase in run.phases(run.attempt)]
+    failed = [place for place, phase in enumerate(run.phases(run.attempt)) if phase.status == "ERROR"]
 
-        assert set(later) <= {"upload", "deck upload"}, name
-        assert ("upload" in phases(run)) == (failure.verdict is not None), name
+    assert set(names[failed[0] + 1 :] if failed else ()) <= {"upload", "deck upload"}
+    assert ("upload" in names) == (FAILURES[name].verdict is not None)
 
 
 # --- local runs ------------------------------------------------------------------------------------------------------
@@ -1093,13 +1085,32 @@ trace (random)
 """)
 
 
-@pytest.mark.parametrize("name", THAT_NEED_PANDAS)
-def test_a_query_of_flytekits_own_has_the_phases_of_any_task(runs: Runs, name: str) -> None:
-    pytest.importorskip("pandas")
-    [task] = runs(name).tasks
-
-    assert task.name == "task traced_query.tracks"
-    assert phases(runs(name)) == phases(runs("sync" if name == "query" else "local async"))
+def test_a_query_of_flytekits_own_is_a_task_known_by_its_template(runs: Runs) -> None:
+    assert runs("query").tree() == snapshot("""\
+trace 5139f3437a93d360a3a54e16296acba6
+  task task_templates.query  [3727dabdffa50ff8]
+      flyte.task.kind = shim
+      flyte.task.type = sqlite
+    load
+    download
+    input translation
+    user code
+      get data
+          flyte.data.uri = (root).db
+    output translation
+    upload
+""")
+    assert runs("local query").tree() == snapshot("""\
+trace (random)
+  task traced_query.tracks
+      flyte.task.kind = shim
+      flyte.task.type = sqlite
+    input translation
+    user code
+      get data
+          flyte.data.uri = (root)/tmp/(random)/tracks.db
+    output translation
+""")
 
 
 def phases(run: Run, task: int = 0) -> list[str]:
@@ -1141,7 +1152,6 @@ trace 5139f3437a93d360a3a54e16296acba6
   task traced_user_code.train_and_fail  [3727dabdffa50ff8]
       ERROR: the loss diverged after 2 epochs
       error.type = ArithmeticError
-      flyte.error.code = USER:RuntimeError
       flyte.error.kind = NON_RECOVERABLE
       flyte.error.origin = USER
       flyte.result = failure
@@ -1187,11 +1197,20 @@ def test_the_metadata_that_a_task_declares_is_on_its_span(runs: Runs) -> None:
             "flyte.task.retries": 3,
             "flyte.task.timeout": 90.0,
             "flyte.task.pod_template_name": "gpu-pods",
+        }
+    )
+    assert runs("timeout as timedelta").attempt.attributes["flyte.task.timeout"] == 120.5
+
+
+def test_the_labels_and_annotations_that_a_task_declares_are_on_its_span(runs: Runs) -> None:
+    assert declared(runs("labels")) == snapshot(
+        {
+            "flyte.task.kind": "sync",
+            "flyte.task.type": "python-task",
             "flyte.task.label.team": "vision",
             "flyte.task.annotation.owner/mail": "ada@example.com",
         }
     )
-    assert runs("timeout as timedelta").attempt.attributes["flyte.task.timeout"] == 120.5
 
 
 def test_the_resources_that_a_task_declares_are_on_its_span_as_they_were_written(runs: Runs) -> None:
@@ -1209,6 +1228,9 @@ def test_the_resources_that_a_task_declares_are_on_its_span_as_they_were_written
             "flyte.resources.shared_memory": "1Gi",
         }
     )
+
+
+def test_a_range_of_resources_is_a_request_and_a_limit(runs: Runs) -> None:
     assert declared(runs("resource ranges")) == snapshot(
         {
             "flyte.task.kind": "sync",
@@ -1230,23 +1252,26 @@ def declared(run: Run) -> dict[str, Any]:
     }
 
 
-def test_declarations_without_end_are_cut_at_32_entries_of_1024_characters(runs: Runs) -> None:
-    attributes = runs("too much").attempt.attributes
-    labels = [name for name in attributes if name.startswith("flyte.task.label.")]
+def test_labels_without_end_are_cut_at_32_entries_of_1024_characters(runs: Runs) -> None:
+    attributes = runs("labels without end").attempt.attributes
 
-    assert len(labels) == 32
-    for name in ("flyte.task.annotation.note", "flyte.task.deprecated"):
-        assert attributes[name] == "x" * 1023 + "…"
+    assert len([name for name in attributes if name.startswith("flyte.task.label.")]) == 32
+    assert attributes["flyte.task.annotation.note"] == "x" * 1023 + "…"
     assert f"flyte.task.annotation.{'x' * 1023}…" in attributes
 
 
-def test_a_message_without_end_is_cut_at_1024_characters(runs: Runs) -> None:
-    run = runs("too much")
-    [exception] = run.named("user code").events
+def test_texts_without_end_are_cut_at_1024_characters(runs: Runs) -> None:
+    run = runs("text without end")
+    user_code = run.named("user code")
+    [exception] = user_code.events
 
-    assert exception.attributes["exception.message"] == "x" * 1023 + "…"
-    assert run.attempt.status_message == run.named("user code").status_message == "x" * 1023 + "…"
-    assert len(exception.attributes["exception.stacktrace"]) <= 8192
+    for text in (
+        run.attempt.attributes["flyte.task.deprecated"],
+        run.attempt.status_message,
+        user_code.status_message,
+        exception.attributes["exception.message"],
+    ):
+        assert text == "x" * 1023 + "…"
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -1293,7 +1318,6 @@ trace 5139f3437a93d360a3a54e16296acba6
   task traced_data.read_and_write  [3727dabdffa50ff8]
       ERROR: USER:ValueError: error=Value error!  R…:(random)/no-words.txt. File not found
       error.type = flytekit.exceptions.user.FlyteDataNotFoundException
-      flyte.error.code = USER:ValueError
       flyte.error.kind = NON_RECOVERABLE
       flyte.error.origin = USER
       flyte.input.source.uri = http://127.0.0.1:(random)/no-words.txt
@@ -1458,11 +1482,17 @@ def above(span: Span, spans: list[Span]) -> list[Span]:
 def test_a_failed_attempt_has_the_verdict_that_flyte_has_written(runs: Runs, name: str) -> None:
     failure, run = FAILURES[name], runs(name)
     attributes = run.attempt.attributes
-    verdict = tuple(attributes.get(f"flyte.error.{field}") for field in ("origin", "kind", "code"))
+    verdict = {field: attributes[f"flyte.error.{field}"] for field in FIELDS if f"flyte.error.{field}" in attributes}
 
-    assert verdict == (dataclasses.astuple(failure.verdict) if failure.verdict else (None, None, None))
+    if failure.verdict is None:
+        assert (verdict, run.pod.error) == ({}, None)
+    else:
+        assert run.pod.error is not None
+        assert verdict == dict(zip(FIELDS, (*failure.verdict, run.pod.error.error.code), strict=True))
     assert (attributes["error.type"], attributes["flyte.result"]) == (failure.exception, failure.result)
-    assert (run.pod.error is None) == (failure.verdict is None)
+
+
+FIELDS = ("origin", "kind", "code")
 
 
 def test_the_stack_trace_of_a_failure_begins_in_flytekit_and_ends_in_user_code(runs: Runs) -> None:
@@ -1696,13 +1726,13 @@ TASK_OF = {
 
 
 def test_no_two_spans_of_a_trace_share_an_id(runs: Runs) -> None:
-    for name in SCENARIOS:
-        ids = [span.span_id for span in runs(name).spans]
+    for name, run in runs.all():
+        ids = [span.span_id for span in run.spans]
         assert len(ids) == len(set(ids)), name
 
 
 def test_ids_that_are_not_derived_are_never_drawn_twice(runs: Runs) -> None:
-    spans = [span for name in SCENARIOS for span in runs(name).spans]
+    spans = [span for _, run in runs.all() for span in run.spans]
     derived = set(chain.from_iterable(map(derived_ids, spans)))
     random_ids = [span.span_id for span in spans if span.span_id not in derived]
 
@@ -1711,8 +1741,8 @@ def test_ids_that_are_not_derived_are_never_drawn_twice(runs: Runs) -> None:
 
 
 def test_no_value_is_longer_than_a_backend_can_hold(runs: Runs) -> None:
-    for name in SCENARIOS:
-        for attribute, value in chain.from_iterable(map(values, runs(name).spans)):
+    for name, run in runs.all():
+        for attribute, value in chain.from_iterable(map(values, run.spans)):
             limit = 8192 if attribute == "exception.stacktrace" else 1024
             assert len(str(value)) <= limit, (name, attribute)
 
@@ -1729,18 +1759,17 @@ def values(span: Span) -> Iterator[tuple[str, Any]]:
 
 
 def test_phases_follow_one_another_in_the_documented_order(runs: Runs) -> None:
-    for run in map(runs, SCENARIOS):
-        for task in run.tasks:
-            phases = run.phases(task)
+    for name, run in runs.all():
+        for each in run.tasks:
+            phases = run.phases(each)
             places = [semconv.PHASES.index(phase.name) for phase in phases]
-            assert places == sorted(set(places)), task
-            assert all(phase.end_ns <= next_phase.start_ns for phase, next_phase in pairwise(phases)), task
+            assert places == sorted(set(places)), name
+            assert all(phase.end_ns <= next_phase.start_ns for phase, next_phase in pairwise(phases)), name
 
 
 def test_every_parent_of_a_trace_has_arrived(runs: Runs) -> None:
     """But for the parents that other processes have."""
     elsewhere = {CALLER_SPAN, *(runs(name).attempt.parent_span_id for name in CONTEXT if "control plane" in name)}
-    for name in SCENARIOS:
-        spans = runs(name).spans
-        ids = {span.span_id for span in spans} | elsewhere
-        assert [span.name for span in spans if span.parent_span_id and span.parent_span_id not in ids] == [], name
+    for name, run in runs.all():
+        ids = {span.span_id for span in run.spans} | elsewhere
+        assert [span.name for span in run.spans if span.parent_span_id and span.parent_span_id not in ids] == [], name

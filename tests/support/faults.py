@@ -31,7 +31,7 @@ OUT_OF_REACH = (
     *("guard", "flytekit_v1.plugin", "flytekit_v1.wrappers"),
 )
 PARTS_OF_HOOKS = (
-    *("activation.is_active", "activation.records"),
+    *("activation.is_active", "activation.records", "activation.tracer_provider_is_set"),
     *("flytekit_v1.data_spans.transfer", "flytekit_v1.data_spans.async_transfer"),
     *("flytekit_v1.task_spans.WatchedItems.execute", "flytekit_v1.task_spans.WatchedItems.__getattr__"),
     # They hold a guard each; what they call is broken below.

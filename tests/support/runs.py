@@ -4,14 +4,18 @@ A file of tests names its scenarios in one table. They run two at a time, ahead 
 each only once however many tests do.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import pytest
+from flytekit.core import python_function_task
 
 from otel_flyte import semconv
 from support import pods
@@ -91,6 +95,12 @@ class Runs:
                 self._started[each] = self._pool.submit(self._run, each)
         return self._started[name].result()
 
+    def all(self) -> Iterator[tuple[str, Run]]:
+        """Every scenario that this version of flytekit has."""
+        for name in self.scenarios:
+            with contextlib.suppress(pytest.skip.Exception):
+                yield name, self(name)
+
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
@@ -131,7 +141,10 @@ def clean_up(env: Mapping[str, str]) -> Scenario:
     """What runs in a pod after an eager task has failed."""
     resolver = "flytekit.core.python_function_task.eager_failure_task_resolver"
     change = with_loader(resolver, "--", "eager", "failure", "handler")
-    return pod("traced_launches.orchestrate-cleanup", {"value": 5}, env=env, change=change)
+    scenario = pod("traced_launches.orchestrate-cleanup", {"value": 5}, env=env, change=change)
+    return where(
+        hasattr(python_function_task, "EagerFailureHandlerTask"), "clean-up after a failed eager task", scenario
+    )
 
 
 def with_loader(*arguments: str) -> Callable[[pods.Pod], pods.Pod]:
@@ -154,6 +167,15 @@ def without_file(name: str) -> Callable[[pods.Pod], pods.Pod]:
         return prepared
 
     return change
+
+
+def where(available: bool, lacking: str, scenario: Scenario) -> Scenario:
+    """A scenario that not every supported flytekit has: without it, the tests that ask for it are left out."""
+
+    def leave_out(root: Path, receiver: Receiver) -> Result:
+        pytest.skip(f"this flytekit has no {lacking}")
+
+    return scenario if available else leave_out
 
 
 def local(file: str, entity: str, *, env: Mapping[str, str] | None = None, times: int = 1, **inputs: Any) -> Scenario:

@@ -32,7 +32,10 @@ IDENTITY = frozenset(
 )
 """What nearly every attempt says alike; left out unless asked for."""
 
-_CHANGING = re.compile(
+CHANGING = frozenset((semconv.ERROR_CODE, semconv.EXCEPTION_STACKTRACE))
+"""What differs between versions of flytekit and Python."""
+
+_RANDOM = re.compile(
     r"\b[0-9a-f]{32}\b"  # where flytekit puts raw output
     r"|(?<=/)(?:flyte-?|tmp)[a-z0-9_]{8}(?=/|$)"  # temporary folders
     r"|(?<=127\.0\.0\.1:)\d+"  # ports
@@ -40,7 +43,7 @@ _CHANGING = re.compile(
 
 
 class Forest:
-    """Spans of one or more traces.
+    """Spans of one or more traces, those of several processes in the order in which these are given.
 
     Attributes:
         given: ids that the test has chosen itself, which are shown too.
@@ -49,13 +52,13 @@ class Forest:
     """
 
     def __init__(
-        self, spans: Iterable[Span], *, given: Collection[str] = (), root: Path | None = None, whole: bool = False
+        self, *processes: Iterable[Span], given: Collection[str] = (), root: Path | None = None, whole: bool = False
     ) -> None:
-        self._spans = sorted(spans, key=lambda span: span.start_ns)
+        self._spans = [span for spans in processes for span in sorted(spans, key=lambda span: span.start_ns)]
         self._names = {span.span_id: span.name for span in self._spans}
         self._shown = {*given, *(id_ for span in self._spans for id_ in derived_ids(span))}
         self._root = root
-        self._hidden = frozenset[str]() if whole else IDENTITY
+        self._hidden = CHANGING if whole else CHANGING | IDENTITY
 
     def __str__(self) -> str:
         lines = []
@@ -92,8 +95,7 @@ class Forest:
         yield from self._attributes(span.attributes, self._hidden)
         for event in span.events:
             yield f"! {event.name}"
-            # A stack trace differs with the version of whatever is on it.
-            yield from self._attributes(event.attributes, {semconv.EXCEPTION_STACKTRACE}, "    ")
+            yield from self._attributes(event.attributes, CHANGING, "    ")
         # Protobuf keeps inputs in an order that differs from process to process.
         for link in sorted(span.links, key=lambda link: str(sorted(link.attributes.items()))):
             yield f"-> {link.attributes[semconv.LINK]}: {self._target(link)}"
@@ -113,7 +115,7 @@ class Forest:
         text = str(value).replace(WORKFLOWS, "(workflows)")
         if self._root is not None:
             text = text.replace(str(self._root), "(root)")
-        text = _CHANGING.sub(RANDOM, text)
+        text = _RANDOM.sub(RANDOM, text)
         if len(text) > 80:
             text = f"{text[:38]}…{text[-38:]}"
         return text.replace("\n", " / ")

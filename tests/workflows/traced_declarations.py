@@ -3,7 +3,7 @@
 import datetime as dt
 
 from flytekit import Cache, Resources, task
-from flytekit.extras.accelerators import A100, T4
+from flytekit.extras.accelerators import A100
 
 LONG = "x" * 3000
 
@@ -14,8 +14,6 @@ LONG = "x" * 3000
     timeout=90,
     interruptible=True,
     deprecated="use fit_all",
-    labels={"team": "vision"},
-    annotations={"owner/mail": "ada@example.com"},
     pod_template_name="gpu-pods",
 )
 def with_metadata(value: int, note: str) -> int:
@@ -38,15 +36,6 @@ def with_resources(value: int) -> int:
     return value
 
 
-@task(resources=Resources(cpu=("1", "2"), mem="1Gi"), accelerator=T4, shared_memory=True)
-def with_resource_ranges(value: int) -> int:
-    return value
-
-
-@task(
-    labels={f"label-{number:02}": "one of many" for number in range(40)},
-    annotations={"note": LONG, LONG: "a long key"},
-    deprecated=LONG,
-)
-def with_too_much(value: int) -> int:
+@task(deprecated=LONG)
+def with_too_long_a_text(value: int) -> int:
     raise ValueError(LONG + str(value))

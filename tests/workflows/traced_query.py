@@ -1,4 +1,4 @@
-"""A query of flytekit's own; it needs pandas."""
+"""A query of flytekit's own, with what it asks."""
 
 import sqlite3
 import tempfile

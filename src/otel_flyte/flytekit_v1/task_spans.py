@@ -192,8 +192,12 @@ def _begin_attempt_dispatch(
     if scope is None:
         return None
     scope.owner = task
-    scope.span.update_name(description.span_name)
     scope.span.set_attributes(description.attributes)
+    name = _registered_name()
+    if name:
+        scope.span.set_attribute(semconv.TASK_NAME, name)
+    else:
+        scope.span.update_name(description.span_name)
     execution = identity.execution_from_environment(os.environ)
     data_spans.add_lineage(scope.span, task, literals, execution, activation.current_settings().map_nested)
     return scope
@@ -248,7 +252,7 @@ def _attempt_scope(who: Attempt | None, start_time: int) -> Scope:
     launched_by = carrier.launched_by(os.environ)
     if launched_by.is_valid:
         links.append(link(launched_by, semconv.LINK_LAUNCHED_BY))
-    name = semconv.SPAN_TASK.format(name=bounded(identity.first(os.environ, semconv.FLYTE_TASK_NAME) or "unknown"))
+    name = semconv.SPAN_TASK.format(name=_registered_name() or "unknown")
     attributes = _identity_attributes(who)
     token = state.next_ids.set(ids)
     try:
@@ -284,6 +288,11 @@ def _derived(who: Attempt, parent: Context, links: list[Link]) -> tuple[Context,
         control_plane_attempt = _span_context(trace_id, replace(who, replica="").span_id(identity.ROLE_ATTEMPT))
         parent = set_span_in_context(carrier.remote(control_plane_attempt), parent)
     return parent, ids
+
+
+def _registered_name() -> str:
+    """Return the name by which Flyte knows the task; that of a loaded map or clean-up task may be another."""
+    return bounded(identity.first(os.environ, semconv.FLYTE_TASK_NAME))
 
 
 def _span_context(trace_id: int, span_id: int) -> SpanContext:
