@@ -234,6 +234,24 @@ def test_a_provider_that_is_given_is_used_and_a_later_one_instead_of_it(tmp_path
     assert receiver.spans() == []
 
 
+def test_a_signal_whose_provider_is_given_gets_none_of_ours(tmp_path: Path) -> None:
+    said = ended(
+        tmp_path,
+        LOADED,
+        """
+        import otel_flyte, task_providers
+        from opentelemetry.metrics import NoOpMeterProvider
+
+        otel_flyte.instrument(meter_provider=NoOpMeterProvider())
+        twice(value=4)
+        print(json.dumps(task_providers.providers()))
+        """,
+        env=CONFIGURED,
+    ).said
+
+    assert said == ["TracerProvider", "ProxyMeterProvider", "LazyLoggerProvider"]
+
+
 def test_instrumented_before_flytekit_is_imported_a_given_provider_is_used_all_the_same(tmp_path: Path) -> None:
     said = ended(
         tmp_path,

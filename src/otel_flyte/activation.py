@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from otel_flyte import settings
-from otel_flyte.guard import guarded, logger
+from otel_flyte.guard import guarded, say_once
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -81,7 +81,7 @@ def current_settings() -> settings.Settings:
     if _settings is None:
         _settings = settings.read(os.environ)
         for problem in _settings.problems:
-            logger.warning("otel-flyte: %s", problem)
+            say_once(problem)
     return _settings
 
 
@@ -106,6 +106,9 @@ def records() -> bool:
 @guarded
 def _make_providers() -> bool:
     current_settings()
+    for signal in settings.SIGNALS:
+        for problem in settings.plan(signal, os.environ).problems:
+            say_once(problem)
     if not settings.configured(os.environ):
         return False
     from otel_flyte.lifecycle import providers

@@ -48,3 +48,10 @@ def report(where: str, error: Exception) -> None:
         "otel-flyte failed in %s (%r): the task is not affected, its telemetry may be incomplete.", where, error
     )
     logger.debug("The fault in %s:", where, exc_info=error)
+
+
+def say_once(problem: str) -> None:
+    """Say what was wrong with the configuration and what is used instead, once in a process."""
+    if problem not in _reported:
+        _reported.add(problem)
+        logger.warning("otel-flyte: %s", problem)

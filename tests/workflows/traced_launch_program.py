@@ -1,4 +1,5 @@
 """A user's program that launches executions: ``traced_launch_program.py [traced] NAME…``."""
+# mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import json
 import sys

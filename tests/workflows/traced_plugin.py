@@ -1,4 +1,5 @@
 """Tasks of plugins: one that prepares its surroundings, as those of Spark and Ray do, and one that does not."""
+# mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 from collections.abc import Callable
 from typing import Any

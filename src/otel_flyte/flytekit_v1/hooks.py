@@ -281,6 +281,9 @@ HOOKS = (
 _undo: list[Callable[[], None]] = []
 _pending: list[Hook] = []
 
+_buried: dict[tuple[int, str], Any] = {}
+"""Our wrappers that somebody else has wrapped, by the identity of their owner and their name: they can't be removed."""
+
 
 def install() -> Callable[[], None]:
     """Wrap what is imported; what is not yet is wrapped when it is. Returns what restores every target exactly."""
@@ -326,6 +329,10 @@ def _install(hook: Hook, module: Any) -> bool:
     if original is None:
         logger.debug("otel-flyte: flytekit has no %s.%s: no %s.", hook.module, hook.name, hook.purpose)
         return True
+    buried, wrapped = _buried.get((id(owner), name), (None, None))
+    if buried is not None and original is not wrapped:
+        _undo.append(functools.partial(_restore, owner, name, buried, wrapped))
+        return True
     function = original.__func__ if isinstance(original, staticmethod) else original
     wrapper: Any = functools.wraps(function)(hook.wrap(function))
     if isinstance(original, staticmethod):
@@ -346,3 +353,5 @@ def _owner(hook: Hook, module: Any) -> tuple[Any, str]:
 def _restore(owner: Any, name: str, wrapper: Any, original: Any) -> None:
     if vars(owner).get(name) is wrapper:
         setattr(owner, name, original)
+    elif vars(owner).get(name) is not original:
+        _buried[id(owner), name] = wrapper, original

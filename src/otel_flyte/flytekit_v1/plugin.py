@@ -3,14 +3,14 @@
 flytekit guards the import of its plugins by nothing, so an exception here would kill every task before it can say why.
 """
 
+from contextlib import suppress
+
 try:
     from otel_flyte import activation
 
     activation.activate()
 except Exception as error:
-    try:
+    with suppress(Exception):
         from otel_flyte.guard import report
 
         report("activation", error)
-    except ImportError:
-        pass

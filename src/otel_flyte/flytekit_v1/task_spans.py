@@ -66,9 +66,11 @@ def end_task(scope: Scope, error: BaseException | None = None) -> None:
         attempt.dispatching = False
         attempt.error = error
         return
-    if error is not None:
-        scope.finish(error)
-    _close(scope)
+    try:
+        if error is not None:
+            scope.finish(error)
+    finally:
+        _close(scope)
 
 
 @guarded
@@ -85,7 +87,7 @@ def begin_workflow(workflow: Any) -> Scope | None:
         attributes={semconv.WORKFLOW_NAME: name},
         links=links,
     )
-    scope.exposed = carrier.expose(scope.span)
+    scope.exposed = bool(carrier.expose(scope.span))
     return scope
 
 
@@ -98,32 +100,37 @@ def open_attempt(attempt: pod.PodAttempt) -> Scope | None:
     for name, start_time, end_time, error in attempt.past:
         scope.past_phase(name, start_time, end_time, error)
     attempt.past.clear()
-    scope.exposed = carrier.expose(scope.span)
+    scope.exposed = bool(carrier.expose(scope.span))
     return scope
 
 
 @guarded
 def close_attempt(attempt: pod.PodAttempt) -> None:
     """End the span of a pod's attempt, with Flyte's own verdict where it failed."""
-    scope, error, verdict = attempt.scope, attempt.error, attempt.verdict
-    if scope is None:
+    if attempt.scope is None:
         return
-    scope.close_phase(error)
-    if verdict is not None and error is None:
-        scope.span.set_status(Status(StatusCode.ERROR, bounded(verdict.message)))
-        scope.span.set_attribute(semconv.ERROR_TYPE, bounded(verdict.code))
-        scope.span.set_attribute(semconv.RESULT, semconv.RESULT_FAILURE)
-    else:
+    try:
+        attempt.scope.close_phase(attempt.error)
+        _add_outcome(attempt.scope, attempt.error, attempt.verdict)
+    finally:
+        _close(attempt.scope)
+
+
+def _add_outcome(scope: Scope, error: BaseException | None, verdict: Any) -> None:
+    if error is not None:
         scope.finish(error)
-    if verdict is not None:
-        scope.span.set_attributes(
-            {
-                semconv.ERROR_CODE: bounded(verdict.code),
-                semconv.ERROR_KIND: ContainerError.Kind.Name(verdict.kind),
-                semconv.ERROR_ORIGIN: ExecutionError.ErrorKind.Name(verdict.origin),
-            }
-        )
-    _close(scope)
+    if verdict is None:
+        return
+    if error is None:
+        scope.span.set_status(Status(StatusCode.ERROR, bounded(verdict.message)))
+        scope.span.set_attributes({semconv.ERROR_TYPE: bounded(verdict.code), semconv.RESULT: semconv.RESULT_FAILURE})
+    scope.span.set_attributes(
+        {
+            semconv.ERROR_CODE: bounded(verdict.code),
+            semconv.ERROR_KIND: ContainerError.Kind.Name(verdict.kind),
+            semconv.ERROR_ORIGIN: ExecutionError.ErrorKind.Name(verdict.origin),
+        }
+    )
 
 
 @guarded

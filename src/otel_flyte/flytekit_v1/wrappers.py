@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from otel_flyte import activation, frames, semconv
 from otel_flyte.flytekit_v1 import pod
-from otel_flyte.guard import guarded
+from otel_flyte.guard import guarded, report
 from otel_flyte.tracing import state
 
 Function = Callable[..., Any]
@@ -336,7 +336,7 @@ def remote_execute(wrapped: Function) -> Function:
     """Surround a launch, and tell the execution who launched it."""
 
     def call(self: Any, entity: Any, *args: Any, **kwargs: Any) -> Any:
-        spans = _recording() if activation.tracer_provider_is_set() else None
+        spans = _recording(make_providers=False)
         submission = spans.submissions.begin_launch(entity, kwargs) if spans is not None else None
         if spans is None or submission is None:
             return wrapped(self, entity, *args, **kwargs)
@@ -373,7 +373,7 @@ def load_object_from_module(wrapped: Function) -> Function:
     """Wrap the entrypoint in the namespace that it runs in, which is the caller's."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        wrap_late_imports(sys._getframe(1).f_globals)
+        guarded(wrap_late_imports)(sys._getframe(1).f_globals)
         return wrapped(*args, **kwargs)
 
     return call
@@ -447,17 +447,21 @@ def elastic_launch_init(wrapped: Function) -> Function:
     return call
 
 
-def _recording() -> "Spans | None":
+def _recording(*, make_providers: bool = True) -> "Spans | None":
     """Return what records spans, where what begins now is recorded.
 
-    While a pod loads the task's module, no providers are made yet.
+    While a pod loads the task's module, no providers are made yet. It holds its own guard, since every dispatch asks.
     """
     if not activation.is_active():
         return None
     attempt = pod.current.get()
     loading = attempt is not None and attempt.step is not None
-    records = activation.tracer_provider_is_set() if loading else activation.records()
-    return (_spans or _import_spans()) if records else None
+    try:
+        recorded = activation.records() if make_providers and not loading else activation.tracer_provider_is_set()
+    except Exception as fault:
+        report("activation", fault)
+        return None
+    return (_spans or _import_spans()) if recorded else None
 
 
 @guarded

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from otel_flyte import identity, semconv, settings
-from otel_flyte.guard import logger
+from otel_flyte.guard import guarded, say_once
 from otel_flyte.lifecycle import exporters, shutdown
 from otel_flyte.lifecycle.id_generator import FlyteIdGenerator
 
@@ -32,7 +32,7 @@ def ensure(signals: Collection[str] = settings.SIGNALS) -> None:
             return
         for signal in signals:
             if settings.plan(signal, os.environ).exporters:
-                _SETTERS[signal]()
+                guarded(_SETTERS[signal])()
 
 
 def plan(environ: Mapping[str, str] | None = None) -> list[settings.SignalPlan]:
@@ -57,44 +57,39 @@ def build_tracer_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> 
 
 @cache
 def resource() -> Resource:
-    """Return what this process is: the service, the pod where the downward API says so, the execution in a pod."""
-    attributes: dict[str, str | int] = {}
+    """Return what this process is: the service, the pod where the downward API says so, the execution in a pod.
+
+    What ``OTEL_RESOURCE_ATTRIBUTES`` says stands.
+    """
+    created = Resource.create()
+    ours: dict[str, str] = {}
     for name, variables in semconv.K8S_VARIABLES.items():
-        value = identity.first(os.environ, variables)
-        if value:
-            attributes[name] = value
+        ours[name] = identity.first(os.environ, variables)
     execution = identity.execution_from_environment(os.environ)
     if execution is not None:
-        attributes[semconv.PROJECT] = execution.project
-        attributes[semconv.DOMAIN] = execution.domain
-        attributes[semconv.RUN_NAME] = execution.name
-    created = Resource.create(attributes)
+        ours[semconv.PROJECT] = execution.project
+        ours[semconv.DOMAIN] = execution.domain
+        ours[semconv.RUN_NAME] = execution.name
+    missing = {name: value for name, value in ours.items() if value and name not in created.attributes}
     if str(created.attributes[SERVICE_NAME]).startswith("unknown_service"):
-        created = created.merge(Resource({SERVICE_NAME: semconv.DEFAULT_SERVICE_NAME}))
-    return created
+        missing[SERVICE_NAME] = semconv.DEFAULT_SERVICE_NAME
+    return created.merge(Resource(missing))
 
 
 def _configure_by_file() -> bool:
-    path = os.environ[semconv.CONFIG_FILE]
+    chosen = f"{semconv.CONFIG_FILE}={os.environ[semconv.CONFIG_FILE]}"
+    instead = "the environment variables are used instead."
     try:
         from opentelemetry.configuration import configure_sdk, load_config_file
     except ImportError:
-        logger.warning(
-            "otel-flyte: %s=%s needs opentelemetry-configuration (pip install 'otel-flyte[configuration]'): "
-            "the environment variables are used instead.",
-            semconv.CONFIG_FILE,
-            path,
-        )
+        needed = "opentelemetry-configuration (pip install 'otel-flyte[configuration]')"
+        say_once(f"{chosen} needs {needed}: {instead}")
         return False
     try:
-        configure_sdk(load_config_file(path))
+        configure_sdk(load_config_file(os.environ[semconv.CONFIG_FILE]))
     except Exception as error:
-        logger.warning(
-            "otel-flyte: %s=%s can't be used (%s): the environment variables are used instead.",
-            semconv.CONFIG_FILE,
-            path,
-            str(error).splitlines()[0] if str(error) else type(error).__name__,
-        )
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        say_once(f"{chosen} can't be used ({reason}): {instead}")
         return False
     return True
 
@@ -122,8 +117,6 @@ _SETTERS = {"traces": _set_tracer_provider, "metrics": _set_meter_provider, "log
 def exporters_of(signal: str) -> list[Any]:
     """Make the exporters of a signal; what can't be had is said in one line, with what is used instead."""
     signal_plan = settings.plan(signal, os.environ)
-    for problem in signal_plan.problems:
-        logger.warning("otel-flyte: %s", problem)
     found = []
     for name in signal_plan.exporters:
         try:
@@ -136,14 +129,15 @@ def exporters_of(signal: str) -> list[Any]:
 def _instead(name: str, signal_plan: settings.SignalPlan, error: Exception) -> list[Any]:
     """Use OTLP where an endpoint covers the signal and the exporter that was asked for can't be had."""
     variable = signal_plan.decided_by or semconv.EXPORTER.format(signal=signal_plan.signal.upper())
+    wrong = f"{variable}={os.environ.get(variable, name)}: {error}"
     others = [other for other in signal_plan.exporters if other != name]
     without_exporter = {key: value for key, value in os.environ.items() if key != variable}
     fallback = settings.plan(signal_plan.signal, without_exporter)
     if others or name in settings.OTLP_PROTOCOLS or not fallback.exporters:
         used = f"{', '.join(others)} alone is used" if others else f"{signal_plan.signal} are not exported"
-        logger.warning("otel-flyte: %s=%s: %s: %s.", variable, name, error, used)
+        say_once(f"{wrong}: {used}.")
         return []
-    logger.warning("otel-flyte: %s=%s: %s: otlp is used instead.", variable, name, error)
+    say_once(f"{wrong}: otlp is used instead.")
     return [exporters.load(settings.OTLP, fallback)]
 
 
@@ -162,5 +156,5 @@ def _id_generator() -> IdGenerator:
         reason = "there is no id generator of that name here"
     except Exception as error:
         reason = str(error)
-    logger.warning("otel-flyte: %s=%s: %s: flyte is used instead.", semconv.ID_GENERATOR, chosen, reason)
+    say_once(f"{semconv.ID_GENERATOR}={chosen}: {reason}: flyte is used instead.")
     return FlyteIdGenerator()

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from opentelemetry import trace
 
+from otel_flyte.guard import guarded
+
 EXIT_TIMEOUT_SECONDS = 2.0
 
 
@@ -37,7 +39,7 @@ def at_exit(provider: Provider) -> None:
 def _shut_down_when_exiting() -> None:
     _exiting.wait()
     for provider in _providers:
-        provider.shutdown()
+        guarded(provider.shutdown)()
     _sent.set()
 
 

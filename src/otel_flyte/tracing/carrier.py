@@ -15,6 +15,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_flyte import semconv
+from otel_flyte.guard import guarded
 
 _propagator = TraceContextTextMapPropagator()
 _VARIABLES = {"traceparent": semconv.TRACEPARENT, "tracestate": semconv.TRACESTATE}
@@ -56,6 +57,7 @@ def variables(span: Span) -> dict[str, str]:
     return found
 
 
+@guarded
 def expose(span: Span) -> bool:
     """Make a span the parent of every process that this one starts from now on.
 
@@ -75,6 +77,7 @@ def expose(span: Span) -> bool:
     return True
 
 
+@guarded
 def hide() -> None:
     """Take back what :func:`expose` has put into the environment, unless the task has put something else there."""
     for name, value in _exposed.items():

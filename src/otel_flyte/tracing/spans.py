@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer, set_span_in_context
 
 from otel_flyte import __version__, activation, semconv
-from otel_flyte.guard import report
+from otel_flyte.guard import guarded, report
 from otel_flyte.tracing import errors, state
 
 if TYPE_CHECKING:
@@ -116,12 +116,15 @@ class Scope(OpenSpan):
         self.phase = self.phase_owner = self.phase_token = None
         try:
             context_api.detach(token)
-            if error is not None:
-                self.fail(phase, error)
-            phase.end()
+            try:
+                if error is not None:
+                    self.fail(phase, error)
+            finally:
+                phase.end()
         except Exception as fault:
             report("Scope.close_phase", fault)
 
+    @guarded
     def past_phase(self, name: str, start_time: int, end_time: int, error: BaseException | None = None) -> None:
         """Record a phase that is already over; times are Unix times in ns."""
         span = self.tracer.start_span(
