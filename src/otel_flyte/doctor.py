@@ -121,9 +121,10 @@ def _exporter(name: str, plan: settings.SignalPlan, environ: Mapping[str, str]) 
             yield Finding(Verdict.OK, f"{plan.signal} by {name}{_decided(plan)}: it is there, and sending is not tried")
         return
     answer = probe.send(plan, name)
+    endpoint = settings.without_password(plan.endpoint)
     yield Finding(
         Verdict.OK if answer.arrived else Verdict.FAIL,
-        f"{plan.signal} by {plan.protocol} to {_without_password(plan.endpoint)}{_decided(plan)}: {answer.text}",
+        f"{plan.signal} by {plan.protocol} to {endpoint}{_decided(plan)}: {answer.text}",
     )
 
 
@@ -139,11 +140,6 @@ def _instead(error: Exception, plan: settings.SignalPlan, environ: Mapping[str, 
 
 def _decided(plan: settings.SignalPlan) -> str:
     return f" ({plan.decided_by})" if plan.decided_by else ""
-
-
-def _without_password(endpoint: str) -> str:
-    scheme, separator, rest = endpoint.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _first_line(error: Exception) -> str:

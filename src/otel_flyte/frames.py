@@ -15,7 +15,9 @@ def hide_our_frames(error: BaseException) -> None:
             continue
         seen.add(id(step))
         step.__traceback__ = without_our_frames(step.__traceback__)
-        pending += [step.__cause__, step.__context__, *getattr(step, "exceptions", ())]
+        grouped = getattr(step, "exceptions", ())
+        members = grouped if isinstance(grouped, (list, tuple)) else ()
+        pending += [step.__cause__, step.__context__, *(one for one in members if isinstance(one, BaseException))]
 
 
 def without_our_frames(first: TracebackType | None) -> TracebackType | None:

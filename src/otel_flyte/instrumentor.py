@@ -29,7 +29,7 @@ class FlyteInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             **kwargs: ``tracer_provider``, ``meter_provider``, ``logger_provider``; and ``skip_dep_check`` as in the
                 base class.
         """
-        if activation.is_active():
+        if activation.is_active() or self._is_instrumented_by_opentelemetry:
             self._instrument(**kwargs)
         else:
             super().instrument(**kwargs)

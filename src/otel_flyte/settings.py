@@ -142,6 +142,12 @@ def configured(environ: Mapping[str, str]) -> bool:
     return bool(environ.get(semconv.CONFIG_FILE)) or any(plan(signal, environ).exporters for signal in SIGNALS)
 
 
+def without_password(endpoint: str) -> str:
+    """Return an endpoint as it may be shown to anybody."""
+    scheme, separator, rest = endpoint.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
 def _own(pattern: str, signal: str) -> str:
     return pattern.format(signal=signal.upper())
 
@@ -163,17 +169,20 @@ def _url(variable: str, value: str, signal: str, problems: list[str]) -> str:
     scheme, separator, rest = value.partition("://")
     if not separator:
         scheme, rest = "", value
-    mended = value if scheme in ("http", "https") else f"http://{rest}"
+    secure = scheme.lower() in ("https", "grpcs")
+    mended = value if scheme.lower() in ("http", "https") else f"http{'s' * secure}://{rest}"
     try:
         parts = urlsplit(mended)
         usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
     if not usable or any(character.isspace() for character in mended):
-        problems.append(f"{variable}={value} is no URL such as http://host:4318: {signal} are not exported.")
+        shown = without_password(value)
+        problems.append(f"{variable}={shown} is no URL such as http://host:4318: {signal} are not exported.")
         return ""
     if mended != value:
-        problems.append(f"{variable}={value} does not begin with http:// or https://: {mended} is used.")
+        shown, used = without_password(value), without_password(mended)
+        problems.append(f"{variable}={shown} does not begin with http:// or https://: {used} is used.")
     return mended
 
 

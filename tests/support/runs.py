@@ -54,13 +54,16 @@ class Run:
     @property
     def attempt(self) -> Span:
         """The span of the only attempt."""
-        [span] = (span for span in self.spans if semconv.ATTEMPT in span.attributes)
-        return span
+        return self._only([span for span in self.spans if semconv.ATTEMPT in span.attributes])
 
     def named(self, name: str) -> Span:
         """The only span of that name."""
-        [span] = (span for span in self.spans if span.name == name)
-        return span
+        return self._only([span for span in self.spans if span.name == name])
+
+    def _only(self, found: list[Span]) -> Span:
+        ended = f"{self.result.returncode}\n{self.result.stdout}\n{self.result.stderr}"
+        assert len(found) == 1, f"{found} in {[span.name for span in self.spans]}; the process ended with {ended}"
+        return found[0]
 
     @property
     def tasks(self) -> list[Span]:

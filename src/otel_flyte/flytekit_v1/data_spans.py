@@ -16,6 +16,7 @@ from otel_flyte.tracing.spans import OpenSpan
 from otel_flyte.tracing.values import ENTRIES_LIMIT, bounded
 
 _NESTING_LIMIT = 4
+_CHILDREN_LIMIT = 1000
 
 
 def transfer(name: str, uri: Any, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,7 +123,7 @@ def _uris(literal: Any, depth: int) -> Iterator[str]:
         children = literal.collection.literals if literal.collection else ()
         if literal.map is not None:
             children = list(literal.map.literals.values())
-        for child in children:
+        for child in islice(children, _CHILDREN_LIMIT):
             yield from _uris(child, depth - 1)
 
 
@@ -135,10 +136,12 @@ def _begin(name: str, uri: Any) -> OpenSpan:
 @guarded
 def _end(span: OpenSpan | None, error: BaseException | None = None, uri: Any = None) -> None:
     scope = state.current.get()
-    if span is None or scope is None:
+    if span is None:
         return
-    if isinstance(uri, str):
-        span.span.set_attribute(semconv.DATA_URI, bounded(uri))
-    if error is not None:
-        scope.fail(span.span, error)
-    span.close()
+    try:
+        if isinstance(uri, str):
+            span.span.set_attribute(semconv.DATA_URI, bounded(uri))
+        if error is not None and scope is not None:
+            scope.fail(span.span, error)
+    finally:
+        span.close()

@@ -6,6 +6,7 @@ drift test fails when a row is missing or its signature has changed in a support
 
 import functools
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -280,6 +281,7 @@ HOOKS = (
 
 _undo: list[Callable[[], None]] = []
 _pending: list[Hook] = []
+_lock = threading.Lock()
 
 _buried: dict[tuple[int, str], Any] = {}
 """Our wrappers that somebody else has wrapped, by the identity of their owner and their name: they can't be removed."""
@@ -295,13 +297,20 @@ def install() -> Callable[[], None]:
 
 def install_pending(namespace: dict[str, Any] | None = None) -> None:
     """Wrap what has been imported since, and the entrypoint's names where its namespace is given."""
-    for hook in list(_pending):
-        module = sys.modules.get(hook.module)
-        if hook.module == ENTRYPOINT and namespace is not None and "_dispatch_execute" in namespace:
-            module = sys.modules.get(namespace["__name__"])
-        if module is not None:
-            _pending.remove(hook)
-            _install(hook, module)
+    if not _pending:
+        return
+    with _lock:
+        for hook in list(_pending):
+            module = sys.modules.get(hook.module)
+            if hook.module == ENTRYPOINT and namespace is not None and _is_entrypoint(namespace):
+                module = sys.modules.get(namespace["__name__"])
+            if module is not None:
+                _pending.remove(hook)
+                _install(hook, module)
+
+
+def _is_entrypoint(namespace: dict[str, Any]) -> bool:
+    return namespace.get("__name__") in (ENTRYPOINT, "__main__") and "fast_execute_task_cmd" in namespace
 
 
 def remove() -> None:

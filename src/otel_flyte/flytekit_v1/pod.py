@@ -78,7 +78,7 @@ class PodAttempt:
     def end_step(self, error: BaseException | None = None) -> None:
         """End the open step."""
         name, self.step = self.step, None
-        self.error = error or self.error
+        self.error = error if error is not None else self.error
         if self.scope is not None:
             self.scope.close_phase(error)
         elif name is not None:
@@ -107,6 +107,7 @@ def end(attempt: PodAttempt, error: BaseException | None) -> None:
         task_spans.close_attempt(attempt)
 
 
+@guarded
 def leave_code_download(start_time: int) -> None:
     """Hand the time of the code download over to the process that runs the task."""
     os.environ[semconv.CODE_DOWNLOAD] = f"{start_time} {time.time_ns()}"

@@ -8,12 +8,12 @@ launch thousands.
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, get_current_span
+from opentelemetry.trace import Span, SpanContext, SpanKind, TraceFlags, get_current_span
 
 from otel_flyte import identity, semconv
 from otel_flyte.guard import guarded
 from otel_flyte.identity import Execution
-from otel_flyte.tracing import carrier, errors, state
+from otel_flyte.tracing import carrier, errors
 from otel_flyte.tracing.spans import OpenSpan
 from otel_flyte.tracing.values import bounded
 
@@ -40,14 +40,13 @@ def begin(entity: Any) -> OpenSpan:
 @guarded
 def end(submission: OpenSpan, error: BaseException | None = None) -> None:
     """End the span of a submission."""
-    if error is not None:
-        scope = state.current.get()
-        if scope is not None:
-            scope.fail(submission.span, error)
-        else:
+    try:
+        if error is not None and not errors.is_recorded(error):
             errors.record(submission.span, error)
+        if error is not None:
             errors.fail(submission.span, error)
-    submission.close()
+    finally:
+        submission.close()
 
 
 @guarded
@@ -61,9 +60,16 @@ def begin_launch(entity: Any, arguments: dict[str, Any]) -> OpenSpan | None:
 @guarded
 def end_launch(submission: OpenSpan, execution: Any) -> None:
     """End the span of a launch, with a link to the trace of the execution that it made."""
-    _name_execution(submission.span, execution)
+    try:
+        _link_execution(submission.span, execution)
+    finally:
+        submission.close()
+
+
+def _link_execution(span: Span, execution: Any) -> None:
+    _name_execution(span, execution)
     launched = Execution(execution.id.project, execution.id.domain, execution.id.name)
-    submission.span.add_link(
+    span.add_link(
         SpanContext(
             launched.trace_id(),
             identity.execution_span_id(launched),
@@ -72,7 +78,6 @@ def end_launch(submission: OpenSpan, execution: Any) -> None:
         ),
         {semconv.LINK: semconv.LINK_LAUNCHED},
     )
-    submission.close()
 
 
 @guarded
@@ -116,5 +121,5 @@ def note_execution(execution: Any) -> None:
     _name_execution(get_current_span(), execution)
 
 
-def _name_execution(span: Any, execution: Any) -> None:
+def _name_execution(span: Span, execution: Any) -> None:
     span.set_attribute(semconv.SUBMITTED_RUN_NAME, bounded(execution.id.name))

@@ -40,9 +40,12 @@ _known: "WeakKeyDictionary[Any, Description]" = WeakKeyDictionary()
 
 def describe(task: Any) -> Description:
     """Return a task's description."""
-    known = _known.get(task)
-    if known is None:
-        known = _known[task] = _describe(task)
+    try:
+        known = _known.get(task)
+        if known is None:
+            known = _known[task] = _describe(task)
+    except TypeError:  # A task class may compare by value, and have no hash.
+        return _describe(task)
     return known
 
 
@@ -85,7 +88,8 @@ def kind(task: Any) -> str:
 
 def _mapped(task: Any) -> Any:
     """Return the task that a map task maps, as both generations of map tasks name it, else the task itself."""
-    return getattr(task, "python_function_task", None) or getattr(task, "run_task", None) or task
+    mapped = getattr(task, "python_function_task", None) or getattr(task, "run_task", None)
+    return mapped if isinstance(mapped, PythonTask) else task
 
 
 def _type(task: Any) -> Attributes:

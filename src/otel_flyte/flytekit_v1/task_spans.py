@@ -9,6 +9,8 @@ from typing import Any
 from flyteidl.core.errors_pb2 import ContainerError
 from flyteidl.core.execution_pb2 import ExecutionError
 from flytekit.core.base_task import IgnoreOutputs
+from flytekit.exceptions.system import FlyteNonRecoverableSystemException
+from flytekit.exceptions.user import FlyteUserRuntimeException
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -32,6 +34,7 @@ from otel_flyte.tracing.spans import OpenSpan, Scope, link, tracer, uses_our_ids
 from otel_flyte.tracing.values import bounded
 
 errors.no_failures.append(IgnoreOutputs)
+errors.wrappings += [FlyteUserRuntimeException, FlyteNonRecoverableSystemException]
 
 _missed: ContextVar[str | None] = ContextVar("otel_flyte_cache_miss", default=None)
 """The task that the local cache had no result for, until it is dispatched."""
@@ -182,11 +185,13 @@ class WatchedItems:
     @guarded
     def _end_item(self, item: OpenSpan | None, error: BaseException | None = None) -> None:
         scope = state.current.get()
-        if item is None or scope is None:
+        if item is None:
             return
-        if error is not None:
-            scope.fail(item.span, error)
-        item.close()
+        try:
+            if error is not None and scope is not None:
+                scope.fail(item.span, error)
+        finally:
+            item.close()
 
 
 def _begin_attempt_dispatch(

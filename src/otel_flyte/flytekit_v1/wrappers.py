@@ -264,7 +264,7 @@ def local_cache_get(wrapped: Function) -> Function:
     def call(task_name: str, *args: Any, **kwargs: Any) -> Any:
         start_time = time.time_ns()
         result = wrapped(task_name, *args, **kwargs)
-        spans = _recording()
+        spans = _recording(make_providers=False)
         if spans is not None:
             spans.tasks.note_cache(task_name, hit=result is not None, start_time=start_time)
         return result
@@ -277,7 +277,7 @@ def work_item_post_init(wrapped: Function) -> Function:
 
     def call(self: Any) -> None:
         wrapped(self)
-        spans = _recording()
+        spans = _recording(make_providers=False)
         if spans is not None:
             spans.submissions.keep_context(self)
 
@@ -288,7 +288,7 @@ def controller_add(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     """Surround the submission of an eager task's child, until its result is there."""
 
     async def call(self: Any, entity: Any, *args: Any, **kwargs: Any) -> Any:
-        spans = _recording()
+        spans = _recording(make_providers=False)
         submission = spans.submissions.begin(entity) if spans is not None else None
         if spans is None or submission is None:
             return await wrapped(self, entity, *args, **kwargs)
@@ -307,7 +307,7 @@ def controller_launch_execution(wrapped: Function) -> Function:
     """Launch a child in the context in which it was asked for."""
 
     def call(self: Any, wi: Any, *args: Any, **kwargs: Any) -> Any:
-        spans = _recording()
+        spans = _recording(make_providers=False)
         if spans is None:
             return wrapped(self, wi, *args, **kwargs)
         token = spans.submissions.enter_context(wi)
@@ -326,7 +326,7 @@ def controller_get_env(wrapped: Function) -> Function:
 
     def call(self: Any) -> Any:
         environment = wrapped(self)
-        spans = _recording()
+        spans = _recording(make_providers=False)
         return environment if spans is None else spans.submissions.with_parent(environment) or environment
 
     return call
@@ -340,7 +340,7 @@ def remote_execute(wrapped: Function) -> Function:
         submission = spans.submissions.begin_launch(entity, kwargs) if spans is not None else None
         if spans is None or submission is None:
             return wrapped(self, entity, *args, **kwargs)
-        environment = spans.submissions.with_launcher(submission, kwargs.get("envs"))
+        environment = spans.submissions.with_launcher(submission, kwargs.get("envs")) or kwargs.get("envs")
         try:
             execution = wrapped(self, entity, *args, **{**kwargs, "envs": environment})
         except BaseException as error:
@@ -356,14 +356,15 @@ def download_distribution(wrapped: Function) -> Function:
     """Time the code download for the process that will run the task, which has none of its own."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if not activation.is_active() or "fast_execute_task_cmd" not in sys._getframe(1).f_globals:
+            return wrapped(*args, **kwargs)
         start_time = time.time_ns()
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
             pod.fail_code_download(start_time, error)
             raise
-        if activation.is_active():
-            pod.leave_code_download(start_time)
+        pod.leave_code_download(start_time)
         return result
 
     return call

@@ -13,6 +13,8 @@ class FlyteIdGenerator(IdGenerator):
     A derived id, which an attempt has, is handed over in a context variable by whoever starts the span.
     """
 
+    takes_derived_ids = True
+
     def generate_span_id(self) -> int:
         """Return the derived span id, else 64 random bits."""
         ids = state.next_ids.get()

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -18,26 +18,21 @@ from otel_flyte.lifecycle import exporters, shutdown
 from otel_flyte.lifecycle.id_generator import FlyteIdGenerator
 
 _lock = threading.Lock()
-_done = False
+_file_was_read = False
 
 
 def ensure(signals: Collection[str] = settings.SIGNALS) -> None:
-    """Make the providers of the signals that are to be delivered, once, and set those that nobody has set."""
-    global _done
+    """Make the providers of the signals that are to be delivered, and set those that nobody has set."""
+    global _file_was_read
     with _lock:
-        if _done:
-            return
-        _done = True
-        if os.environ.get(semconv.CONFIG_FILE) and _configure_by_file():
-            return
+        unset = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        if os.environ.get(semconv.CONFIG_FILE) and unset and not _file_was_read:
+            _file_was_read = True
+            if _configure_by_file():
+                return
         for signal in signals:
             if settings.plan(signal, os.environ).exporters:
                 guarded(_SETTERS[signal])()
-
-
-def plan(environ: Mapping[str, str] | None = None) -> list[settings.SignalPlan]:
-    """Return where each signal goes."""
-    return [settings.plan(signal, environ or os.environ) for signal in settings.SIGNALS]
 
 
 def build_tracer_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> TracerProvider:
@@ -81,9 +76,9 @@ def _configure_by_file() -> bool:
     instead = "the environment variables are used instead."
     try:
         from opentelemetry.configuration import configure_sdk, load_config_file
-    except ImportError:
+    except ImportError as error:
         needed = "opentelemetry-configuration (pip install 'otel-flyte[configuration]')"
-        say_once(f"{chosen} needs {needed}: {instead}")
+        say_once(f"{chosen} needs {needed}: {error}: {instead}")
         return False
     try:
         configure_sdk(load_config_file(os.environ[semconv.CONFIG_FILE]))

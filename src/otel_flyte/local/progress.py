@@ -34,7 +34,7 @@ class ProgressProcessor(SpanProcessor):
         self._depths: dict[int, int] = {}
         self._held_back: Span | None = None
         self._done = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         os.register_at_fork(after_in_child=self._renew_lock)
         threading.Thread(target=self._watch, name="otel-flyte-progress", daemon=True).start()
 
@@ -103,7 +103,7 @@ class ProgressProcessor(SpanProcessor):
         return f"  {printable(why)}"
 
     def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 def _is_ours(span: ReadableSpan) -> bool:

@@ -7,6 +7,7 @@ An exception is recorded once, on the innermost span that it fails; the spans ar
 import asyncio
 import concurrent.futures
 import traceback
+from contextlib import suppress
 
 from opentelemetry.trace import Span, Status, StatusCode
 
@@ -19,16 +20,20 @@ STACKTRACE_LIMIT = 8192
 
 _CANCELLATIONS = (KeyboardInterrupt, asyncio.CancelledError, concurrent.futures.CancelledError)
 _CHAIN_LIMIT = 8
+_RECORDED = "_otel_flyte_recorded"
+
+wrappings: list[type[BaseException]] = []
+"""Exceptions that the engine wraps around another, which is their ``value``; an adapter names them."""
 
 no_failures: list[type[BaseException]] = []
 """Exceptions by which a task says that it has no outputs to give; an adapter names those of its engine."""
 
 
 def cause(error: BaseException) -> BaseException:
-    """Return the exception that user code raised, out of what Flyte wrapped around it."""
+    """Return the exception that user code raised, out of what the engine wrapped around it."""
     for _ in range(_CHAIN_LIMIT):
-        wrapped = getattr(error, "value", None)
-        if not isinstance(wrapped, BaseException) or wrapped is error:
+        wrapped = getattr(error, "value", None) if isinstance(error, tuple(wrappings)) else None
+        if not isinstance(wrapped, BaseException):
             return error
         error = wrapped
     return error
@@ -63,6 +68,9 @@ def fail(span: Span, error: BaseException) -> None:
 def record(span: Span, error: BaseException) -> None:
     """Add the exception event, as the ``exception`` convention has it."""
     origin = cause(error)
+    with suppress(AttributeError, TypeError):
+        # On the exception itself: a reference to it would keep its frames alive, and all that they hold.
+        origin.__dict__[_RECORDED] = True
     lines = "".join(traceback.format_exception(type(origin), origin, without_our_frames(origin.__traceback__)))
     span.add_event(
         semconv.EVENT_EXCEPTION,
@@ -82,16 +90,13 @@ def message(error: BaseException) -> str:
         return ""
 
 
-def same_failure(one: BaseException | None, other: BaseException) -> bool:
-    """Whether two exceptions are one failure: the same object, or one wrapped around the other."""
-    if one is None:
-        return False
-    origin = cause(one)
-    step: BaseException | None = other
+def is_recorded(error: BaseException) -> bool:
+    """Whether an exception, or one that it was raised from, is recorded on a span already."""
+    step: BaseException | None = error
     for _ in range(_CHAIN_LIMIT):
         if step is None:
             return False
-        if step is one or cause(step) is origin:
+        if _RECORDED in getattr(cause(step), "__dict__", ()):
             return True
         step = step.__cause__
     return False

@@ -71,11 +71,10 @@ class Scope(OpenSpan):
         owner: the flytekit object that it belongs to.
         phase: the span of the open phase.
         phase_owner: who opened the phase and will close it.
-        failure: the exception that is already recorded on a span inside.
         exposed: whether processes that are started now have this span as parent.
     """
 
-    __slots__ = ("exposed", "failure", "outer", "outer_token", "owner", "phase", "phase_owner", "phase_token")
+    __slots__ = ("exposed", "outer_token", "owner", "phase", "phase_owner", "phase_token")
 
     def __init__(
         self,
@@ -93,9 +92,7 @@ class Scope(OpenSpan):
         self.phase: Span | None = None
         self.phase_owner: object = None
         self.phase_token: Token[Context] | None = None
-        self.failure: BaseException | None = None
         self.exposed = False
-        self.outer = state.current.get()
         self.outer_token: Token[Scope | None] = state.current.set(self)
 
     def open_phase(self, name: str, owner: object) -> None:
@@ -138,9 +135,8 @@ class Scope(OpenSpan):
         """Mark a span of this scope as failed; the innermost one that fails carries the exception."""
         if not errors.is_failure(error):
             return
-        if not errors.same_failure(self.failure, error):
+        if not errors.is_recorded(error):
             errors.record(span, error)
-            self.failure = error
         errors.fail(span, error)
 
     def finish(self, error: BaseException | None = None) -> None:
@@ -149,8 +145,6 @@ class Scope(OpenSpan):
             return
         self.fail(self.span, error)
         self.span.set_attribute(semconv.RESULT, errors.result(error))
-        if self.outer is not None:
-            self.outer.failure = error
 
     def close(self) -> None:
         """End what is still open, and the scope with it."""
@@ -163,9 +157,7 @@ class Scope(OpenSpan):
 
 def uses_our_ids() -> bool:
     """Whether the provider's id generator is ours, so that a span can have derived ids."""
-    from otel_flyte.lifecycle.id_generator import FlyteIdGenerator
-
-    return isinstance(getattr(tracer(), "id_generator", None), FlyteIdGenerator)
+    return bool(getattr(getattr(tracer(), "id_generator", None), "takes_derived_ids", False))
 
 
 def link(span_context: SpanContext, kind: str, **attributes: str) -> Link:

@@ -3,20 +3,27 @@
 from typing import Any
 
 STRING_LIMIT = 1024
-"""Characters of a string value."""
+"""Bytes of a string value, in UTF-8."""
 
-ENTRIES_LIMIT = 32
-"""Entries of a mapping or a sequence that a user may have made as long as they like."""
+ENTRIES_LIMIT = 24
+"""Entries of a mapping or a sequence that a user may have made as long as they like.
+
+Labels, annotations and inputs together must leave room for the rest: past 128 attributes the SDK drops the oldest.
+"""
 
 ELLIPSIS = "…"
 
 
 def bounded(value: object) -> str:
-    """Return a string of at most 1 KiB characters; its end shows where it was cut."""
+    """Return a string of at most 1 KiB; its end shows where it was cut."""
     text = value if isinstance(value, str) else str(value)
-    if len(text) > STRING_LIMIT:
-        text = text[: STRING_LIMIT - 1] + ELLIPSIS
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    if len(text) <= STRING_LIMIT and text.isascii():
+        return text
+    encoded = text[: STRING_LIMIT + 1].encode("utf-8", "replace")
+    if len(encoded) > STRING_LIMIT:
+        encoded = encoded[: STRING_LIMIT - len(ELLIPSIS.encode())]
+        return encoded.decode("utf-8", "ignore") + ELLIPSIS
+    return encoded.decode("utf-8")
 
 
 def attribute(value: Any) -> bool | int | float | str | tuple[str, ...]:
