@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from otel_flyte import settings
+from otel_flyte import semconv, settings
 from otel_flyte.guard import guarded, say_once
 
 if TYPE_CHECKING:
@@ -90,7 +90,12 @@ def tracer_provider_is_set() -> bool:
     if tracer_provider_given is not None:
         return True
     trace = sys.modules.get("opentelemetry.trace")
-    return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    try:
+        return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    except Exception as error:
+        # Asking for the provider loads the one that this variable names.
+        say_once(f"{semconv.TRACER_PROVIDER}={os.environ.get(semconv.TRACER_PROVIDER)} fails ({error!r}): no spans.")
+        return False
 
 
 def records() -> bool:
@@ -109,7 +114,8 @@ def _make_providers() -> bool:
     for signal in settings.SIGNALS:
         for problem in settings.plan(signal, os.environ).problems:
             say_once(problem)
-    if not settings.configured(os.environ):
+    named_provider_fails = bool(os.environ.get(semconv.TRACER_PROVIDER)) and not tracer_provider_is_set()
+    if named_provider_fails or not settings.configured(os.environ):
         return False
     from otel_flyte.lifecycle import providers
 

@@ -76,12 +76,12 @@ def _configure_by_file() -> bool:
     instead = "the environment variables are used instead."
     try:
         from opentelemetry.configuration import configure_sdk, load_config_file
-    except ImportError as error:
-        needed = "opentelemetry-configuration (pip install 'otel-flyte[configuration]')"
-        say_once(f"{chosen} needs {needed}: {error}: {instead}")
-        return False
-    try:
+
         configure_sdk(load_config_file(os.environ[semconv.CONFIG_FILE]))
+    except ModuleNotFoundError:
+        needed = "opentelemetry-configuration (pip install 'otel-flyte[configuration]')"
+        say_once(f"{chosen} needs {needed}: {instead}")
+        return False
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         say_once(f"{chosen} can't be used ({reason}): {instead}")
@@ -123,8 +123,10 @@ def exporters_of(signal: str) -> list[Any]:
 
 def _instead(name: str, signal_plan: settings.SignalPlan, error: Exception) -> list[Any]:
     """Use OTLP where an endpoint covers the signal and the exporter that was asked for can't be had."""
-    variable = signal_plan.decided_by or semconv.EXPORTER.format(signal=signal_plan.signal.upper())
-    wrong = f"{variable}={os.environ.get(variable, name)}: {error}"
+    exporter_variable = semconv.EXPORTER.format(signal=signal_plan.signal.upper())
+    variable = signal_plan.decided_by or exporter_variable
+    value = name if variable == exporter_variable else settings.without_password(os.environ[variable])
+    wrong = f"{variable}={value}: {error}"
     others = [other for other in signal_plan.exporters if other != name]
     without_exporter = {key: value for key, value in os.environ.items() if key != variable}
     fallback = settings.plan(signal_plan.signal, without_exporter)
@@ -132,8 +134,13 @@ def _instead(name: str, signal_plan: settings.SignalPlan, error: Exception) -> l
         used = f"{', '.join(others)} alone is used" if others else f"{signal_plan.signal} are not exported"
         say_once(f"{wrong}: {used}.")
         return []
+    try:
+        instead = exporters.load(settings.OTLP, fallback)
+    except exporters.ExporterError as second_error:
+        say_once(f"{wrong}, and {second_error}: {signal_plan.signal} are not exported.")
+        return []
     say_once(f"{wrong}: otlp is used instead.")
-    return [exporters.load(settings.OTLP, fallback)]
+    return [instead]
 
 
 def _id_generator() -> IdGenerator:
