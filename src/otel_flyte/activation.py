@@ -9,6 +9,7 @@ Every process that imports flytekit imports this module, so OpenTelemetry is imp
 recorded.
 """
 
+import importlib
 import os
 import sys
 import threading
@@ -114,8 +115,11 @@ def _make_providers() -> bool:
     for signal in settings.SIGNALS:
         for problem in settings.plan(signal, os.environ).problems:
             say_once(problem)
-    named_provider_fails = bool(os.environ.get(semconv.TRACER_PROVIDER)) and not tracer_provider_is_set()
-    if named_provider_fails or not settings.configured(os.environ):
+    if os.environ.get(semconv.TRACER_PROVIDER):
+        importlib.import_module("opentelemetry.trace")
+        if not tracer_provider_is_set():
+            return False
+    if not settings.configured(os.environ):
         return False
     from otel_flyte.lifecycle import providers
 
