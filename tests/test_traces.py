@@ -352,7 +352,6 @@ FAILURES: dict[str, Failure] = {
 
 OTHER_ENDS: dict[str, Scenario] = {
     "ignored outputs": failing("ignore_outputs"),
-    "terminated": pod("task_processes.signal_itself", {"number": 15}),
 }
 
 SCENARIOS: dict[str, Scenario] = {
@@ -1519,12 +1518,6 @@ trace 5139f3437a93d360a3a54e16296acba6
     input translation
     user code
 """)
-
-
-def test_an_attempt_that_is_terminated_is_recorded(runs: Runs) -> None:
-    run = runs("terminated")
-    assert run.result.returncode == -15
-    assert run.attempt.status == "ERROR"
 
 
 # --- who is the parent, and what ids there are -----------------------------------------------------------------------
