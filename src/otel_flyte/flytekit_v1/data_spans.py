@@ -11,7 +11,7 @@ from opentelemetry.trace import Span, SpanContext, TraceFlags
 
 from otel_flyte import identity, semconv
 from otel_flyte.guard import guarded
-from otel_flyte.tracing import state
+from otel_flyte.tracing import state, values
 from otel_flyte.tracing.spans import OpenSpan
 from otel_flyte.tracing.values import ENTRIES_LIMIT, bounded
 
@@ -55,7 +55,7 @@ def add_lineage(span: Span, task: Any, literals: Any, execution: identity.Execut
     for variable, uri in islice(_input_uris(task, literals), ENTRIES_LIMIT):
         writer = identity.attempt_from_uri(execution, uri) if execution is not None else None
         if writer is None:
-            span.set_attribute(semconv.INPUT_URI.format(variable=bounded(variable)), bounded(uri))
+            span.set_attribute(semconv.INPUT_URI.format(variable=bounded(variable)), values.uri(uri))
             continue
         span.add_link(
             SpanContext(
@@ -67,7 +67,7 @@ def add_lineage(span: Span, task: Any, literals: Any, execution: identity.Execut
             {
                 semconv.LINK: semconv.LINK_INPUT,
                 semconv.LINK_VARIABLE: bounded(variable),
-                semconv.DATA_URI: bounded(uri),
+                semconv.DATA_URI: values.uri(uri),
             },
         )
 
@@ -129,7 +129,7 @@ def _uris(literal: Any, depth: int) -> Iterator[str]:
 
 @guarded
 def _begin(name: str, uri: Any) -> OpenSpan:
-    attributes = {} if uri is None else {semconv.DATA_URI: bounded(uri)}
+    attributes = {} if uri is None else {semconv.DATA_URI: values.uri(uri)}
     return OpenSpan(name, context_api.get_current(), attributes=attributes)
 
 
@@ -140,7 +140,7 @@ def _end(span: OpenSpan | None, error: BaseException | None = None, uri: Any = N
         return
     try:
         if isinstance(uri, str):
-            span.span.set_attribute(semconv.DATA_URI, bounded(uri))
+            span.span.set_attribute(semconv.DATA_URI, values.uri(uri))
         if error is not None and scope is not None:
             scope.fail(span.span, error)
     finally:

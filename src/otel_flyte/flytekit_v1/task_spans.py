@@ -36,6 +36,9 @@ from otel_flyte.tracing.values import bounded
 errors.no_failures.append(IgnoreOutputs)
 errors.wrappings += [FlyteUserRuntimeException, FlyteNonRecoverableSystemException]
 
+_RENAMED_IN_A_POD = (semconv.KIND_MAP, semconv.KIND_EAGER_CLEANUP)
+"""Kinds that flytekit gives another name when it loads them than when it registers them."""
+
 _missed: ContextVar[str | None] = ContextVar("otel_flyte_cache_miss", default=None)
 """The task that the local cache had no result for, until it is dispatched."""
 
@@ -205,9 +208,8 @@ def _begin_attempt_dispatch(
         return None
     scope.owner = task
     scope.span.set_attributes(description.attributes)
-    name = _registered_name()
-    if name:
-        scope.span.set_attribute(semconv.TASK_NAME, name)
+    if description.attributes[semconv.TASK_KIND] in _RENAMED_IN_A_POD and _registered_name():
+        scope.span.set_attribute(semconv.TASK_NAME, _registered_name())
     else:
         scope.span.update_name(description.span_name)
     execution = identity.execution_from_environment(os.environ)
@@ -303,7 +305,7 @@ def _derived(who: Attempt, parent: Context, links: list[Link]) -> tuple[Context,
 
 
 def _registered_name() -> str:
-    """Return the name by which Flyte knows the task; that of a loaded map or clean-up task may be another."""
+    """Return the name by which Flyte knows the task of this pod, empty outside one."""
     return bounded(identity.first(os.environ, semconv.FLYTE_TASK_NAME))
 
 

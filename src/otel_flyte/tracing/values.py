@@ -26,6 +26,17 @@ def bounded(value: object) -> str:
     return encoded.decode("utf-8")
 
 
+def uri(value: object) -> str:
+    """Return where something lies, bounded, without what opens the door to it: a password, a signature."""
+    scheme, separator, rest = str(value).partition("://")
+    if not separator:
+        return bounded(scheme)
+    host, slash, path = rest.partition("/")
+    if scheme in ("http", "https"):
+        path = path.partition("?")[0]
+    return bounded(f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}")
+
+
 def attribute(value: Any) -> bool | int | float | str | tuple[str, ...]:
     """Return a value that OpenTelemetry accepts: scalars as they are, sequences of bounded strings, else a string."""
     if isinstance(value, (bool, int, float)):
