@@ -31,9 +31,9 @@ def uri(value: object) -> str:
     scheme, separator, rest = str(value).partition("://")
     if not separator:
         return bounded(scheme)
-    host, slash, path = rest.partition("/")
     if scheme in ("http", "https"):
-        path = path.partition("?")[0]
+        rest = rest.partition("?")[0]
+    host, slash, path = rest.partition("/")
     return bounded(f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}")
 
 
