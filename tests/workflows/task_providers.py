@@ -48,8 +48,11 @@ def _log(text: str) -> None:
     logger = logging.getLogger("users.own")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logger.addHandler(LoggingHandler(logger_provider=provider))
+    handler = LoggingHandler(logger_provider=provider)
+    logger.addHandler(handler)
     logger.info(text)
+    # At exit the SDK's handler starts a thread, which Python 3.12 refuses, whosever provider it has.
+    logger.removeHandler(handler)
 
 
 @task
