@@ -80,7 +80,7 @@ def dump(files: Sequence[str]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="FILE WORKFLOW [INPUTS]")
 @click.pass_context
 def run(context: click.Context, arguments: Sequence[str]) -> None:
-    r"""Run a workflow or task locally, as `pyflyte run` does, and see its trace.
+    """Run a workflow or task locally, as `pyflyte run` does, and see its trace.
 
     It takes what pyflyte takes, and ends as pyflyte does:
 
@@ -90,7 +90,7 @@ def run(context: click.Context, arguments: Sequence[str]) -> None:
       otel-flyte run FILE WORKFLOW --help    the inputs of a workflow
 
     Its spans are written to .otel-flyte/ under the current folder, and sent to wherever OTEL_* variables say.
-    """
+    """  # noqa: D301  # click wants the character itself
     if not arguments or arguments[0] in ("-h", "--help"):
         click.echo(context.get_help(), err=not arguments)
         context.exit(0 if arguments else 2)

@@ -37,11 +37,18 @@ def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:
     if environ.get(semconv.CONFIG_FILE):
         yield _configuration_file(environ[semconv.CONFIG_FILE])
         return
+    problems = [problem for signal in settings.SIGNALS for problem in settings.plan(signal, environ).problems]
+    for problem in dict.fromkeys(problems):
+        yield Finding(Verdict.NOTE, problem)
     if not settings.configured(environ):
-        yield Finding(Verdict.FAIL, f"no signal is exported: set {semconv.ENDPOINT}, such as http://localhost:4318")
+        missing = "" if problems else f": set {semconv.ENDPOINT}, such as http://localhost:4318"
+        yield Finding(Verdict.FAIL, f"no signal is exported{missing}")
         return
     for signal in settings.SIGNALS:
-        yield from _signal(signal, environ)
+        try:
+            yield from _signal(signal, environ)
+        except Exception as error:
+            yield Finding(Verdict.FAIL, f"{signal} can't be exported: {_first_line(error)}")
 
 
 def _instrumentation(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -101,8 +108,6 @@ def _configuration_file(path: str) -> Finding:
 
 def _signal(signal: str, environ: Mapping[str, str]) -> Iterator[Finding]:
     plan = settings.plan(signal, environ)
-    for problem in plan.problems:
-        yield Finding(Verdict.NOTE, problem)
     if not plan.exporters:
         yield Finding(Verdict.NOTE, f"{signal} go nowhere{_decided(plan)}")
     for name in plan.exporters:

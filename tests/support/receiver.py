@@ -72,7 +72,6 @@ class LogRecord:
     body: Any
     severity: str
     time_ns: int
-    event_name: str
     trace_id: str
     span_id: str
     attributes: Attributes
@@ -332,7 +331,6 @@ def _logs(message: logs_service_pb2.ExportLogsServiceRequest) -> Iterator[LogRec
                     body=_value(record.body),
                     severity=record.severity_text,
                     time_ns=record.time_unix_nano,
-                    event_name=record.event_name,
                     trace_id=record.trace_id.hex(),
                     span_id=record.span_id.hex(),
                     attributes=_attributes(record.attributes),

@@ -85,9 +85,11 @@ def _check(file: Path, entity: str) -> None:
     if "*" in bindings or entity in bindings:
         return
     entities = [name for name, nodes in bindings.items() if any(map(_is_decorated, nodes))]
+    if not entities:
+        return  # The file may not even load: flytekit says why.
     close = difflib.get_close_matches(entity, entities, n=1)
     meant = f" (did you mean {close[0]}?)" if close else ""
-    others = f": it has {', '.join(entities[:_NAMED])}" if entities else ""
+    others = f": it has {', '.join(entities[:_NAMED])}"
     more = f" and {len(entities) - _NAMED} more" if len(entities) > _NAMED else ""
     raise NotRunnableError(f"{file} has no workflow or task {entity}{meant}{others}{more}")
 
