@@ -188,7 +188,7 @@ FAILURES = {
         "task_processes.signal_itself", {"number": int(signal.SIGKILL)}, NOTHING, exit_code=-9, traced=False
     ),
     "input of a wrong type": Case("task_kinds.increment", {"value": "text"}, ERROR, error="string_value: text to int"),
-    "inputs that can't be decoded": Case("task_kinds.increment", b"\xff", ERROR, error="Wire format was corrupt"),
+    "inputs that can't be decoded": Case("task_kinds.increment", b"\xff", ERROR, error="DecodeError: "),
     "inputs that are not there": Case("task_kinds.increment", None, ERROR, error="inputs.pb. File not found"),
     "no such task": Case("task_kinds.nope", {"value": 1}, ERROR, error="has no attribute 'nope'"),
     "no such module": Case("no_such_module.nope", {"value": 1}, ERROR, error="No module named 'no_such_module'"),
@@ -366,7 +366,7 @@ def assert_as_flytekit_alone_is_known_to_end(case: Case, bare: Picture) -> None:
     assert (bare["exit code"], bare["files"].keys()) == (case.exit_code, case.leaves), bare
     if case.error:
         message = text_format.Parse(bare["files"]["error.pb"], errors_pb2.ErrorDocument()).error.message
-        assert message.rstrip("\n").endswith(case.error)
+        assert case.error in message
 
 
 def task_spans(receiver: Receiver) -> list[str]:
