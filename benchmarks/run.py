@@ -13,8 +13,6 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BARE = ROOT / "benchmarks" / "bare"
-"""At the front of ``PYTHONPATH`` it makes the plugin that flytekit loads an empty module: flytekit without us."""
 
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "workflows")]
 
@@ -56,7 +54,7 @@ def _processes(rounds: int) -> dict[str, float]:
     with Receiver() as receiver, tempfile.TemporaryDirectory() as folder:
         http = receiver.environment("http/protobuf")
         variants: dict[str, pods.Options] = {
-            "bare": {},
+            "bare": {"bare": True},
             "unconfigured": {},
             "HTTP": {"env": http},
             "gRPC": {"env": receiver.environment("grpc")},
@@ -75,12 +73,9 @@ def _cpu(root: Path, variant: str, options: pods.Options) -> float:
     arguments = list(pod.arguments)
     if variant == "launcher":
         arguments.insert(0, str(Path(sys.executable).with_name("opentelemetry-instrument")))
-    environment = dict(pod.environment)
-    if variant == "bare":
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(BARE), environment.get("PYTHONPATH"))))
     process = subprocess.Popen(
         arguments,
-        env=environment,
+        env=pod.environment,
         cwd=pod.directory,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

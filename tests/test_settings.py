@@ -1,6 +1,7 @@
 """What users configure: the standard variables, ours, and what becomes of a value that can't be used."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 
@@ -102,6 +103,26 @@ def test_something_is_configured_where_any_signal_goes_somewhere_or_a_file_says_
     assert settings.configured(environ) is configured
 
 
+@each_signal
+@pytest.mark.parametrize(
+    ("given", "used", "protocol"),
+    [
+        ("otlp_proto_grpc,otlp_proto_http", ("otlp_proto_grpc",), "grpc"),
+        ("otlp,console,otlp_proto_http", ("console", "otlp_proto_http"), "http/protobuf"),
+        ("otlp,otlp_proto_grpc,otlp_proto_http", ("otlp_proto_grpc",), "grpc"),
+    ],
+)
+def test_what_would_be_sent_to_one_endpoint_twice_is_sent_once_and_said(
+    signal: str, given: str, used: tuple[str, ...], protocol: str
+) -> None:
+    own = variable(EXPORTER, signal)
+    plan = settings.plan(signal, {own: given, ENDPOINT: "http://all:4318"})
+
+    assert (plan.exporters, plan.protocol) == (used, protocol)
+    count = sum(name.startswith("otlp") for name in given.split(","))
+    assert plan.problems == (f"{own}={given} names OTLP {count} times: {used[-1]} is used.",)
+
+
 # --- the protocol ----------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +155,18 @@ def test_the_protocol_is_what_is_said_else_what_the_port_speaks(
 
     assert plan.protocol == protocol
     assert plan.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "protocol"),
+    [
+        ({ENDPOINT: "grpc://host:14317"}, "grpc"),
+        ({ENDPOINT: "GRPCS://host"}, "grpc"),
+        ({ENDPOINT: "grpc://host:14317", PROTOCOL: "http/protobuf"}, "http/protobuf"),
+    ],
+)
+def test_an_endpoint_that_names_grpc_means_it_unless_a_protocol_is_said(environ: dict[str, str], protocol: str) -> None:
+    assert settings.plan("traces", environ).protocol == protocol
 
 
 @pytest.mark.parametrize(
@@ -189,6 +222,8 @@ def test_a_protocol_that_is_none_concerns_nobody_where_nothing_is_exported() -> 
         ("10.0.0.7:4317", "http://10.0.0.7:4317"),
         ("[::1]:4318", "http://[::1]:4318"),
         ("grpc://collector:4317", "http://collector:4317"),
+        ("grpc://collector", "http://collector:4317"),
+        ("grpcs://collector:443", "https://collector:443"),
         ("collector:4318/otlp", "http://collector:4318/otlp"),
     ],
 )
@@ -216,14 +251,60 @@ def test_an_endpoint_that_is_no_url_turns_otlp_off_and_says_so(signal: str, give
     plan = settings.plan(signal, {ENDPOINT: given})
 
     assert plan.exporters == ()
-    assert plan.problems == (f"{ENDPOINT}={given} is no URL such as http://host:4318: {signal} are not exported.",)
+    assert plan.problems == (f"{ENDPOINT}={given} is no URL such as http://host:4318: nothing is sent there.",)
 
 
 def test_other_exporters_go_on_where_the_endpoint_of_otlp_is_no_url() -> None:
-    plan = settings.plan("traces", {"OTEL_TRACES_EXPORTER": "console,otlp,otlp_proto_grpc", ENDPOINT: "http://"})
+    plan = settings.plan("traces", {"OTEL_TRACES_EXPORTER": "console,otlp", ENDPOINT: "http://"})
 
     assert plan.exporters == ("console",)
     assert len(plan.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://host:4318/v1/traces", "http://host:4318/v1/traces"),
+        ("http://user:secret@host:4318", "http://host:4318"),
+        ("secret@host:4318", "host:4318"),
+        ("http://user:se/cr@et@host/v1/traces", "http://host/v1/traces"),
+        ("http://host/v1/traces?api_key=secret", "http://host/v1/traces"),
+        ("http://user:secret@host?api_key=secret&next=http://secret", "http://host"),
+        ("host?next=http://secret", "host"),
+        ("http://host/#secret", "http://host/"),
+        ("http://host/?mail=se@cret", "http://…"),
+        ("http://user:se?cret@host/", "http://…"),
+        ("ftp://user:secret@host/spool", "ftp://host/spool"),
+        ("simplecache::ftp://user:secret@host/spool", "simplecache::ftp://host/spool"),
+        ("s3://bucket/spool", "s3://bucket/spool"),
+        ("abfs://container@account/spool", "abfs://container@account/spool"),
+        ("abfs://user:secret@account/spool", "abfs://account/spool"),
+        ("http://[::1", "http://[::1"),
+        ("", ""),
+    ],
+)
+def test_what_is_secret_in_a_url_is_never_shown(url: str, shown: str) -> None:
+    assert settings.without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no route to /tmp/a@b, 100 % lost", "no route to /tmp/a@b, 100 % lost"),
+        ("Is it up? And/or why?", "Is it up? And/or why?"),
+        ("404, url='http://user:secret@host/spool?key=secret'", "404, url='http://host/spool"),
+        ("exceeded with url: /v1/traces?key=secret (Caused by it)", "exceeded with url: /v1/traces (Caused by it)"),
+    ],
+)
+def test_what_is_secret_in_a_url_is_cut_from_what_others_say(text: str, shown: str) -> None:
+    assert settings.without_passwords(text) == shown
+
+
+@pytest.mark.parametrize("given", ["user:secret@collector:4318/?key=secret", "http://:4318?key=secret"])
+def test_what_is_secret_in_an_endpoint_that_needs_mending_is_not_said(given: str) -> None:
+    (problem,) = settings.plan("traces", {ENDPOINT: given}).problems
+
+    assert "secret" not in problem
 
 
 # --- off switches ----------------------------------------------------------------------------------------------------
@@ -239,7 +320,6 @@ def test_other_exporters_go_on_where_the_endpoint_of_otlp_is_no_url() -> None:
 )
 def test_each_off_switch_says_that_it_is_the_one(name: str, value: str) -> None:
     assert settings.switched_off_by({name: value}) == name
-    assert settings.read({name: value}).switched_off_by == name
 
 
 @pytest.mark.parametrize(
@@ -259,9 +339,9 @@ def test_other_values_switch_nothing_off(name: str, value: str) -> None:
 
 
 def test_everything_has_a_default_and_no_problem() -> None:
-    assert settings.read({}) == settings.Settings(
-        switched_off_by=None, map_nested=500, control_plane=False, problems=()
-    )
+    read = settings.read({})
+
+    assert (read.map_nested, read.control_plane, read.problems) == (500, False, ())
 
 
 @pytest.mark.parametrize(
@@ -298,9 +378,7 @@ def test_booleans_are_read_in_their_usual_spellings(value: str, control_plane: b
     ],
 )
 def test_a_value_that_can_not_be_used_is_said_with_the_one_that_is(name: str, value: str, problem: str) -> None:
-    assert settings.read({name: value}) == settings.Settings(
-        switched_off_by=None, map_nested=500, control_plane=False, problems=(problem,)
-    )
+    assert settings.read({name: value}) == replace(settings.read({}), problems=(problem,))
 
 
 @pytest.mark.parametrize(("value", "number"), [("0", 0), ("12", 12), (" 7 ", 7), ("", 500)])
@@ -308,6 +386,26 @@ def test_a_count_is_a_whole_number(value: str, number: int) -> None:
     read = settings.read({"OTEL_FLYTE_MAP_NESTED": value})
 
     assert (read.map_nested, read.problems) == (number, ())
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds", "problem"),
+    [
+        ("0", 0, None),
+        ("3600", 3600, None),
+        ("3601", 3600, "is more than 3600 s: 3600 is used."),
+        ("1e12", 3600, "is more than 3600 s: 3600 is used."),
+        ("inf", 3600, "is more than 3600 s: 3600 is used."),
+        ("nan", 2, "is no number of seconds from 0 up: 2 is used."),
+        ("-1", 2, "is no number of seconds from 0 up: 2 is used."),
+        ("2s", 2, "is no number of seconds from 0 up: 2 is used."),
+    ],
+)
+def test_the_exit_may_take_an_hour_at_most(value: str, seconds: float, problem: str | None) -> None:
+    read = settings.read({"OTEL_FLYTE_EXIT_TIMEOUT": value})
+
+    assert read.exit_timeout == seconds
+    assert read.problems == ((f"OTEL_FLYTE_EXIT_TIMEOUT={value} {problem}",) if problem else ())
 
 
 # --- misspelt variables ----------------------------------------------------------------------------------------------

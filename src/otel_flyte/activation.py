@@ -9,6 +9,7 @@ Every process that imports flytekit imports this module, so OpenTelemetry is imp
 recorded.
 """
 
+import functools
 import importlib
 import os
 import sys
@@ -91,12 +92,24 @@ def tracer_provider_is_set() -> bool:
     if tracer_provider_given is not None:
         return True
     trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return False
     try:
-        return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        chosen = os.environ.get(semconv.TRACER_PROVIDER)
+        if chosen and not _is_installed(chosen):
+            return trace._TRACER_PROVIDER is not None
+        return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
     except Exception as error:
         # Asking for the provider loads the one that this variable names.
         say_once(f"{semconv.TRACER_PROVIDER}={os.environ.get(semconv.TRACER_PROVIDER)} fails ({error!r}): no spans.")
         return False
+
+
+@functools.cache
+def _is_installed(tracer_provider: str) -> bool:
+    from otel_flyte.standard_variables import unusable
+
+    return not unusable({semconv.TRACER_PROVIDER: tracer_provider})
 
 
 def records() -> bool:
@@ -115,14 +128,21 @@ def _make_providers() -> bool:
     for signal in settings.SIGNALS:
         for problem in settings.plan(signal, os.environ).problems:
             say_once(problem)
-    if os.environ.get(semconv.TRACER_PROVIDER):
-        importlib.import_module("opentelemetry.trace")
-        if not tracer_provider_is_set():
-            return False
-    if not settings.configured(os.environ):
+    if not os.environ.get(semconv.TRACER_PROVIDER) and not settings.configured(os.environ):
         return False
-    from otel_flyte.lifecycle import providers
+    from otel_flyte.standard_variables import unusable, usable_only
 
-    given = {"traces": tracer_provider_given, "metrics": meter_provider_given, "logs": logger_provider_given}
-    providers.ensure([signal for signal, provider in given.items() if provider is None])
+    for problem in unusable(os.environ).values():
+        say_once(problem)
+    with usable_only():
+        if os.environ.get(semconv.TRACER_PROVIDER):
+            importlib.import_module("opentelemetry.trace")
+            if not tracer_provider_is_set():
+                return False
+        if not settings.configured(os.environ):
+            return False
+        from otel_flyte.lifecycle import providers
+
+        given = {"traces": tracer_provider_given, "metrics": meter_provider_given, "logs": logger_provider_given}
+        providers.ensure([signal for signal, provider in given.items() if provider is None])
     return tracer_provider_is_set()

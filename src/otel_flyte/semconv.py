@@ -22,14 +22,24 @@ OTEL_FLYTE_MAP_NESTED = "OTEL_FLYTE_MAP_NESTED"
 """Map subtasks with this index or a higher one have a trace of their own. Default: 500."""
 
 OTEL_FLYTE_CONTROL_PLANE = "OTEL_FLYTE_CONTROL_PLANE"
-"""``true`` says that the control plane's spans are exported: its attempt span is then every task's parent."""
+"""``true`` says that the control plane's spans are exported: its attempt span is then the parent of a task span that
+``TRACEPARENT`` names none for."""
 
 OTEL_FLYTE_LAUNCHED_BY = "OTEL_FLYTE_LAUNCHED_BY"
 """W3C ``traceparent`` of whoever launched this execution; its tasks link to it. Set by ``FlyteRemote.execute``."""
 
+OTEL_FLYTE_EXIT_TIMEOUT = "OTEL_FLYTE_EXIT_TIMEOUT"
+"""Seconds that telemetry may add to the end of a process, at most. Default: 2."""
+
+OTEL_FLYTE_SPOOL = "OTEL_FLYTE_SPOOL"
+"""Folder, or URL that fsspec can write, for what could not be delivered; ``otel-flyte replay`` sends it.
+
+Default: none."""
+
 # Not for users: one process of an attempt tells the next, and this project's tests ask for what users never want.
 CODE_DOWNLOAD = "_OTEL_FLYTE_CODE_DOWNLOAD"
 RAISE_INTERNAL_ERRORS = "_OTEL_FLYTE_RAISE"
+EXEC_PIPE = "_OTEL_FLYTE_EXEC"
 
 # --- environment variables of others ---------------------------------------------------------------------------------
 
@@ -46,6 +56,41 @@ PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 SIGNAL_PROTOCOL = "OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"
 HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 CERTIFICATE = "OTEL_EXPORTER_OTLP_CERTIFICATE"
+CLIENT_KEY = "OTEL_EXPORTER_OTLP_CLIENT_KEY"
+CLIENT_CERTIFICATE = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
+COMPRESSION = "OTEL_EXPORTER_OTLP_COMPRESSION"
+TIMEOUT = "OTEL_EXPORTER_OTLP_TIMEOUT"
+INSECURE = "OTEL_EXPORTER_OTLP_INSECURE"
+TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+HISTOGRAM_AGGREGATION = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+RESOURCE_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
+RESOURCE_DETECTORS = "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
+PROPAGATORS = "OTEL_PROPAGATORS"
+SAMPLER = "OTEL_TRACES_SAMPLER"
+SAMPLER_ARG = "OTEL_TRACES_SAMPLER_ARG"
+EXEMPLAR_FILTER = "OTEL_METRICS_EXEMPLAR_FILTER"
+METRIC_EXPORT_INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
+METRIC_EXPORT_TIMEOUT = "OTEL_METRIC_EXPORT_TIMEOUT"
+BATCH_DELAY = "OTEL_{batch}_SCHEDULE_DELAY"
+BATCH_TIMEOUT = "OTEL_{batch}_EXPORT_TIMEOUT"
+BATCH_QUEUE = "OTEL_{batch}_MAX_QUEUE_SIZE"
+BATCH_SIZE = "OTEL_{batch}_MAX_EXPORT_BATCH_SIZE"
+BATCHES = ("BSP", "BLRP")
+"""The batch processors of spans and of log records, as variables call them."""
+ATTRIBUTE_COUNT_LIMIT = "OTEL_ATTRIBUTE_COUNT_LIMIT"
+ATTRIBUTE_LENGTH_LIMIT = "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+SPAN_ATTRIBUTE_COUNT_LIMIT = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
+SPAN_ATTRIBUTE_LENGTH_LIMIT = "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+SPAN_EVENT_COUNT_LIMIT = "OTEL_SPAN_EVENT_COUNT_LIMIT"
+SPAN_LINK_COUNT_LIMIT = "OTEL_SPAN_LINK_COUNT_LIMIT"
+EVENT_ATTRIBUTE_COUNT_LIMIT = "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"
+LINK_ATTRIBUTE_COUNT_LIMIT = "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"
+LOG_ATTRIBUTE_COUNT_LIMIT = "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT"
+LOG_ATTRIBUTE_LENGTH_LIMIT = "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+INTERNAL_METRICS = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
+OTLP_OPTION = "OTEL_EXPORTER_OTLP_{option}"
+OTLP_SIGNAL_OPTION = "OTEL_EXPORTER_OTLP_{signal}_{option}"
+CREDENTIAL_PROVIDER = "OTEL_PYTHON_EXPORTER_OTLP_{protocol}_CREDENTIAL_PROVIDER"
 TRACEPARENT = "TRACEPARENT"
 TRACESTATE = "TRACESTATE"
 
@@ -78,6 +123,7 @@ SPAN_WORKFLOW = "workflow {name}"
 SPAN_MAP_ITEM = "map item"
 SPAN_RANK = "rank"
 SPAN_SUBMIT = "submit {name}"
+SPAN_RUNNING = "running"
 
 PHASE_CODE_DOWNLOAD = "code download"
 PHASE_LOAD = "load"
@@ -113,7 +159,6 @@ RUN_NAME = "flyte.run_name"
 ACTION_NAME = "flyte.action_name"
 PROJECT = "flyte.project"
 DOMAIN = "flyte.domain"
-ORG = "flyte.org"
 TASK_NAME = "flyte.task_name"
 TASK_VERSION = "flyte.task_version"
 WORKFLOW_NAME = "flyte.workflow_name"
@@ -123,6 +168,24 @@ ATTEMPT = "flyte.attempt"
 ARRAY_INDEX = "flyte.array_index"
 REPLICA = "flyte.replica"
 EXECUTION_URL = "flyte.execution_url"
+
+SERVICE_INSTANCE_ID = "service.instance.id"
+IDENTITY = (
+    RUN_NAME,
+    ACTION_NAME,
+    PROJECT,
+    DOMAIN,
+    TASK_NAME,
+    TASK_VERSION,
+    WORKFLOW_NAME,
+    LAUNCH_PLAN_NAME,
+    NODE_PATH,
+    ATTEMPT,
+    ARRAY_INDEX,
+    REPLICA,
+    EXECUTION_URL,
+)
+"""What tells one attempt from all others."""
 
 # --- attributes: what was declared -----------------------------------------------------------------------------------
 
@@ -158,6 +221,22 @@ EXCEPTION_STACKTRACE = "exception.stacktrace"
 CACHE_STATUS = "flyte.cache.status"
 CACHE_HIT = "hit"
 CACHE_MISS = "miss"
+
+SIGNAL_NAME = "flyte.signal.name"
+PROCESS_EXIT_CODE = "process.exit.code"
+PHASE = "flyte.phase"
+PHASE_ELAPSED = "flyte.phase.elapsed"
+MARKER = "flyte.marker"
+EVENT_SIGNAL = "flyte.signal"
+EVENT_PHASE = "flyte.phase"
+EVENT_HEARTBEAT = "flyte.heartbeat"
+EVENT_NAME = "event.name"
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+METRIC_SPANS_EXPORTED = "otel.sdk.exporter.span.exported"
+METRIC_DATA_POINTS_EXPORTED = "otel.sdk.exporter.metric_data_point.exported"
+METRIC_LOGS_EXPORTED = "otel.sdk.exporter.log.exported"
 
 # --- attributes: data ------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ Nothing here raises: a value that can't be used becomes one line in ``problems``
 used instead.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -19,11 +20,18 @@ OTLP_PROTOCOLS = {OTLP: None, "otlp_proto_grpc": GRPC, "otlp_proto_http": HTTP}
 """The names of the OTLP exporters, and the protocol that a name settles."""
 
 GRPC_PORT = 4317
+LONGEST_EXIT_SECONDS = 3600.0
 DEFAULT_ENDPOINTS = {GRPC: "http://localhost:4317", HTTP: "http://localhost:4318"}
 
 _TRUE = frozenset(("true", "1", "yes", "on"))
 _FALSE = frozenset(("false", "0", "no", "off"))
+_URL = re.compile(r"([^/@?#]*://)?(.*@)?([^?#]*).*", re.DOTALL)
+_CONTAINER_SCHEMES = ("abfs://", "abfss://")
+"""What stands before an account there, in ``abfs://CONTAINER@ACCOUNT/``, is no user."""
+
+_URL_IN_TEXT = re.compile(r"\S*(?:://|/\S*[?#])\S*")
 _OURS = tuple(value for name, value in vars(semconv).items() if name.startswith("OTEL_FLYTE_"))
+_GRPC_SCHEMES = ("grpc", "grpcs")
 _STANDARD = (
     semconv.ENDPOINT,
     semconv.PROTOCOL,
@@ -32,14 +40,14 @@ _STANDARD = (
     semconv.CONFIG_FILE,
     semconv.ID_GENERATOR,
     semconv.DISABLED_INSTRUMENTATIONS,
-    "OTEL_EXPORTER_OTLP_HEADERS",
-    "OTEL_EXPORTER_OTLP_TIMEOUT",
-    "OTEL_EXPORTER_OTLP_COMPRESSION",
-    "OTEL_EXPORTER_OTLP_CERTIFICATE",
-    "OTEL_EXPORTER_OTLP_INSECURE",
-    "OTEL_RESOURCE_ATTRIBUTES",
-    "OTEL_TRACES_SAMPLER",
-    "OTEL_TRACES_SAMPLER_ARG",
+    semconv.HEADERS,
+    semconv.TIMEOUT,
+    semconv.COMPRESSION,
+    semconv.CERTIFICATE,
+    semconv.INSECURE,
+    semconv.RESOURCE_ATTRIBUTES,
+    semconv.SAMPLER,
+    semconv.SAMPLER_ARG,
     *(
         pattern.format(signal=signal.upper())
         for signal in SIGNALS
@@ -54,15 +62,18 @@ class Settings:
     """What this project's own variables say.
 
     Attributes:
-        switched_off_by: the variable that switches the instrumentation off, ``None`` where it is on.
         map_nested: the first array index whose map subtask has a trace of its own.
-        control_plane: whether the control plane's attempt spans are exported, to be the parents of task spans.
+        control_plane: whether the control plane's attempt spans are exported, to be the parents of task spans that
+            ``TRACEPARENT`` names none for.
+        exit_timeout: seconds that telemetry may add to the end of a process.
+        spool: folder or URL for what could not be delivered, empty for none.
         problems: one line for each value that could not be used.
     """
 
-    switched_off_by: str | None
     map_nested: int
     control_plane: bool
+    exit_timeout: float
+    spool: str
     problems: tuple[str, ...]
 
 
@@ -94,37 +105,46 @@ class SignalPlan:
 def read(environ: Mapping[str, str]) -> Settings:
     """Read this project's own variables."""
     problems: list[str] = []
-    enabled = _boolean(environ, semconv.OTEL_FLYTE_ENABLED, True, problems)
+    _boolean(environ, semconv.OTEL_FLYTE_ENABLED, True, problems)
     return Settings(
-        switched_off_by=_switched_off_by(environ, enabled),
         map_nested=_count(environ, semconv.OTEL_FLYTE_MAP_NESTED, 500, problems),
         control_plane=_boolean(environ, semconv.OTEL_FLYTE_CONTROL_PLANE, False, problems),
+        exit_timeout=_seconds(environ, semconv.OTEL_FLYTE_EXIT_TIMEOUT, 2.0, LONGEST_EXIT_SECONDS, problems),
+        spool=environ.get(semconv.OTEL_FLYTE_SPOOL, "").strip(),
         problems=(*problems, *_misspelt(environ)),
     )
 
 
 def switched_off_by(environ: Mapping[str, str]) -> str | None:
     """Return the variable that switches the instrumentation off, ``None`` where it is on."""
-    return _switched_off_by(environ, _boolean(environ, semconv.OTEL_FLYTE_ENABLED, True, []))
+    if not _boolean(environ, semconv.OTEL_FLYTE_ENABLED, True, []):
+        return semconv.OTEL_FLYTE_ENABLED
+    if environ.get(semconv.SDK_DISABLED, "").strip().lower() == "true":
+        return semconv.SDK_DISABLED
+    disabled = environ.get(semconv.DISABLED_INSTRUMENTATIONS, "")
+    if any(name.strip() in ("flyte", "*") for name in disabled.split(",")):
+        return semconv.DISABLED_INSTRUMENTATIONS
+    return None
 
 
 def plan(signal: str, environ: Mapping[str, str]) -> SignalPlan:
     """Decide where a signal goes: its ``OTEL_*_EXPORTER`` if set, else ``otlp`` where an endpoint covers it.
 
-    Without a protocol it is http/protobuf, as the OTLP exporter specification has it, but gRPC on port 4317, where
-    nothing else listens.
+    Without a protocol it is http/protobuf, as the OTLP exporter specification has it, but gRPC where the endpoint's
+    scheme says so, and on port 4317, where nothing else listens.
     """
     problems: list[str] = []
     endpoint_variable, given_endpoint = _first(environ, _own(semconv.SIGNAL_ENDPOINT, signal), semconv.ENDPOINT)
-    endpoint = _url(endpoint_variable, given_endpoint, signal, problems) if endpoint_variable else ""
+    endpoint = _url(endpoint_variable, given_endpoint, problems) if endpoint_variable else ""
     exporter_variable, names = _first(environ, _own(semconv.EXPORTER, signal))
     if exporter_variable:
-        exporters = _names(names)
+        exporters = _one_otlp(exporter_variable, _names(names), problems)
     else:
         exporters = (OTLP,) if endpoint else ()
     if endpoint_variable and not endpoint:
         exporters = tuple(name for name in exporters if name not in OTLP_PROTOCOLS)
-    protocol = _protocol(environ, signal, endpoint, exporters, problems)
+    default = GRPC if endpoint and _means_grpc(given_endpoint, endpoint) else HTTP
+    protocol = _protocol(environ, signal, default, exporters, problems)
     return SignalPlan(
         signal=signal,
         exporters=exporters,
@@ -142,10 +162,26 @@ def configured(environ: Mapping[str, str]) -> bool:
     return bool(environ.get(semconv.CONFIG_FILE)) or any(plan(signal, environ).exporters for signal in SIGNALS)
 
 
-def without_password(endpoint: str) -> str:
-    """Return an endpoint as it may be shown to anybody."""
-    scheme, separator, rest = endpoint.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown to anybody: without user, password, query and fragment.
+
+    Where a password that is not encoded can't be told from a query, only the scheme is left.
+    """
+    return _URL.sub(_shown, url, count=1)
+
+
+def without_passwords(text: str) -> str:
+    """Return a text, such as the message of an error, with each URL in it as it may be shown to anybody."""
+    return _URL_IN_TEXT.sub(lambda url: without_password(url[0]), text)
+
+
+def _shown(url: re.Match[str]) -> str:
+    scheme, user, place = url.groups(default="")
+    if "?" in user or "#" in user:
+        place = "…"
+    elif scheme.lower() in _CONTAINER_SCHEMES and ":" not in user:
+        place = f"{user}{place}"
+    return f"{scheme}{place}"
 
 
 def _own(pattern: str, signal: str) -> str:
@@ -165,20 +201,32 @@ def _names(value: str) -> tuple[str, ...]:
     return () if "none" in names else names
 
 
-def _url(variable: str, value: str, signal: str, problems: list[str]) -> str:
+def _one_otlp(variable: str, names: tuple[str, ...], problems: list[str]) -> tuple[str, ...]:
+    """Keep one of several OTLP exporters, which would send everything twice to one endpoint."""
+    several = [name for name in names if name in OTLP_PROTOCOLS]
+    if len(several) < 2:
+        return names
+    used = next((name for name in several if OTLP_PROTOCOLS[name]), OTLP)
+    problems.append(f"{variable}={','.join(names)} names OTLP {len(several)} times: {used} is used.")
+    return tuple(name for name in names if name == used or name not in several)
+
+
+def _url(variable: str, value: str, problems: list[str]) -> str:
     scheme, separator, rest = value.partition("://")
     if not separator:
         scheme, rest = "", value
-    secure = scheme.lower() in ("https", "grpcs")
-    mended = value if scheme.lower() in ("http", "https") else f"http{'s' * secure}://{rest}"
+    scheme = scheme.lower()
+    mended = value if scheme in ("http", "https") else f"http{'s' * (scheme == 'grpcs')}://{rest}"
     try:
         parts = urlsplit(mended)
         usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        if usable and scheme in _GRPC_SCHEMES and parts.port is None:
+            mended = parts._replace(netloc=f"{parts.netloc}:{GRPC_PORT}").geturl()
     except ValueError:
         usable = False
     if not usable or any(character.isspace() for character in mended):
         shown = without_password(value)
-        problems.append(f"{variable}={shown} is no URL such as http://host:4318: {signal} are not exported.")
+        problems.append(f"{variable}={shown} is no URL such as http://host:4318: nothing is sent there.")
         return ""
     if mended != value:
         shown, used = without_password(value), without_password(mended)
@@ -186,29 +234,23 @@ def _url(variable: str, value: str, signal: str, problems: list[str]) -> str:
     return mended
 
 
+def _means_grpc(given: str, endpoint: str) -> bool:
+    return given.lower().startswith(tuple(f"{scheme}://" for scheme in _GRPC_SCHEMES)) or (
+        urlsplit(endpoint).port == GRPC_PORT
+    )
+
+
 def _protocol(
-    environ: Mapping[str, str], signal: str, endpoint: str, exporters: tuple[str, ...], problems: list[str]
+    environ: Mapping[str, str], signal: str, default: str, exporters: tuple[str, ...], problems: list[str]
 ) -> str:
     settled = next((OTLP_PROTOCOLS[name] for name in exporters if OTLP_PROTOCOLS.get(name)), None)
     if settled:
         return settled
-    default = GRPC if endpoint and urlsplit(endpoint).port == GRPC_PORT else HTTP
     variable, value = _first(environ, _own(semconv.SIGNAL_PROTOCOL, signal), semconv.PROTOCOL)
     if not variable or value in PROTOCOLS:
         return value or default
     problems.append(f"{variable}={value} is not one of {', '.join(PROTOCOLS)}: {default} is used.")
     return default
-
-
-def _switched_off_by(environ: Mapping[str, str], enabled: bool) -> str | None:
-    if not enabled:
-        return semconv.OTEL_FLYTE_ENABLED
-    if environ.get(semconv.SDK_DISABLED, "").strip().lower() == "true":
-        return semconv.SDK_DISABLED
-    disabled = environ.get(semconv.DISABLED_INSTRUMENTATIONS, "")
-    if any(name.strip() in ("flyte", "*") for name in disabled.split(",")):
-        return semconv.DISABLED_INSTRUMENTATIONS
-    return None
 
 
 def _boolean(environ: Mapping[str, str], variable: str, default: bool, problems: list[str]) -> bool:
@@ -230,6 +272,23 @@ def _count(environ: Mapping[str, str], variable: str, default: int, problems: li
     if value.isascii() and value.isdigit():
         return int(value)
     problems.append(f"{variable}={value} is no whole number from 0 up: {default} is used.")
+    return default
+
+
+def _seconds(environ: Mapping[str, str], variable: str, default: float, longest: float, problems: list[str]) -> float:
+    value = environ.get(variable, "").strip()
+    if not value:
+        return default
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if 0 <= seconds <= longest:
+        return seconds
+    if seconds > longest:
+        problems.append(f"{variable}={value} is more than {longest:g} s: {longest:g} is used.")
+        return longest
+    problems.append(f"{variable}={value} is no number of seconds from 0 up: {default:g} is used.")
     return default
 
 

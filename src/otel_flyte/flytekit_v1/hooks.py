@@ -281,6 +281,7 @@ HOOKS = (
 
 _undo: list[Callable[[], None]] = []
 _pending: list[Hook] = []
+_modules_seen = 0
 _lock = threading.Lock()
 
 _buried: dict[tuple[int, str], Any] = {}
@@ -289,17 +290,21 @@ _buried: dict[tuple[int, str], Any] = {}
 
 def install() -> Callable[[], None]:
     """Wrap what is imported; what is not yet is wrapped when it is. Returns what restores every target exactly."""
+    global _modules_seen
     _pending.extend(HOOKS)
+    _modules_seen = 0
     install_pending()
-    wrappers.wrap_late_imports = install_pending
     return remove
 
 
 def install_pending(namespace: dict[str, Any] | None = None) -> None:
     """Wrap what has been imported since, and the entrypoint's names where its namespace is given."""
-    if not _pending:
+    global _modules_seen
+    # Every dispatch asks: one that follows no import must not pay for the answer.
+    if not _pending or (namespace is None and _modules_seen == len(sys.modules)):
         return
     with _lock:
+        _modules_seen = len(sys.modules)
         for hook in list(_pending):
             module = sys.modules.get(hook.module)
             if hook.module == ENTRYPOINT and namespace is not None and _is_entrypoint(namespace):

@@ -141,3 +141,10 @@ def _output_prefix(arguments: list[str]) -> str:
         if option == "--output-prefix":
             return value
     return ""
+
+
+def task_to_load(arguments: list[str]) -> str:
+    """Return the name of the task that an entrypoint's arguments tell its resolver to load, empty where none does."""
+    said = dict(pairwise(arguments))
+    module, name = said.get("task-module"), said.get("task-name")
+    return f"{module}.{name}" if module and name else ""

@@ -11,7 +11,7 @@ from opentelemetry import context as context_api
 from opentelemetry.trace import get_current_span, set_span_in_context
 
 from otel_flyte import activation, identity, semconv
-from otel_flyte.flytekit_v1 import wrappers
+from otel_flyte.flytekit_v1 import hooks
 from otel_flyte.guard import guarded
 from otel_flyte.tracing import carrier, state
 from otel_flyte.tracing.spans import Scope
@@ -45,7 +45,7 @@ class RankEntrypoint:
 
     @guarded
     def _begin(self) -> Scope | None:
-        wrappers.wrap_late_imports()
+        hooks.install_pending()
         if not activation.records():
             return None
         state.current.set(None)

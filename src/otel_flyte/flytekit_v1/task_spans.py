@@ -1,7 +1,7 @@
 """Spans of tasks and workflows: who is their parent, what ids they have, how they end."""
 
-import functools
 import os
+import sys
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 )
 
 from otel_flyte import activation, identity, semconv
-from otel_flyte.flytekit_v1 import data_spans, pod, task_attributes, wrappers
+from otel_flyte.flytekit_v1 import data_spans, hooks, pod, task_attributes
 from otel_flyte.guard import guarded
 from otel_flyte.identity import Attempt
 from otel_flyte.tracing import carrier, errors, state
@@ -48,7 +48,7 @@ def begin_task(task: Any, literals: Any) -> Scope | None:
     """Open the span of a dispatch: the attempt's own in a pod, else one that is nested or local."""
     if _suppressed():
         return None
-    wrappers.wrap_late_imports()
+    hooks.install_pending()
     description = task_attributes.describe(task)
     attempt = pod.current.get()
     if attempt is not None and attempt.idle and not attempt.dispatched:
@@ -57,6 +57,7 @@ def begin_task(task: Any, literals: Any) -> Scope | None:
         parent, links = _local_parent()
         attributes = description.attributes if _missed.get() is None else _with_cache_miss(description.attributes)
         scope = Scope(description.span_name, parent, task, attributes=attributes, links=links)
+        scope.exposed = bool(carrier.expose(scope.span))
     if scope is not None and description.sets_up:
         scope.open_phase(semconv.PHASE_SETUP, task)
     return scope
@@ -103,10 +104,15 @@ def open_attempt(attempt: pod.PodAttempt) -> Scope | None:
         return None
     who = identity.attempt_from_environment(os.environ, attempt.output_prefix)
     scope = _attempt_scope(who, attempt.start_time)
-    for name, start_time, end_time, error in attempt.past:
-        scope.past_phase(name, start_time, end_time, error)
-    attempt.past.clear()
-    scope.exposed = bool(carrier.expose(scope.span))
+    try:
+        for name, start_time, end_time, error in attempt.past:
+            scope.past_phase(name, start_time, end_time, error)
+        attempt.past.clear()
+        scope.exposed = bool(carrier.expose(scope.span))
+    except BaseException:
+        _close(scope)
+        raise
+    _watch_over(scope)
     return scope
 
 
@@ -120,6 +126,37 @@ def close_attempt(attempt: pod.PodAttempt) -> None:
         _add_outcome(attempt.scope, attempt.error, attempt.verdict)
     finally:
         _close(attempt.scope)
+        _send_now()
+
+
+@guarded
+def _send_now() -> None:
+    """Have what is recorded sent while Flyte brings its process to an end."""
+    from otel_flyte.lifecycle import shutdown
+
+    shutdown.kick()
+
+
+@guarded
+def _watch_over(scope: Scope) -> None:
+    """Make sure that an attempt is seen whatever becomes of its pod: a signal, a kill, a receiver that is away."""
+    from otel_flyte.lifecycle import foreign, markers, signals
+
+    foreign.adopt()
+    signals.install()
+    markers.begin()
+    markers.announce(scope)
+    _tell_supervisor(scope)
+
+
+def _tell_supervisor(scope: Scope) -> None:
+    """Tell ``otel-flyte exec`` what it has to answer for, where it started this process."""
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from otel_flyte.supervisor import child
+
+    if child.is_supervised() and isinstance(scope.span, ReadableSpan):
+        child.opened(scope.span)
 
 
 def _add_outcome(scope: Scope, error: BaseException | None, verdict: Any) -> None:
@@ -200,7 +237,7 @@ class WatchedItems:
 def _begin_attempt_dispatch(
     attempt: pod.PodAttempt, task: Any, description: task_attributes.Description, literals: Any
 ) -> Scope | None:
-    attempt.dispatching = attempt.dispatched = True
+    attempt.dispatched = True
     if attempt.scope is None:
         attempt.scope = open_attempt(attempt)
     scope = attempt.scope
@@ -214,6 +251,9 @@ def _begin_attempt_dispatch(
         scope.span.update_name(description.span_name)
     execution = identity.execution_from_environment(os.environ)
     data_spans.add_lineage(scope.span, task, literals, execution, activation.current_settings().map_nested)
+    _tell_supervisor(scope)
+    # Last, since only the end of a dispatch that was begun takes it back.
+    attempt.dispatching = True
     return scope
 
 
@@ -266,8 +306,11 @@ def _attempt_scope(who: Attempt | None, start_time: int) -> Scope:
     launched_by = carrier.launched_by(os.environ)
     if launched_by.is_valid:
         links.append(link(launched_by, semconv.LINK_LAUNCHED_BY))
-    name = semconv.SPAN_TASK.format(name=_registered_name() or "unknown")
+    task_name = _registered_name() or bounded(pod.task_to_load(sys.argv))
+    name = semconv.SPAN_TASK.format(name=task_name or "unknown")
     attributes = _identity_attributes(who)
+    if task_name:
+        attributes[semconv.TASK_NAME] = task_name
     token = state.next_ids.set(ids)
     try:
         return Scope(
@@ -313,7 +356,6 @@ def _span_context(trace_id: int, span_id: int) -> SpanContext:
     return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
 
-@functools.cache
 def _identity_attributes(who: Attempt | None) -> dict[str, str | int]:
     attributes: dict[str, str | int] = {}
     if who is not None:
@@ -333,7 +375,6 @@ def _identity_attributes(who: Attempt | None) -> dict[str, str | int]:
     for attribute, variables in (
         (semconv.WORKFLOW_NAME, semconv.FLYTE_EXECUTION_WORKFLOW),
         (semconv.LAUNCH_PLAN_NAME, semconv.FLYTE_EXECUTION_LAUNCH_PLAN),
-        (semconv.TASK_NAME, semconv.FLYTE_TASK_NAME),
         (semconv.TASK_VERSION, semconv.FLYTE_TASK_VERSION),
         (semconv.EXECUTION_URL, semconv.FLYTE_EXECUTION_URL),
     ):

@@ -36,10 +36,6 @@ class Spans(NamedTuple):
 _spans: Spans | None = None
 
 
-def wrap_late_imports(namespace: dict[str, Any] | None = None) -> None:
-    """Wrap what has been imported since; set by :mod:`hooks`."""
-
-
 def dispatch_execute(wrapped: Function) -> Function:
     """Surround the dispatch of a task with its span."""
 
@@ -374,7 +370,7 @@ def load_object_from_module(wrapped: Function) -> Function:
     """Wrap the entrypoint in the namespace that it runs in, which is the caller's."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        guarded(wrap_late_imports)(sys._getframe(1).f_globals)
+        _wrap_late_imports(sys._getframe(1).f_globals)
         return wrapped(*args, **kwargs)
 
     return call
@@ -463,6 +459,13 @@ def _recording(*, make_providers: bool = True) -> "Spans | None":
         report("activation", fault)
         return None
     return (_spans or _import_spans()) if recorded else None
+
+
+@guarded
+def _wrap_late_imports(namespace: dict[str, Any]) -> None:
+    from otel_flyte.flytekit_v1 import hooks
+
+    hooks.install_pending(namespace)
 
 
 @guarded

@@ -1,1 +1,0 @@
-"""Stands in for the package, so that flytekit's plugin loader finds nothing to do."""
