@@ -3,15 +3,18 @@
 import enum
 import importlib
 import importlib.util
+import shlex
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from otel_flyte import semconv, settings
+from otel_flyte import semconv, settings, standard_variables
 
 
 class Verdict(enum.Enum):
-    """How a check went; only a failure means that telemetry does not arrive."""
+    """How a check went; only a failure means that telemetry does not arrive, or is not kept where it was to be."""
 
     OK = "ok"
     NOTE = "note"
@@ -31,7 +34,11 @@ def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:
 
     Sending is tried for each signal that goes somewhere, and takes 5 s at most for each.
     """
-    yield from _instrumentation(environ)
+    variable = settings.switched_off_by(environ)
+    if variable:
+        yield Finding(Verdict.FAIL, f"the instrumentation is switched off by {variable}={environ[variable]}")
+        return
+    yield from _instrumentation()
     for problem in settings.read(environ).problems:
         yield Finding(Verdict.NOTE, problem)
     if environ.get(semconv.CONFIG_FILE):
@@ -44,18 +51,20 @@ def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:
         missing = "" if problems else f": set {semconv.ENDPOINT}, such as http://localhost:4318"
         yield Finding(Verdict.FAIL, f"no signal is exported{missing}")
         return
-    for signal in settings.SIGNALS:
-        try:
-            yield from _signal(signal, environ)
-        except Exception as error:
-            yield Finding(Verdict.FAIL, f"{signal} can't be exported: {_first_line(error)}")
+    for problem in standard_variables.unusable(environ).values():
+        yield Finding(Verdict.NOTE, problem)
+    if settings.plan("traces", environ).exporters and (sampled_out := standard_variables.sampled_out(environ)):
+        yield Finding(Verdict.FAIL, sampled_out)
+    with standard_variables.usable_only():
+        for signal in settings.SIGNALS:
+            try:
+                yield from _signal(signal, standard_variables.usable(environ))
+            except Exception as error:
+                yield Finding(Verdict.FAIL, f"{signal} can't be exported: {_first_line(error)}")
+    yield from _spool(environ)
 
 
-def _instrumentation(environ: Mapping[str, str]) -> Iterator[Finding]:
-    variable = settings.switched_off_by(environ)
-    if variable:
-        yield Finding(Verdict.FAIL, f"the instrumentation is switched off by {variable}={environ[variable]}")
-        return
+def _instrumentation() -> Iterator[Finding]:
     try:
         flytekit_version = version("flytekit")
     except PackageNotFoundError:
@@ -119,14 +128,15 @@ def _exporter(name: str, plan: settings.SignalPlan, environ: Mapping[str, str]) 
 
     if name not in settings.OTLP_PROTOCOLS:
         try:
-            exporters.load(name, plan)
+            exporters.load(name, plan.signal)
         except exporters.ExporterError as error:
             yield from _instead(error, plan, environ)
         else:
             yield Finding(Verdict.OK, f"{plan.signal} by {name}{_decided(plan)}: it is there, and sending is not tried")
         return
-    answer = probe.send(plan, name)
-    endpoint = settings.without_password(plan.endpoint)
+    answer = probe.send(plan)
+    by_http = plan.protocol == settings.HTTP
+    endpoint = answer.destination if by_http else settings.without_password(plan.endpoint)
     yield Finding(
         Verdict.OK if answer.arrived else Verdict.FAIL,
         f"{plan.signal} by {plan.protocol} to {endpoint}{_decided(plan)}: {answer.text}",
@@ -141,6 +151,50 @@ def _instead(error: Exception, plan: settings.SignalPlan, environ: Mapping[str, 
         return
     yield Finding(Verdict.NOTE, f"{plan.signal}{_decided(plan)}: {error}: {settings.OTLP} is used instead")
     yield from _signal(plan.signal, others)
+
+
+def _spool(environ: Mapping[str, str]) -> Iterator[Finding]:
+    from otel_flyte.lifecycle import remote
+
+    chosen = settings.read(environ).spool
+    if not chosen:
+        return
+    named = f"{semconv.OTEL_FLYTE_SPOOL}={settings.without_password(chosen)}"
+    try:
+        if remote.is_url(chosen):
+            remote.check(chosen)
+            remote.prepare(chosen)
+            yield Finding(Verdict.OK, f"{named} can be opened, and writing is not tried")
+        else:
+            yield _spool_folder(named, Path(chosen.removeprefix("file://")))
+    except remote.RemoteError as error:
+        yield Finding(Verdict.FAIL, f"{semconv.OTEL_FLYTE_SPOOL}: {error}")
+    except OSError as error:
+        yield Finding(Verdict.FAIL, f"{named} can't be written: {error.strerror or error}")
+
+
+def _spool_folder(named: str, folder: Path) -> Finding:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        which = "" if existing == folder else f" can't be made: {existing}"
+        return Finding(Verdict.FAIL, f"{named}{which} is not a folder")
+    with tempfile.NamedTemporaryFile(dir=existing, prefix=".otel-flyte-doctor-") as file:
+        file.write(b"\n")
+        file.flush()
+    if existing != folder:
+        return Finding(Verdict.OK, f"{named} can be made and written")
+    return Finding(Verdict.OK, f"{named} can be written{_waiting(folder)}")
+
+
+def _waiting(folder: Path) -> str:
+    """Say what a replay of the folder would send."""
+    from otel_flyte.lifecycle import spool
+
+    number = sum(spool.settled(path) < path.stat().st_size for path in spool.files(folder))
+    if not number:
+        return ""
+    files = "1 file waits" if number == 1 else f"{number} files wait"
+    return f"; {files} in it for `otel-flyte replay {shlex.quote(str(folder))}`"
 
 
 def _decided(plan: settings.SignalPlan) -> str:
