@@ -64,6 +64,10 @@ class ProgressProcessor(SpanProcessor):
             if not span.status.is_ok or span.name.startswith(_ENTITIES) or span.name in semconv.PHASES:
                 self._write(span, depth)
 
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002
+        """Do nothing, successfully: the SDK asks no processor after one that does not say so."""
+        return True
+
     def shutdown(self) -> None:
         """Stop."""
         self._done.set()
@@ -95,12 +99,15 @@ class ProgressProcessor(SpanProcessor):
             self._done.set()
 
     def _why(self, span: ReadableSpan) -> str:
-        """Give the first line of what failed a span, unless the line before has said so."""
+        """Give the type and the first line of what failed a span, unless the line before has said so."""
+        if span.status.is_ok:
+            return ""
         why = own_words(span.status.description or "").strip().partition("\n")[0]
-        if not why or why == self._told:
+        kind = str((span.attributes or {}).get(semconv.ERROR_TYPE, "")).removeprefix("builtins.")
+        if why == self._told or not (why or kind):
             return ""
         self._told = why
-        return f"  {printable(why)}"
+        return f"  {printable(': '.join(filter(None, (kind, why.removeprefix(f'{kind}: ')))))}"
 
     def _renew_lock(self) -> None:
         self._lock = threading.RLock()

@@ -1,0 +1,363 @@
+"""What is yet to be delivered, on disk: appended whole, settled cheaply, locked by its writer, left alone by forks."""
+
+import errno
+import fcntl
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from otel_flyte.lifecycle.spool import (
+    Held,
+    LockedError,
+    SpoolFile,
+    files,
+    is_marked_for_another,
+    rejected_path,
+    sent_path,
+    settled,
+)
+
+LINE = b'{"resourceSpans":[]}\n'
+
+
+def in_forked_child(work: Callable[[], bool]) -> bool:
+    """Whether the work, done in a forked child, finds what it should."""
+    child = os.fork()
+    if child == 0:
+        held = False
+        try:
+            held = work()
+        finally:
+            os._exit(0 if held else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def only_file(folder: Path) -> Path:
+    (path,) = files(folder)
+    return path
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody has the lock, as another process finds it."""
+    program = f"""
+import fcntl, os, sys
+descriptor = os.open({str(path)!r}, os.O_RDONLY)
+try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit(3)
+"""
+    return subprocess.run([sys.executable, "-c", program], check=False).returncode == 3
+
+
+def permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+class TestWriting:
+    def test_nothing_is_made_before_the_first_line(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path / "made" / "deep", "traces")
+        spool.settle(5)
+        assert spool.path is None
+        spool.close()
+        assert not (tmp_path / "made").exists()
+
+    def test_lines_are_appended_and_the_offset_of_their_end_is_told(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path / "made" / "deep", "traces")
+        assert [spool.append(LINE), spool.append(LINE)] == [len(LINE), 2 * len(LINE)]
+        path = only_file(tmp_path / "made" / "deep")
+        assert path == spool.path
+        assert path.read_bytes() == 2 * LINE
+        assert f"-{os.getpid()}-traces-" in path.name
+        assert path.name.endswith(".spool.jsonl")
+
+    def test_its_size_is_what_was_appended_to_the_open_file(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "traces")
+        sizes = [spool.size]
+        for _ in range(2):
+            spool.append(LINE)
+            sizes.append(spool.size)
+        spool.close()
+        assert [*sizes, spool.size] == [0, len(LINE), 2 * len(LINE), 0]
+
+    def test_nobody_else_may_read_what_is_spooled(self, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            spool = SpoolFile(tmp_path / "made", "traces")
+            spool.settle(spool.append(LINE))
+            spool.append(LINE)
+        finally:
+            os.umask(before)
+        path = only_file(tmp_path / "made")
+        assert [permissions(made) for made in (path.parent, path, sent_path(path))] == [0o700, 0o600, 0o600]
+
+    def test_a_folder_that_is_there_keeps_its_permissions(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o755)
+        SpoolFile(tmp_path, "traces").append(LINE)
+        assert permissions(tmp_path) == 0o755
+
+    def test_what_is_settled_is_on_disk_and_never_goes_back(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "logs")
+        ends = [spool.append(LINE) for _ in range(3)]
+        path = only_file(tmp_path)
+        assert settled(path) == 0
+        found = []
+        for end in (ends[1], ends[0], ends[2]):
+            spool.settle(end)
+            found.append(settled(path))
+        assert found == [ends[1], ends[1], ends[2]]
+        assert sent_path(path).read_text() == f"{ends[2]:020d} {path.stat().st_ino:020d}\n"
+
+    def test_a_file_that_is_settled_is_removed_when_it_is_closed(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "traces")
+        spool.settle(spool.append(LINE))
+        spool.close()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_that_is_not_settled_is_kept_and_unlocked(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "traces")
+        spool.settle(spool.append(LINE))
+        spool.append(LINE)
+        path = only_file(tmp_path)
+        assert is_locked(path)
+        spool.close()
+        spool.close()
+        assert not is_locked(path)
+        assert settled(path) == len(LINE)
+
+    def test_what_is_appended_after_closing_goes_to_a_new_file(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "traces")
+        spool.append(LINE)
+        spool.close()
+        assert spool.append(LINE) == len(LINE)
+        assert len(files(tmp_path)) == 2
+
+    def test_threads_may_share_a_file(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "traces")
+        ends: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: ends.extend(spool.append(LINE) for _ in range(200))) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(ends) == [number * len(LINE) for number in range(1, 801)]
+        assert only_file(tmp_path).read_bytes() == 800 * LINE
+
+    def test_what_was_appended_survives_a_kill(self, tmp_path: Path) -> None:
+        program = f"""
+import os, signal
+from otel_flyte.lifecycle.spool import SpoolFile
+spool = SpoolFile({str(tmp_path)!r}, "traces")
+spool.settle(spool.append({LINE!r}))
+spool.append({LINE!r})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+        killed = subprocess.run([sys.executable, "-c", program], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        path = only_file(tmp_path)
+        assert path.read_bytes() == 2 * LINE
+        assert settled(path) == len(LINE)
+        assert not is_locked(path)
+
+
+class TestDisksThatRefuse:
+    def test_a_folder_that_can_not_be_made_is_an_os_error(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OSError, match="file"):
+            SpoolFile(tmp_path / "file" / "folder", "traces").append(LINE)
+
+    @pytest.mark.parametrize("refused", ["flock", "rename"])
+    def test_a_filesystem_that_refuses_a_lock_or_a_new_name_is_left_clean(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(*{"flock": (fcntl, "flock"), "rename": (Path, "rename")}[refused], refuse)
+        spool = SpoolFile(tmp_path, "traces")
+        for _ in range(3):
+            with pytest.raises(OSError, match="No locks available"):
+                spool.append(LINE)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_line_is_written_whole_by_however_many_writes_it_takes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = os.write
+        monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, content[:5]))
+        spool = SpoolFile(tmp_path, "traces")
+        assert [spool.append(LINE), spool.append(LINE)] == [len(LINE), 2 * len(LINE)]
+        assert only_file(tmp_path).read_bytes() == 2 * LINE
+
+    def test_a_disk_that_fills_up_leaves_whole_lines_only(self, tmp_path: Path) -> None:
+        """The limit on a file's size stands for the disk's: it too takes a part of a line, and refuses the rest."""
+        program = f"""
+import resource, signal, sys
+from otel_flyte.lifecycle.spool import SpoolFile
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50, resource.RLIM_INFINITY))
+spool = SpoolFile({str(tmp_path)!r}, "traces")
+line = {LINE!r}
+print([spool.append(line), spool.append(line)])
+for _ in range(2):
+    try:
+        spool.append(line)
+    except OSError as error:
+        print(error.strerror)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(spool.append(line))
+"""
+        assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+        size = len(LINE)
+        assert done.stdout.splitlines() == [str([size, 2 * size]), "File too large", "File too large", str(3 * size)]
+        assert only_file(tmp_path).read_bytes() == 3 * LINE
+
+
+class TestForks:
+    def test_a_forked_child_writes_to_a_file_of_its_own(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "traces")
+        spool.append(LINE)
+        parents = only_file(tmp_path)
+        assert in_forked_child(lambda: spool.path is None and spool.append(2 * LINE) == 2 * len(LINE))
+        assert parents.read_bytes() == LINE
+        (childs,) = set(files(tmp_path)) - {parents}
+        assert childs.read_bytes() == 2 * LINE
+        assert spool.append(LINE) == 2 * len(LINE)
+
+    def test_a_forked_child_that_closes_neither_unlocks_nor_removes_its_parents_file(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "traces")
+        spool.settle(spool.append(LINE))
+
+        def settle_and_close() -> bool:
+            spool.settle(10**6)
+            spool.close()
+            return True
+
+        assert in_forked_child(settle_and_close)
+        path = only_file(tmp_path)
+        assert is_locked(path)
+        assert settled(path) == len(LINE)
+
+    def test_a_forked_child_that_lives_on_does_not_keep_its_parents_file_locked(self, tmp_path: Path) -> None:
+        program = f"""
+import os, sys, time
+from otel_flyte.lifecycle.spool import SpoolFile
+spool = SpoolFile({str(tmp_path)!r}, "traces")
+spool.append({LINE!r})
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+print(child, flush=True)
+os._exit(0)
+"""
+        parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        try:
+            parent.wait()
+            assert not is_locked(only_file(tmp_path))
+        finally:
+            os.kill(child, signal.SIGKILL)
+            parent.stdout.close()
+
+    def test_a_descriptor_that_a_child_kept_behind_our_back_does_not_keep_the_file_locked(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "traces")
+        spool.append(LINE)
+        path = only_file(tmp_path)
+        opened = spool._opened
+        assert opened is not None
+        kept = os.dup(opened.descriptor)
+        spool.close()
+        assert not is_locked(path)
+        os.close(kept)
+
+    def test_a_fork_while_another_thread_appends_stalls_nobody(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "traces")
+        done = threading.Event()
+
+        def keep_appending() -> None:
+            while not done.is_set():
+                spool.append(LINE)
+
+        thread = threading.Thread(target=keep_appending)
+        thread.start()
+        try:
+            assert all(in_forked_child(lambda: spool.append(LINE) == len(LINE)) for _ in range(20))
+        finally:
+            done.set()
+            thread.join()
+        assert all(set(path.read_bytes().splitlines(keepends=True)) == {LINE} for path in files(tmp_path))
+
+
+class TestHolding:
+    def test_a_file_is_held_by_one_at_a_time(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(LINE)
+        with Held(path):
+            assert is_locked(path)
+            with pytest.raises(LockedError):
+                Held(path)
+        with Held(path) as held:
+            held.settle(len(LINE))
+            assert (held.size, held.settled()) == (len(LINE), len(LINE))
+
+    def test_a_file_that_is_written_is_not_to_be_had(self, tmp_path: Path) -> None:
+        spool = SpoolFile(tmp_path, "traces")
+        spool.append(LINE)
+        with pytest.raises(LockedError):
+            Held(only_file(tmp_path))
+
+    def test_a_file_that_is_removed_while_it_is_opened_is_gone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(LINE)
+        lock = fcntl.flock
+
+        def lose_the_race(descriptor: int, operation: int) -> None:
+            path.unlink()
+            lock(descriptor, operation)
+
+        monkeypatch.setattr(fcntl, "flock", lose_the_race)
+        with pytest.raises(FileNotFoundError):
+            Held(path)
+
+    def test_an_offset_that_can_not_be_read_settles_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(LINE)
+        sent_path(path).write_text("garbage")
+        assert settled(path) == 0
+
+    def test_an_offset_of_former_times_that_names_no_inode_is_heeded(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(2 * LINE)
+        sent_path(path).write_text(f"{len(LINE):020d}\n")
+        assert (settled(path), is_marked_for_another(path)) == (len(LINE), False)
+        with Held(path) as held:
+            held.settle(2 * len(LINE))
+        assert settled(path) == 2 * len(LINE)
+
+    @pytest.mark.parametrize("mark", ["{beyond}", "{beyond} {inode}", "5 1{inode}"])
+    def test_what_was_said_of_another_file_settles_nothing(self, tmp_path: Path, mark: str) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(LINE)
+        sent_path(path).write_text(mark.format(beyond=len(LINE) + 1, inode=path.stat().st_ino))
+        assert (settled(path), is_marked_for_another(path)) == (0, True)
+
+    def test_files_are_named_the_oldest_first_without_what_was_rejected(self, tmp_path: Path) -> None:
+        names = ["20260102-b.jsonl", "20260101T1-a.spool.jsonl", "other.txt", "20260101T1-a.spool.jsonl.sent"]
+        for name in names:
+            (tmp_path / name).touch()
+        rejected_path(tmp_path / names[0]).touch()
+        assert [path.name for path in files(tmp_path)] == [names[1], names[0]]
