@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from otel_flyte import identity, semconv
-from otel_flyte.lifecycle import providers
+from otel_flyte.lifecycle import resource as of_process
 from support import pods, programs, receiver, runs
 from support.receiver import MetricPoint, Receiver
 from support.runs import Run, Runs, Scenario
@@ -206,7 +206,34 @@ WRONG_BUT_DELIVERED: dict[str, tuple[Scenario, str]] = {
     ),
     "an id generator that is not there": (
         pod(lambda receiver: all_to(receiver, OTEL_PYTHON_ID_GENERATOR="xray")),
-        "OTEL_PYTHON_ID_GENERATOR=xray: there is no id generator of that name here: flyte is used instead.",
+        (
+            "OTEL_PYTHON_ID_GENERATOR=xray names no id generator that is installed here (installed: flyte, random): "
+            "flyte is used."
+        ),
+    ),
+    "a compression that is none": (
+        pod(lambda receiver: all_to(receiver, OTEL_EXPORTER_OTLP_COMPRESSION="zip")),
+        "OTEL_EXPORTER_OTLP_COMPRESSION=zip is not one of none, gzip, deflate: none is used.",
+    ),
+    "a delay that is no number": (
+        pod(lambda receiver: all_to(receiver, OTEL_BSP_SCHEDULE_DELAY="x")),
+        "OTEL_BSP_SCHEDULE_DELAY=x is no whole number from 1 up: 1000 is used.",
+    ),
+    "a limit that keeps the SDK from being imported": (
+        pod(lambda receiver: all_to(receiver, OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="lots")),
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots is no whole number from 0 up: 128 is used.",
+    ),
+    "a header that is none": (
+        pod(lambda receiver: all_to(receiver, OTEL_EXPORTER_OTLP_HEADERS="x-token=1,s3cret")),
+        "OTEL_EXPORTER_OTLP_HEADERS: entry 2 is no key=value: the others are used.",
+    ),
+    "a queue that is shorter than a batch": (
+        pod(lambda receiver: all_to(receiver, OTEL_BSP_MAX_QUEUE_SIZE="100")),
+        "OTEL_BSP_MAX_QUEUE_SIZE=100 is less than a batch of 512: batches of 100 are sent.",
+    ),
+    "OTLP named twice": (
+        pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="otlp,otlp_proto_http")),
+        "OTEL_TRACES_EXPORTER=otlp,otlp_proto_http names OTLP 2 times: otlp_proto_http is used.",
     ),
     "a variable of ours that is none": (
         pod(lambda receiver: all_to(receiver, OTEL_FLYTE_MAP_NEST="10")),
@@ -226,7 +253,11 @@ def without_scheme(endpoint: str) -> str:
 WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
     "an endpoint that is no URL": (
         pod(of_signal("traces", ENDPOINT="http://:4318")),
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://:4318 is no URL such as http://host:4318: traces are not exported.",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://:4318 is no URL such as http://host:4318: nothing is sent there.",
+    ),
+    "an endpoint for all signals that is no URL": (
+        pod({ENDPOINT: "http://"}),
+        f"{ENDPOINT}=http:// is no URL such as http://host:4318: nothing is sent there.",
     ),
     "an exporter that is not there": (
         pod({"OTEL_TRACES_EXPORTER": "jaeger"}),
@@ -238,21 +269,11 @@ WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
     "an exporter that is not installed": (
         pod(
             lambda receiver: of_signal("traces", ENDPOINT=receiver.endpoint("grpc"), PROTOCOL="grpc"),
-            change=without_module("opentelemetry.exporter.otlp.proto.grpc"),
+            change=without_module("otel_flyte.lifecycle.grpc_transport"),
         ),
         (
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://(host): the exporter otlp can't be used "
-            "(No module named 'opentelemetry.exporter.otlp.proto.grpc'): traces are not exported."
-        ),
-    ),
-    "a compression that is none": (
-        pod(
-            lambda receiver: of_signal("traces", ENDPOINT=receiver.endpoint("grpc"), PROTOCOL="grpc", COMPRESSION="zip")
-        ),
-        (
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://(host): the exporter otlp can't be used "
-            '(Invalid value "zip" for compression envvar OTEL_EXPORTER_OTLP_TRACES_COMPRESSION): '
-            "traces are not exported."
+            "(No module named 'otel_flyte.lifecycle.grpc_transport'): traces are not exported."
         ),
     ),
     "a misspelt endpoint": (
@@ -265,7 +286,9 @@ WRONG = WRONG_BUT_DELIVERED | WRONG_AND_NOT_DELIVERED
 FAILING: dict[str, Scenario] = {
     "an unreachable collector, http": pod({ENDPOINT: NOWHERE}),
     "an unreachable collector, grpc": pod({ENDPOINT: NOWHERE, PROTOCOL: "grpc"}),
-    "an endpoint for all signals that is no URL": pod({ENDPOINT: "http://"}),
+    "a tracer provider that is not there": pod(
+        lambda receiver: all_to(receiver, OTEL_PYTHON_TRACER_PROVIDER="mine"), "task_kinds.increment"
+    ),
     "an exporter that fails at work": pod(
         lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="failing,otlp"),
         change=with_exporters(BROKEN_EXPORTERS, failing="FailsAtWork"),
@@ -274,7 +297,6 @@ FAILING: dict[str, Scenario] = {
         lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="failing"),
         change=with_exporters(BROKEN_EXPORTERS, failing="FailsAtTheEnd"),
     ),
-    "a queue that is shorter than a batch": pod(lambda receiver: all_to(receiver, OTEL_BSP_MAX_QUEUE_SIZE="100")),
     "no metrics": pod(
         lambda receiver: receiver.environment(),
         "task_providers.use_the_api",
@@ -286,8 +308,8 @@ FAILING: dict[str, Scenario] = {
         change=without_module("opentelemetry.sdk._logs"),
     ),
     "a wrong exporter, and no other": pod(
-        lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="jaeger"),
-        change=without_module("opentelemetry.exporter.otlp.proto.http.trace_exporter"),
+        lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="jaeger", OTEL_EXPORTER_OTLP_TRACES_PROTOCOL="grpc"),
+        change=without_module("otel_flyte.lifecycle.grpc_transport"),
     ),
 }
 
@@ -469,18 +491,24 @@ def test_what_could_not_be_mended_is_not_delivered(name: str, ran: Runs) -> None
     assert ran(name).requests == []
 
 
-def test_an_endpoint_that_is_no_url_is_said_once_for_each_signal_that_it_concerns(ran: Runs) -> None:
-    run = undisturbed(ran("an endpoint for all signals that is no URL"))
-
-    assert programs.our_lines(run.pod.stderr)
-    assert "is no URL such as http://host:4318" in run.pod.stderr
-
-
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_a_collector_that_can_not_be_reached_is_named(protocol: str, ran: Runs) -> None:
     run = undisturbed(ran(f"an unreachable collector, {protocol}"))
 
     assert "127.0.0.1" in run.pod.stderr
+
+
+def test_a_tracer_provider_that_is_not_there_is_said_and_the_exporters_are_used(ran: Runs) -> None:
+    run = ran("a tracer provider that is not there")
+
+    assert run.pod.outputs is not None, run.pod.stderr
+    assert [line for line in run.pod.stderr.splitlines() if line] == [
+        (
+            "otel-flyte: OTEL_PYTHON_TRACER_PROVIDER=mine names no tracer provider that is installed here "
+            "(installed: default_tracer_provider, sdk_tracer_provider): none is used."
+        )
+    ]
+    assert run.attempt.name == "task task_kinds.increment"
 
 
 def test_an_exporter_that_fails_does_not_keep_another_from_delivering(ran: Runs) -> None:
@@ -495,13 +523,6 @@ def test_an_exporter_that_fails_at_the_end_does_not_keep_other_signals_from_deli
 
     assert {request.signal for request in run.requests} == {"metrics", "logs"}
     assert "Traceback" not in run.pod.stderr
-
-
-def test_a_signal_that_can_not_be_set_up_does_not_keep_the_others_from_delivering(ran: Runs) -> None:
-    run = undisturbed(ran("a queue that is shorter than a batch"))
-
-    assert {request.signal for request in run.requests} == {"metrics", "logs"}
-    assert len(programs.our_lines(run.pod.stderr)) == 1
 
 
 @pytest.mark.parametrize("signal", ["metrics", "logs"])
@@ -563,7 +584,7 @@ EXECUTION = identity.Execution("proj", "development", pods.Attempt().execution)
 def resource(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]) -> Mapping[str, Any]:
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    return providers.resource.__wrapped__().attributes
+    return of_process.ours.__wrapped__().attributes
 
 
 @pytest.mark.parametrize(

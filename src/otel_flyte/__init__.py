@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["__version__", "instrument", "uninstrument"]
+__all__ = ["__version__", "flush", "instrument", "uninstrument"]
 __version__ = "0.1.0"
 
 
@@ -24,6 +24,24 @@ def instrument(
     from otel_flyte import activation
 
     activation.activate(tracer_provider=tracer_provider, meter_provider=meter_provider, logger_provider=logger_provider)
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Wait until everything that was recorded so far is delivered, or given up and counted.
+
+    Args:
+        timeout: seconds; never longer than ``OTEL_FLYTE_EXIT_TIMEOUT``, which is the default.
+
+    Returns:
+        Whether that came about in time. Nothing is lost where it did not: delivery goes on in the background.
+    """
+    import sys
+
+    if "otel_flyte.lifecycle.shutdown" not in sys.modules:
+        return True
+    from otel_flyte.lifecycle import shutdown
+
+    return shutdown.flush(timeout)
 
 
 def uninstrument() -> None:

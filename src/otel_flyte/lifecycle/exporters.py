@@ -1,36 +1,101 @@
-"""Exporters by name: OTLP in the protocol that fits, the console, and whatever other packages bring."""
+"""Where a signal goes: outlets for OTLP, and the exporters that other packages bring, by name."""
 
+import functools
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
-from otel_flyte.settings import GRPC, OTLP_PROTOCOLS, SignalPlan
+from otel_flyte import activation, semconv, settings
+from otel_flyte.guard import guarded, say_once, start_thread
+from otel_flyte.lifecycle import forked, losses, shutdown, spool
+from otel_flyte.lifecycle.codecs import CODECS
+from otel_flyte.lifecycle.outlet import Limits, Outlet
+from otel_flyte.lifecycle.transport import Transport, connect
+from otel_flyte.settings import OTLP_PROTOCOLS, SignalPlan
+from otel_flyte.standard_variables import usable
+from otel_flyte.supervisor import child
 
-_OTLP_MODULES = {
-    ("traces", GRPC): ("opentelemetry.exporter.otlp.proto.grpc.trace_exporter", "OTLPSpanExporter"),
-    ("metrics", GRPC): ("opentelemetry.exporter.otlp.proto.grpc.metric_exporter", "OTLPMetricExporter"),
-    ("logs", GRPC): ("opentelemetry.exporter.otlp.proto.grpc._log_exporter", "OTLPLogExporter"),
-    ("traces", "http/protobuf"): ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "OTLPSpanExporter"),
-    ("metrics", "http/protobuf"): ("opentelemetry.exporter.otlp.proto.http.metric_exporter", "OTLPMetricExporter"),
-    ("logs", "http/protobuf"): ("opentelemetry.exporter.otlp.proto.http._log_exporter", "OTLPLogExporter"),
-}
+DEFAULT_QUEUE = 2**15
+"""Records that wait. The SDK's 2,048 lose most of a burst of 10,000; these take some 100 MB where all are in use."""
+
+DEFAULT_COLLECTIONS = 120
+"""Collections of all metrics that wait: two hours of them, by the minute."""
+
+DEFAULT_BATCH = 512
+DEFAULT_DELAY_MILLISECONDS = 1000
+"""What a process that is killed has not sent yet. The SDK's 5 s are long for a task."""
+
+
+LONGEST_DELAY_SECONDS = 3600.0
+
+_BATCHES = {"traces": semconv.BATCHES[0], "logs": semconv.BATCHES[1]}
 
 
 class ExporterError(Exception):
     """An exporter can't be had; the message is one line that says why."""
 
 
-def load(name: str, plan: SignalPlan) -> Any:
-    """Make an exporter for the signal of a plan.
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """All places where a signal goes."""
+
+    outlets: list[Outlet] = field(default_factory=list)
+    exporters: list[Any] = field(default_factory=list)
+
+
+_made: dict[str, Destinations] = {}
+_lock = threading.RLock()
+_spool_folder: str | None = None
+
+
+def destinations(signal: str) -> Destinations:
+    """Return what delivers a signal, made when it is first asked for.
+
+    What can't be had is said in one line, with what is used instead.
+    """
+    with _lock:
+        if signal not in _made:
+            _made[signal] = _destinations(signal, usable(os.environ))
+        return _made[signal]
+
+
+def _destinations(signal: str, environ: Mapping[str, str]) -> Destinations:
+    plan = settings.plan(signal, environ)
+    found = Destinations()
+    for name in plan.exporters:
+        try:
+            _add(found, name, plan, environ)
+        except ExporterError as error:
+            _add_instead(found, name, plan, error, environ)
+    return found
+
+
+def load(name: str, signal: str) -> Any:
+    """Make an exporter that another package brings.
 
     Raises:
         ExporterError: there is no exporter of that name, or what it needs is not installed.
     """
     try:
-        if name in OTLP_PROTOCOLS:
-            return _otlp(plan)
-        return _named(name, plan.signal)
-    except ExporterError:
-        raise
+        for entry in entry_points(group=f"opentelemetry_{signal}_exporter", name=name):
+            return entry.load()()
+    except Exception as error:
+        raise ExporterError(f"the exporter {name} can't be used ({error})") from error
+    raise ExporterError(f"there is no exporter {name} here (installed: {', '.join(names(signal))})")
+
+
+def connected(name: str, plan: SignalPlan, environ: Mapping[str, str]) -> Transport:
+    """Make the transport for an OTLP exporter's name.
+
+    Raises:
+        ExporterError: a certificate can't be read, or the protocol's package can't be imported.
+    """
+    try:
+        return connect(plan, environ)
     except Exception as error:
         raise ExporterError(f"the exporter {name} can't be used ({error})") from error
 
@@ -40,23 +105,127 @@ def names(signal: str) -> list[str]:
     return sorted({"otlp", *(entry.name for entry in entry_points(group=f"opentelemetry_{signal}_exporter"))})
 
 
-def _otlp(plan: SignalPlan) -> Any:
-    """Make an OTLP exporter, which reads all that the specification lets the environment say by itself.
-
-    It is told an endpoint only where the environment's had to be mended.
-    """
-    module_name, class_name = _OTLP_MODULES[plan.signal, plan.protocol]
-    module = __import__(module_name, fromlist=[class_name])
-    exporter = getattr(module, class_name)
-    if not plan.mended:
-        return exporter()
-    if plan.protocol == GRPC:
-        return exporter(endpoint=plan.endpoint, insecure=plan.endpoint.startswith("http://"))
-    path = "" if plan.endpoint_is_whole else f"/v1/{plan.signal}"
-    return exporter(endpoint=f"{plan.endpoint.rstrip('/')}{path}")
+def _add(found: Destinations, name: str, plan: SignalPlan, environ: Mapping[str, str]) -> None:
+    if name in OTLP_PROTOCOLS:
+        found.outlets.append(_outlet(connected(name, plan, environ), plan.signal, environ))
+    else:
+        found.exporters.append(load(name, plan.signal))
 
 
-def _named(name: str, signal: str) -> Any:
-    for entry in entry_points(group=f"opentelemetry_{signal}_exporter", name=name):
-        return entry.load()()
-    raise ExporterError(f"there is no exporter {name} here (installed: {', '.join(names(signal))})")
+def _outlet(transport: Transport, signal: str, environ: Mapping[str, str]) -> Outlet:
+    forked.prepare()
+    folder = spool_folder()
+    outlet = Outlet(
+        signal,
+        CODECS[signal],
+        transport,
+        _limits(signal, environ),
+        spool=spool.SpoolFile(folder, signal) if folder else None,
+        on_settled=child.settled_all if signal == "traces" and child.is_supervised() else None,
+    )
+    shutdown.add_outlet(outlet)
+    return outlet
+
+
+def spool_folder() -> str:
+    """Return the folder that the spool is in, empty where there is none; a URL is filled from a temporary one."""
+    global _spool_folder
+    if _spool_folder is None:
+        _spool_folder = _choose_spool_folder()
+    return _spool_folder
+
+
+def _choose_spool_folder() -> str:
+    chosen = activation.current_settings().spool.removeprefix("file://")
+    if "://" not in chosen:
+        return chosen
+    import tempfile
+
+    # Looking for credentials takes some filesystems longer than a task may wait for.
+    start_thread("otel-flyte-prepare", functools.partial(_prepare, chosen))
+    folder = tempfile.mkdtemp(prefix="otel-flyte-spool-")
+    shutdown.in_the_time_left(lambda deadline: _push(Path(folder), chosen, deadline))
+    shutdown.at_the_end(lambda: _say_what_is_left(Path(folder), chosen))
+    return folder
+
+
+def _prepare(url: str) -> None:
+    from otel_flyte.lifecycle import remote
+
+    try:
+        remote.prepare(url)
+    except remote.RemoteError as error:
+        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}.")
+
+
+def _push(folder: Path, url: str, deadline: float) -> None:
+    """Hand over what is left in the spool; what can't be is said to be where it is."""
+    from otel_flyte.lifecycle import remote
+
+    try:
+        pushed = remote.push(folder, url, deadline)
+    except remote.RemoteError as error:
+        say_once(f"{error}.")
+        return
+    if not pushed.problems:
+        losses.moved(str(folder), settings.without_password(url))
+        folder.rmdir()
+
+
+def _say_what_is_left(folder: Path, url: str) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        say_once(f"{settings.without_password(url)} was not reached in time: the spool is still in {folder}.")
+
+
+def _limits(signal: str, environ: Mapping[str, str]) -> Limits:
+    def number(variable: str, default: int) -> int:
+        value = environ.get(variable.format(batch=_BATCHES[signal]), "").strip()
+        return int(value) if value.isascii() and value.isdigit() and int(value) > 0 else default
+
+    if signal == "metrics":
+        return Limits(DEFAULT_COLLECTIONS, 1, DEFAULT_DELAY_MILLISECONDS / 1000)
+    queue = number(semconv.BATCH_QUEUE, DEFAULT_QUEUE)
+    return Limits(
+        queue=queue,
+        batch=min(queue, number(semconv.BATCH_SIZE, DEFAULT_BATCH)),
+        delay=min(LONGEST_DELAY_SECONDS, number(semconv.BATCH_DELAY, DEFAULT_DELAY_MILLISECONDS) / 1000),
+    )
+
+
+def _add_instead(
+    found: Destinations, name: str, plan: SignalPlan, error: Exception, environ: Mapping[str, str]
+) -> None:
+    """Use OTLP where an endpoint covers the signal and the exporter that was asked for can't be had."""
+    exporter_variable = semconv.EXPORTER.format(signal=plan.signal.upper())
+    variable = plan.decided_by or exporter_variable
+    value = name if variable == exporter_variable else settings.without_password(environ[variable])
+    wrong = f"{variable}={value}: {error}"
+    others = [other for other in plan.exporters if other != name]
+    without_exporter = {key: value for key, value in environ.items() if key != variable}
+    fallback = settings.plan(plan.signal, without_exporter)
+    if others or name in OTLP_PROTOCOLS or not fallback.exporters:
+        used = f"{', '.join(others)} alone is used" if others else f"{plan.signal} are not exported"
+        say_once(f"{wrong}: {used}.")
+        return
+    try:
+        _add(found, settings.OTLP, fallback, environ)
+    except ExporterError as second_error:
+        say_once(f"{wrong}, and {second_error}: {plan.signal} are not exported.")
+        return
+    say_once(f"{wrong}: otlp is used instead.")
+
+
+def _prepare_to_fork() -> None:
+    """Have somebody to read what a child records: its parent may use fewer signals than it."""
+    if _made and not forked.is_child():
+        for signal in settings.SIGNALS:
+            guarded(destinations)(signal)
+
+
+def _begin_child() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_prepare_to_fork, after_in_child=_begin_child)

@@ -3,15 +3,70 @@
 The SDKs of both signals cost a task as much start-up time as that of traces, and most tasks use neither.
 """
 
-from functools import cached_property
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from opentelemetry import _logs, metrics
 from opentelemetry._logs import Logger
 from opentelemetry.metrics import Meter
 
 from otel_flyte.guard import guarded
-from otel_flyte.lifecycle import shutdown
+from otel_flyte.standard_variables import usable_only
+
+P = TypeVar("P")
+
+
+class Once(Generic[P]):
+    """Something that is made when it is first asked for, by whichever thread asks first."""
+
+    def __init__(self, make: Callable[[], P]) -> None:
+        self._make = make
+        self._made: P | None = None
+        self._lock = threading.RLock()
+
+    def __call__(self) -> P:
+        """Return it."""
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    self._made = self._make()
+        return self._made
+
+
+class LazyMeterProvider(metrics.MeterProvider):
+    """A meter provider of the SDK that is made with its first meter."""
+
+    def __init__(self) -> None:
+        self._provider: Once[metrics.MeterProvider] = Once(
+            lambda: _make_meter_provider() or metrics.NoOpMeterProvider()
+        )
+
+    def get_meter(self, *args: Any, **kwargs: Any) -> Meter:
+        """Return a meter of the SDK's provider."""
+        return self._provider().get_meter(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        # Whoever looks for what is private must not have the provider made by that.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._provider(), name)
+
+
+class LazyLoggerProvider(_logs.LoggerProvider):
+    """A logger provider of the SDK that is made with its first logger."""
+
+    def __init__(self) -> None:
+        self._provider: Once[_logs.LoggerProvider] = Once(lambda: _make_logger_provider() or _logs.NoOpLoggerProvider())
+
+    def get_logger(self, *args: Any, **kwargs: Any) -> Logger:
+        """Return a logger of the SDK's provider."""
+        return self._provider().get_logger(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._provider(), name)
 
 
 def set_meter_provider() -> None:
@@ -26,58 +81,17 @@ def set_logger_provider() -> None:
         _logs.set_logger_provider(LazyLoggerProvider())
 
 
-class LazyMeterProvider(metrics.MeterProvider):
-    """A meter provider of the SDK that is made with its first meter."""
-
-    @cached_property
-    def _provider(self) -> metrics.MeterProvider:
-        return _make_meter_provider() or metrics.NoOpMeterProvider()
-
-    def get_meter(self, *args: Any, **kwargs: Any) -> Meter:
-        """Return a meter of the SDK's provider."""
-        return self._provider.get_meter(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._provider, name)
-
-
-class LazyLoggerProvider(_logs.LoggerProvider):
-    """A logger provider of the SDK that is made with its first logger."""
-
-    @cached_property
-    def _provider(self) -> _logs.LoggerProvider:
-        return _make_logger_provider() or _logs.NoOpLoggerProvider()
-
-    def get_logger(self, *args: Any, **kwargs: Any) -> Logger:
-        """Return a logger of the SDK's provider."""
-        return self._provider.get_logger(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._provider, name)
-
-
 @guarded
 def _make_meter_provider() -> metrics.MeterProvider:
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from otel_flyte.lifecycle.metrics import make_provider
 
-    from otel_flyte.lifecycle import providers
-
-    readers = [PeriodicExportingMetricReader(exporter) for exporter in providers.exporters_of("metrics")]
-    provider = MeterProvider(readers, providers.resource(), shutdown_on_exit=False)
-    shutdown.at_exit(provider)
-    return provider
+    with usable_only():
+        return make_provider()
 
 
 @guarded
 def _make_logger_provider() -> _logs.LoggerProvider:
-    from opentelemetry.sdk._logs import LoggerProvider
-    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+    from otel_flyte.lifecycle.logs import make_provider
 
-    from otel_flyte.lifecycle import providers
-
-    provider = LoggerProvider(providers.resource(), shutdown_on_exit=False)
-    for exporter in providers.exporters_of("logs"):
-        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
-    shutdown.at_exit(provider)
-    return provider
+    with usable_only():
+        return make_provider()

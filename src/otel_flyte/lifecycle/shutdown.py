@@ -1,15 +1,20 @@
-"""The end of the process: what is buffered is sent, but nobody waits long for a collector that does not answer."""
+"""The end of the process: what is left is sent, and nobody waits long for a receiver that does not answer."""
 
 import atexit
 import os
+import sys
 import threading
-from typing import Protocol
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
 
-from opentelemetry import trace
+from otel_flyte import activation
+from otel_flyte.guard import guarded, start_thread
+from otel_flyte.lifecycle import forked, losses
 
-from otel_flyte.guard import guarded
-
-EXIT_TIMEOUT_SECONDS = 2.0
+if TYPE_CHECKING:
+    from otel_flyte.lifecycle.outlet import Outlet
 
 
 class Provider(Protocol):
@@ -19,43 +24,222 @@ class Provider(Protocol):
         """Send what is buffered and stop."""
 
 
+_SHARE = 0.9
+"""Of the exit bound for waiting: what is left over has to be counted and said, on a machine that may be busy."""
+
+_CHILD_SECONDS = 0.5
+_DEATH_SECONDS = 1.0
+
 _providers: list[Provider] = []
+_outlets: "list[Outlet]" = []
+_in_the_time_left: list[Callable[[float], object]] = []
+_at_the_end: list[Callable[[], object]] = []
 _exiting = threading.Event()
+_providers_done = threading.Event()
 _sent = threading.Event()
+_rest_done = threading.Event()
+_all_done = threading.Event()
+_dying = threading.Event()
+"""Never set: who waits for it waits for death."""
+
+_is_dying = False
+_deadline_of_the_rest: list[float] = []
+_lock = threading.Lock()
+_owner = 0
+_ended = False
+
+_in_vain: tuple[float, float] | None = None
+"""When a flush has ended that was not answered (``time.monotonic``), and how many seconds it has waited."""
+
+
+def exit_timeout() -> float:
+    """Return the seconds that telemetry may add to the end of the process."""
+    return activation.current_settings().exit_timeout
 
 
 def at_exit(provider: Provider) -> None:
-    """Shut a provider down at the end of the process, all of them together within the bound.
-
-    The SDK's own shutdown waits for as long as its exporters retry. It runs in a daemon thread here; the thread is
-    started now because Python 3.12 starts none once the interpreter is exiting.
-    """
-    if not _providers:
-        atexit.register(_wait, os.getpid())
-        threading.Thread(target=_shut_down_when_exiting, name="otel-flyte-exit", daemon=True).start()
+    """Shut a provider down at the end of the process, within the bound."""
+    _prepare()
     _providers.append(provider)
 
 
-def _shut_down_when_exiting() -> None:
+def add_outlet(outlet: "Outlet") -> None:
+    """Empty an outlet at the end of the process, within the bound."""
+    _prepare()
+    _outlets.append(outlet)
+
+
+def in_the_time_left(function: Callable[[float], object]) -> None:
+    """Call a function with the deadline (by ``time.monotonic``) once all is sent that could be, if there is time."""
+    _in_the_time_left.append(function)
+
+
+def at_the_end(function: Callable[[], object]) -> None:
+    """Call a function, quick and in whichever thread, when nothing more is sent."""
+    _at_the_end.append(function)
+
+
+def is_ours(provider: object) -> bool:
+    """Whether a provider is shut down here already."""
+    return any(provider is known for known in _providers)
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Send what there is, and wait for it no longer than ``timeout`` seconds and the exit bound.
+
+    Returns whether all of it was settled: delivered, or given up and counted.
+    """
+    bound = exit_timeout() if timeout is None else min(timeout, exit_timeout())
+    deadline = time.monotonic() + bound
+    collected = _collect_metrics(bound)
+    return _wait([outlet.mark() for outlet in _outlets], max(0.0, deadline - time.monotonic())) and collected
+
+
+def wait_for(outlet: "Outlet", timeout: float | None = None) -> bool:
+    """Wait until what an outlet holds is settled, no longer than ``timeout`` seconds and the exit bound."""
+    if _exiting.is_set():
+        outlet.kick()
+        return True
+    return _wait([outlet.mark()], exit_timeout() if timeout is None else min(timeout, exit_timeout()))
+
+
+def kick() -> None:
+    """Have everything sent in the background, now."""
+    for outlet in _outlets:
+        outlet.kick()
+
+
+def end(deadline: float | None = None) -> None:
+    """Send what is left, within the bound; what was not delivered is said. Only the first call does anything.
+
+    Args:
+        deadline: by ``time.monotonic``, where the bound did not begin just now.
+    """
+    global _ended
+    if os.getpid() != _owner:
+        _end_child()
+        return
+    with _lock:
+        is_first, _ended = not _ended, True
+    if is_first:
+        try:
+            _end(deadline or time.monotonic() + _time_left())
+        finally:
+            _all_done.set()
+    else:
+        _all_done.wait(exit_timeout())
+    if _is_dying and threading.current_thread() is threading.main_thread():
+        # The process is to end by the signal, and not by its main thread's coming first.
+        _dying.wait(_DEATH_SECONDS)
+
+
+def end_before_death() -> None:
+    """Do the same in a process that is about to die of a signal: nobody else ends it meanwhile."""
+    global _is_dying
+    _is_dying = True
+    end()
+
+
+def _end(deadline: float) -> None:
+    kick()
+    # A provider of metrics has a last collection to hand over.
+    _exiting.set()
+    _wait_until(deadline, _providers_done)
+    outlets = tuple(_outlets)
+    for outlet in outlets:
+        outlet.hurry(deadline)
+    for outlet in outlets:
+        outlet.finish()
+    if _in_the_time_left:
+        _deadline_of_the_rest.append(deadline)
+        _sent.set()
+        _wait_until(deadline, _rest_done)
+    forked.remove()
+    losses.report()
+    for function in _at_the_end:
+        guarded(function)()
+
+
+def _prepare() -> None:
+    """Get ready while threads can still be started: Python 3.12 starts none once the interpreter is exiting."""
+    global _owner, _ended
+    with _lock:
+        if _owner == os.getpid():
+            return
+        _owner, _ended = os.getpid(), False
+        _providers.clear()
+        _outlets.clear()
+        for event in (_exiting, _providers_done, _sent, _rest_done, _all_done):
+            event.clear()
+        start_thread("otel-flyte-exit", _work_when_exiting)
+        atexit.register(end)
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            # A worker of multiprocessing that was not spawned ends by `os._exit`, past `atexit`.
+            util.Finalize(None, end, exitpriority=0)
+
+
+def _work_when_exiting() -> None:
     _exiting.wait()
     for provider in _providers:
         guarded(provider.shutdown)()
-    _sent.set()
+    _providers_done.set()
+    _sent.wait()
+    for function in _in_the_time_left:
+        guarded(function)(_deadline_of_the_rest[-1])
+    _rest_done.set()
 
 
-def _wait(owner: int) -> None:
-    if os.getpid() != owner:
-        return  # A forked child has no such thread.
-    _exiting.set()
-    _sent.wait(EXIT_TIMEOUT_SECONDS)
+def _wait(marks: Sequence[threading.Event], timeout: float) -> bool:
+    """Wait for all marks; what is waited in vain is taken from what the end of the process may wait."""
+    global _in_vain
+    began = time.monotonic()
+    settled = all(mark.wait(max(0.0, began + timeout - time.monotonic())) for mark in marks)
+    if settled:
+        _in_vain = None
+    else:
+        now = time.monotonic()
+        _in_vain = now, now - began + (_in_vain[1] if _in_vain is not None else 0.0)
+    return settled
 
 
-def flush() -> None:
-    """Send what is buffered, within the bound: a forked worker ends without running its exit handlers."""
-    provider = trace.get_tracer_provider()
-    force_flush = getattr(provider, "force_flush", None)
-    if force_flush is None:
-        return
-    thread = threading.Thread(target=force_flush, daemon=True)
-    thread.start()
-    thread.join(EXIT_TIMEOUT_SECONDS)
+def _wait_until(deadline: float, event: threading.Event) -> None:
+    event.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _time_left() -> float:
+    """Return the exit bound, less what a program has waited for a receiver that has not answered since."""
+    bound = exit_timeout() * _SHARE
+    if _in_vain is None:
+        return bound
+    when, seconds = _in_vain
+    answered = any(outlet.last_answer > when for outlet in _outlets)
+    return bound if answered else max(0.0, bound - seconds)
+
+
+def _end_child() -> None:
+    """In a forked child, which has no outlets of its own: write down what its metrics have come to."""
+    _collect_metrics(_CHILD_SECONDS)
+    losses.report()
+
+
+def _begin_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_child)
+
+
+def _collect_metrics(timeout: float) -> bool:
+    """Have what was measured queued; a user's callback may take its time, or hold a lock that nobody gives up."""
+    if "otel_flyte.lifecycle.metrics" not in sys.modules:
+        return True
+    from otel_flyte.lifecycle import metrics
+
+    with suppress(RuntimeError):  # Python 3.12 starts no thread any more where `atexit` calls this.
+        collecting = start_thread("otel-flyte-collect", metrics.collect)
+        collecting.join(timeout)
+        return not collecting.is_alive()
+    return False

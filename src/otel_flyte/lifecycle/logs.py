@@ -1,0 +1,19 @@
+"""Log records: the logger provider that we make."""
+
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+from otel_flyte.lifecycle import exporters, resource, shutdown
+from otel_flyte.lifecycle.log_processor import OutletLogProcessor
+
+
+def make_provider() -> LoggerProvider:
+    """Make an SDK logger provider with our resource that delivers to the exporters that the environment configures."""
+    provider = LoggerProvider(resource.ours(), shutdown_on_exit=False)
+    found = exporters.destinations("logs")
+    for outlet in found.outlets:
+        provider.add_log_record_processor(OutletLogProcessor(outlet))
+    for exporter in found.exporters:
+        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    shutdown.at_exit(provider)
+    return provider

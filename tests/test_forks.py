@@ -1,0 +1,99 @@
+"""Processes that a task forks: what they record arrives by way of it, and what it has open stays its own."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_flyte import semconv
+from support import pods, programs, runs
+from support.receiver import MetricPoint, Receiver
+from support.runs import Result, Run, Runs, Scenario
+
+FIVE = {"value": 5}
+
+
+def without_us(task: str) -> Scenario:
+    def run(root: Path, receiver: Receiver) -> Result:
+        return pods.prepare("execute", root, f"traced_forks.{task}", FIVE, bare=True).run()
+
+    return run
+
+
+TASKS = ("return_twice", "raise_in_child", "count_in_children", "leave_in_child")
+SCENARIOS: dict[str, Scenario] = {
+    **{task: runs.pod(f"traced_forks.{task}", FIVE, env={"OTEL_METRIC_EXPORT_INTERVAL": "600000"}) for task in TASKS},
+    **{f"{task}, without us": without_us(task) for task in TASKS},
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    pods.inputs_pb({"value": 1})
+    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("forks"))
+    yield all_runs
+    all_runs.close()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_that_forks_ends_as_without_us(task: str, ran: Runs) -> None:
+    run, without = ran(task).pod, ran(f"{task}, without us").pod
+
+    assert run.returncode == without.returncode, run.stderr
+    assert run.outputs == without.outputs
+    assert run.files.keys() == without.files.keys()
+    assert run.stdout == without.stdout
+    assert programs.our_lines(run.stderr) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_was_open_before_a_fork_is_ended_by_the_parent_alone(task: str, ran: Runs) -> None:
+    run = ran(task)
+    ended = Counter(span.name for span in run.spans)
+
+    assert ended[f"task traced_forks.{task}"] == ended[semconv.PHASE_USER_CODE] == 1
+    assert {span.status for span in run.spans if span.name in (run.attempt.name, semconv.PHASE_USER_CODE)} == {"UNSET"}
+    assert run.attempt.end_ns >= run.named(semconv.PHASE_USER_CODE).end_ns
+    assert len({span.span_id for span in run.spans}) == len(run.spans)
+
+
+def test_a_task_that_goes_on_in_a_child_ends_when_its_parent_does(ran: Runs) -> None:
+    user_code = ran("return_twice").named(semconv.PHASE_USER_CODE)
+
+    assert user_code.end_ns - user_code.start_ns >= 0.2e9
+
+
+@pytest.mark.parametrize(("task", "names"), [("count_in_children", (5, 6, 7)), ("leave_in_child", (6,))])
+def test_spans_of_children_are_below_what_forked_them(task: str, names: tuple[int, ...], ran: Runs) -> None:
+    run = ran(task)
+    counting = [span for span in run.spans if span.scope == "users.own"]
+
+    assert Counter(span.name for span in counting) == Counter(f"counting {number}" for number in names)
+    assert {span.parent_span_id for span in counting} == {run.named(semconv.PHASE_USER_CODE).span_id}
+
+
+def points(run: Run) -> list[MetricPoint]:
+    from support import receiver
+
+    found = [
+        point for request in run.requests if request.signal == "metrics" for point in receiver._points(request.message)
+    ]
+    return [point for point in found if point.name == "rows"]
+
+
+def test_metrics_of_a_child_start_from_zero_under_an_identity_of_their_own(ran: Runs) -> None:
+    counted = points(ran("count_in_children"))
+
+    assert sorted(point.value for point in counted) == [5, 6, 7]
+    identities = {point.value: point.resource.get("service.instance.id") for point in counted}
+    assert len(set(identities.values())) == 3
+    assert identities[6]
+    assert identities[7]
+    assert {point.resource["service.name"] for point in counted} == {"flyte"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_is_left_in_the_temporary_folder(task: str, ran: Runs) -> None:
+    assert list((ran(task).root / "tmp").glob("otel-flyte*")) == []

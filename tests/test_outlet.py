@@ -1,0 +1,448 @@
+"""How records get to a receiver, and what becomes of those that do not."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from faults import collectors
+from otel_flyte import settings
+from otel_flyte.lifecycle import losses
+from otel_flyte.lifecycle.codecs import CODECS
+from otel_flyte.lifecycle.outlet import Limits, Outlet
+from otel_flyte.lifecycle.spool import SpoolFile
+from otel_flyte.lifecycle.transport import connect
+from support import pods, programs, traces
+from support.receiver import Protocol, Receiver, Reply, Request
+
+LONG = 60.0
+"""Seconds that nothing here is waited for."""
+TEARDOWN_SECONDS = 2.5
+"""What the end of an interpreter may take besides, on a loaded machine."""
+of_protocols = pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_lost(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    losses.report()
+    capfd.readouterr()
+    yield
+    losses.report()
+
+
+def spans(*names: str, size: int = 0) -> list[ReadableSpan]:
+    kept = traces.Kept()
+    provider = TracerProvider(resource=Resource({"service.name": "flyte"}), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    for name in names:
+        provider.get_tracer("s").start_span(name, attributes={"filler": "x" * size}).end()
+    return kept.spans
+
+
+def numbered(count: int, size: int = 0) -> list[ReadableSpan]:
+    return spans(*map(str, range(count)), size=size)
+
+
+@contextmanager
+def outlet(
+    endpoint: str,
+    protocol: Protocol = "http/protobuf",
+    *,
+    queue: int = 10_000,
+    batch: int = 512,
+    delay: float = LONG,
+    spool: Path | None = None,
+) -> Iterator[Outlet]:
+    """An outlet for spans; with the ``with`` block its process ends."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    transport = connect(settings.plan("traces", environ), environ)
+    file = SpoolFile(spool, "traces") if spool else None
+    made = Outlet("traces", CODECS["traces"], transport, Limits(queue, batch, delay), spool=file)
+    try:
+        yield made
+    finally:
+        made.hurry(time.monotonic() + 2)
+        made.finish()
+
+
+def put(made: Outlet, records: list[ReadableSpan], *, wait: bool = True) -> None:
+    for record in records:
+        made.put(record)
+    if wait:
+        assert made.mark().wait(LONG)
+
+
+def names(receiver: Receiver) -> list[str]:
+    return [span.name for span in receiver.spans()]
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What is said of losses now."""
+    losses.report()
+    return [message for message in caplog.messages if "not delivered" in message]
+
+
+def first_then(*first: Reply) -> Callable[[Request], Reply]:
+    """Give the first replies to the first exports, and take the others."""
+    replies = iter(first)
+    return lambda _: next(replies, Reply())
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+@of_protocols
+def test_records_arrive_in_batches_in_their_order(protocol: Protocol, receiver: Receiver) -> None:
+    with outlet(receiver.endpoint(protocol), protocol, batch=100) as made:
+        put(made, numbered(1050))
+
+    assert names(receiver) == [str(number) for number in range(1050)]
+    assert max(request.size for request in receiver.requests()) <= 100
+
+
+def test_a_full_batch_is_not_kept_waiting(receiver: Receiver) -> None:
+    with outlet(receiver.endpoint(), batch=10) as made:
+        put(made, numbered(10), wait=False)
+        receiver.wait_for(lambda receiver: len(receiver.spans()) == 10)
+
+
+def test_a_batch_that_is_not_full_waits_for_its_delay(receiver: Receiver) -> None:
+    with outlet(receiver.endpoint(), delay=0.2) as made:
+        put(made, numbered(3), wait=False)
+        receiver.wait_for(lambda receiver: len(receiver.spans()) == 3)
+
+    assert receiver.attempts == 1
+
+
+def test_what_is_kicked_is_sent_at_once(receiver: Receiver) -> None:
+    with outlet(receiver.endpoint()) as made:
+        put(made, numbered(3), wait=False)
+        made.kick()
+        receiver.wait_for(lambda receiver: len(receiver.spans()) == 3)
+
+
+def test_records_of_many_threads_arrive_once_each(receiver: Receiver) -> None:
+    with outlet(receiver.endpoint(), batch=50) as made:
+        threads = [threading.Thread(target=put, args=(made, numbered(200))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert Counter(names(receiver)) == dict.fromkeys(map(str, range(200)), 4)
+
+
+def test_a_burst_arrives_whole_with_the_limits_that_users_have(receiver: Receiver) -> None:
+    with outlet(receiver.endpoint(), queue=2**15, delay=1.0) as made:
+        put(made, numbered(10_000))
+
+    assert len(receiver.spans()) == 10_000
+
+
+# --- what is lost ----------------------------------------------------------------------------------------------------
+
+
+def test_of_a_full_queue_the_oldest_are_given_up_and_counted(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    with outlet(receiver.endpoint(), queue=10, batch=20) as made:
+        put(made, numbered(15), wait=False)
+
+    assert names(receiver) == [str(number) for number in range(5, 15)]
+    assert said(caplog) == ["otel-flyte: 5 spans were not delivered (5 queue full)"]
+
+
+@of_protocols
+def test_what_is_rejected_of_a_request_is_counted_and_not_sent_again(
+    protocol: Protocol, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Receiver(lambda _: Reply(takes=2)) as receiver, outlet(receiver.endpoint(protocol), protocol) as made:
+        put(made, numbered(5))
+
+    assert receiver.attempts == 1
+    [line] = said(caplog)
+    assert line.startswith("otel-flyte: 3 spans were not delivered (3 rejected by ")
+    assert line.endswith("misbehaving as told)")
+
+
+@of_protocols
+def test_a_request_that_is_bad_is_counted_and_not_sent_again(
+    protocol: Protocol, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Receiver(first_then(Reply(400))) as receiver, outlet(receiver.endpoint(protocol), protocol) as made:
+        put(made, numbered(5))
+        put(made, spans("next"))
+
+    assert receiver.attempts == 2
+    assert names(receiver) == ["next"]
+    [line] = said(caplog)
+    assert line.startswith("otel-flyte: 5 spans were not delivered (5 rejected by ")
+    assert ("INVALID_ARGUMENT" if protocol == "grpc" else "400") in line
+
+
+@of_protocols
+def test_a_receiver_that_wants_other_headers_is_named_with_what_is_lost(
+    protocol: Protocol, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Receiver(lambda _: Reply(401)) as receiver, outlet(receiver.endpoint(protocol), protocol) as made:
+        put(made, numbered(5))
+
+    assert receiver.attempts == 1
+    [line] = said(caplog)
+    assert line.startswith("otel-flyte: 5 spans were not delivered (5 refused by ")
+    assert "check OTEL_EXPORTER_OTLP_HEADERS" in line
+
+
+def test_what_is_not_answered_in_time_is_counted_by_why(caplog: pytest.LogCaptureFixture) -> None:
+    with collectors.refused() as collector, outlet(collector.endpoint()) as made:
+        put(made, numbered(5), wait=False)
+
+    [line] = said(caplog)
+    assert line.startswith("otel-flyte: 5 spans were not delivered (5 connection refused")
+
+
+def test_a_loss_is_said_once(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    with outlet(receiver.endpoint(), queue=1, batch=20) as made:
+        put(made, numbered(3), wait=False)
+
+    assert said(caplog) == said(caplog)
+
+
+# --- again -----------------------------------------------------------------------------------------------------------
+
+
+@of_protocols
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_receiver_that_says_when_to_come_back_is_left_alone_until_then(status: int, protocol: Protocol) -> None:
+    with Receiver(first_then(Reply(status, retry_after=1))) as receiver:
+        with outlet(receiver.endpoint(protocol), protocol, delay=0.05) as made:
+            began = time.monotonic()
+            put(made, numbered(5), wait=False)
+            made.kick()
+            receiver.wait_for(lambda receiver: receiver.spans())
+            waited = time.monotonic() - began
+
+        assert waited >= 1
+        assert receiver.attempts == 2
+        assert len(receiver.spans()) == 5
+
+
+@of_protocols
+def test_a_receiver_that_was_away_gets_all_in_order(protocol: Protocol) -> None:
+    with Receiver() as receiver:
+        receiver.down()
+        with outlet(receiver.endpoint(protocol), protocol, batch=10, delay=0.05) as made:
+            put(made, numbered(50), wait=False)
+            time.sleep(0.3)
+            receiver.up()
+            assert made.mark().wait(LONG)
+
+        assert names(receiver) == [str(number) for number in range(50)]
+
+
+# --- too large -------------------------------------------------------------------------------------------------------
+
+
+def test_grpc_is_never_sent_more_than_it_takes(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    with outlet(receiver.endpoint("grpc"), "grpc") as made:
+        put(made, numbered(10, size=1_000_000))
+
+    assert names(receiver) == [str(number) for number in range(10)]
+    assert receiver.attempts == len(receiver.requests())
+    assert max(request.message.ByteSize() for request in receiver.requests()) <= 4 * 2**20
+    assert said(caplog) == []
+
+
+@of_protocols
+@pytest.mark.parametrize("with_spool", [False, True], ids=["no spool", "spool"])
+def test_one_record_that_is_too_large_is_named_and_lost_alone(
+    protocol: Protocol, with_spool: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = tmp_path if with_spool else None
+    with Receiver(collectors.with_limit()) as receiver:
+        with outlet(receiver.endpoint(protocol), protocol, spool=spool) as made:
+            put(made, [*numbered(10), *spans("huge", size=5_000_000), *spans("last")])
+
+        assert names(receiver) == [*map(str, range(10)), "last"]
+    [line] = said(caplog)
+    assert line.startswith("otel-flyte: 1 spans were not delivered (1 too large for ")
+    assert "huge, 5,000," in line
+
+
+@pytest.mark.parametrize("with_spool", [False, True], ids=["no spool", "spool"])
+def test_a_record_that_can_not_be_encoded_is_lost_alone(
+    with_spool: bool, tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    with outlet(receiver.endpoint(), spool=tmp_path if with_spool else None) as made:
+        put(made, [*spans("first"), *spans("half \ud83d"), *spans("last")])
+
+    assert names(receiver) == ["first", "last"]
+    assert said(caplog) == ["otel-flyte: 1 spans were not delivered (1 not encodable)"]
+
+
+def test_what_utf_8_does_not_have_is_replaced_on_the_way_through_the_spool(
+    tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.down()
+    with outlet(receiver.endpoint(), batch=1, delay=0.05, spool=tmp_path) as made:
+        put(made, [*numbered(8), *spans("half \ud83d"), *spans("last")], wait=False)
+        time.sleep(0.5)
+        receiver.up()
+        assert made.mark().wait(10)
+
+    assert names(receiver) == [*map(str, range(8)), "half \ufffd", "last"]
+    assert said(caplog) == []
+
+
+def test_what_utf_8_does_not_have_is_replaced_in_a_replay(tmp_path: Path, receiver: Receiver) -> None:
+    with collectors.refused() as collector, outlet(collector.endpoint(), spool=tmp_path) as made:
+        put(made, [*spans("first"), *spans("half \ud83d"), *spans("last")], wait=False)
+
+    command = ["otel-flyte", "replay", str(tmp_path)]
+    replayed = programs.run_command(command, tmp_path, receiver.environment())
+    assert replayed.returncode == 0, replayed.stderr
+    assert names(receiver) == ["first", "half \ufffd", "last"]
+
+
+# --- in users' programs ----------------------------------------------------------------------------------------------
+
+PROGRAM = """
+    import json, time
+    import flytekit, otel_flyte
+    from opentelemetry import metrics, trace
+
+    @flytekit.task
+    def double(value: int) -> int:
+        metrics.get_meter("users.own").create_counter("rows").add(1)
+        return 2 * value
+
+    def timed(function):
+        began = time.monotonic()
+        return [function(), time.monotonic() - began]
+
+    double(value=1)
+"""
+
+
+def test_what_is_lost_is_a_metric_too(tmp_path: Path) -> None:
+    with Receiver(lambda request: Reply(takes=1 if request.signal == "traces" else None)) as receiver:
+        ended = programs.run(
+            programs.joined(PROGRAM, "otel_flyte.flush()\nprint(json.dumps(0))"), tmp_path, receiver.environment()
+        )
+        counted = receiver.metrics("otel.sdk.exporter.span.exported")
+        lost = 4 - len(receiver.spans())
+
+    assert ended.said == 0
+    assert lost > 0
+    assert {tuple(point.attributes.items()) for point in counted} == {(("error.type", "rejected"),)}
+    assert max(point.value for point in counted) == lost
+    [line] = [line for line in ended.our_lines if "not delivered" in line]
+    assert f"{lost} spans were not delivered ({lost} rejected by" in line
+
+
+def test_a_program_that_flushes_waits_until_all_is_delivered(tmp_path: Path, receiver: Receiver) -> None:
+    program = """
+        flushed = timed(otel_flyte.flush)
+        print(json.dumps(flushed))
+        import os
+        os._exit(0)
+        """
+    flushed, seconds = programs.run(
+        programs.joined(PROGRAM, program), tmp_path, receiver.environment() | {"PYTHONUNBUFFERED": "1"}
+    ).said
+
+    assert flushed is True
+    assert seconds < 2 + TEARDOWN_SECONDS
+    assert len(receiver.spans("task program.double")) == 1
+    assert receiver.metrics("rows")
+
+
+def test_without_anything_recorded_there_is_nothing_to_flush(tmp_path: Path) -> None:
+    assert programs.run("import json, otel_flyte; print(json.dumps(otel_flyte.flush(5)))", tmp_path).said is True
+
+
+@of_protocols
+def test_a_flush_into_a_black_hole_is_bounded_however_it_is_called(protocol: Protocol, tmp_path: Path) -> None:
+    program = """
+        flushed = [
+            timed(lambda: otel_flyte.flush(0.5)),
+            timed(otel_flyte.flush),
+            timed(trace.get_tracer_provider().force_flush),
+            timed(lambda: trace.get_tracer_provider().force_flush(300)),
+            timed(metrics.get_meter_provider().force_flush),
+        ]
+        print(json.dumps([flushed, time.monotonic()]))
+        """
+    with collectors.black_hole() as collector:
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint(protocol), "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+        flushed, ended = programs.run(programs.joined(PROGRAM, program), tmp_path, env).said
+        exit_seconds = time.monotonic() - ended
+
+    assert [result for result, _ in flushed[:4]] == [False] * 4
+    for (_, seconds), bound in zip(flushed, (0.5, 2, 2, 0.3, 2), strict=True):
+        assert seconds < bound + 1
+    assert exit_seconds < 2 + TEARDOWN_SECONDS
+
+
+# --- providers of others ---------------------------------------------------------------------------------------------
+
+
+def under_the_launcher(pod: pods.Pod) -> pods.Pod:
+    """With what ``opentelemetry-distro`` brings: the SDK's own configurator."""
+    site = programs.distribution(
+        pod.directory.parent / "site",
+        "distro_of_the_test",
+        """
+        from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+        class Configurator(_OTelSDKConfigurator):
+            pass
+        """,
+        {"opentelemetry_configurator": {"configurator": "Configurator"}},
+    )
+    path = f"{site}:{pod.environment['PYTHONPATH']}"
+    launcher = str(pods.SCRIPTS / "opentelemetry-instrument")
+    return replace(pod, arguments=(launcher, *pod.arguments), environment={**pod.environment, "PYTHONPATH": path})
+
+
+@of_protocols
+def test_a_pod_with_providers_of_a_launcher_is_not_kept_by_a_collector_that_is_gone(
+    protocol: Protocol, tmp_path: Path
+) -> None:
+    env = {
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_LOGS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+    }
+    with collectors.black_hole() as collector:
+        env["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.endpoint(protocol)
+        prepared = pods.prepare("execute", tmp_path / "pod", "traced_forks.tell_time", {"value": 1}, env=env)
+        result = under_the_launcher(prepared).run()
+        ended = time.time()
+
+    assert result.returncode == 0, result.stderr
+    assert result.outputs is not None
+    seconds = ended - result.outputs.literals["o0"].scalar.primitive.float_value
+    assert seconds < 2 + TEARDOWN_SECONDS, result.stderr
+
+
+def test_providers_of_a_launcher_deliver_all_to_a_collector_that_is_there(tmp_path: Path, receiver: Receiver) -> None:
+    env = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "none"}
+    prepared = pods.prepare(
+        "execute", tmp_path / "pod", "traced_forks.count", {"value": 4}, env=receiver.environment() | env
+    )
+    result = under_the_launcher(prepared).run()
+
+    assert result.returncode == 0, result.stderr
+    assert len(receiver.spans("task traced_forks.count")) == 1
+    assert [point.value for point in receiver.metrics("rows")] == [4]
+    assert programs.our_lines(result.stderr) == []

@@ -1,0 +1,84 @@
+"""Tasks that fork, and the same without."""
+# mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
+
+import contextlib
+import multiprocessing
+import os
+import time
+
+from flytekit import task
+from opentelemetry import metrics, trace
+
+
+@task
+def return_twice(value: int) -> int:
+    """As a task does whose child forgets that it is one: it goes on wherever its parent does."""
+    child = os.fork()
+    if child == 0:
+        return value
+    _, status = os.waitpid(child, 0)
+    time.sleep(0.2)
+    return value + os.waitstatus_to_exitcode(status)
+
+
+@task
+def raise_in_child(value: int) -> int:
+    child = os.fork()
+    if child == 0:
+        raise ValueError("only in the child")
+    os.waitpid(child, 0)
+    return value
+
+
+def _count(number: int) -> None:
+    with trace.get_tracer("users.own").start_as_current_span(f"counting {number}"):
+        metrics.get_meter("users.own").create_counter("rows").add(number)
+
+
+@task
+def count_in_children(value: int) -> int:
+    _count(value)
+    context = multiprocessing.get_context("fork")
+    for number in (value + 1, value + 2):
+        child = context.Process(target=_count, args=(number,))
+        child.start()
+        child.join()
+    return value
+
+
+@task
+def leave_in_child(value: int) -> int:
+    child = os.fork()
+    if child == 0:
+        _count(value + 1)
+        os._exit(0)
+    os.waitpid(child, 0)
+    return value
+
+
+@task
+def count(value: int) -> int:
+    _count(value)
+    return value
+
+
+@task
+def tell_time(value: int) -> float:
+    """When it has ended."""
+    _count(value)
+    return time.time()
+
+
+@task
+def call_in_child(value: int) -> int:
+    """A task in a child, which ends without a word; whatever becomes of a user's own telemetry."""
+    with contextlib.suppress(Exception):
+        _count(value)
+    child = os.fork()
+    if child == 0:
+        try:
+            count(value=value)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    return value
