@@ -9,21 +9,18 @@ from typing import Any
 
 import pytest
 import yaml
-from google.protobuf import json_format
 from inline_snapshot import snapshot
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
 from otel_flyte import semconv
-from otel_flyte.lifecycle.file_exporter import FileSpanExporter, as_line
+from otel_flyte.lifecycle.file_exporter import FileSpanExporter
 from otel_flyte.query import otlp_file
 from otel_flyte.query.cells import cut, duration, printable, width
 from otel_flyte.query.otlp_file import Span, UnreadableError, read
-from otel_flyte.query.tree import NEVER_ENDED, Error, ExecutionTree, Role
+from otel_flyte.query.tree import NEVER_ENDED, Error, ExecutionTree, Role, Whereabouts
 from support import traces
 
 TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
@@ -100,22 +97,6 @@ class TestOtlpFile:
             scope=otlp_file.Scope("scope", "1.2"),
             resource={"service.name": "flyte"},
         )
-
-    def test_an_exported_line_is_what_a_proto3_parser_reads_but_for_hexadecimal_ids(self) -> None:
-        kept = traces.Kept()
-        traces.local_run(traces.Recorder(kept))
-        message = encode_spans(kept.spans)
-        line = as_line(message)
-        assert line.count("\n") == 1
-        document = json.loads(line)
-        for resource_spans in document["resourceSpans"]:
-            for scope_spans in resource_spans["scopeSpans"]:
-                for exported in scope_spans["spans"]:
-                    assert isinstance(exported["startTimeUnixNano"], str)
-                    assert exported["kind"] == 1
-                    for key in {"traceId", "spanId", "parentSpanId"} & exported.keys():
-                        exported[key] = base64.b64encode(bytes.fromhex(exported[key])).decode()
-        assert json_format.ParseDict(document, ExportTraceServiceRequest()) == message
 
     def test_each_batch_is_one_line(self, local_run: Path) -> None:
         lines = local_run.read_text().splitlines()
@@ -252,6 +233,7 @@ os.waitpid(child, 0)
             (b'{"resourceLogs": []}', "holds no span, only logs: give the file that the traces were written to."),
             (b"{}", "holds no span: give the file that the traces were written to."),
             (b'{}\n{"resourceSpans": nope}\n{}\n', "line 2 is broken JSON"),
+            (b'{}\n{"resourceSpans": [7]}\n{}\n', "line 2 is not the JSON of OTLP"),
             (b'{"resourceSpans": 7}', "line 1 is not the JSON of OTLP ('int' object is not iterable)"),
             (b'{"resourceSpans": [7]}', "line 1 is not the JSON of OTLP"),
         ],
@@ -290,6 +272,102 @@ os.waitpid(child, 0)
             read(tmp_path / "nothing.jsonl")
         with pytest.raises(UnreadableError, match=r"is a folder without a \*.jsonl file"):
             read(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("broken", "problem"),
+        [
+            ("\0garbage", "is broken JSON (Expecting value: line 1 column 1 (char 0)) and left out."),
+            ('{"resourceSpans": [', "is broken JSON (Expecting value: line 1 column 20 (char 19)) and left out."),
+            ('{"row": 1}', "is JSON but not OTLP (an object with row, no resourceSpans): give a file that"),
+            (
+                '{"resourceSpans": [7]}',
+                "is not the JSON of OTLP ('int' object has no attribute 'get'): give a file that",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("number", [1, 3])
+    def test_a_broken_line_among_whole_ones_is_named_and_left_out(
+        self, tmp_path: Path, broken: str, problem: str, number: int
+    ) -> None:
+        lines = [json.dumps(request(span())), "", json.dumps(request(span(CHILD, ROOT)))]
+        lines.insert(number - 1, broken)
+        path = tmp_path / "f.spool.jsonl"
+        path.write_text("\n".join([*lines, ""]))
+        recording = read(tmp_path)
+        assert [found.span_id for found in recording.spans] == [ROOT, CHILD]
+        (remark,) = recording.remarks
+        assert remark.startswith(f"{path}, line {number} {problem}")
+
+    def test_what_a_receiver_rejected_is_not_read_with_its_folder(self, tmp_path: Path) -> None:
+        written(tmp_path / "a.spool.jsonl", request(span()))
+        rejected = written(tmp_path / "a.spool.jsonl.rejected.jsonl", request(span(CHILD, ROOT)))
+        assert [found.span_id for found in read(tmp_path).spans] == [ROOT]
+        assert [found.span_id for found in read(rejected).spans] == [CHILD]
+
+
+class TestAttemptsThatNeverEnded:
+    @pytest.fixture
+    def tree(self, tmp_path: Path) -> ExecutionTree:
+        traces.killed(tmp_path / "killed.jsonl")
+        return ExecutionTree.from_file(tmp_path / "killed.jsonl")
+
+    def test_a_marker_stands_for_the_attempt_whose_span_is_missing(self, tree: ExecutionTree) -> None:
+        (attempts,) = tree.attempts().values()
+        (attempt,) = attempts
+        assert (attempt.span.name, attempt.result, attempt.node_path) == ("task train.fit", NEVER_ENDED, "n1")
+        assert attempt.start_ns == traces.BEGIN_NS
+        assert semconv.MARKER not in attempt.span.attributes
+        assert [(child.span.name, child.orphan) for child in attempt.children] == [
+            ("load", False),
+            ("input translation", False),
+            ("epoch 1", True),
+        ]
+
+    def test_the_last_phase_that_was_told_says_where_it_was_and_for_how_long(self, tree: ExecutionTree) -> None:
+        (attempt,) = (span for span in tree.walk() if span.role is Role.TASK)
+        assert attempt.whereabouts == Whereabouts("user code", 42.0, is_over=False, seen_ns=traces.nanoseconds(46))
+        assert "never ended; n1; last seen in user code for 42.0 s" in tree.explain()
+        nodes = yaml.safe_load(tree.dump())["f1c0ffee"]["nodes"]
+        assert nodes["n1"]["task_attempts"][0]["last_seen"] == {
+            "in": "user code",
+            "time": "2026-05-28T20:27:26+00:00",
+            "seconds_in_phase": 42.0,
+        }
+
+    def test_phases_that_ended_since_say_more_than_what_was_told_before(self, tmp_path: Path) -> None:
+        traces.killed(tmp_path / "all.jsonl")
+        spans = [line for line in (tmp_path / "all.jsonl").read_text().splitlines() if "resourceSpans" in line]
+        (tmp_path / "spans.jsonl").write_text("\n".join(spans))
+        tree = ExecutionTree.from_file(tmp_path / "spans.jsonl")
+        assert "last seen after input translation" in tree.explain()
+        (tmp_path / "marker.jsonl").write_text(spans[0])
+        assert (
+            "never ended; n1; last seen in load\n"
+            in ExecutionTree.from_file(tmp_path / "marker.jsonl").explain() + "\n"
+        )
+
+    def test_where_the_attempts_own_span_is_there_its_marker_is_left_out(self) -> None:
+        marker = plain("running", "0a" * 8, ROOT, 1, 1, attributes={semconv.MARKER: True})
+        tree = ExecutionTree.from_spans([plain("task t", ROOT, start=0, end=5), marker])
+        assert [found.span.name for found in tree.walk()] == ["task t"]
+
+    def test_a_folder_of_spool_files_is_read_as_any_other(self, tmp_path: Path) -> None:
+        traces.killed(tmp_path / "all.jsonl")
+        folder = tmp_path / "spool"
+        folder.mkdir()
+        for number, line in enumerate((tmp_path / "all.jsonl").read_text().splitlines(keepends=True)):
+            (folder / f"{number}.spool.jsonl").write_text(line)
+            (folder / f"{number}.spool.jsonl.sent").write_text("0\n")
+        tree = ExecutionTree.from_file(folder)
+        assert tree.explain() == ExecutionTree.from_file(tmp_path / "all.jsonl").explain()
+        assert tree.remarks == ()
+
+    def test_other_log_records_are_passed_over(self, tmp_path: Path) -> None:
+        other = {"traceId": TRACE, "body": {"stringValue": "no event"}, "timeUnixNano": "1"}
+        event = {"traceId": TRACE, "spanId": ROOT, "eventName": "flyte.phase", "observedTimeUnixNano": "2"}
+        logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [other, {**other, "spanId": ROOT}, event]}]}]}
+        recording = read(written(tmp_path / "f.jsonl", logs, request(span())))
+        assert recording.records == (otlp_file.LogRecord(TRACE, ROOT, "flyte.phase", 2),)
 
 
 class TestTree:

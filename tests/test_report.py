@@ -174,8 +174,42 @@ def test_a_span_that_never_ended_is_dashed_to_the_end_of_the_timeline() -> None:
     child = Span(TRACE, CHILD, ROOT, "user code", 5 * 10**9, 10 * 10**9, scope=Scope(semconv.SCOPE))
     assert render(ExecutionTree.from_spans([task(end=None), child]), Look(width=60)) == snapshot("""\
 1970-01-01 00:00:00 UTC · trace abababababababababababababababab
-? task t     never ended  ┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅
-└─ user code      5.00 s                  ╺━━━━━━━━━━━━━━━━━
+? task t  last seen after use… never ended  ┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅
+└─ user code                        5.00 s         ╺━━━━━━━━
+2 spans · 0 errors\
+""")
+
+
+def test_an_attempt_that_was_killed_is_drawn_with_where_it_was_seen_last(tmp_path: Path) -> None:
+    traces.killed(tmp_path / "killed.jsonl")
+    assert render(ExecutionTree.from_file(tmp_path / "killed.jsonl"), Look(width=110)) == snapshot("""\
+2026-05-28 20:26:40 UTC · trace f1c0ffee000000000000000000000000
+? execution f1c0ffee  shop/production                       never ended  ┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅
+└─ ? task train.fit  n1 · last seen in user code for 42.0 s never ended  ┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅
+   ├─ load                                                       2.00 s  ━╸
+   ├─ input translation                                          2.00 s   ╺━
+   └─ epoch 1  parent not recorded                               20.0 s      ━━━━━━━━━━━━━━━━
+4 spans · 0 errors\
+""")
+
+
+def test_a_trace_whose_root_is_not_recorded_is_no_success() -> None:
+    orphan = Span(TRACE, ROOT, CHILD, "task t", 1, 10**9, scope=Scope(semconv.SCOPE))
+    assert render(ExecutionTree.from_spans([orphan]), Look(width=70)) == snapshot("""\
+1970-01-01 00:00:00 UTC · trace abababababababababababababababab
+· trace abababababababababababababab…      1.00 s  ━━━━━━━━━━━━━━━━━━━
+└─ ✓ task t                                1.00 s  ━━━━━━━━━━━━━━━━━━━
+1 span · 0 errors\
+""")
+    pods = [
+        Span(TRACE, span_id, None, f"task {span_id[1]}", 1, 10**9, scope=Scope(semconv.SCOPE))
+        for span_id in (ROOT, CHILD)
+    ]
+    assert render(ExecutionTree.from_spans(pods), Look(width=70)) == snapshot("""\
+1970-01-01 00:00:00 UTC · trace abababababababababababababababab
+· trace abababababababababababababab…      1.00 s  ━━━━━━━━━━━━━━━━━━━
+├─ ✓ task 1                                1.00 s  ━━━━━━━━━━━━━━━━━━━
+└─ ✓ task 2                                1.00 s  ━━━━━━━━━━━━━━━━━━━
 2 spans · 0 errors\
 """)
 

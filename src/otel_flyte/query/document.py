@@ -64,6 +64,10 @@ def _entry(span: TreeSpan, resource_above: Mapping[str, AttributeValue], depth: 
         "duration": span.seconds,
         "result": span.result,
     }
+    if seen := span.whereabouts:
+        entry["last_seen"] = {"after" if seen.is_over else "in": seen.phase, "time": _time(seen.seen_ns)}
+        if not seen.is_over:
+            entry["last_seen"]["seconds_in_phase"] = seen.seconds
     if span.error:
         entry["error"] = {"type": span.error.type, "message": span.error.message, "stacktrace": span.error.stacktrace}
     if span.orphan:

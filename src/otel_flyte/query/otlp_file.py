@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from otel_flyte import semconv
+
 AttributeValue: TypeAlias = (
     "str | bool | int | float | bytes | Sequence[AttributeValue] | Mapping[str, AttributeValue] | None"
 )
 Attributes: TypeAlias = Mapping[str, AttributeValue]
 
 SPANS = "resourceSpans"
-_SIGNALS = {SPANS: "spans", "resourceLogs": "logs", "resourceMetrics": "metrics"}
+LOGS = "resourceLogs"
+_SIGNALS = {SPANS: "spans", LOGS: "logs", "resourceMetrics": "metrics"}
+_SET_ASIDE = ".rejected.jsonl"
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS_CODES = ("unset", "ok", "error")
 _LATEST_NS = 2**64
@@ -91,29 +95,72 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class LogRecord:
+    """What happened to a span, told by a log record while the span had not ended. Ids are as those of a span.
+
+    Attributes:
+        name: the event's name.
+        time_ns: nanoseconds since the epoch.
+    """
+
+    trace_id: str
+    span_id: str
+    name: str
+    time_ns: int
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """All that could be read.
 
     Attributes:
         spans: in the order of the file, each span id once.
+        records: log records that are events of a span; others are not kept.
         remarks: one line for each thing that was left out, such as a last line that was cut off.
     """
 
     spans: tuple[Span, ...]
+    records: tuple[LogRecord, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
 def read(*paths: str | os.PathLike[str]) -> Recording:
-    """Read files, and of each folder its ``*.jsonl`` files.
+    """Read files, and of each folder its ``*.jsonl`` files but those that keep what a receiver did not take.
 
     Raises:
         UnreadableError: a file is missing or not OTLP, or none has a span.
     """
-    recordings = [_read_folder(path) if path.is_dir() else _read_file(path) for path in map(Path, paths)]
+    found: list[_Content] = []
+    for path in map(Path, paths):
+        found += _read_folder(path) if _is_folder(path) else [_read_file(path)]
+    spans = _each_once(span for content in found for span in content.spans)
+    if not spans:
+        raise UnreadableError(next(content.without_spans for content in found))
     return Recording(
-        spans=_each_once(span for recording in recordings for span in recording.spans),
-        remarks=tuple(remark for recording in recordings for remark in recording.remarks),
+        spans,
+        records=tuple(record for content in found for record in content.records),
+        remarks=tuple(remark for content in found for remark in content.remarks),
     )
+
+
+def check_beginning(path: Path, *, is_broken_allowed: bool = False) -> None:
+    """See to it that a file can be read, and that it begins with a line of OTLP where it begins with anything.
+
+    Raises:
+        UnreadableError: it does not.
+    """
+    try:
+        with path.open("rb") as file:
+            line = next((line for line in file if line.strip()), b"")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if line and not is_broken_allowed:
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            document = _whole_document(line, path)
+        _check_shape(document, path, 1)
 
 
 def spans_of(document: Mapping[str, Any]) -> Iterator[Span]:
@@ -131,44 +178,88 @@ def spans_of(document: Mapping[str, Any]) -> Iterator[Span]:
                 yield _span(span, made_by, resource)
 
 
-def _read_folder(folder: Path) -> Recording:
+def records_of(document: Mapping[str, Any]) -> Iterator[LogRecord]:
+    """Give the log records of one parsed OTLP JSON object that are events of a span.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: the object does not follow the OTLP JSON mapping.
+    """
+    for resource_logs in document.get(LOGS) or ():
+        for scope_logs in resource_logs.get("scopeLogs") or ():
+            for record in scope_logs.get("logRecords") or ():
+                if record.get("spanId") and record.get("traceId"):
+                    attributes = _attributes(record.get("attributes"))
+                    name = record.get("eventName") or attributes.get(semconv.EVENT_NAME)
+                    if name:
+                        yield _record(record, str(name), attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What one file holds; ``without_spans`` says why it is of no use alone where it holds no span."""
+
+    spans: tuple[Span, ...]
+    records: tuple[LogRecord, ...] = ()
+    remarks: tuple[str, ...] = ()
+    without_spans: str = ""
+
+
+def _read_folder(folder: Path) -> list[_Content]:
     """Read what can be read: a run that ended early must not hide the others in its folder."""
-    files = sorted(folder.glob("*.jsonl"))
+    try:
+        # `Path.glob` finds nothing in a folder that can't be read, and says nothing.
+        files = sorted(path for path in folder.iterdir() if path.name.endswith(".jsonl"))
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    files = [path for path in files if not path.name.endswith(_SET_ASIDE)]
     if not files:
         raise UnreadableError(
             f"{folder} is a folder without a *.jsonl file: name the file that a trace was written to."
         )
-    spans: list[Span] = []
-    remarks: list[str] = []
+    found: list[_Content] = []
     for file in files:
         try:
-            recording = _read_file(file)
+            found.append(_read_file(file))
         except UnreadableError as error:
-            remarks.append(str(error))
-        else:
-            spans += recording.spans
-            remarks += recording.remarks
-    if not spans:
-        raise UnreadableError(remarks[0])
-    return Recording(tuple(spans), tuple(remarks))
+            found.append(_Content((), remarks=(str(error),), without_spans=str(error)))
+    return found
 
 
-def _read_file(path: Path) -> Recording:
+def _read_file(path: Path) -> _Content:
+    """Read the lines that are whole; those that are not become remarks, where there are others.
+
+    Raises:
+        UnreadableError: no line is OTLP.
+    """
     documents, remarks = _documents(_content(path), path)
     spans: list[Span] = []
+    records: list[LogRecord] = []
+    read_well: list[Mapping[str, Any]] = []
     for number, document in documents:
-        _check_shape(document, path, number)
         try:
-            spans += spans_of(document)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise UnreadableError(
-                f"{path}, line {number} is not the JSON of OTLP ({problem}): "
-                "give a file that an OTLP file exporter wrote."
-            ) from error
-    if not spans:
-        raise UnreadableError(_without_spans(path, [document for _, document in documents]))
-    return Recording(tuple(spans), tuple(remarks))
+            _check_shape(document, path, number)
+            found = _spans_and_records(document, path, number)
+        except UnreadableError as error:
+            remarks[number] = str(error)
+        else:
+            spans += found[0]
+            records += found[1]
+            read_well.append(document)
+    in_order = tuple(remarks[number] for number in sorted(remarks))
+    if not read_well:
+        raise UnreadableError(in_order[0])
+    without_spans = "" if spans else next(iter(in_order), _without_spans(path, read_well))
+    return _Content(tuple(spans), tuple(records), in_order, without_spans)
+
+
+def _spans_and_records(document: Any, path: Path, number: int) -> tuple[list[Span], list[LogRecord]]:
+    try:
+        return list(spans_of(document)), list(records_of(document))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise UnreadableError(
+            f"{path}, line {number} is not the JSON of OTLP ({problem}): give a file that an OTLP file exporter wrote."
+        ) from error
 
 
 def _content(path: Path) -> bytes:
@@ -177,27 +268,47 @@ def _content(path: Path) -> bytes:
     except FileNotFoundError:
         raise UnreadableError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
-        raise UnreadableError(f"{path} can't be read: {error.strerror or error}.") from None
+        raise _unreadable(path, error) from None
 
 
-def _documents(content: bytes, path: Path) -> tuple[list[tuple[int, Any]], list[str]]:
-    """Parse the lines, each with its number; a last one that its writer did not finish becomes a remark."""
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UnreadableError:
+    return UnreadableError(f"{path} can't be read: {error.strerror or error}.")
+
+
+def _documents(content: bytes, path: Path) -> tuple[list[tuple[int, Any]], dict[int, str]]:
+    """Parse the lines, each with its number; for one that is broken, or that its writer did not finish, give a remark.
+
+    Where the first line is broken, the content may be one document of several lines.
+    """
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not lines:
         raise UnreadableError(f"{path} is empty: no span had ended when its writer did. Record the run again.")
     documents: list[tuple[int, Any]] = []
+    remarks: dict[int, str] = {}
     for number, line in lines:
         try:
             documents.append((number, json.loads(line)))
         except (ValueError, RecursionError) as error:
-            if not documents:
-                return [(1, _whole_document(content, path))], []
             if number == lines[-1][0]:
-                return documents, [
+                remarks[number] = (
                     f"{path}, line {number} is cut off and left out: its writer ended in the middle of it."
-                ]
-            raise UnreadableError(f"{path}, line {number} is broken JSON ({error}): remove that line.") from None
-    return documents, []
+                )
+            else:
+                remarks[number] = f"{path}, line {number} is broken JSON ({error}) and left out."
+    if lines[0][0] in remarks:
+        try:
+            return [(1, _whole_document(content, path))], {}
+        except UnreadableError:
+            if not any(_is_otlp(document) for _, document in documents):
+                raise
+    return documents, remarks
 
 
 def _whole_document(content: bytes, path: Path) -> Any:
@@ -212,8 +323,12 @@ def _whole_document(content: bytes, path: Path) -> Any:
     raise UnreadableError(f"{problem}: give a file that an OTLP file exporter wrote as JSON lines.")
 
 
+def _is_otlp(document: Any) -> bool:
+    return isinstance(document, dict) and (not document or not _SIGNALS.keys().isdisjoint(document))
+
+
 def _check_shape(document: Any, path: Path, number: int) -> None:
-    if isinstance(document, dict) and (not document or _SIGNALS.keys() & document.keys()):
+    if _is_otlp(document):
         return
     if isinstance(document, dict):
         keys = ", ".join(list(document)[:3])
@@ -259,6 +374,16 @@ def _span(span: Mapping[str, Any], scope: Scope, resource: Attributes) -> Span:
         links=tuple(_link(link) for link in span.get("links") or ()),
         scope=scope,
         resource=resource,
+    )
+
+
+def _record(record: Mapping[str, Any], name: str, attributes: Attributes) -> LogRecord:
+    return LogRecord(
+        _id(record["traceId"], _TRACE_ID_SIZE),
+        _id(record["spanId"], _SPAN_ID_SIZE),
+        name,
+        _time(record.get("timeUnixNano")) or _time(record.get("observedTimeUnixNano")) or 0,
+        attributes,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from otel_flyte import semconv
 from otel_flyte.query.cells import duration
-from otel_flyte.query.tree import NEVER_ENDED, Error, Execution, Role, TreeSpan, in_order, node_key, short_name
+from otel_flyte.query.tree import NEVER_ENDED, UNKNOWN, Error, Execution, Role, TreeSpan, in_order, node_key, short_name
 
 MANY = 10
 """Siblings alike above this number are rolled up."""
@@ -38,7 +38,8 @@ class Line:
         entity: the workflow or task attempt that it is part of, such as ``node/n0/task/1``.
         start_ns: nanoseconds since the epoch.
         end_ns: nanoseconds since the epoch, ``None`` where it never ended.
-        result: ``success``, ``failure``, ``cancellation``, ``skip``, or ``never ended``.
+        seen_ns: when it ended, or was seen last.
+        result: ``success``, ``failure``, ``cancellation``, ``skip``, ``never ended``, or ``unknown``.
         share: its duration as a fraction of its parent's, ``None`` where either is unknown.
         error: why it failed, on the innermost line only.
     """
@@ -50,6 +51,7 @@ class Line:
     entity: str
     start_ns: int
     end_ns: int | None
+    seen_ns: int
     result: str
     share: float | None
     error: Error | None
@@ -88,6 +90,10 @@ class _Branch:
             return None
         return max(span.end_ns for span in self.spans if span.end_ns is not None)
 
+    @property
+    def seen_ns(self) -> int:
+        return max(span.seen_ns for span in self.spans)
+
     def below(self, entity: str) -> "Sequence[_Branch]":
         return self.members or _arranged(self.spans[0].children, entity)
 
@@ -117,6 +123,7 @@ def _line(branch: _Branch, depth: int, parents_seconds: float | None, entity: st
         entity=branch.entity or entity,
         start_ns=branch.start_ns,
         end_ns=end_ns,
+        seen_ns=branch.seen_ns,
         result=branch.result,
         share=seconds / parents_seconds if seconds is not None and parents_seconds else None,
         error=None if branch.members else branch.spans[0].error,
@@ -124,20 +131,23 @@ def _line(branch: _Branch, depth: int, parents_seconds: float | None, entity: st
 
 
 def _whole(execution: Execution) -> _Branch:
-    """Give what an execution hangs from: its one root, or a line of its own where it has none in common."""
+    """Give what an execution hangs from: its one root, or a line of its own where none is recorded.
+
+    Such a line tells of failures, but not of success: nobody knows what is missing.
+    """
     arranged = _arranged(execution.roots, "")
-    if len(arranged) == 1 and not execution.name:
+    if len(arranged) == 1 and not execution.name and not execution.roots[0].orphan:
         return arranged[0]
     label = f"execution {execution.name}" if execution.name else f"trace {execution.trace_ids[0]}"
     notes = [execution.scope]
-    if len(execution.roots) > 1 and all(root.orphan for root in execution.roots):
-        notes.append("parents not recorded")
+    if all(root.orphan for root in execution.roots):
+        notes.append("parents not recorded" if len(execution.roots) > 1 else _ORPHAN)
         arranged = [_without_orphan_notes(branch) for branch in arranged]
     return _Branch(
         label=label,
         notes=tuple(notes),
         entity=f"execution/{execution.name}" if execution.name else "",
-        result=_worst(branch.result for branch in arranged),
+        result=_worst((branch.result for branch in arranged), UNKNOWN),
         spans=execution.roots,
         members=tuple(arranged),
         role=Role.EXECUTION,
@@ -243,9 +253,9 @@ def _seconds(branch: _Branch) -> float:
     return 0.0 if branch.end_ns is None else (branch.end_ns - branch.start_ns) / 1e9
 
 
-def _worst(results: Iterable[str]) -> str:
+def _worst(results: Iterable[str], otherwise: str = semconv.RESULT_SUCCESS) -> str:
     found = set(results)
-    return next((result for result in _WORST_FIRST if result in found), semconv.RESULT_SUCCESS)
+    return next((result for result in _WORST_FIRST if result in found), otherwise)
 
 
 def _map_of(span: TreeSpan) -> str:
@@ -305,5 +315,16 @@ def _outcome(span: TreeSpan) -> tuple[str, ...]:
         f"cache {cache!s}" if cache else "",
         f"run {own[semconv.SUBMITTED_RUN_NAME]!s}" if own.get(semconv.SUBMITTED_RUN_NAME) else "",
         ", ".join(str(part) for part in (code, kind) if part),
+        _whereabouts(span),
         _ORPHAN if span.orphan else "",
     )
+
+
+def _whereabouts(span: TreeSpan) -> str:
+    """Say where an attempt that never ended was seen last."""
+    seen = span.whereabouts
+    if seen is None:
+        return ""
+    if seen.is_over:
+        return f"last seen after {seen.phase}"
+    return f"last seen in {seen.phase}" + (f" for {duration(seen.seconds)}" if seen.seconds else "")

@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from os import PathLike
 
 from otel_flyte import semconv
-from otel_flyte.query import otlp_file
-from otel_flyte.query.otlp_file import AttributeValue, Event, Span
+from otel_flyte.query import otlp_file, unended
+from otel_flyte.query.otlp_file import AttributeValue, Event, LogRecord, Span
 
 NEVER_ENDED = "never ended"
 """The result of a span without an end: its process was killed, or still runs."""
+
+UNKNOWN = "unknown"
+"""The result of an execution of which only parts are recorded, none of them with a failure."""
 
 _LOCAL_RUN = "local"
 _FRAME = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
@@ -66,6 +69,23 @@ class Error:
         return "".join(f"{frame['file']}:{frame['line']} in {frame['function']}" for frame in chosen)
 
 
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where an attempt that never ended was seen last.
+
+    Attributes:
+        phase: the phase.
+        seconds: how long it had been in the phase by then; 0 where it is only known to have been there.
+        is_over: whether the phase had ended, and nothing is known of the next.
+        seen_ns: when that was, in nanoseconds since the epoch.
+    """
+
+    phase: str
+    seconds: float
+    is_over: bool
+    seen_ns: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TreeSpan:
     """A span in its place.
@@ -105,6 +125,29 @@ class TreeSpan:
     def result(self) -> str:
         """``success``, ``failure``, ``cancellation``, ``skip``, or ``never ended``."""
         return _result(self.span)
+
+    @property
+    def seen_ns(self) -> int:
+        """When it ended, or was seen last, in nanoseconds since the epoch."""
+        if self.end_ns is not None:
+            return self.end_ns
+        return max([self.start_ns, *(event.time_ns for event in self.span.events)])
+
+    @property
+    def whereabouts(self) -> Whereabouts | None:
+        """Where an attempt that never ended was seen last, ``None`` for all others."""
+        if self.end_ns is not None or self.role is not Role.TASK:
+            return None
+        ended = [child for child in self.children if child.role is Role.PHASE and child.end_ns is not None]
+        last = max(ended, key=lambda child: child.seen_ns, default=None)
+        if last is not None and last.seen_ns > self.seen_ns:
+            return Whereabouts(last.span.name, last.seconds or 0.0, is_over=True, seen_ns=last.seen_ns)
+        phase = self.span.attributes.get(semconv.PHASE)
+        if not isinstance(phase, str):
+            return None
+        elapsed = self.span.attributes.get(semconv.PHASE_ELAPSED)
+        seconds = float(elapsed) if isinstance(elapsed, (int, float)) else 0.0
+        return Whereabouts(phase, seconds, is_over=False, seen_ns=self.seen_ns)
 
     @property
     def attempt(self) -> int | None:
@@ -171,12 +214,12 @@ class ExecutionTree:
             UnreadableError: a file is missing or not OTLP, or none has a span.
         """
         recording = otlp_file.read(*paths)
-        return cls(_executions(recording.spans), recording.remarks)
+        return cls(_executions(recording.spans, recording.records), recording.remarks)
 
     @classmethod
-    def from_spans(cls, spans: Iterable[Span]) -> "ExecutionTree":
-        """Build the tree from spans of any source, in any order."""
-        return cls(_executions(spans))
+    def from_spans(cls, spans: Iterable[Span], records: Iterable[LogRecord] = ()) -> "ExecutionTree":
+        """Build the tree from spans of any source, in any order, and log records of attempts that never ended."""
+        return cls(_executions(spans, records))
 
     def walk(self) -> Iterator[TreeSpan]:
         """Give all spans of all executions, parents first."""
@@ -249,11 +292,15 @@ def last_end_ns(spans: Iterable[TreeSpan]) -> int | None:
     return latest
 
 
-def _executions(spans: Iterable[Span]) -> tuple[Execution, ...]:
+def _executions(spans: Iterable[Span], records: Iterable[LogRecord]) -> tuple[Execution, ...]:
     by_trace: dict[str, list[Span]] = defaultdict(list)
     for span in spans:
         by_trace[span.trace_id].append(span)
-    roots = {trace_id: _plant(trace) for trace_id, trace in by_trace.items()}
+    told: dict[str, list[LogRecord]] = defaultdict(list)
+    for record in records:
+        told[record.trace_id].append(record)
+    planted = {trace_id: _plant(*unended.stand_ins(trace, told[trace_id])) for trace_id, trace in by_trace.items()}
+    roots = {trace_id: trees for trace_id, trees in planted.items() if trees}
     traces_of: dict[str, list[str]] = defaultdict(list)
     for trace_id in sorted(roots, key=lambda trace_id: roots[trace_id][0].start_ns):
         traces_of[_run_name(roots[trace_id]) or trace_id].append(trace_id)
@@ -272,15 +319,19 @@ def _run_name(roots: Iterable[TreeSpan]) -> str:
     return next((name for name in names if isinstance(name, str) and name != _LOCAL_RUN), "")
 
 
-def _plant(spans: Sequence[Span]) -> tuple[TreeSpan, ...]:
-    """Build the trees of one trace, without recursion: users' spans nest as deep as their code does."""
+def _plant(spans: Sequence[Span], adopted: Mapping[str, str]) -> tuple[TreeSpan, ...]:
+    """Build the trees of one trace, without recursion: users' spans nest as deep as their code does.
+
+    ``adopted`` names what some spans are below, by id, because their parent is missing.
+    """
     spans = sorted(spans, key=lambda span: span.start_ns)
     known = {span.span_id for span in spans}
     below: dict[str, list[Span]] = defaultdict(list)
     tops = []
     for span in spans:
-        if span.parent_id in known and span.parent_id != span.span_id:
-            below[span.parent_id or ""].append(span)
+        parent_id = adopted.get(span.span_id, span.parent_id)
+        if parent_id in known and parent_id != span.span_id:
+            below[parent_id or ""].append(span)
         else:
             tops.append(span)
     roots: list[Span] = []
@@ -293,7 +344,7 @@ def _plant(spans: Sequence[Span]) -> tuple[TreeSpan, ...]:
     grown: dict[str, TreeSpan] = {}
     for span in reversed(order.values()):
         children = tuple(grown[child.span_id] for child in below[span.span_id] if child.span_id in grown)
-        grown[span.span_id] = _grow(span, children)
+        grown[span.span_id] = replace(_grow(span, children), orphan=span.span_id in adopted)
     return tuple(replace(grown[root.span_id], orphan=root.parent_id is not None) for root in roots)
 
 

@@ -157,7 +157,7 @@ class _Timeline:
     @classmethod
     def of(cls, outline: Sequence[Line]) -> "_Timeline":
         start_ns = min(line.start_ns for line in outline)
-        return cls(start_ns, max(max(line.end_ns or 0, line.start_ns) for line in outline))
+        return cls(start_ns, max(max(line.seen_ns, line.start_ns) for line in outline))
 
     def bar(self, line: Line, cells: int) -> str:
         """Draw when a line was, to half a cell; what never ended goes on to the end, dashed."""

@@ -13,7 +13,8 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_flyte import semconv
 from otel_flyte.frames import without_our_frames
-from otel_flyte.tracing.values import bounded
+from otel_flyte.tracing import state
+from otel_flyte.tracing.values import bounded, encodable
 
 STACKTRACE_LIMIT = 8192
 """Characters of a stack trace; its innermost frames, at the end, are the ones that are kept."""
@@ -39,18 +40,16 @@ def cause(error: BaseException) -> BaseException:
     return error
 
 
-def result(error: BaseException | None) -> str:
-    """Return the result word for an outcome, in the words of the ``cicd.pipeline`` convention."""
-    if error is None:
-        return semconv.RESULT_SUCCESS
+def result(error: BaseException) -> str:
+    """Return the result word for what ended a task, in the words of the ``cicd.pipeline`` convention."""
     if not is_failure(error):
         return semconv.RESULT_SKIP
     return semconv.RESULT_CANCELLATION if isinstance(cause(error), _CANCELLATIONS) else semconv.RESULT_FAILURE
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether an exception means that the task failed."""
-    return not isinstance(cause(error), tuple(no_failures))
+    """Whether an exception means that the task failed: after a signal to end, having no outputs does too."""
+    return bool(state.signalled) or not isinstance(cause(error), tuple(no_failures))
 
 
 def type_name(error: BaseException) -> str:
@@ -77,7 +76,7 @@ def record(span: Span, error: BaseException) -> None:
         {
             semconv.EXCEPTION_TYPE: bounded(type_name(origin)),
             semconv.EXCEPTION_MESSAGE: message(origin),
-            semconv.EXCEPTION_STACKTRACE: lines[-STACKTRACE_LIMIT:],
+            semconv.EXCEPTION_STACKTRACE: encodable(lines[-STACKTRACE_LIMIT:]),
         },
     )
 

@@ -70,11 +70,12 @@ class Scope(OpenSpan):
     Attributes:
         owner: the flytekit object that it belongs to.
         phase: the span of the open phase.
+        phase_name: its name; that of the last one between two phases.
         phase_owner: who opened the phase and will close it.
         exposed: whether processes that are started now have this span as parent.
     """
 
-    __slots__ = ("exposed", "outer_token", "owner", "phase", "phase_owner", "phase_token")
+    __slots__ = ("exposed", "outer_token", "owner", "phase", "phase_name", "phase_owner", "phase_token")
 
     def __init__(
         self,
@@ -90,10 +91,12 @@ class Scope(OpenSpan):
         super().__init__(name, parent, kind=kind, attributes=attributes, links=links, start_time=start_time)
         self.owner = owner
         self.phase: Span | None = None
+        self.phase_name = ""
         self.phase_owner: object = None
         self.phase_token: Token[Context] | None = None
         self.exposed = False
         self.outer_token: Token[Scope | None] = state.current.set(self)
+        state.open_scopes[id(self)] = self
 
     def open_phase(self, name: str, owner: object) -> None:
         """Start a phase; ``owner`` is who may close it."""
@@ -101,6 +104,7 @@ class Scope(OpenSpan):
             phase = self.tracer.start_span(name, self.context, record_exception=False, set_status_on_exception=False)
             self.phase_token = context_api.attach(set_span_in_context(phase, self.context))
             self.phase = phase
+            self.phase_name = name
             self.phase_owner = owner
         except Exception as fault:
             report("Scope.open_phase", fault)
@@ -133,6 +137,7 @@ class Scope(OpenSpan):
 
     def fail(self, span: Span, error: BaseException) -> None:
         """Mark a span of this scope as failed; the innermost one that fails carries the exception."""
+        state.take_note()
         if not errors.is_failure(error):
             return
         if not errors.is_recorded(error):
@@ -148,6 +153,7 @@ class Scope(OpenSpan):
 
     def close(self) -> None:
         """End what is still open, and the scope with it."""
+        state.open_scopes.pop(id(self), None)
         if self.phase is not None:
             self.close_phase()
         state.current.reset(self.outer_token)

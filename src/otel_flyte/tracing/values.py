@@ -26,6 +26,11 @@ def bounded(value: object) -> str:
     return encoded.decode("utf-8")
 
 
+def encodable(text: str) -> str:
+    """Return a text that UTF-8 has, of one that may hold halves of characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def uri(value: object) -> str:
     """Return where something lies, bounded, without what opens the door to it: a password, a signature."""
     scheme, separator, rest = str(value).partition("://")

@@ -1,0 +1,397 @@
+"""What runs is seen while it runs, and what was killed is seen to have run."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from opentelemetry import context as context_api
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+
+import otel_flyte
+from otel_flyte import semconv
+from otel_flyte.lifecycle import logs, markers
+from otel_flyte.lifecycle.exporters import Destinations
+from otel_flyte.tracing.spans import Scope
+from support import pods, programs, runs
+from support.receiver import LogRecord, Receiver, Span
+from support.runs import Run, Runs, Scenario
+
+ONE = {"value": 1}
+NOWHERE = "http://127.0.0.1:9"
+"""Where nobody listens."""
+
+
+@dataclass
+class Lingering:
+    """A pod that is looked at while its user code runs."""
+
+    entrypoint: pods.Entrypoint = "execute"
+    task: str = "traced_markers.linger"
+    inputs: Mapping[str, Any] = field(default_factory=lambda: ONE)
+    attempt: pods.Attempt = field(default_factory=pods.Attempt)
+    seconds_until_seen: float = field(init=False)
+
+    def __call__(self, root: Path, receiver: Receiver) -> runs.Result:
+        pod = pods.prepare(
+            self.entrypoint,
+            root,
+            self.task,
+            self.inputs,
+            attempt=self.attempt,
+            env={**receiver.environment(), **programs.RAISE},
+        )
+        with started(pod) as process:
+            begun = wait_until_ready(pod.directory, process)
+            receiver.wait_for(lambda receiver: receiver.spans(semconv.SPAN_RUNNING))
+            self.seconds_until_seen = time.monotonic() - begun
+            receiver.wait_for(lambda receiver: phases_told(receiver.logs()))
+            assert process.poll() is None
+            (pod.directory / "go on").touch()
+            return pod.finish(process)
+
+
+@contextmanager
+def started(pod: pods.Pod) -> Iterator["subprocess.Popen[str]"]:
+    process = pod.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def wait_until_ready(folder: Path, process: "subprocess.Popen[str]") -> float:
+    """When it was (``time.monotonic``)."""
+    wait_until((folder / "ready").exists, process)
+    return time.monotonic()
+
+
+def wait_until(condition: Callable[[], object], process: "subprocess.Popen[str]", seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.02)
+
+
+def phases_told(records: list[LogRecord]) -> list[LogRecord]:
+    return [record for record in records if record.attributes[semconv.EVENT_NAME] == semconv.EVENT_PHASE]
+
+
+SEEN: dict[str, Lingering] = {
+    "a task": Lingering(),
+    "fast-execute": Lingering("fast"),
+    "a map subtask": Lingering("map", inputs={"value": [1, 2]}, attempt=pods.Attempt(array_index=1)),
+}
+SCENARIOS: dict[str, Scenario] = {
+    **SEEN,
+    "modules": runs.pod("traced_markers.find_modules", {"seconds": 2.5}),
+    "logs that go nowhere": runs.pod("traced_markers.last", {"seconds": 2.5}, env={"OTEL_LOGS_EXPORTER": "none"}),
+    "a short task": runs.pod("traced_markers.last", {"seconds": 0.0}),
+    "locally": runs.local("traced_markers.py", "last_long_and_short", seconds=3.5),
+    "ranks": runs.pod("traced_markers.train", {"seconds": 3.5}),
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    pods.inputs_pb({"value": 1})
+    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("markers"))
+    yield all_runs
+    all_runs.close()
+
+
+def whole(run: Run) -> Run:
+    assert run.result.returncode == 0, run.result.stderr
+    return run
+
+
+def records(run: Run) -> list[LogRecord]:
+    """In the order in which they were made."""
+    found = [record for request in run.requests if request.signal == "logs" for record in _of(request.message)]
+    return sorted(found, key=lambda record: record.time_ns)
+
+
+def _of(message: Any) -> Iterator[LogRecord]:
+    from support import receiver
+
+    yield from receiver._logs(message)
+
+
+def marker_of(run: Run, span: Span) -> Span:
+    [found] = [marker for marker in run.markers if marker.parent_span_id == span.span_id]
+    return found
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_a_pods_task_is_seen_while_it_runs(name: str, ran: Runs) -> None:
+    run = whole(ran(name))
+
+    assert SEEN[name].seconds_until_seen < 5
+    assert [marker.name for marker in run.markers] == [semconv.SPAN_RUNNING]
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_a_marker_is_a_child_of_the_task_with_its_identity_and_an_id_of_its_own(name: str, ran: Runs) -> None:
+    run = whole(ran(name))
+    [task] = [span for span in run.spans if semconv.ATTEMPT in span.attributes]
+    marker = marker_of(run, task)
+
+    identity = {name: value for name, value in task.attributes.items() if name in semconv.IDENTITY}
+    assert len(identity) > 8
+    told = {name: value for name, value in marker.attributes.items() if name in semconv.IDENTITY}
+    assert told == identity
+    assert marker.trace_id == task.trace_id
+    assert marker.span_id not in {span.span_id for span in run.spans}
+    assert marker.status == "UNSET"
+    assert task.start_ns <= marker.start_ns == marker.end_ns <= task.end_ns
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_phases_follow_as_log_records_of_the_marker(name: str, ran: Runs) -> None:
+    run = whole(ran(name))
+    [marker] = run.markers
+    followed = records(run)
+
+    assert {(record.trace_id, record.span_id) for record in followed} == {(marker.trace_id, marker.span_id)}
+    assert semconv.PHASE_USER_CODE in [record.attributes[semconv.PHASE] for record in phases_told(followed)]
+    for record in followed:
+        assert {name: value for name, value in record.attributes.items() if name in semconv.IDENTITY} == {
+            name: value for name, value in marker.attributes.items() if name in semconv.IDENTITY
+        }
+        assert record.resource == marker.resource
+        assert record.scope == marker.scope == semconv.SCOPE
+
+
+def test_log_records_need_no_sdk_for_logs(ran: Runs) -> None:
+    run = whole(ran("modules"))
+    assert run.pod.outputs is not None
+    modules = [item.scalar.primitive.string_value for item in run.pod.outputs.literals["o0"].collection.literals]
+
+    assert phases_told(records(run))
+    assert "opentelemetry.sdk.trace" in modules
+    assert [
+        module for module in modules if module.startswith(("opentelemetry.sdk._logs", "opentelemetry.sdk.metrics"))
+    ] == []
+
+
+def test_where_logs_go_nowhere_there_is_a_marker_and_nothing_follows(ran: Runs) -> None:
+    run = whole(ran("logs that go nowhere"))
+
+    assert len(run.markers) == 1
+    assert {request.signal for request in run.requests} == {"traces"}
+
+
+def test_a_pods_short_task_has_a_marker_and_nothing_follows(ran: Runs) -> None:
+    run = whole(ran("a short task"))
+
+    assert len(run.markers) == 1
+    assert records(run) == []
+
+
+def test_outside_a_pod_only_what_has_run_for_a_while_has_a_marker(ran: Runs) -> None:
+    run = whole(ran("locally"))
+    [workflow] = [span for span in run.spans if span.name.startswith("workflow ")]
+    long, short = run.tasks
+
+    assert marker_of(run, workflow).attributes[semconv.WORKFLOW_NAME] == "traced_markers.last_long_and_short"
+    assert marker_of(run, long).attributes[semconv.TASK_NAME] == "traced_markers.last"
+    assert short.span_id not in {marker.parent_span_id for marker in run.markers}
+    assert len(run.markers) == 2
+
+
+def test_a_rank_has_a_marker_of_its_own(ran: Runs) -> None:
+    run = whole(ran("ranks"))
+    rank = run.named(semconv.SPAN_RANK)
+
+    assert marker_of(run, rank).trace_id == rank.trace_id
+    assert marker_of(run, run.attempt).span_id != marker_of(run, rank).span_id
+
+
+def test_a_process_with_more_open_files_than_select_knows_is_seen_and_not_kept_busy(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    ended = programs.run(
+        """
+        import json, os, resource, time
+        import traced_markers
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+        opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+        traced_markers.last(seconds=0.0)
+        began = time.process_time()
+        traced_markers.last(seconds=3.5)
+        print(json.dumps(time.process_time() - began))
+        """,
+        tmp_path,
+        receiver.environment() | programs.RAISE,
+    )
+
+    assert ended.said < 1
+    assert len(receiver.spans(semconv.SPAN_RUNNING)) == 1
+
+
+# --- killed ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_attempt_is_explained_as_begun_and_never_ended_with_its_phase_and_for_how_long(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": NOWHERE, "OTEL_FLYTE_SPOOL": str(spool)}
+    pod = pods.prepare("execute", tmp_path / "pod", "traced_markers.linger", ONE, env=env)
+    with started(pod) as process:
+        wait_until_ready(pod.directory, process)
+        wait_until(lambda: any(semconv.EVENT_HEARTBEAT in file.read_text() for file in spooled(spool)), process)
+        process.kill()
+        result = pod.finish(process)
+
+    assert result.returncode == -signal.SIGKILL
+    explained = explain(tmp_path, *spooled(spool))
+    assert "traced_markers.linger" in explained
+    assert "never ended" in explained
+    assert "last seen in user code for 1" in explained  # Some 10 s, or a little more.
+
+
+def test_a_killed_local_run_is_explained_by_its_workflow_and_its_task(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    program = [str(pods.SCRIPTS / "pyflyte"), "run", str(pods.WORKFLOWS / "traced_markers.py"), "linger_locally"]
+    process = subprocess.Popen(
+        [*program, "--value", "1"],
+        cwd=tmp_path,
+        env={
+            "PATH": os.pathsep.join([str(pods.SCRIPTS), os.defpath]),
+            "HOME": str(tmp_path),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": NOWHERE,
+            "OTEL_FLYTE_SPOOL": str(spool),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        wait_until_ready(tmp_path, process)
+        wait_until(lambda: sum(file.read_text().count(semconv.MARKER) for file in spooled(spool)) >= 2, process)
+        process.kill()
+        process.communicate()
+
+    explained = explain(tmp_path, *spooled(spool))
+    assert "traced_markers.linger_locally" in explained
+    assert "traced_markers.linger " in explained
+    assert "unknown" not in explained
+    assert "never ended" in explained
+
+
+def spooled(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jsonl"))
+
+
+def explain(folder: Path, *files: Path) -> str:
+    ended = programs.run_command([str(pods.SCRIPTS / "otel-flyte"), "explain", *map(str, files)], folder)
+    assert ended.stderr == "", ended.stderr
+    return ended.stdout
+
+
+# --- how much of it --------------------------------------------------------------------------------------------------
+
+
+class Clock(SimpleNamespace):
+    """The module ``time``, as far as it is used, at the pace of a test."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time_ns(self) -> int:
+        return int(self.now * 1e9)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(markers, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[ExportLogsServiceRequest]:
+    """The requests that would be sent."""
+    sent: list[ExportLogsServiceRequest] = []
+    outlet: Any = SimpleNamespace(put_request=sent.append)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", NOWHERE)
+    monkeypatch.setattr(logs, "destinations", lambda: Destinations([outlet]))
+    return sent
+
+
+@pytest.fixture
+def scope() -> Iterator[Scope]:
+    otel_flyte.activation.tracer_provider_given = TracerProvider(shutdown_on_exit=False)
+    scope = Scope("task spam", context_api.get_current(), None, attributes={semconv.TASK_NAME: "spam"})
+    yield scope
+    scope.close()
+    markers._tick()
+    otel_flyte.activation.tracer_provider_given = None
+
+
+def names_of(told: list[ExportLogsServiceRequest]) -> list[str]:
+    records = [request.resource_logs[0].scope_logs[0].log_records[0] for request in told]
+    return [
+        attribute.value.string_value
+        for record in records
+        for attribute in record.attributes
+        if attribute.key == "event.name"
+    ]
+
+
+def test_a_day_in_one_phase_has_some_heartbeats_and_a_year_not_more_than_the_limit(
+    clock: Clock, told: list[ExportLogsServiceRequest], scope: Scope
+) -> None:
+    scope.open_phase(semconv.PHASE_USER_CODE, scope)
+    markers.announce(scope)
+    for clock.now in range(0, 86_400, 10):
+        markers._tick()
+    assert 40 < len(told) < 80
+    assert set(names_of(told)) == {semconv.EVENT_HEARTBEAT}
+
+    for clock.now in range(86_400, 365 * 86_400, 3600):
+        markers._tick()
+    assert len(told) == markers.RECORDS_LIMIT == 100
+
+
+def test_phases_that_change_all_the_time_are_told_no_more_often_than_the_limit(
+    clock: Clock, told: list[ExportLogsServiceRequest], scope: Scope
+) -> None:
+    markers.announce(scope)
+    for second in range(1000):
+        scope.open_phase(f"phase {second}", scope)
+        clock.now = second
+        markers._tick()
+        scope.close_phase()
+
+    assert len(told) == 100
+    assert set(names_of(told)) == {semconv.EVENT_PHASE}
+
+
+def test_a_task_that_has_ended_is_told_of_no_more(
+    clock: Clock, told: list[ExportLogsServiceRequest], scope: Scope
+) -> None:
+    markers.announce(scope)
+    inner = Scope("task eggs", context_api.get_current(), None)
+    inner.open_phase(semconv.PHASE_USER_CODE, inner)
+    markers.announce(inner)
+    inner.close()
+    clock.now = 1000
+    markers._tick()
+
+    assert [request.resource_logs[0].scope_logs[0].log_records[0].body.string_value for request in told] == [
+        " for 1000 s"
+    ]

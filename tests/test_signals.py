@@ -1,0 +1,276 @@
+"""SIGTERM, by which Kubernetes takes a pod away: every open span says so, and the process ends as without us."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from otel_flyte import semconv
+from support import pods, programs, runs
+from support.admin import Admin
+from support.receiver import Event, Receiver, Span
+from support.runs import Result, Run, Runs, Scenario
+
+if TYPE_CHECKING:
+    import subprocess
+
+SECONDS = 60
+"""For which a task waits that nothing comes to end."""
+CHECKPOINTS = ("finish early", "finish early, handler of the module")
+EXITS = ("leave early", "leave early, handler of the module")
+DEATHS = ("sync", "async", "fast-execute", "beside asyncio's handler", "handler that restores the one before")
+
+
+@dataclass
+class Terminated:
+    """A pod that is sent SIGTERM once its user code runs; with ``bare`` the same pod without us."""
+
+    task: str
+    inputs: Mapping[str, object] = field(default_factory=lambda: {"seconds": SECONDS})
+    entrypoint: pods.Entrypoint = "execute"
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, root: Path, receiver: Receiver, *, bare: bool = False) -> Result:
+        root.mkdir(parents=True)
+        env = {**receiver.environment(), **programs.RAISE, **self.env}
+        with Admin() as admin:
+            pod = pods.prepare(
+                self.entrypoint,
+                root / "pod",
+                self.task,
+                self.inputs,
+                env={**env, **admin.environment()},
+                bare=bare,
+            )
+            process = pod.start()
+            wait_until((pod.directory / "ready").exists, process)
+            process.send_signal(signal.SIGTERM)
+            return pod.finish(process, timeout=SECONDS)
+
+    def without_us(self, root: Path, receiver: Receiver) -> Result:
+        return self(root, receiver, bare=True)
+
+
+def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it was not ready in time"
+        time.sleep(0.01)
+
+
+def handled(way: str, task: str = "traced_handlers.wait") -> Terminated:
+    return Terminated(task, {"seconds": float(SECONDS)}, env={"HANDLER": way})
+
+
+TERMINATED: dict[str, Terminated] = {
+    "sync": Terminated("traced_signals.wait"),
+    "async": Terminated("traced_signals.wait_async"),
+    "fast-execute": Terminated("traced_signals.wait", entrypoint="fast"),
+    "eager": Terminated("traced_signals.wait_eager"),
+    "beside asyncio's handler": Terminated("traced_signals.wait_with_asyncios_handler"),
+    "handler that restores the one before": Terminated("traced_signals.restore_and_repeat"),
+    "finish early": Terminated("traced_signals.finish_early"),
+    "finish early, handler of the module": handled("finish"),
+    "leave early": Terminated("traced_signals.leave_early"),
+    "leave early, handler of the module": handled("leave"),
+    "skip early": Terminated("traced_signals.skip_early"),
+    "ignored": Terminated("traced_handlers.wait", {"seconds": 2.0}, env={"HANDLER": "ignore"}),
+}
+SCENARIOS: dict[str, Scenario] = {
+    **TERMINATED,
+    **{f"{name}, without us": scenario.without_us for name, scenario in TERMINATED.items()},
+    "skip": runs.pod("traced_signals.skip", {"rank": 1}),
+    "a child": runs.pod("traced_signals.terminate_a_child", {"seconds": SECONDS}),
+    **{
+        f"dispositions, {way}": runs.pod("traced_handlers.find_dispositions", env={"HANDLER": way})
+        for way in ("ignore", "wakeup")
+    },
+    "left": runs.pod("traced_handlers.find_dispositions", env={"HANDLER": "tell"}),
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    pods.inputs_pb({"value": 1})
+    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("signals"))
+    yield all_runs
+    all_runs.close()
+
+
+def attempt(run: Run) -> Span:
+    """The span of the task, which all else hangs from."""
+    [found] = [span for span in run.tasks if not span.name.endswith("-execute")]
+    return found
+
+
+def told(span: Span) -> list[Event]:
+    return [event for event in span.events if event.name == semconv.EVENT_SIGNAL]
+
+
+@pytest.mark.parametrize("name", TERMINATED)
+def test_a_process_ends_by_a_signal_as_without_us(name: str, ran: Runs) -> None:
+    with_us, without = ran(name).pod, ran(f"{name}, without us").pod
+
+    assert with_us.returncode == without.returncode, with_us.stderr
+    assert with_us.files.keys() == without.files.keys()
+    assert with_us.outputs == without.outputs
+    assert with_us.stdout == without.stdout
+    assert programs.our_lines(with_us.stderr) == []
+
+
+@pytest.mark.parametrize("name", [name for name in TERMINATED if name != "ignored"])
+def test_every_span_that_is_open_tells_of_the_signal_and_the_phase_that_it_came_in(name: str, ran: Runs) -> None:
+    run = ran(name)
+    [phase] = [span for span in run.phases(attempt(run)) if span.name == semconv.PHASE_USER_CODE]
+
+    for span in (attempt(run), phase):
+        assert [event.attributes for event in told(span)[:1]] == [
+            {semconv.SIGNAL_NAME: "SIGTERM", semconv.PHASE: semconv.PHASE_USER_CODE}
+        ]
+
+
+@pytest.mark.parametrize("name", DEATHS)
+def test_a_task_that_dies_of_a_signal_has_failed(name: str, ran: Runs) -> None:
+    run = ran(name)
+    open_spans = [span for span in run.spans if told(span)]
+
+    assert {span.name for span in open_spans} == {attempt(run).name, semconv.PHASE_USER_CODE}
+    assert {(span.status, span.status_message) for span in open_spans} == {("ERROR", "ended by SIGTERM")}
+    assert {span.attributes[semconv.ERROR_TYPE] for span in open_spans} == {"SIGTERM"}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_task_that_finishes_in_spite_of_a_signal_has_not_failed(name: str, ran: Runs) -> None:
+    run = ran(name)
+
+    assert run.pod.outputs is not None
+    assert run.pod.outputs.literals["o0"].scalar.primitive.integer == 1
+    assert {span.status for span in run.spans} == {"UNSET"}
+    assert len(told(attempt(run))) == 1
+
+
+@pytest.mark.parametrize("name", EXITS)
+def test_a_task_that_exits_by_a_handler_has_failed(name: str, ran: Runs) -> None:
+    run = ran(name)
+
+    assert attempt(run).status == "ERROR"
+    assert attempt(run).attributes[semconv.ERROR_TYPE] == "SystemExit"
+
+
+def test_an_eager_task_whose_handler_flytekit_brings_has_failed(ran: Runs) -> None:
+    assert attempt(ran("eager")).status == "ERROR"
+
+
+def test_no_outputs_after_a_signal_are_a_failure(ran: Runs) -> None:
+    run = ran("skip early")
+
+    assert attempt(run).status == "ERROR"
+    assert attempt(run).attributes[semconv.ERROR_TYPE].endswith("IgnoreOutputs")
+
+
+def test_no_outputs_without_a_signal_are_none(ran: Runs) -> None:
+    run = ran("skip")
+
+    assert {span.status for span in run.spans} == {"UNSET"}
+    assert attempt(run).attributes[semconv.RESULT] == semconv.RESULT_SKIP
+
+
+def test_a_signal_that_is_ignored_is_ignored(ran: Runs) -> None:
+    run = ran("ignored")
+
+    assert run.pod.returncode == 0
+    assert {span.status for span in run.spans} == {"UNSET"}
+
+
+def outputs(run: Run) -> list[int]:
+    assert run.pod.outputs is not None, run.pod.stderr
+    values = [item.scalar.primitive for item in run.pod.outputs.literals["o0"].collection.literals]
+    return [value.boolean if value.WhichOneof("value") == "boolean" else value.integer for value in values]
+
+
+def test_a_forked_child_is_left_to_the_kernel_and_goes_when_it_is_terminated(ran: Runs) -> None:
+    run = ran("a child")
+
+    assert outputs(run) == [True, -1, -signal.SIGTERM]
+    assert {span.status for span in run.spans} == {"UNSET"}
+    assert [span for span in run.spans if told(span)] == []
+
+
+@pytest.mark.parametrize(("way", "expected"), [("ignore", [False, True, False]), ("wakeup", [True, False, True])])
+def test_what_a_user_has_set_before_stays(way: str, expected: list[bool], ran: Runs) -> None:
+    assert outputs(ran(f"dispositions, {way}")) == expected
+
+
+def test_at_the_end_all_is_as_it_was(ran: Runs) -> None:
+    run = ran("left")
+
+    assert outputs(run) == [False, False, False]
+    assert run.pod.stdout.split() == ["True", "-1"]
+
+
+def test_a_task_in_another_thread_leaves_signals_alone(tmp_path: Path, receiver: Receiver) -> None:
+    ended = programs.run(
+        """
+        import json, signal, threading
+        import traced_signals
+
+        def call():
+            traced_signals.wait(seconds=0)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        print(json.dumps([signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, signal.set_wakeup_fd(-1)]))
+        """,
+        tmp_path,
+        receiver.environment() | programs.RAISE,
+    )
+
+    assert ended.said == [True, -1]
+    assert receiver.spans("task traced_signals.wait")
+
+
+BROKEN_HELPERS = (
+    "signals._phases",
+    "open_spans.tell",
+    "open_spans.end_all",
+    "shutdown.end",
+    "shutdown.kick",
+    "losses.report",
+)
+
+
+@pytest.mark.parametrize("name", BROKEN_HELPERS)
+def test_whatever_of_ours_fails_a_process_dies_of_the_signal(name: str, tmp_path: Path, receiver: Receiver) -> None:
+    module, _, function = name.partition(".")
+    ended = programs.run(
+        f"""
+        import os, signal, time
+        import traced_signals
+        from flytekit import task
+        from otel_flyte.lifecycle import {module}
+
+        def fail(*args, **kwargs):
+            raise RuntimeError("broken")
+
+        {module}.{function} = fail
+
+        @task
+        def terminate() -> int:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(20)
+            return 0
+
+        terminate()
+        """,
+        tmp_path,
+        receiver.environment(),
+    )
+
+    assert ended.returncode == -signal.SIGTERM, ended.stderr
