@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -160,6 +161,29 @@ print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "openteleme
         )
         assert "Traceback" not in piped.stderr
 
+    @pytest.mark.parametrize(
+        ("target", "why"), [(">&-", "standard output is closed"), ("> /dev/full", "No space left on device")]
+    )
+    @pytest.mark.parametrize("command", ["explain", "dump", "show"])
+    def test_where_nothing_can_be_printed_there_is_one_line(
+        self, recorded: str, command: str, target: str, why: str
+    ) -> None:
+        if "full" in target and not Path("/dev/full").exists():
+            pytest.skip("this system has no /dev/full")
+        done = subprocess.run(
+            f"{SCRIPTS}/otel-flyte {command} {recorded} {target}",
+            shell=True,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (1, f"otel-flyte: can't be printed: {why}\n")
+
+    def test_the_package_can_be_run_where_its_script_is_not_on_the_path(self, recorded: str) -> None:
+        command = [sys.executable, "-m", "otel_flyte", "explain", recorded]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == call("explain", recorded).stdout
+
 
 class TestRun:
     def test_the_program_runs_as_under_pyflyte_and_its_tree_and_file_follow(self, project: Path) -> None:
@@ -278,6 +302,66 @@ main(["run", "wf.py", "main"])
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == "otel-flyte: .otel-flyte/ can't be written: File exists\n"
 
+    @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+    @pytest.mark.parametrize(("number", "code"), [("8", 0), ("0", 1)])
+    def test_with_streams_closed_the_program_runs_and_ends_as_under_pyflyte(
+        self, project: Path, closed: str, number: str, code: int
+    ) -> None:
+        command = f"{SCRIPTS}/otel-flyte run wf.py main --number {number} {closed}"
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code
+        (file,) = recordings(project)
+        assert "task wf.invert" in [span.span.name for span in ExecutionTree.from_file(file).walk()]
+        if closed == ">&-":
+            last_line = done.stderr.splitlines()[-1]
+            assert last_line == (
+                f"otel-flyte: recorded in .otel-flyte/{file.name}, can't be printed: standard output is closed"
+            )
+
+    def test_a_reader_that_goes_away_does_not_change_how_the_program_ended(self, project: Path) -> None:
+        program = """
+import os, sys
+from otel_flyte import cli
+from otel_flyte.flytekit_v1 import pyflyte_run
+
+def invoke(arguments, run=pyflyte_run.invoke):
+    code = run(arguments)
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 1)
+    return code
+
+pyflyte_run.invoke = invoke
+sys.argv[1:] = ["run", "wf.py", "main"]
+cli.main()
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Broken pipe" not in done.stderr
+
+    @pytest.mark.parametrize(("number", "code"), [("8", 0), ("0", 1)])
+    @pytest.mark.parametrize(("size", "some"), [(64, False), (3000, True)])
+    def test_a_full_disk_does_not_change_how_the_program_ends_and_is_told(
+        self, project: Path, *, number: str, code: int, size: int, some: bool
+    ) -> None:
+        done = subprocess.run(
+            [str(SCRIPTS / "otel-flyte"), "run", "wf.py", "main", "--number", number],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        )
+        assert done.returncode == code
+        assert re.fullmatch(
+            r"otel-flyte: the recording is incomplete, \d+ spans can't be written: File too large",
+            done.stderr.splitlines()[-1],
+        )
+        assert "nothing was recorded" not in done.stderr
+        assert bool(recordings(project)) is some
+        assert ("recorded in" in done.stdout) is some
+
     def test_where_the_instrumentation_is_switched_off_the_program_runs_and_the_reason_is_told(
         self, project: Path
     ) -> None:
@@ -288,6 +372,24 @@ main(["run", "wf.py", "main"])
             "otel-flyte: nothing was recorded, OTEL_FLYTE_ENABLED switches the instrumentation off\n"
         )
         assert recordings(project) == []
+
+    def test_a_sampler_that_records_nothing_is_told(self, project: Path) -> None:
+        done = process("otel-flyte", "run", "wf.py", "main", OTEL_TRACES_SAMPLER="always_off")
+        assert done.returncode == 0
+        assert done.stderr.endswith(
+            "otel-flyte: nothing was recorded, OTEL_TRACES_SAMPLER=always_off records no span\n"
+        )
+        assert recordings(project) == []
+
+    def test_what_can_not_be_used_is_told_and_the_run_recorded(self, project: Path) -> None:
+        wrong = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "lots", "OTEL_CONFIG_FILE": "otel.yaml"}
+        done = process("otel-flyte", "run", "wf.py", "main", **wrong)
+        assert done.returncode == 0
+        assert [line for line in done.stderr.splitlines() if "otel-flyte" in line] == [
+            "otel-flyte: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots is no whole number from 0 up: 128 is used.",
+            "otel-flyte: OTEL_CONFIG_FILE is not used by a recorded run: other variables say where else it is sent.",
+        ]
+        assert len(recordings(project)) == 1
 
     def test_what_was_recorded_survives_a_process_that_is_cut_off(self, project: Path) -> None:
         done = process("otel-flyte", "run", "wf.py", "main", "--number", "-1")
@@ -335,7 +437,7 @@ class TestProgress:
     0.010 s    ✓ input translation  10.0 ms
     1.000 s    ▶ user code
     1.000 s      ▶ workflow sub
-    2.000 s      ✗ workflow sub  1.00 s  boom
+    2.000 s      ✗ workflow sub  1.00 s  E: boom
     2.000 s    ✓ user code  1.00 s
     3.000 s  ✓ task t  3.00 s
 """)
@@ -442,8 +544,9 @@ class TestDoctor:
         assert diagnosed(receiver.environment(protocol)) == (
             0,
             [
-                f"ok    {signal} by {protocol} to http://HOST (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
+                f"ok    {signal} by {protocol} to http://HOST{path} (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
                 for signal in ("traces", "metrics", "logs")
+                for path in ("" if protocol == "grpc" else f"/v1/{signal}",)
             ],
         )
         assert [span.name for span in receiver.spans()] == [semconv.SPAN_DOCTOR]
@@ -459,10 +562,10 @@ class TestDoctor:
         [
             (
                 {"status": 404},
-                "refused: 404 Not Found, it takes no traces at this path; OTEL_TRACES_EXPORTER=none keeps",
+                "404 Not Found, it takes no traces at this path; OTEL_TRACES_EXPORTER=none keeps",
             ),
-            ({"status": 401}, "refused: 401 Unauthorized, check OTEL_EXPORTER_OTLP_HEADERS"),
-            ({"status": 503}, "refused: 503 Service Unavailable"),
+            ({"status": 401}, "401 Unauthorized, check OTEL_EXPORTER_OTLP_HEADERS"),
+            ({"status": 503}, "503 Service Unavailable"),
             ({"body": PARTIAL.SerializeToString()}, "partial: 1 rejected (quota)"),
             (
                 {"content_type": "text/html", "body": b"<html>"},
@@ -472,11 +575,40 @@ class TestDoctor:
     )
     def test_telemetry_that_would_not_arrive_is_a_failure(self, answer: dict[str, Any], told: str) -> None:
         with http_server(**answer) as endpoint:
-            code, (line, *_) = diagnosed(traces_only(endpoint))
+            code, (line, *_) = diagnosed(traces_only(f"{endpoint}/v1/traces"))
         assert code == 1
         assert line.startswith(
-            f"FAIL  traces by http/protobuf to http://HOST (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT): {told}"
+            f"FAIL  traces by http/protobuf to http://HOST/v1/traces (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT): {told}"
         )
+
+    @pytest.mark.parametrize("status", [404, 405])
+    def test_an_endpoint_for_all_signals_that_has_the_path_of_one_is_told_without_it(self, status: int) -> None:
+        with http_server(status=status) as endpoint:
+            code, (line, *_) = diagnosed({"OTEL_EXPORTER_OTLP_ENDPOINT": f"{endpoint}/v1/traces"})
+        assert code == 1
+        assert "to http://HOST/v1/traces/v1/traces (OTEL_EXPORTER_OTLP_ENDPOINT): " in line
+        assert line.endswith(" at /v1/traces/v1/traces, leave /v1/traces off the endpoint")
+
+    @pytest.mark.parametrize("path", ["", "/"])
+    def test_an_endpoint_for_one_signal_that_has_no_path_is_told_with_it(self, path: str) -> None:
+        with http_server(status=404) as endpoint:
+            code, (line, *_) = diagnosed(traces_only(f"{endpoint}{path}"))
+        assert code == 1
+        assert line.endswith(": 404 Not Found, add /v1/traces to the endpoint")
+
+    def test_of_what_a_receiver_says_at_length_there_is_one_line(self) -> None:
+        message = "over\nquota " * 200
+        partial = trace_service_pb2.ExportTracePartialSuccess(rejected_spans=1, error_message=message)
+        body = trace_service_pb2.ExportTraceServiceResponse(partial_success=partial).SerializeToString()
+        with http_server(body=body) as endpoint:
+            over_http = diagnosed(traces_only(endpoint))[1][0]
+        with grpc_server(lambda request, context: context.abort(grpc.StatusCode.INTERNAL, message)) as endpoint:
+            over_grpc = diagnosed(traces_only(endpoint, "grpc"))[1][0]
+        assert "(over quota over quota " in over_http
+        assert "(over quota over quota " in over_grpc
+        assert over_http.endswith("…)")
+        assert over_grpc.endswith("…)")
+        assert max(len(over_http), len(over_grpc)) < 400
 
     def test_a_receiver_that_answers_in_a_word_of_its_own_has_accepted(self) -> None:
         with http_server(content_type="application/json", body=b"{}") as endpoint:
@@ -495,7 +627,7 @@ class TestDoctor:
         with grpc_server(refuse) as endpoint:
             code, (line, *_) = diagnosed(traces_only(endpoint, "grpc"))
         assert code == 1
-        assert line.endswith("refused: UNAUTHENTICATED, check OTEL_EXPORTER_OTLP_HEADERS")
+        assert line.endswith("UNAUTHENTICATED (no token), check OTEL_EXPORTER_OTLP_HEADERS")
 
     @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
     def test_a_port_where_nothing_listens_is_a_failure(self, protocol: Protocol) -> None:
@@ -503,7 +635,7 @@ class TestDoctor:
             unused.bind(("127.0.0.1", 0))
             code, (line, *_) = diagnosed(traces_only(f"http://127.0.0.1:{unused.getsockname()[1]}", protocol))
         assert code == 1
-        assert line.endswith("refused: nothing listens there")
+        assert line.endswith("connection refused, nothing listens there")
 
     @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
     def test_a_receiver_that_does_not_answer_is_waited_for_no_longer_than_the_bound(self, protocol: Protocol) -> None:
@@ -534,7 +666,26 @@ class TestDoctor:
         assert metrics == "note  metrics go nowhere (OTEL_METRICS_EXPORTER)"
         assert no_exporter.startswith("note  logs (OTEL_LOGS_EXPORTER): there is no exporter consol here")
         assert no_exporter.endswith("otlp is used instead")
-        assert logs == "ok    logs by http/protobuf to http://HOST (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
+        assert logs == "ok    logs by http/protobuf to http://HOST/v1/logs (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
+
+    def test_a_value_that_the_sdk_can_not_use_is_named_and_what_is_used_instead(self, receiver: Receiver) -> None:
+        code, (note, *signals) = diagnosed({**receiver.environment(), "OTEL_BSP_SCHEDULE_DELAY": "soon"})
+        assert code == 0
+        assert note == "note  OTEL_BSP_SCHEDULE_DELAY=soon is no whole number from 1 up: 1000 is used."
+        assert len(signals) == 3
+
+    def test_an_endpoint_that_is_no_url_is_named_once_and_is_a_failure(self) -> None:
+        assert diagnosed({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"}) == (
+            1,
+            [
+                "note  OTEL_EXPORTER_OTLP_ENDPOINT=http:// is no URL such as http://host:4318: nothing is sent there.",
+                "FAIL  no signal is exported",
+            ],
+        )
+
+    def test_a_sampler_that_records_nothing_is_a_failure(self, receiver: Receiver) -> None:
+        code, (sampler, *_) = diagnosed({**receiver.environment(), "OTEL_TRACES_SAMPLER": "always_off"})
+        assert (code, sampler) == (1, "FAIL  OTEL_TRACES_SAMPLER=always_off records no span")
 
     def test_an_exporter_that_is_not_otlp_is_there_and_not_tried(self) -> None:
         assert diagnosed({"OTEL_TRACES_EXPORTER": "console"}) == snapshot(
@@ -555,12 +706,49 @@ class TestDoctor:
     def test_the_variable_that_switches_the_instrumentation_off_is_named(self) -> None:
         done = process("otel-flyte", "doctor", OTEL_SDK_DISABLED="true")
         assert done.returncode == 1
-        assert done.stdout.splitlines()[0] == "FAIL  the instrumentation is switched off by OTEL_SDK_DISABLED=true"
+        assert done.stdout == "FAIL  the instrumentation is switched off by OTEL_SDK_DISABLED=true\n"
 
     def test_a_configuration_file_that_can_not_be_used_is_a_failure(self, tmp_path: Path) -> None:
         code, (line,) = diagnosed({"OTEL_CONFIG_FILE": str(tmp_path / "otel.yaml")})
         assert code == 1
         assert line.startswith(f"FAIL  OTEL_CONFIG_FILE={tmp_path / 'otel.yaml'} ")
+
+    @pytest.mark.parametrize(
+        ("spool", "code", "told"),
+        [
+            ("there", 0, "ok    OTEL_FLYTE_SPOOL=there can be written"),
+            ("file://there", 0, "ok    OTEL_FLYTE_SPOOL=file://there can be written"),
+            ("new/folder", 0, "ok    OTEL_FLYTE_SPOOL=new/folder can be made and written"),
+            ("file", 1, "FAIL  OTEL_FLYTE_SPOOL=file is not a folder"),
+            ("file/folder", 1, "FAIL  OTEL_FLYTE_SPOOL=file/folder can't be made: {here}/file is not a folder"),
+            ("nope://user:secret@x", 1, "FAIL  OTEL_FLYTE_SPOOL: nope://x can't be used (Protocol not known: nope)"),
+            ("memory://x", 1, "FAIL  OTEL_FLYTE_SPOOL: memory://x can't be used (it is this process's memory"),
+            ("local://x", 0, "ok    OTEL_FLYTE_SPOOL=local://x can be opened, and writing is not tried"),
+        ],
+    )
+    def test_whether_the_spool_can_be_written_is_found_out_and_leaves_no_trace(
+        self, project: Path, receiver: Receiver, *, spool: str, code: int, told: str
+    ) -> None:
+        (project / "there").mkdir()
+        (project / "file").touch()
+        before = sorted(project.rglob("*"))
+        found, (*_, line) = diagnosed({**receiver.environment(), "OTEL_FLYTE_SPOOL": spool})
+        assert found == code
+        assert line.startswith(told.format(here=project))
+        assert sorted(project.rglob("*")) == before
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+    def test_a_spool_that_can_not_be_written_is_a_failure(self, project: Path, receiver: Receiver) -> None:
+        (project / "there").mkdir(mode=0o500)
+        code, (*_, line) = diagnosed({**receiver.environment(), "OTEL_FLYTE_SPOOL": "there"})
+        assert (code, line) == (1, "FAIL  OTEL_FLYTE_SPOOL=there can't be written: Permission denied")
+
+    def test_what_waits_in_the_spool_is_counted(self, project: Path, receiver: Receiver) -> None:
+        for name in ("a b/1.jsonl", "a b/2.spool.jsonl", "a b/3.jsonl.rejected.jsonl"):
+            (project / name).parent.mkdir(exist_ok=True)
+            (project / name).write_text("{}\n")
+        _, (*_, line) = diagnosed({**receiver.environment(), "OTEL_FLYTE_SPOOL": "a b"})
+        assert line.endswith("a b can be written; 2 files wait in it for `otel-flyte replay 'a b'`")
 
     def test_an_argument_is_bad_usage(self) -> None:
         assert call("doctor", "everything").exit_code == 2

@@ -5,17 +5,22 @@ What a command needs is imported by the command: ``explain`` must neither need f
 
 import logging
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
 if TYPE_CHECKING:
+    from otel_flyte.lifecycle.replay import Replay, Summary
     from otel_flyte.query.tree import ExecutionTree
     from otel_flyte.report.text import Look
+
+_STANDARD_ERROR = 2
 
 DEMO = Path(__file__).parent / "examples" / "demo.py"
 
@@ -34,6 +39,12 @@ class _UserError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"otel-flyte: {self.message}", file=file or sys.stderr)
+
+
+class _OutputError(_UserError):
+    """What was asked for can't be printed."""
+
+    exit_code = 1
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -104,6 +115,84 @@ def demo(context: click.Context) -> None:
     context.exit(_run((str(DEMO), "pipeline"), first_steps=True))
 
 
+@main.command(
+    "exec",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    options_metavar="--",
+    short_help="Run a command, and end its task's span if it is killed.",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
+def execute(command: Sequence[str]) -> None:
+    """Run a command as an image's ENTRYPOINT does, and end its task's span if it dies.
+
+    A task whose process is killed, runs out of memory or crashes can't end its own span. This small parent, which
+    passes signals and the exit code through, does it: with the signal, or OOMKilled.
+
+    \b
+      ENTRYPOINT ["otel-flyte", "exec", "--"]
+    """  # noqa: D301  # click wants the character itself
+    from otel_flyte.supervisor.command import supervise
+
+    supervise(["--", *command])
+
+
+@main.command()
+@click.argument("spool", metavar="SPOOL")
+@click.option("--endpoint", metavar="URL", help="Where to send all of it, instead of where OTEL_* variables say.")
+@click.pass_context
+def replay(context: click.Context, spool: str, endpoint: str | None) -> None:
+    """Send what was spooled, or recorded by `otel-flyte run`, each record once.
+
+    SPOOL is a folder, a file of OTLP as JSON lines, or a URL that fsspec can read. A replay that was interrupted goes
+    on where it stopped; several may work on one folder. The exit code is 0 where all was taken, 1 where something is
+    left, 2 where nothing could be tried.
+    """
+    from otel_flyte.lifecycle import remote
+    from otel_flyte.lifecycle.replay import NoEndpointError, Replay, environ_with
+    from otel_flyte.local.delivery import Teller
+
+    teller = Teller(sys.stderr)
+    try:
+        work = Replay(environ_with(endpoint, os.environ), teller.progress)
+        summary = remote.replay(spool, work) if remote.is_url(spool) else _replay(spool, work)
+    except (NoEndpointError, remote.RemoteError) as error:
+        raise _UserError(str(error)) from None
+    teller.end(summary)
+    context.exit(0 if summary.is_complete else 1)
+
+
+@main.group()
+def spool() -> None:
+    """What is yet to be delivered."""
+
+
+@spool.command()
+@click.argument(
+    "folder", metavar="SPOOL", type=click.Path(exists=True, file_okay=False, readable=False, path_type=Path)
+)
+@click.argument("url", metavar="URL")
+@click.pass_context
+def push(context: click.Context, folder: Path, url: str) -> None:
+    """Hand a spool folder over to any URL that fsspec can write; `otel-flyte replay URL` sends it from there.
+
+    Files that are in use stay where they are. Spool files that were copied are removed. The exit code is 0 where all
+    was copied, 1 where something is left, 2 where nothing could be.
+    """
+    from otel_flyte.lifecycle import remote
+    from otel_flyte.local.delivery import size
+    from otel_flyte.settings import without_password
+
+    try:
+        pushed = remote.push(folder, url)
+    except remote.RemoteError as error:
+        raise _UserError(str(error)) from None
+    for line in (*pushed.remarks, *pushed.problems):
+        click.echo(f"otel-flyte: {line}", err=True)
+    what = f"{pushed.files} file{'s' * (pushed.files != 1)} with {size(pushed.size)}"
+    click.echo(f"{what} copied to {without_password(url)}", err=True)
+    context.exit(1 if pushed.problems else 0)
+
+
 @main.command()
 @click.pass_context
 def doctor(context: click.Context) -> None:
@@ -122,6 +211,7 @@ def doctor(context: click.Context) -> None:
 def _run(arguments: Sequence[str], *, first_steps: bool = False) -> int:
     """Run ``pyflyte run`` and record it; arguments that run nothing are left to it alone."""
     from otel_flyte.flytekit_v1 import pyflyte_run
+    from otel_flyte.standard_variables import usable_only
 
     try:
         target = pyflyte_run.target(arguments)
@@ -129,34 +219,99 @@ def _run(arguments: Sequence[str], *, first_steps: bool = False) -> int:
         raise _UserError(str(error)) from None
     if target is None or "--help" in arguments:
         return pyflyte_run.invoke(arguments)
-    from otel_flyte.local import recording
-
+    _hold_standard_descriptors()
+    _say_what_is_not_used()
+    with usable_only():
+        from otel_flyte.local import recording
     try:
         exporter = recording.open_file(target.entity)
     except OSError as error:
         raise _UserError(f"{recording.FOLDER}/ can't be written: {error.strerror or error}") from None
-    with recording.to(exporter, sys.stderr, _look(sys.stderr)):
+    with ExitStack() as recorded:
+        stream: TextIO = getattr(sys, "stderr", None) or recorded.enter_context(Path(os.devnull).open("w"))
+        with usable_only():
+            recorded.enter_context(recording.to(exporter, stream, _look(stream)))
         code = pyflyte_run.invoke(arguments)
-    if recording.discard_if_empty(exporter):
+    is_empty = recording.discard_if_empty(exporter)
+    if not is_empty:
+        _tell(exporter.path, first_steps=first_steps)
+    if exporter.error:
+        why = exporter.error.strerror or exporter.error
+        click.echo(f"otel-flyte: the recording is incomplete, {exporter.lost} spans can't be written: {why}", err=True)
+    elif is_empty:
         _explain_nothing(code)
-        return code
-    _print("")
-    _draw(_read((str(exporter.path),)))
-    _print(f"\nrecorded in {exporter.path}")
-    if first_steps:
-        steps = [(command.format(file=exporter.path), purpose) for command, purpose in _FIRST_STEPS]
-        longest = max(len(command) for command, _ in steps)
-        _print("\nTry next:\n" + "\n".join(f"  {command:<{longest}}  {purpose}" for command, purpose in steps))
     return code
+
+
+def _hold_standard_descriptors() -> None:
+    """Have no file that is opened later get the number of a standard stream that is closed, which others write to."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(descriptor)
+
+
+def _tell(path: Path, *, first_steps: bool) -> None:
+    """Show what was recorded; where that can't be, the run has gone as it has gone."""
+    try:
+        _print("")
+        _draw(_read((str(path),)))
+        _print(f"\nrecorded in {path}")
+        if first_steps:
+            steps = [(command.format(file=shlex.quote(str(path))), purpose) for command, purpose in _FIRST_STEPS]
+            longest = max(len(command) for command, _ in steps)
+            _print("\nTry next:\n" + "\n".join(f"  {command:<{longest}}  {purpose}" for command, purpose in steps))
+    except BrokenPipeError:
+        _give_up_output()
+    except _UserError as error:
+        click.echo(f"otel-flyte: recorded in {path}, {error.message}", err=True)
+
+
+def _replay(name: str, work: "Replay") -> "Summary":
+    """Replay a folder or a file of this machine."""
+    from otel_flyte.lifecycle import spool
+    from otel_flyte.lifecycle.replay import records_set_aside
+    from otel_flyte.query import otlp_file
+
+    path = Path(name.removeprefix("file://"))
+    if not name:
+        raise _UserError("SPOOL is empty: name a folder, a file or a URL.")
+    try:
+        if not path.exists():
+            raise _UserError(f"{name}: no such file or folder. Check the path.")
+        if path.is_dir():
+            summary = work.run(spool.files(path))
+            summary.set_aside = records_set_aside(path)
+            return summary
+        otlp_file.check_beginning(path, is_broken_allowed=spool.is_spool(path))
+    except otlp_file.UnreadableError as error:
+        raise _UserError(str(error)) from None
+    except OSError as error:
+        raise _UserError(f"{name} can't be read: {error.strerror or error}") from None
+    return work.run([path])
+
+
+def _say_what_is_not_used() -> None:
+    """Say which standard variables a recorded run does without."""
+    from otel_flyte import semconv
+    from otel_flyte.guard import say_once
+    from otel_flyte.standard_variables import unusable
+
+    for problem in unusable(os.environ).values():
+        say_once(problem)
+    if os.environ.get(semconv.CONFIG_FILE):
+        say_once(f"{semconv.CONFIG_FILE} is not used by a recorded run: other variables say where else it is sent.")
 
 
 def _explain_nothing(code: int) -> None:
     """Say why there is no trace, unless what failed has said so itself."""
     from otel_flyte import settings
+    from otel_flyte.standard_variables import sampled_out
 
-    variable = settings.switched_off_by(os.environ)
+    variable, sampler = settings.switched_off_by(os.environ), sampled_out(os.environ)
     if variable:
         click.echo(f"otel-flyte: nothing was recorded, {variable} switches the instrumentation off", err=True)
+    elif sampler:
+        click.echo(f"otel-flyte: nothing was recorded, {sampler}", err=True)
     elif code == 0:
         click.echo("otel-flyte: nothing was recorded, no task ran in this process", err=True)
 
@@ -174,7 +329,7 @@ def _read(files: Sequence[str]) -> "ExecutionTree":
 def _draw(tree: "ExecutionTree") -> None:
     from otel_flyte.report.text import render
 
-    _print(render(tree, _look(sys.stdout)))
+    _print(render(tree, _look(_output())))
 
 
 def _look(stream: TextIO) -> "Look":
@@ -185,8 +340,26 @@ def _look(stream: TextIO) -> "Look":
 
 def _print(text: str) -> None:
     """Print, with a question mark for what the terminal's encoding lacks."""
-    encoding = sys.stdout.encoding or "ascii"
-    click.echo(text.encode(encoding, "replace").decode(encoding))
+    encoding = _output().encoding or "ascii"
+    try:
+        click.echo(text.encode(encoding, "replace").decode(encoding))
+    except BrokenPipeError:
+        raise  # click ends quietly: whoever reads has read enough.
+    except OSError as error:
+        _give_up_output()
+        raise _OutputError(f"can't be printed: {error.strerror or error}") from None
+
+
+def _give_up_output() -> None:
+    """Have what could not be written not be tried again, and fail again, when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output() -> TextIO:
+    stream: TextIO | None = getattr(sys, "stdout", None)
+    if stream is None:
+        raise _OutputError("can't be printed: standard output is closed")
+    return stream
 
 
 if __name__ == "__main__":
