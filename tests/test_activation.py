@@ -614,6 +614,74 @@ def test_a_provider_that_the_tasks_module_sets_is_kept_and_gets_our_spans(ran: R
     assert "Overriding" not in run.pod.stderr
 
 
+# --- the processes that a task starts ---------------------------------------------------------------------------------
+
+STARTS_PROCESSES = """
+    import json
+    import multiprocessing
+    import os
+    import subprocess
+    import sys
+
+    import flytekit
+
+    READ = "import os; print(os.environ.get('TRACEPARENT'))"
+
+    def read():
+        return subprocess.run([sys.executable, "-c", READ], capture_output=True, text=True).stdout.strip()
+
+    @flytekit.task
+    def double(value: int) -> int:
+        return 2 * value
+
+    def double_in_worker(value):
+        return double(value=value)
+
+    @flytekit.task
+    def start() -> list[str]:
+        double(value=1)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            pool.apply(double_in_worker, (2,))
+            spawned = pool.apply(os.getenv, ("TRACEPARENT",))
+            pool.close()
+            pool.join()
+        return [read(), spawned]
+
+    if __name__ == "__main__":
+        print(json.dumps([read(), *start(), read()]))
+"""
+
+
+@pytest.mark.parametrize("given", [None, f"00-{'1' * 32}-{'2' * 16}-01"])
+def test_processes_that_a_task_starts_have_its_span_as_parent_as_long_as_it_runs(
+    given: str | None, tmp_path: Path, receiver: Receiver
+) -> None:
+    env = {"TRACEPARENT": given} if given else {}
+    before, subprocess, spawned, after = programs.run(STARTS_PROCESSES, tmp_path, receiver.environment() | env).said
+    spans = {span.span_id: span for span in receiver.spans() if span.name.startswith("task ")}
+    [outer] = [span for span in spans.values() if span.name.endswith(".start")]
+
+    assert subprocess == spawned == f"00-{outer.trace_id}-{outer.span_id}-01"
+    assert before == after == str(given)
+    assert [(outer.trace_id, outer.parent_span_id)] == ([("1" * 32, "2" * 16)] if given else [(outer.trace_id, "")])
+    doubles = [span for span in spans.values() if span.name.endswith(".double")]
+    assert len(doubles) == 2
+    assert {span.trace_id for span in doubles} == {outer.trace_id}
+    assert outer.span_id in {span.parent_span_id for span in doubles}  # That of the worker; the other's is a phase.
+
+
+def test_an_attempt_whose_task_can_not_be_loaded_is_named_by_the_resolvers_arguments(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    pod = pods.prepare("execute", tmp_path, "module_that_fails.unreachable", {"value": 1}, env=receiver.environment())
+    nameless = {name: value for name, value in pod.environment.items() if name not in semconv.FLYTE_TASK_NAME}
+    replace(pod, environment=nameless).run()
+    [attempt] = [span for span in receiver.spans() if span.name.startswith("task ")]
+
+    assert attempt.name == "task module_that_fails.unreachable"
+    assert attempt.attributes[semconv.TASK_NAME] == "module_that_fails.unreachable"
+
+
 # --- broken environments ---------------------------------------------------------------------------------------------
 
 WITHOUT_A_WORD = {"our names broken", "our guard missing"}
@@ -666,9 +734,13 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def half(part: int, folder: Path, receiver: Receiver) -> Any:
-    path = {"PYTHONPATH": programs.python_path(Path(__file__).parent)}
+    env = {
+        "PYTHONPATH": programs.python_path(Path(__file__).parent),
+        "OTEL_FLYTE_SPOOL": str(folder / "spool"),
+        "OTEL_FLYTE_EXIT_TIMEOUT": "0.3",
+    }
     command = [sys.executable, faults.__file__, str(folder), str(part)]
-    return programs.run_command(command, folder, receiver.environment() | path, timeout=120).said
+    return programs.run_command(command, folder, receiver.environment() | env, timeout=240).said
 
 
 def test_whatever_of_ours_fails_every_task_ends_as_ever(faulty: dict[str, Any]) -> None:
@@ -695,6 +767,12 @@ def test_faults_were_provoked_wherever_a_task_gets_to(faulty: dict[str, Any]) ->
         *("flytekit_v1.data_spans", "flytekit_v1.pod", "flytekit_v1.pod.PodAttempt"),
         *("flytekit_v1.task_attributes", "flytekit_v1.task_spans", "flytekit_v1.task_spans.WatchedItems"),
         *("lifecycle.exporters", "lifecycle.lazy", "lifecycle.providers", "lifecycle.shutdown"),
+        *("lifecycle.outlet.Outlet", "lifecycle.traces", "lifecycle.traces.OutletSpanProcessor"),
+        *("lifecycle.metrics", "lifecycle.metrics.OutletMetricExporter", "lifecycle.markers"),
+        *("lifecycle.signals", "lifecycle.watch", "lifecycle.open_spans", "lifecycle.open_spans.OpenSpans"),
+        *("lifecycle.forked", "lifecycle.foreign", "lifecycle.losses", "lifecycle.otlp_requests"),
+        *("lifecycle.transport", "lifecycle.http_transport.HttpTransport", "lifecycle.spool.SpoolFile"),
+        *("lifecycle.otlp_json", "supervisor.child"),
         *("tracing.carrier", "tracing.errors", "tracing.spans", "tracing.spans.Scope", "tracing.values"),
         *("opentelemetry.context", "opentelemetry.trace", "opentelemetry.sdk.trace.Span"),
     }

@@ -4,6 +4,7 @@ As a program it breaks one function after the other, each in a forked child, run
 in it, and writes down how they ended. Nothing else is different from one child to the next.
 """
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -12,21 +13,26 @@ import logging
 import os
 import pkgutil
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import otel_flyte
-from otel_flyte import activation, guard
+from otel_flyte import activation, guard, semconv
 
 Function = Callable[..., Any]
 
 OUT_OF_REACH = (
     # What runs outside tasks, and what needs a cluster or torch.
-    *("cli", "doctor", "examples", "instrumentor", "local", "query", "report", "lifecycle.probe"),
-    *("lifecycle.file_exporter", "flytekit_v1.pyflyte_run", "flytekit_v1.submission_spans", "flytekit_v1.rank_spans"),
+    *("cli", "doctor", "entry", "examples", "instrumentor", "local", "query", "report", "lifecycle.probe"),
+    *("lifecycle.file_exporter", "lifecycle.remote", "lifecycle.replay"),
+    *("supervisor.cgroup", "supervisor.command", "supervisor.ending", "supervisor.listener", "supervisor.process"),
+    *("flytekit_v1.pyflyte_run", "flytekit_v1.submission_spans", "flytekit_v1.rank_spans"),
     # The guard, and the hooks themselves: they call user code, and hold what they call of ours in guards.
     *("guard", "flytekit_v1.plugin", "flytekit_v1.wrappers"),
 )
@@ -106,11 +112,13 @@ _GUARD = guard.guarded(_broken).__code__
 
 
 def main() -> None:
-    """Write down what becomes of every second target, or of the others, and of none."""
+    """Write down what becomes of every second target that tasks get to, or of the others, and of none."""
     folder, part = Path(sys.argv[1]), int(sys.argv[2])
     _prepare(folder)
-    mine = list(targets())[part::2]
-    found = {"": _in_child(None, folder), **{target.full_name: _in_child(target, folder) for target in mine}}
+    reached = _in_child(lambda: _reached(folder / "reached"))
+    mine = [target for target in targets() if target.full_name in reached][part::2]
+    found = {target.full_name: _in_child(functools.partial(_run, target, folder)) for target in mine}
+    found[""] = _in_child(functools.partial(_run, None, folder))
     sys.stdout.write(f"\n{json.dumps(found)}\n")
 
 
@@ -119,22 +127,24 @@ def _prepare(folder: Path) -> None:
     for name in (
         *("flytekit.bin.entrypoint", "flytekit.deck", "opentelemetry.exporter.otlp.proto.http.trace_exporter"),
         *("support.pods", "task_kinds", "task_data", "traced_cache", "traced_data", "traced_kinds"),
+        *("task_processes", "traced_forks", "otel_flyte.lifecycle.metrics", "otel_flyte.supervisor.child"),
     ):
         importlib.import_module(name)
     logging.getLogger("otel_flyte").propagate = False
     configured = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("OTEL_")}
     _everything(folder / "without telemetry")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(configured)
     activation._ready = activation._settings = None
 
 
-def _in_child(target: Target | None, folder: Path) -> Any:
+def _in_child(work: Callable[[], Any]) -> Any:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
         try:
-            answer = json.dumps(_run(target, folder / f"{os.getpid()}"))
+            answer = json.dumps(work())
         except BaseException:
             answer = json.dumps({"crash": traceback.format_exc()})
         with os.fdopen(writing, "w") as pipe:
@@ -147,15 +157,51 @@ def _in_child(target: Target | None, folder: Path) -> Any:
     return json.loads(answer)
 
 
+def _reached(folder: Path) -> list[str]:
+    """Names of the targets that are called, in whichever thread, where none is broken."""
+    called: set[CodeType] = set()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        called.add(frame.f_code)
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    _live(folder)
+    sys.setprofile(None)
+    return [target.full_name for target in targets() if _code(target.function) in called]
+
+
+def _code(function: Function) -> CodeType:
+    code: CodeType = inspect.unwrap(function).__code__
+    return code
+
+
 def _run(target: Target | None, folder: Path) -> dict[str, Any]:
     calls: list[str] = []
     names = [] if target is None else list(_names_of(target))
     for owner, name in names:
         setattr(owner, name, _broken(target.function, calls))  # type: ignore[union-attr]
-    ended = _everything(folder)
+    ended = _live(folder / f"{os.getpid()}")
     for owner, name in names:
         setattr(owner, name, target.function)  # type: ignore[union-attr]
     return {"calls": len(calls), "ended": ended, "left": _left_behind()}
+
+
+def _live(folder: Path) -> dict[str, Any]:
+    """All that a process does until its end, watched over by a supervisor and at a pace that suits a test."""
+    from otel_flyte.lifecycle import markers, shutdown, watch
+
+    reading, writing = os.pipe()
+    os.environ[semconv.EXEC_PIPE] = f"{os.getpid()}:{writing}:{os.fstat(writing).st_ino}"
+    watch.INTERVAL_SECONDS = 0.05
+    markers.PATIENCE_SECONDS = markers.FIRST_HEARTBEAT_SECONDS = 0.0
+    ended = _everything(folder)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # What raises then is printed by Python, and keeps nothing from ending.
+    with contextlib.suppress(FaultError):
+        shutdown.end()
+    os.close(reading)
+    return ended
 
 
 def _names_of(target: Target) -> Iterator[tuple[Any, str]]:
@@ -196,6 +242,10 @@ def _everything(folder: Path) -> dict[str, Any]:
         "pod with a file": _pod(folder / "file", "task_data.copy_file", {"source": _file(folder)}),
         "pod with metadata": _pod(folder / "data", "traced_data.measure", {"value": 1}),
         "pod that fails": _pod(folder / "failing", "task_failures.value_error", {"value": 5}),
+        "pod that forks": _pod(folder / "fork", "traced_forks.call_in_child", {"value": 1}),
+        "pod with a signal": _pod(
+            folder / "signal", "task_processes.handle_own_signal", {"number": int(signal.SIGTERM)}
+        ),
         "pod that exits": _pod(folder / "exit", "task_failures.leave", {"code": 3}),
     }
 

@@ -2,9 +2,14 @@
 
 It speaks both protocols of OTLP as a collector does, so that a test observes what would arrive at one: real exporters,
 real bytes, real acknowledgements. A process that has exited has had its exports acknowledged, so what it sent is here.
+
+It can misbehave as collectors do: it is told by a function what to make of each export, and it can be down for a while.
 """
 
+import contextlib
 import gzip
+import select
+import socket
 import threading
 import time
 import zlib
@@ -16,7 +21,10 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
@@ -108,6 +116,29 @@ class Request:
     """HTTP headers or gRPC metadata; names in lower case."""
     message: Any
 
+    @property
+    def size(self) -> int:
+        """How many spans, data points or log records it holds."""
+        return sum(len(records) for records in _lists_of_records(self.message))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a receiver makes of an export; as it stands, it takes all of it at once."""
+
+    status: int = 200
+    """An HTTP status, which gRPC is given as the code that means the same."""
+    retry_after: int | None = None
+    """Seconds that a status of failure asks for."""
+    takes: int | None = None
+    """How many records of the export it takes, the first ones; the others are rejected. ``None`` for all."""
+    delay: float = 0.0
+    """Seconds until it answers. A client that has gone by then has not delivered anything."""
+    is_lost: bool = False
+    """Whether the connection breaks once the export was taken, before the client can read that."""
+    is_last: bool = False
+    """Whether the receiver goes down in place of an answer."""
+
 
 class _Service(NamedTuple):
     request: type[Any]
@@ -136,31 +167,63 @@ _SIGNAL_AT: dict[str, Signal] = {f"/v1/{signal}": signal for signal in _SERVICES
 
 
 class Receiver:
-    """Serves while its ``with`` block runs; everything that it has been sent can be read at any time."""
+    """Serves while its ``with`` block runs; everything that it has taken can be read at any time.
 
-    def __init__(self) -> None:
+    ``respond`` says what to make of an export; it is called in several threads at once. ``grpc_address`` is where gRPC
+    is spoken, if that matters.
+    """
+
+    def __init__(
+        self,
+        respond: Callable[[Request], Reply] = lambda request: Reply(),
+        grpc_address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
+        self._respond = respond
         self._requests: list[Request] = []
         self._arrival = threading.Condition()
-        self._grpc, self._grpc_port = _grpc_server(self._accept)
-        self._http = _http_server(self._accept)
-        self._http_thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+        self._lock = threading.Lock()
+        self._down: threading.Event | None = None
+        """Set when the servers that run now go down; ``None`` while there are none."""
+        self._grpc_address = _reserve(*grpc_address)
+        self._http_address = _reserve()
+        self.attempts = 0
+        """How many exports have arrived, whatever became of them."""
 
     def __enter__(self) -> Self:
-        self._grpc.start()
-        self._http_thread.start()
+        self.up()
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._http_thread.join()
-        self._grpc.stop(grace=None).wait()
+        self.down()
+        self._grpc_address.close()
+        self._http_address.close()
+
+    def up(self) -> None:
+        """Serve, at the same ports as before."""
+        with self._lock:
+            if self._down is None:
+                self._down = threading.Event()
+                self._grpc = _grpc_server(_address(self._grpc_address), self._handle, self._down)
+                self._http = _http_server(_port(self._http_address), self._handle, self._down)
+                self._grpc.start()
+                self._http_thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+                self._http_thread.start()
+
+    def down(self) -> None:
+        """Break every connection and refuse new ones."""
+        with self._lock:
+            if self._down is not None:
+                self._down.set()
+                self._http.shutdown()
+                self._http.server_close()
+                self._http_thread.join()
+                self._grpc.stop(grace=None).wait()
+                self._down = None
 
     def endpoint(self, protocol: Protocol = "http/protobuf") -> str:
-        port = self._grpc_port if protocol == "grpc" else self._http.server_address[1]
-        return f"http://127.0.0.1:{port}"
+        return f"http://127.0.0.1:{_port(self._grpc_address if protocol == 'grpc' else self._http_address)}"
 
     def environment(self, protocol: Protocol = "http/protobuf") -> dict[str, str]:
         """The standard variables that send everything here."""
@@ -175,8 +238,7 @@ class Receiver:
 
     def spans(self, name: str | None = None) -> list[Span]:
         """In the order of arrival; only those called ``name`` if it is given."""
-        messages = (request.message for request in self.requests("traces"))
-        return [span for message in messages for span in _spans(message) if name in (None, span.name)]
+        return [span for span in spans(self.requests("traces")) if name in (None, span.name)]
 
     def logs(self) -> list[LogRecord]:
         return [record for request in self.requests("logs") for record in _logs(request.message)]
@@ -201,33 +263,151 @@ class Receiver:
                 self._arrival.wait(remaining)
         return found
 
-    def _accept(self, request: Request) -> None:
+    def _handle(self, request: Request, client_waits: Callable[[], bool], down: threading.Event) -> "_Answer | None":
+        """What to answer; ``None`` where there is nobody to answer, or nobody to be answered."""
         with self._arrival:
-            self._requests.append(request)
-            self._arrival.notify_all()
+            self.attempts += 1
+        reply = self._respond(request)
+        deadline = time.monotonic() + reply.delay
+        while (remaining := deadline - time.monotonic()) > 0:
+            if down.wait(min(remaining, 0.05)) or not client_waits():
+                return None
+        if reply.is_last:
+            threading.Thread(target=self.down).start()
+            down.wait()
+            return None
+        response = _SERVICES[request.signal].response()
+        if reply.status == 200:
+            _take(request, reply.takes, response)
+            with self._arrival:
+                self._requests.append(request)
+                self._arrival.notify_all()
+        return None if reply.is_lost else _Answer(reply, response)
+
+
+class _Answer(NamedTuple):
+    reply: Reply
+    response: Message
+
+    @property
+    def error(self) -> status_pb2.Status:
+        """What went wrong, as both protocols say it."""
+        status = status_pb2.Status(code=_CODES[self.reply.status].value[0], message="misbehaving as told")
+        if self.reply.retry_after is not None:
+            detail = AnyMessage()
+            detail.Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=self.reply.retry_after)))
+            status.details.append(detail)
+        return status
+
+
+_Handle = Callable[[Request, Callable[[], bool], threading.Event], _Answer | None]
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def _take(request: Request, count: int | None, response: Any) -> None:
+    """Leave the first records in a request, and say in the response how many were not taken."""
+    rejected = 0 if count is None else max(0, request.size - count)
+    surplus = rejected
+    for records in reversed(list(_lists_of_records(request.message))):
+        cut = min(surplus, len(records))
+        del records[len(records) - cut :]
+        surplus -= cut
+    if rejected:
+        field = {"traces": "rejected_spans", "metrics": "rejected_data_points", "logs": "rejected_log_records"}
+        setattr(response.partial_success, field[request.signal], rejected)
+        response.partial_success.error_message = "misbehaving as told"
+
+
+def _lists_of_records(message: Any) -> Iterator[Any]:
+    """The lists in a request that hold its records; each may be shortened."""
+    match message:
+        case trace_service_pb2.ExportTraceServiceRequest():
+            yield from (scope.spans for one in message.resource_spans for scope in one.scope_spans)
+        case logs_service_pb2.ExportLogsServiceRequest():
+            yield from (scope.log_records for one in message.resource_logs for scope in one.scope_logs)
+        case _:
+            for scope in (scope for one in message.resource_metrics for scope in one.scope_metrics):
+                yield from (getattr(metric, metric.WhichOneof("data")).data_points for metric in scope.metrics)
 
 
 # --- the two servers -------------------------------------------------------------------------------------------------
 
 
-def _grpc_server(accept: Callable[[Request], None]) -> tuple[Any, int]:
+def _reserve(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A port that is refused until somebody listens on it, and nobody else's meanwhile."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind((host, port))
+    return reserved
+
+
+def _address(reserved: socket.socket) -> str:
+    host, port = reserved.getsockname()
+    return f"{host}:{port}"
+
+
+def _port(reserved: socket.socket) -> int:
+    port: int = reserved.getsockname()[1]
+    return port
+
+
+def _grpc_server(address: str, handle: _Handle, down: threading.Event) -> Any:
     # SO_REUSEPORT would let a second receiver share the port and take half of the exports.
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), options=[("grpc.so_reuseport", 0)])
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
     for signal, service in _SERVICES.items():
-        service.register(_servicer(signal, service, accept), server)
-    return server, server.add_insecure_port("127.0.0.1:0")
+        service.register(_servicer(signal, handle, down), server)
+    server.add_insecure_port(address)
+    return server
 
 
-def _servicer(signal: Signal, service: _Service, accept: Callable[[Request], None]) -> Any:
-    def export(message: Any, context: Any) -> Message:
+def _servicer(signal: Signal, handle: _Handle, down: threading.Event) -> Any:
+    def export(message: Any, context: Any) -> Any:
         headers = {key: str(value) for key, value in context.invocation_metadata()}
-        accept(Request("grpc", signal, headers, message))
-        return service.response()
+        answer = handle(Request("grpc", signal, headers, message), context.is_active, down)
+        if answer is None:
+            return context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
+        if answer.reply.status != 200:
+            context.set_trailing_metadata((("grpc-status-details-bin", answer.error.SerializeToString()),))
+            context.abort(_CODES[answer.reply.status], answer.error.message)
+        return answer.response
 
     return SimpleNamespace(Export=export)
 
 
-def _http_server(accept: Callable[[Request], None]) -> ThreadingHTTPServer:
+class _HttpServer(ThreadingHTTPServer):
+    """Breaks its connections when it is closed."""
+
+    request_queue_size = 128
+
+    def __init__(self, *args: Any) -> None:
+        self._connections: set[socket.socket] = set()
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client may go when it likes."""
+
+
+def _http_server(port: int, handle: _Handle, down: threading.Event) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -237,27 +417,38 @@ def _http_server(accept: Callable[[Request], None]) -> ThreadingHTTPServer:
             if signal is None:
                 self._answer(404, b"")
                 return
-            service = _SERVICES[signal]
             try:
-                message = service.request.FromString(_decompress(body, self.headers.get("Content-Encoding", "")))
+                decompressed = _decompress(body, self.headers.get("Content-Encoding", ""))
+                message = _SERVICES[signal].request.FromString(decompressed)
             except (OSError, zlib.error, DecodeError, ValueError) as error:
                 self._answer(400, str(error).encode())
                 return
             headers = {key.lower(): value for key, value in self.headers.items()}
-            accept(Request("http/protobuf", signal, headers, message))
-            self._answer(200, service.response().SerializeToString())
+            answer = handle(Request("http/protobuf", signal, headers, message), self._client_waits, down)
+            if answer is None:
+                self.close_connection = True
+            elif answer.reply.status != 200:
+                self._answer(answer.reply.status, answer.error.SerializeToString(), answer.reply.retry_after)
+            else:
+                self._answer(200, answer.response.SerializeToString())
 
-        def _answer(self, code: int, body: bytes) -> None:
+        def _client_waits(self) -> bool:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            return not readable or bool(self.connection.recv(1, socket.MSG_PEEK))
+
+        def _answer(self, code: int, body: bytes, retry_after: int | None = None) -> None:
             self.send_response(code)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", str(len(body)))
+            if retry_after is not None:
+                self.send_header("Retry-After", str(retry_after))
             self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its caller names it
             """A test's output is the test's."""
 
-    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    return _HttpServer(("127.0.0.1", port), Handler)
 
 
 def _decompress(body: bytes, encoding: str) -> bytes:
@@ -293,6 +484,11 @@ def _attributes(pairs: Iterable[common_pb2.KeyValue]) -> Attributes:
 
 def _resource(resource: resource_pb2.Resource) -> Attributes:
     return _attributes(resource.attributes)
+
+
+def spans(requests: Iterable[Request]) -> list[Span]:
+    """Those that the requests hold, in their order."""
+    return [span for request in requests if request.signal == "traces" for span in _spans(request.message)]
 
 
 def _spans(message: trace_service_pb2.ExportTraceServiceRequest) -> Iterator[Span]:

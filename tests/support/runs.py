@@ -41,12 +41,13 @@ Scenario = Callable[[Path, Receiver], Result]
 
 @dataclass(frozen=True)
 class Run:
-    """What a scenario left behind."""
+    """What a scenario left behind; the markers of running tasks are apart from the other spans."""
 
     result: Result
     spans: list[Span]
     requests: list[Request]
     root: Path
+    markers: list[Span]
 
     def tree(self, *, whole: bool = False) -> str:
         return str(Forest(self.spans, root=self.root, whole=whole))
@@ -111,7 +112,14 @@ class Runs:
         root = self.folder / str(list(self.scenarios).index(name))
         with Receiver() as receiver:
             result = self.scenarios[name](root, receiver)
-            return Run(result, receiver.spans(), receiver.requests(), root)
+            arrived = receiver.spans()
+            return Run(
+                result,
+                [span for span in arrived if semconv.MARKER not in span.attributes],
+                receiver.requests(),
+                root,
+                [span for span in arrived if semconv.MARKER in span.attributes],
+            )
 
 
 def pod(

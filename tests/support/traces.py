@@ -1,6 +1,7 @@
 """Traces made by the real SDK and written by the real exporter, with times and ids that are the same each time."""
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,6 +157,29 @@ def execution(recorder: Recorder) -> None:
         subtask = {semconv.NODE_PATH: f"n2/n{index}", semconv.ATTEMPT: 0, semconv.ARRAY_INDEX: index}
         error = ("KeyError", "'label'") if index == 7 else None
         recorder.task("train.score", 100, 102 + index % 7, subtask, parent=in_execution(100 + index), error=error)
+
+
+def killed(path: Path) -> None:
+    """A pod's attempt that was killed in user code, as it is delivered: its marker, its log records, a few spans."""
+    recorder = Recorder.of_file(path, EXECUTION_RESOURCE)
+    attempt = trace.SpanContext(0xF1C0FFEE << 96, 0xA7 << 56, False, trace.TraceFlags(1))
+    inside = trace.SpanContext(0xF1C0FFEE << 96, 0xC0DE << 48, False, trace.TraceFlags(1))
+    identity = {semconv.TASK_NAME: "train.fit", semconv.NODE_PATH: "n1", semconv.ATTEMPT: 0}
+    marker = {**identity, semconv.MARKER: True, semconv.PHASE: semconv.PHASE_LOAD}
+    with recorder.span(semconv.SPAN_RUNNING, 0.5, 0.5, marker, parent=attempt) as running:
+        ids = {"traceId": f"{running.context.trace_id:032x}", "spanId": f"{running.context.span_id:016x}"}
+    recorder.leaf(semconv.PHASE_LOAD, 0, 2, parent=attempt)
+    recorder.leaf(semconv.PHASE_INPUT, 2, 4, parent=attempt)
+    recorder.leaf("epoch 1", 5, 25, scope="trainer", parent=inside)
+    for name, at, elapsed in ((semconv.EVENT_PHASE, 5, 1.0), (semconv.EVENT_HEARTBEAT, 46, 42.0)):
+        values = [
+            {"key": semconv.EVENT_NAME, "value": {"stringValue": name}},
+            {"key": semconv.PHASE, "value": {"stringValue": semconv.PHASE_USER_CODE}},
+            {"key": semconv.PHASE_ELAPSED, "value": {"doubleValue": elapsed}},
+        ]
+        record = {"timeUnixNano": str(nanoseconds(at)), "attributes": values, **ids}
+        with path.open("a") as file:
+            file.write(json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}) + "\n")
 
 
 EXECUTION_RESOURCE = {

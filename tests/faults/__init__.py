@@ -1,0 +1,1 @@
+"""What becomes of telemetry when collectors misbehave and processes end badly: with the stock SDK, and with ours."""

@@ -1,0 +1,30 @@
+"""The work in the user code of a task, which is all that it takes to have our providers."""
+# mypy: allow-untyped-decorators
+
+from collections.abc import Callable
+
+from flytekit import task
+
+import otel_flyte
+from faults.programs import workload
+
+_function: Callable[[], None] = workload.run
+
+
+@task
+def work() -> None:
+    _function()
+
+
+def call(function: Callable[[], None]) -> None:
+    global _function
+    _function = function
+    work()
+
+
+def flush() -> None:
+    otel_flyte.flush()
+
+
+if __name__ == "__main__":
+    call(workload.run)

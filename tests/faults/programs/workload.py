@@ -1,0 +1,272 @@
+"""One piece of a user's work: it makes records, notes each of them in a ledger, and ends in some way.
+
+What is noted survives whatever becomes of the process. Spans are noted as they end, those of otel-flyte too.
+"""
+
+import ctypes
+import functools
+import importlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from faults.work import LEDGER, PROGRAM, Work
+
+
+def run() -> None:
+    """Do the work that the environment describes."""
+    work = Work.ordered()
+    ACTS[work.act](work)
+    note("ended")
+    ENDS[work.end]()
+
+
+def note(event: str) -> None:
+    """Write down that something has happened, and when."""
+    os.write(_ledger, f"{time.monotonic()} {event}\n".encode())
+
+
+def make(work: Work) -> None:
+    from opentelemetry import trace
+
+    tracer = trace.get_tracer("user")
+    for number in range(work.spans):
+        with tracer.start_as_current_span("user span", attributes={"number": number}) as span:
+            if number == 0 and work.bulk:
+                span.set_attribute("bulk", "x" * work.bulk)
+    _make_points(work.points)
+    _make_logs(work.logs)
+
+
+def _make_points(count: int) -> None:
+    if count:
+        from opentelemetry import metrics
+
+        counter = metrics.get_meter("user").create_counter("user.counter")
+        for number in range(count):
+            name = f"point {os.getpid()}-{number}"
+            counter.add(1, {"record": name})
+            note(f"made {name}")
+
+
+def _make_logs(count: int) -> None:
+    if count:
+        logger = _logger()
+        for number in range(count):
+            name = f"log {os.getpid()}-{number}"
+            logger.warning(name)
+            note(f"made {name}")
+
+
+@functools.cache
+def _logger() -> logging.Logger:
+    from opentelemetry._logs import get_logger_provider
+    from opentelemetry.sdk._logs import LoggingHandler
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        handler = LoggingHandler(logger_provider=get_logger_provider())
+    logger = logging.getLogger("user")
+    logger.addHandler(handler)
+    logger.propagate = False
+    return logger
+
+
+# --- acts -------------------------------------------------------------------------------------------------------------
+
+
+def _make_and_wait(work: Work) -> None:
+    make(work)
+    note("ready")
+    time.sleep(work.seconds)
+
+
+def _wait_and_make(work: Work) -> None:
+    """The last records are made just before the end."""
+    make(work)
+    time.sleep(work.seconds)
+    make(Work())
+
+
+def _make_and_flush(work: Work) -> None:
+    make(work)
+    note("ended")
+    _side().flush()
+
+
+def _wait_with_a_handler(work: Work) -> None:
+    """A user's own handler of SIGTERM, which lets the work finish."""
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    make(work)
+    note("ready")
+    deadline = time.monotonic() + 30
+    while not received and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _wait_in_c(work: Work) -> None:
+    """The main thread is in C code, without the GIL and deaf to signals: it waits for a lock that it holds."""
+    libc = ctypes.CDLL(None)
+    lock = ctypes.create_string_buffer(128)
+    until = _Timespec(int(time.time() + work.seconds), 0)
+    make(work)
+    libc.pthread_mutex_lock(lock)
+    note("ready")
+    libc.pthread_mutex_timedlock(lock, ctypes.byref(until))
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+def _fork(work: Work) -> None:
+    make(work)
+    children = [_forked(work) for _ in range(2)]
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def _forked(work: Work) -> int:
+    child = os.fork()
+    if child == 0:
+        make(work)
+        os._exit(0)
+    return child
+
+
+def _fork_later(work: Work) -> None:
+    """By then the first records are being exported, or have been."""
+    make(work)
+    time.sleep(work.seconds)
+    _process("fork", work)
+    make(work)
+
+
+def _pool(work: Work) -> None:
+    make(work)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map(make_somewhere, [work] * 4)
+        pool.close()
+        pool.join()
+
+
+def _process(method: str, work: Work) -> None:
+    context: Any = multiprocessing.get_context(method)
+    child = context.Process(target=make_somewhere, args=(work,))
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise RuntimeError(f"the child ended with {child.exitcode}")
+
+
+def _terminate_child(work: Work) -> None:
+    make(work)
+    child = multiprocessing.get_context("fork").Process(target=_make_and_wait, args=(work,))
+    child.start()
+    time.sleep(work.seconds / 10)
+    started = time.monotonic()
+    child.terminate()
+    child.join()
+    note(f"joined after {time.monotonic() - started}")
+
+
+def make_somewhere(work: Work) -> None:
+    """Make records in a child, in which nothing may have been set up yet."""
+    from opentelemetry import trace
+
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        _side().call(lambda: make(work))
+    else:
+        make(work)
+
+
+def _in_process(method: str) -> Callable[[Work], None]:
+    def act(work: Work) -> None:
+        make(work)
+        _process(method, work)
+
+    return act
+
+
+ACTS: dict[str, Callable[[Work], None]] = {
+    "make": make,
+    "make and flush": _make_and_flush,
+    "make and wait": _make_and_wait,
+    "wait and make": _wait_and_make,
+    "wait with a handler": _wait_with_a_handler,
+    "wait in C": _wait_in_c,
+    "fork": _fork,
+    "fork later": _fork_later,
+    "pool": _pool,
+    "process by fork": _in_process("fork"),
+    "process by forkserver": _in_process("forkserver"),
+    "process by spawn": _in_process("spawn"),
+    "terminate a child": _terminate_child,
+}
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+
+def _exit() -> None:
+    sys.exit(3)
+
+
+def _raise() -> None:
+    raise ValueError("as a user's code does")
+
+
+def _stay() -> None:
+    note("ready")
+    time.sleep(30)
+
+
+def _leave() -> None:
+    os._exit(0)
+
+
+def _crash() -> None:
+    ctypes.string_at(0)
+
+
+ENDS: dict[str, Callable[[], None]] = {
+    "finish": lambda: None,
+    "sys.exit": _exit,
+    "exception": _raise,
+    "stay": _stay,
+    "os._exit": _leave,
+    "segfault": _crash,
+}
+
+
+# --- the ledger -------------------------------------------------------------------------------------------------------
+
+
+def _note_spans() -> None:
+    from opentelemetry.sdk.trace import Span
+
+    end = Span.end
+
+    def end_and_note(span: Any, end_time: int | None = None) -> None:
+        is_open = span.is_recording()
+        end(span, end_time)
+        context = span.get_span_context()
+        if is_open and context.trace_flags.sampled:
+            note(f"made span {context.span_id:016x}")
+
+    Span.end = end_and_note  # type: ignore[assignment,method-assign]
+
+
+def _side() -> Any:
+    return importlib.import_module(os.environ[PROGRAM])
+
+
+_ledger = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+_note_spans()

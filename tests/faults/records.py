@@ -1,0 +1,113 @@
+"""Which records there are in a ledger, at a receiver, in a spool; each by a name that no two records share.
+
+A span's name here is its id. Of points and log records only those of the work count: their names stand in them.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.receiver import Request
+
+NOUNS = {"spans": "span", "metric data points": "point", "log records": "log"}
+"""What otel-flyte's lines on stderr call the kinds of records."""
+
+_NOT_DELIVERED = re.compile(r"otel-flyte: \d+ ([a-z ]+) were not delivered \((.*?)\)(?=$|[\"\\])", re.MULTILINE)
+_REASON = re.compile(r"(\d+) (.*?)(?=, \d+ |$)")
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the processes of a program have noted."""
+
+    events: tuple[tuple[float, str], ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Ledger":
+        text = path.read_text() if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        return cls(tuple((float(time), event) for time, _, event in (line.partition(" ") for line in whole)))
+
+    @property
+    def made(self) -> frozenset[str]:
+        return frozenset(event.removeprefix("made ") for _, event in self.events if event.startswith("made "))
+
+    def time_of(self, event: str) -> float | None:
+        """When something happened first."""
+        return next((time for time, noted in self.events if noted == event), None)
+
+    @property
+    def join_seconds(self) -> float | None:
+        """How long a child that was terminated took to go."""
+        found = [event for _, event in self.events if event.startswith("joined after ")]
+        return float(found[0].rpartition(" ")[2]) if found else None
+
+
+def received(requests: Iterable[Request]) -> Counter[str]:
+    """How often each record has arrived."""
+    return Counter(name for request in requests for name in _of_message(request.message))
+
+
+def spooled(folder: Path) -> Counter[str]:
+    """How often each record stands in a spool and waits there."""
+    found: Counter[str] = Counter()
+    for path in folder.glob("*.jsonl"):
+        if not path.name.endswith(".rejected.jsonl"):
+            sent = path.with_name(f"{path.name}.sent")
+            found += _of_lines(path.read_bytes()[int(sent.read_text().split()[0]) if sent.exists() else 0 :])
+    return found
+
+
+def put_aside(folder: Path) -> Counter[str]:
+    """How often each record stands among those that a receiver would not take."""
+    files = folder.glob("*.rejected.jsonl")
+    return sum((_of_lines(path.read_bytes()) for path in files), Counter[str]())
+
+
+def dropped(stderr: str) -> dict[str, Counter[str]]:
+    """What otel-flyte says was not delivered: how many by reason, for each kind of record."""
+    found: dict[str, Counter[str]] = {}
+    for noun, reasons in _NOT_DELIVERED.findall(stderr):
+        counts = found.setdefault(NOUNS[noun], Counter())
+        counts.update({reason: int(number) for number, reason in _REASON.findall(reasons)})
+    return found
+
+
+def _of_lines(content: bytes) -> Counter[str]:
+    whole = content[: content.rfind(b"\n") + 1].splitlines()
+    return Counter(name for line in whole for name in _of_line(json.loads(line)))
+
+
+def _of_line(line: Any) -> Iterator[str]:
+    for one in line.get("resourceSpans", ()):
+        for scope in one["scopeSpans"]:
+            yield from (f"span {span['spanId'].lower()}" for span in scope["spans"])
+    for one in line.get("resourceLogs", ()):
+        for scope in one["scopeLogs"]:
+            bodies = (record.get("body", {}).get("stringValue", "") for record in scope["logRecords"])
+            yield from (body for body in bodies if body.startswith("log "))
+    for one in line.get("resourceMetrics", ()):
+        for metric in (metric for scope in one["scopeMetrics"] for metric in scope["metrics"]):
+            if metric["name"] == "user.counter":
+                points = metric["sum"]["dataPoints"]
+                yield from (point["attributes"][0]["value"]["stringValue"] for point in points)
+
+
+def _of_message(message: Any) -> Iterator[str]:
+    kind = type(message).__name__
+    if kind == "ExportTraceServiceRequest":
+        for scope in (scope for one in message.resource_spans for scope in one.scope_spans):
+            yield from (f"span {span.span_id.hex()}" for span in scope.spans)
+    elif kind == "ExportLogsServiceRequest":
+        for scope in (scope for one in message.resource_logs for scope in one.scope_logs):
+            bodies = (record.body.string_value for record in scope.log_records)
+            yield from (body for body in bodies if body.startswith("log "))
+    else:
+        for scope in (scope for one in message.resource_metrics for scope in one.scope_metrics):
+            for metric in scope.metrics:
+                if metric.name == "user.counter":
+                    yield from (point.attributes[0].value.string_value for point in metric.sum.data_points)

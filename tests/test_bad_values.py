@@ -1,0 +1,173 @@
+"""Values that are too big, broken or secret: traces arrive without them, and tasks end as without us."""
+
+import inspect
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import flytekit
+import pytest
+
+from otel_flyte import semconv
+from otel_flyte.tracing import errors, values
+from support import pods, programs, runs
+from support.receiver import Event, Link, Receiver, Span
+from support.runs import Result, Runs, Scenario
+
+SECRET = "sesame-0451"
+ARRAY_LIMIT = 1440
+MEGABYTES_100 = {"text": SECRET + "x" * 100_000_000}
+PASSWORDS = {"SERVICE_PASSWORD": SECRET, "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={SECRET}"}
+BROKEN_BYTES = {"FLYTE_INTERNAL_TASK_VERSION": "v\udcff1", "FLYTE_INTERNAL_EXECUTION_WORKFLOW": "p:d:w\udcff"}
+"""As an environment has them that is not UTF-8."""
+
+
+def task(name: str, inputs: Any, **env: str) -> Scenario:
+    # The SDK would be right to complain of what is broken: only what we say is looked at.
+    return runs.pod(f"traced_bad_values.{name}", inputs, env=env)
+
+
+def without_us(scenario_of: str, inputs: Any, **env: str) -> Scenario:
+    def run(root: Path, receiver: Receiver) -> Result:
+        environment = {**receiver.environment(), **env}
+        return pods.prepare(
+            "execute", root, f"traced_bad_values.{scenario_of}", inputs, env=environment, bare=True
+        ).run()
+
+    return run
+
+
+CASES: dict[str, tuple[str, Any, dict[str, str]]] = {
+    "100 MB": ("measure", MEGABYTES_100, {}),
+    "secrets": ("reveal", {"password": SECRET, "number": 1.5, "words": [SECRET]}, PASSWORDS),
+    "labels": ("label", {"value": 1}, {}),
+    "broken environment": ("label", {"value": 1}, BROKEN_BYTES),
+    "half a character": ("fail_with_half_a_character", {"value": 1}, {}),
+    "long message": ("fail_at_length", {"value": 1}, {}),
+    "no number": ("compute", {"number": math.nan}, {}),
+    "infinity": ("compute", {"number": -math.inf}, {}),
+    "bad name": ("name_badly", {"value": 1}, {semconv.RAISE_INTERNAL_ERRORS: ""}),
+}
+SCENARIOS: dict[str, Scenario] = {
+    **{name: task(which, inputs, **env) for name, (which, inputs, env) in CASES.items()},
+    **{f"{name}, without us": without_us(which, inputs, **env) for name, (which, inputs, env) in CASES.items()},
+}
+FAILING = ("half a character", "long message")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    pods.inputs_pb({"value": 1})
+    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("values"))
+    yield all_runs
+    all_runs.close()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_task_ends_as_without_us_and_its_trace_arrives(name: str, ran: Runs) -> None:
+    run, without = ran(name), ran(f"{name}, without us").pod
+
+    assert run.pod.returncode == without.returncode, run.pod.stderr
+    assert run.pod.files.keys() == without.files.keys()
+    # Not by their values: what is no number does not equal itself.
+    assert run.pod.files.get("outputs.pb") == without.files.get("outputs.pb")
+    assert run.pod.stdout == without.stdout
+    assert run.attempt.status == ("ERROR" if name in FAILING else "UNSET")
+    assert run.named(semconv.PHASE_USER_CODE)
+    assert len(run.markers) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "bad name"])
+def test_nothing_is_said(name: str, ran: Runs) -> None:
+    said = ran(name).pod.stderr
+
+    # A frame of ours may be there: flytekit itself fails of half a character, and Python says how it came to that.
+    assert "otel-flyte" not in said
+    assert "opentelemetry" not in said
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_value_of_ours_is_longer_than_promised(name: str, ran: Runs) -> None:
+    for span in (*ran(name).spans, *ran(name).markers):
+        if span.scope != semconv.SCOPE:
+            continue
+        assert size(span.name) <= values.STRING_LIMIT + len("task ")
+        assert size(span.status_message) <= values.STRING_LIMIT
+        holders: tuple[Span | Event | Link, ...] = (span, *span.events, *span.links)
+        attributes = [pair for holder in holders for pair in holder.attributes.items()]
+        for key, value in (*attributes, *span.resource.items()):
+            limit = errors.STACKTRACE_LIMIT * 4 if key == semconv.EXCEPTION_STACKTRACE else values.STRING_LIMIT
+            entries = value if isinstance(value, tuple) else (value,)
+            assert len(entries) <= ARRAY_LIMIT
+            assert max([size(entry) for entry in entries if isinstance(entry, str)], default=0) <= limit, key
+
+
+def size(text: str) -> int:
+    return len(text.encode())
+
+
+@pytest.mark.parametrize("name", ["100 MB", "secrets"])
+def test_input_values_and_the_environment_are_in_no_byte_that_is_exported(name: str, ran: Runs) -> None:
+    exported = b"".join(request.message.SerializeToString() for request in ran(name).requests)
+
+    assert b"user code" in exported
+    assert SECRET.encode() not in exported
+
+
+def test_a_100_mb_input_makes_no_bigger_trace(ran: Runs) -> None:
+    assert sum(request.message.ByteSize() for request in ran("100 MB").requests) < 20_000
+
+
+def test_the_words_of_a_failure_arrive_without_what_is_broken_in_them(ran: Runs) -> None:
+    run = ran("half a character")
+    [event] = run.named(semconv.PHASE_USER_CODE).events
+
+    assert event.attributes[semconv.EXCEPTION_MESSAGE] == "no ? 1"
+    assert "ValueError" in event.attributes[semconv.EXCEPTION_STACKTRACE]
+    assert "no ? 1" in event.attributes[semconv.EXCEPTION_STACKTRACE]
+
+
+@pytest.mark.skipif("labels" not in inspect.signature(flytekit.task).parameters, reason="this flytekit has no labels")
+def test_labels_arrive_without_what_is_broken_in_them(ran: Runs) -> None:
+    attributes = ran("labels").attempt.attributes
+
+    assert attributes[semconv.TASK_LABEL.format(key="broken")] == "a?b"
+    assert attributes[semconv.TASK_LABEL.format(key="long")].endswith(values.ELLIPSIS)
+
+
+def test_what_identifies_an_attempt_arrives_without_what_is_broken_in_it(ran: Runs) -> None:
+    attributes = ran("broken environment").attempt.attributes
+
+    assert attributes[semconv.TASK_VERSION] == "v?1"
+
+
+def test_numbers_that_are_none_arrive(ran: Runs) -> None:
+    attributes = ran("no number").named("dividing").attributes
+
+    assert math.isnan(attributes["nan"])
+    assert math.isnan(attributes["given"])
+    assert attributes["inf"] == (math.inf, -math.inf)
+
+
+def test_a_users_span_that_can_not_be_encoded_is_lost_alone_and_counted(ran: Runs) -> None:
+    run = ran("bad name")
+
+    assert run.named("good")
+    assert "1 spans were not delivered (1 not encodable)" in run.pod.stderr
+
+
+def test_nobody_looks_at_a_value_to_describe_it(tmp_path: Path, receiver: Receiver) -> None:
+    program = """
+        import json
+        import traced_bad_values
+
+        looks = traced_bad_values.look_at_shy()
+        print(json.dumps([looks, traced_bad_values.Shy.looks]))
+        """
+    bare = programs.run(program, tmp_path / "bare", path=[pods.BARE])
+    ended = programs.run(program, tmp_path / "ours", receiver.environment() | programs.RAISE)
+
+    assert ended.said == bare.said
+    assert [span.name for span in receiver.spans() if span.name.startswith("workflow ")]
