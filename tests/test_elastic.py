@@ -1,11 +1,11 @@
-"""Torch elastic for real: worker processes that never dispatch."""
+"""Torch for real: worker processes that never dispatch."""
 
 from pathlib import Path
 
 import pytest
 
 from support import pods
-from support.receiver import Receiver, Span, children
+from support.receiver import Protocol, Receiver, Span, children
 
 pytest.importorskip("torch", reason="torch is not installed: the ranks of torch elastic are tested by `nox -s elastic`")
 
@@ -43,3 +43,16 @@ def test_what_torch_says_of_a_failed_rank_does_not_show_that_it_was_watched(tmp_
     assert result.error is not None
     assert "rank 1 cannot take 3" in result.error.error.message
     assert "otel_flyte" not in result.error.error.message
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_what_the_workers_of_a_data_loader_record_arrives_once_under_the_user_code(
+    protocol: Protocol, tmp_path: Path
+) -> None:
+    with Receiver() as receiver:
+        result = pods.execute(tmp_path / "pod", "task_loader.load", {"size": 20}, env=receiver.environment(protocol))
+        (user_code,) = receiver.spans("user code")
+        samples = [span for span in children(receiver.spans(), user_code) if span.name.startswith("sample ")]
+
+    assert result.outputs is not None
+    assert sorted(span.name for span in samples) == sorted(f"sample {number}" for number in range(20))

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_flyte
 from otel_flyte import semconv
-from otel_flyte.lifecycle import logs, markers
+from otel_flyte.lifecycle import exporters, markers
 from otel_flyte.lifecycle.exporters import Destinations
 from otel_flyte.tracing.spans import Scope
 from support import pods, programs, runs
@@ -328,7 +328,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[ExportLogsServiceRequest]:
     sent: list[ExportLogsServiceRequest] = []
     outlet: Any = SimpleNamespace(put_request=sent.append)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", NOWHERE)
-    monkeypatch.setattr(logs, "destinations", lambda: Destinations([outlet]))
+    monkeypatch.setattr(exporters, "destinations", lambda signal: Destinations([outlet]))
     return sent
 
 

@@ -141,6 +141,13 @@ def _choose_spool_folder() -> str:
         return chosen
     import tempfile
 
+    from otel_flyte.lifecycle import remote
+
+    try:
+        remote.check(chosen)
+    except remote.RemoteError as error:
+        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}: it is done without.")
+        return ""
     # Looking for credentials takes some filesystems longer than a task may wait for.
     start_thread("otel-flyte-prepare", functools.partial(_prepare, chosen))
     folder = tempfile.mkdtemp(prefix="otel-flyte-spool-")

@@ -12,6 +12,7 @@ from opentelemetry._logs import Logger
 from opentelemetry.metrics import Meter
 
 from otel_flyte.guard import guarded
+from otel_flyte.lifecycle import shutdown
 from otel_flyte.standard_variables import usable_only
 
 P = TypeVar("P")
@@ -54,7 +55,11 @@ class LazyMeterProvider(metrics.MeterProvider):
 
 
 class LazyLoggerProvider(_logs.LoggerProvider):
-    """A logger provider of the SDK that is made with its first logger."""
+    """A logger provider of the SDK that is made with its first logger.
+
+    Once the process has delivered all, it has no ``force_flush`` any more: the SDK's ``LoggingHandler``, which Python
+    flushes last, starts a thread to call it, which Python 3.12 answers with a traceback by then.
+    """
 
     def __init__(self) -> None:
         self._provider: Once[_logs.LoggerProvider] = Once(lambda: _make_logger_provider() or _logs.NoOpLoggerProvider())
@@ -64,7 +69,7 @@ class LazyLoggerProvider(_logs.LoggerProvider):
         return self._provider().get_logger(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        if name.startswith("_") or (name == "force_flush" and shutdown.has_begun_to_end()):
             raise AttributeError(name)
         return getattr(self._provider(), name)
 

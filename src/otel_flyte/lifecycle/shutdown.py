@@ -95,9 +95,14 @@ def flush(timeout: float | None = None) -> bool:
     return _wait([outlet.mark() for outlet in _outlets], max(0.0, deadline - time.monotonic())) and collected
 
 
+def has_begun_to_end() -> bool:
+    """Whether the process is at its end, and delivers what is left."""
+    return _exiting.is_set()
+
+
 def wait_for(outlet: "Outlet", timeout: float | None = None) -> bool:
     """Wait until what an outlet holds is settled, no longer than ``timeout`` seconds and the exit bound."""
-    if _exiting.is_set():
+    if has_begun_to_end():
         outlet.kick()
         return True
     return _wait([outlet.mark()], exit_timeout() if timeout is None else min(timeout, exit_timeout()))
