@@ -95,8 +95,7 @@ def tracer_provider_is_set() -> bool:
     if trace is None:
         return False
     try:
-        chosen = os.environ.get(semconv.TRACER_PROVIDER)
-        if chosen and not _is_installed(chosen):
+        if not _can_be_asked():
             return trace._TRACER_PROVIDER is not None
         return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
     except Exception as error:
@@ -106,10 +105,14 @@ def tracer_provider_is_set() -> bool:
 
 
 @functools.cache
-def _is_installed(tracer_provider: str) -> bool:
+def _can_be_asked() -> bool:
+    """Whether there is the provider that a variable names, if it does: who asks for the provider would load it."""
+    chosen = os.environ.get(semconv.TRACER_PROVIDER)
+    if not chosen:
+        return True
     from otel_flyte.standard_variables import unusable
 
-    return not unusable({semconv.TRACER_PROVIDER: tracer_provider})
+    return not unusable({semconv.TRACER_PROVIDER: chosen})
 
 
 def records() -> bool:

@@ -24,8 +24,8 @@ class Provider(Protocol):
         """Send what is buffered and stop."""
 
 
-_SHARE = 0.9
-"""Of the exit bound for waiting: what is left over has to be counted and said, on a machine that may be busy."""
+_SHARE = 0.75
+"""Of the exit bound for waiting: the rest is for counting and saying what is left, and for taking it apart."""
 
 _CHILD_SECONDS = 0.5
 _DEATH_SECONDS = 1.0
@@ -89,7 +89,7 @@ def flush(timeout: float | None = None) -> bool:
 
     Returns whether all of it was settled: delivered, or given up and counted.
     """
-    bound = exit_timeout() if timeout is None else min(timeout, exit_timeout())
+    bound = _bound() if timeout is None else min(timeout, _bound())
     deadline = time.monotonic() + bound
     collected = _collect_metrics(bound)
     return _wait([outlet.mark() for outlet in _outlets], max(0.0, deadline - time.monotonic())) and collected
@@ -105,7 +105,7 @@ def wait_for(outlet: "Outlet", timeout: float | None = None) -> bool:
     if has_begun_to_end():
         outlet.kick()
         return True
-    return _wait([outlet.mark()], exit_timeout() if timeout is None else min(timeout, exit_timeout()))
+    return _wait([outlet.mark()], _bound() if timeout is None else min(timeout, _bound()))
 
 
 def kick() -> None:
@@ -212,9 +212,13 @@ def _wait_until(deadline: float, event: threading.Event) -> None:
     event.wait(max(0.0, deadline - time.monotonic()))
 
 
+def _bound() -> float:
+    return exit_timeout() * _SHARE
+
+
 def _time_left() -> float:
     """Return the exit bound, less what a program has waited for a receiver that has not answered since."""
-    bound = exit_timeout() * _SHARE
+    bound = _bound()
     if _in_vain is None:
         return bound
     when, seconds = _in_vain
