@@ -106,7 +106,7 @@ def _of_forks() -> Iterator[Case]:
         Case("Process by fork", replace(ALL_SIGNALS, act="process by fork")),
         Case("Process by forkserver", replace(ALL_SIGNALS, act="process by forkserver")),
         Case("Process by spawn", replace(ALL_SIGNALS, act="process by spawn")),
-        Case("fork while an export is in flight", later, answering(lambda: collectors.delayed(0.6)), env=OFTEN),
+        Case("fork while an export is in flight", later, answering(lambda: collectors.delayed(0.4)), env=OFTEN),
         Case("fork after an export", later, env=OFTEN),
         Case("a forked child is terminated", Work(act="terminate a child", seconds=5)),
     )
