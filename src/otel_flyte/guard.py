@@ -22,7 +22,8 @@ _SILENCE_SECONDS = 0.5
 
 _reported: set[str] = set()
 _saying = threading.RLock()
-_is_silent = False
+_silenced = threading.local()
+"""Whether the thread that forks has silenced the others: several may fork at once."""
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
@@ -90,13 +91,12 @@ def say(text: str, *args: object) -> None:
 
 
 def _let_nobody_speak() -> None:
-    global _is_silent
     # Where stderr itself is stuck, a fork is not to be.
-    _is_silent = _saying.acquire(timeout=_SILENCE_SECONDS)
+    _silenced.here = _saying.acquire(timeout=_SILENCE_SECONDS)
 
 
 def _let_all_speak() -> None:
-    if _is_silent:
+    if getattr(_silenced, "here", False):
         _saying.release()
 
 

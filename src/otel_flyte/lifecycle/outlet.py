@@ -37,6 +37,8 @@ FEW = 2048
 _WEIGHED = 256
 """One record in so many is weighed, while there are more than a few."""
 
+_COUNTING_SECONDS = 0.2
+
 _IN_MEMORY = 4
 """Batches that are kept in memory while they also lie in the spool."""
 
@@ -377,9 +379,12 @@ class Outlet:
                 waiting += len(lines)
 
     def _unread(self) -> list[bytes]:
+        """Return what children have written and nobody will send; one that goes on writing is not waited for."""
         unread: list[bytes] = []
-        while lines := forked.read(self.signal):
-            unread += lines
+        until = time.monotonic() + _COUNTING_SECONDS
+        with self._taking:
+            while time.monotonic() < until and (lines := forked.read(self.signal)):
+                unread += lines
         return unread
 
     def _deliver(self, batch: _Batch) -> bool:
