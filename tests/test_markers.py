@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,7 +48,7 @@ class Lingering:
             attempt=self.attempt,
             env={**receiver.environment(), **programs.RAISE},
         )
-        with started(pod) as process:
+        with pods.started(pod) as process:
             begun = wait_until_ready(pod.directory, process)
             receiver.wait_for(lambda receiver: receiver.spans(semconv.SPAN_RUNNING))
             self.seconds_until_seen = time.monotonic() - begun
@@ -59,27 +58,10 @@ class Lingering:
             return pod.finish(process)
 
 
-@contextmanager
-def started(pod: pods.Pod) -> Iterator["subprocess.Popen[str]"]:
-    process = pod.start()
-    try:
-        yield process
-    finally:
-        process.kill()
-
-
 def wait_until_ready(folder: Path, process: "subprocess.Popen[str]") -> float:
     """When it was (``time.monotonic``)."""
-    wait_until((folder / "ready").exists, process)
+    pods.wait_until((folder / "ready").exists, process)
     return time.monotonic()
-
-
-def wait_until(condition: Callable[[], object], process: "subprocess.Popen[str]", seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
 
 
 def phases_told(records: list[LogRecord]) -> list[LogRecord]:
@@ -248,9 +230,9 @@ def test_a_killed_attempt_is_explained_as_begun_and_never_ended_with_its_phase_a
     spool = tmp_path / "spool"
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": NOWHERE, "OTEL_FLYTE_SPOOL": str(spool)}
     pod = pods.prepare("execute", tmp_path / "pod", "traced_markers.linger", ONE, env=env)
-    with started(pod) as process:
+    with pods.started(pod) as process:
         wait_until_ready(pod.directory, process)
-        wait_until(lambda: any(semconv.EVENT_HEARTBEAT in file.read_text() for file in spooled(spool)), process)
+        pods.wait_until(lambda: any(semconv.EVENT_HEARTBEAT in file.read_text() for file in spooled(spool)), process)
         process.kill()
         result = pod.finish(process)
 
@@ -279,7 +261,7 @@ def test_a_killed_local_run_is_explained_by_its_workflow_and_its_task(tmp_path: 
     )
     with process:
         wait_until_ready(tmp_path, process)
-        wait_until(lambda: sum(file.read_text().count(semconv.MARKER) for file in spooled(spool)) >= 2, process)
+        pods.wait_until(lambda: sum(file.read_text().count(semconv.MARKER) for file in spooled(spool)) >= 2, process)
         process.kill()
         process.communicate()
 

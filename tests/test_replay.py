@@ -402,11 +402,13 @@ class TestKilledTasks:
     ) -> None:
         spool = tmp_path / "spool"
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_FLYTE_SPOOL": str(spool)}
-        number = int(signal.SIGKILL)
-        pod = pods.execute(tmp_path / "pod", "task_processes.signal_itself", {"number": number}, env=environ)
-        assert pod.returncode == -signal.SIGKILL
+        pod = pods.prepare("execute", tmp_path / "pod", "traced_signals.wait", {"seconds": 60}, env=environ)
+        with pods.started(pod) as process:
+            pods.wait_until(lambda: any('"running"' in file.read_text() for file in spool.glob("*")), process)
+            process.kill()
+            assert pod.finish(process).returncode == -signal.SIGKILL
         explained = call("explain", str(spool)).stdout
-        (attempt,) = (row for row in explained.splitlines() if "task task_processes.signal_itself" in row)
+        (attempt,) = (row for row in explained.splitlines() if "task traced_signals.wait" in row)
         assert "never ended; n0; last seen " in attempt
         assert replayed(receiver, spool).is_complete
         assert "running" in arrived(receiver)

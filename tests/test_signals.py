@@ -1,11 +1,9 @@
 """SIGTERM, by which Kubernetes takes a pod away: every open span says so, and the process ends as without us."""
 
 import signal
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,9 +12,6 @@ from support import pods, programs, runs
 from support.admin import Admin
 from support.receiver import Event, Receiver, Span
 from support.runs import Result, Run, Runs, Scenario
-
-if TYPE_CHECKING:
-    import subprocess
 
 SECONDS = 60
 """For which a task waits that nothing comes to end."""
@@ -47,20 +42,12 @@ class Terminated:
                 bare=bare,
             )
             process = pod.start()
-            wait_until((pod.directory / "ready").exists, process)
+            pods.wait_until((pod.directory / "ready").exists, process)
             process.send_signal(signal.SIGTERM)
             return pod.finish(process, timeout=SECONDS)
 
     def without_us(self, root: Path, receiver: Receiver) -> Result:
         return self(root, receiver, bare=True)
-
-
-def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "it was not ready in time"
-        time.sleep(0.01)
 
 
 def handled(way: str, task: str = "traced_handlers.wait") -> Terminated:

@@ -10,7 +10,9 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -183,6 +185,23 @@ class Pod:
 
     def run(self, timeout: float = 120.0) -> Result:
         return self.finish(self.start(), timeout)
+
+
+@contextmanager
+def started(pod: Pod) -> Iterator[subprocess.Popen[str]]:
+    process = pod.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.01)
 
 
 class Options(TypedDict, total=False):

@@ -3,6 +3,7 @@
 The SDKs of both signals cost a task as much start-up time as that of traces, and most tasks use neither.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -57,8 +58,8 @@ class LazyMeterProvider(metrics.MeterProvider):
 class LazyLoggerProvider(_logs.LoggerProvider):
     """A logger provider of the SDK that is made with its first logger.
 
-    Once the process has delivered all, it has no ``force_flush`` any more: the SDK's ``LoggingHandler``, which Python
-    flushes last, starts a thread to call it, which Python 3.12 answers with a traceback by then.
+    Once the process has delivered all, it has no ``force_flush`` any more where the SDK's ``LoggingHandler``, which
+    Python flushes last, would start a thread to call it: Python 3.12 answers that with a traceback by then.
     """
 
     def __init__(self) -> None:
@@ -69,9 +70,16 @@ class LazyLoggerProvider(_logs.LoggerProvider):
         return self._provider().get_logger(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or (name == "force_flush" and shutdown.has_begun_to_end()):
+        at_the_end = name == "force_flush" and shutdown.has_begun_to_end()
+        if name.startswith("_") or (at_the_end and _handler_flushes_in_a_thread()):
             raise AttributeError(name)
         return getattr(self._provider(), name)
+
+
+def _handler_flushes_in_a_thread() -> bool:
+    """Older SDKs' handler calls ``force_flush`` itself, and needs it to be there."""
+    handler = getattr(sys.modules.get("opentelemetry.sdk._logs"), "LoggingHandler", None)
+    return handler is None or "Thread" in handler.flush.__code__.co_names
 
 
 def set_meter_provider() -> None:

@@ -11,6 +11,7 @@ Limits: C code that holds the GIL, handlers that are installed from C, and a wak
 
 import functools
 import os
+import select
 import signal
 import threading
 from contextlib import suppress
@@ -21,6 +22,7 @@ from otel_flyte.lifecycle import open_spans, shutdown, watch
 from otel_flyte.tracing import state
 
 _descriptors: tuple[int, int] | None = None
+_news: "select.poll | None" = None
 _asked_for_default = False
 """Whether somebody's own handler has called ours."""
 
@@ -31,7 +33,7 @@ _lock = threading.RLock()
 @guarded
 def install() -> None:
     """Watch for SIGTERM from now on; call it in the main thread, elsewhere it does nothing."""
-    global _descriptors
+    global _descriptors, _news
     if _descriptors is not None or threading.current_thread() is not threading.main_thread():
         return
     disposition = signal.getsignal(signal.SIGTERM)
@@ -47,6 +49,8 @@ def install() -> None:
         os.close(writing)
         return
     _descriptors = reading, writing
+    _news = select.poll()
+    _news.register(reading, select.POLLIN)
     watch.when_readable(reading, _take_note)
     state.take_note = _take_note
     if disposition is signal.SIG_DFL:
@@ -95,9 +99,10 @@ def _is_ours() -> bool:
 
 @guarded
 def _take_note() -> None:
-    """Act on a signal that has come; a task that fails of it may be faster here than the thread."""
+    """Act on a signal that has come; a phase that ends of it may be faster here than the thread."""
     with _lock:
-        if _descriptors is not None:
+        # Looking costs a task's phases half of what a read in vain does.
+        if _descriptors is not None and _news is not None and _news.poll(0):
             with suppress(BlockingIOError):
                 _received(os.read(_descriptors[0], 512))
 

@@ -114,6 +114,7 @@ class Scope(OpenSpan):
         phase, token = self.phase, self.phase_token
         if phase is None or token is None:
             return
+        state.take_note()
         self.phase = self.phase_owner = self.phase_token = None
         try:
             context_api.detach(token)
