@@ -1,0 +1,190 @@
+"""Ascend chips through the command ``npu-smi``, where its driver's library can't be loaded.
+
+Source: the text that ``npu-smi info -m`` and ``npu-smi info -t common -i ID`` print, as the `npu-smi reference
+<https://www.hiascend.com/document/detail/zh/Atlas%20200I%20A2/24.1.RC3/re/npu/npusmi_020.html>`_ and recorded outputs
+show it. It was verified against such outputs, not on an Ascend machine.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from otel_flyte.usage.devices.accelerators import logger
+from otel_flyte.usage.devices.ascend_chip import FULL, MIB, Chip, Reading, share
+
+_COMMAND = "npu-smi"
+_LIMIT_SECONDS = 5.0
+_PERIOD_SECONDS = 10.0
+_CAPACITIES = ("HBM Capacity(MB)", "Memory Capacity(MB)", "DDR Capacity(MB)")
+_MEMORY_PERCENT = ("HBM Usage Rate(%)", "Memory Usage Rate(%)", "DDR Usage Rate(%)")
+_UTILIZATION = ("Aicore Usage Rate(%)", "NPU Utilization(%)")
+_POWER = ("NPU Real-time Power(W)", "Power Dissipation(W)")
+_TEMPERATURE = ("Temperature(C)",)
+_COLUMNS = re.compile("NPU ID|Slot ID|Chip ID|Chip Logic ID|Chip Phy-ID|Chip Name")
+_END = "Chip Name"
+"""What follows it is told of the card's own controller."""
+
+
+@dataclass
+class _Query:
+    """How a chip is asked for, the process that was started to ask, and what the last one said."""
+
+    arguments: tuple[str, ...]
+    process: "subprocess.Popen[str] | None" = None
+    started: float | None = None
+    reading: Reading | None = None
+    is_killed: bool = False
+
+
+class NpuSmi:
+    """Reads chips by a process for each that is started at most every 10 s, one at a time, and never waited for.
+
+    A reading is that of the last process that has ended; memory in use is known to a percent. A task that handles
+    SIGCHLD, or waits for whichever child ends, meets these processes too. ``environ`` is whose ``PATH`` the command is
+    looked for on, ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.monotonic) -> None:
+        self._environ = environ
+        self._clock = clock
+        self._command = ""
+        self._queries: dict[Chip, _Query] = {}
+
+    def chips(self) -> list[Chip]:
+        """Find the chips; none without the command."""
+        self._queries = {}
+        self._command = shutil.which(_COMMAND, path=self._environ.get("PATH")) or ""
+        mapped = sorted(_mapped(self._say("-m")), key=lambda chip: chip.logic) if self._command else []
+        cards = [chip.card for chip in mapped]
+        capacities: dict[str, int | None] = {}
+        for chip in mapped:
+            # Not every driver can be asked for one chip of a card, nor needs to where there is one.
+            one = ("-c", str(chip.number)) if cards.count(chip.card) > 1 else ()
+            arguments = ("-i", str(chip.card), *one)
+            if chip.name not in capacities:
+                capacities[chip.name] = _capacity(_values(self._say("-t", "usages", *arguments)))
+            self._queries[replace(chip, memory_limit=capacities[chip.name])] = _Query(arguments)
+        return list(self._queries)
+
+    def read(self, chip: Chip) -> Reading | None:
+        """Give what the last process said, and start the next one where it is time."""
+        query = self._queries[chip]
+        now = self._clock()
+        if query.process and query.started is not None:
+            self._take(chip, query, query.process, now - query.started)
+        is_due = query.started is None or now - query.started >= _PERIOD_SECONDS
+        if is_due and not any(other.process for other in self._queries.values()):
+            query.started, query.is_killed = now, False
+            query.process = self._start("-t", "common", *query.arguments)
+        return query.reading
+
+    def forget(self) -> None:
+        """Leave a process that is under way to the one that started it: this is a forked child of it."""
+        for query in self._queries.values():
+            if query.process:
+                query.process.returncode = 0
+                query.process = None
+
+    def _take(self, chip: Chip, query: _Query, process: "subprocess.Popen[str]", seconds: float) -> None:
+        if process.poll() is None:
+            if seconds >= _LIMIT_SECONDS and not query.is_killed:
+                # Not even now is it waited for: a driver that hangs lets nobody end it.
+                process.kill()
+                query.reading, query.is_killed = None, True
+                logger.debug("npu-smi has said nothing of the NPU %s for %.0f s.", chip.id, _LIMIT_SECONDS)
+            return
+        # What it says fits into the pipe.
+        said, _ = process.communicate()
+        query.process = None
+        query.reading = _reading(chip, _values(said)) if process.returncode == 0 else None
+
+    def _say(self, *arguments: str) -> str:
+        process = self._start(*arguments)
+        if process is None:
+            return ""
+        try:
+            said, _ = process.communicate(timeout=_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return ""
+        return said if process.returncode == 0 else ""
+
+    def _start(self, *arguments: str) -> "subprocess.Popen[str] | None":
+        """Start the command apart from the task's own processes: no signal of its terminal, no descriptor of its."""
+        try:
+            return subprocess.Popen(  # noqa: S603  # the driver's own command
+                [self._command, "info", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            logger.debug("npu-smi can't be started: %s", error)
+            return None
+
+
+def _mapped(text: str) -> Iterator[Chip]:
+    """Read the table of ``info -m``, whose columns differ from driver to driver; controllers have no logic number."""
+    columns: list[str] = []
+    for line in text.splitlines():
+        columns = columns or _COLUMNS.findall(line)
+        row = dict(zip(columns, line.split(maxsplit=max(0, len(columns) - 1)), strict=False))
+        card, number, physical = row.get("NPU ID", ""), row.get("Chip ID", ""), row.get("Chip Phy-ID", "")
+        logic = row.get("Chip Logic ID", physical)
+        if card.isdecimal() and number.isdecimal() and logic.isdecimal():
+            yield Chip(
+                int(card),
+                int(number),
+                int(logic),
+                int(physical if physical.isdecimal() else logic),
+                id=f"{card}-{number}",
+                name=row.get("Chip Name", "").strip(),
+            )
+
+
+def _capacity(values: Mapping[str, str]) -> int | None:
+    """Give bytes of memory: of the kinds that a chip has not there are 0, or nothing is said."""
+    for name in _CAPACITIES:
+        capacity = _first(values, (name,))
+        if capacity:
+            return int(capacity * MIB)
+    return None
+
+
+def _values(text: str) -> dict[str, str]:
+    """Read lines of a name and a value, up to what is told of the card's own controller."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        name, _, value = (part.strip() for part in line.partition(":"))
+        if name == _END:
+            break
+        values.setdefault(name.replace(" (", "("), value)
+    return values
+
+
+def _reading(chip: Chip, values: Mapping[str, str]) -> Reading:
+    percent = _first(values, _MEMORY_PERCENT)
+    total = chip.memory_limit
+    return Reading(
+        utilization=share(_first(values, _UTILIZATION)),
+        memory_used=None if percent is None or total is None else int(total * percent / FULL),
+        power=_first(values, _POWER),
+        temperature=_first(values, _TEMPERATURE),
+    )
+
+
+def _first(values: Mapping[str, str], names: tuple[str, ...]) -> float | None:
+    """Give the first value that is a number."""
+    for name in names:
+        try:
+            return float(values[name])
+        except (KeyError, ValueError):
+            continue
+    return None

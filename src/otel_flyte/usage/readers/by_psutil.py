@@ -1,0 +1,69 @@
+"""Processes as psutil shows them, where there is no ``/proc``: macOS."""
+
+import os
+
+import psutil
+
+from otel_flyte.usage.readers.process import Key, Process
+
+
+class Psutil:
+    """Looks at processes by psutil."""
+
+    def own_pid(self) -> int:
+        """The calling process."""
+        return os.getpid()
+
+    def pids(self) -> set[int]:
+        """All processes there are."""
+        return set(psutil.pids())
+
+    def parent(self, pid: int) -> int | None:
+        """The parent of a process, ``None`` where it is gone."""
+        try:
+            return psutil.Process(pid).ppid()
+        except psutil.Error:
+            return None
+
+    def reader(self, pid: int, *, held: bool) -> "_Reader":  # noqa: ARG002  # nothing is held
+        """Look at a process again and again."""
+        return _Reader(pid)
+
+
+class _Reader:
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def read(self) -> Process | None:
+        """Look at it, ``None`` where it is gone or another user's."""
+        try:
+            process = psutil.Process(self._pid)
+            with process.oneshot():
+                times = process.cpu_times()
+                memory = process.memory_info()
+                return Process(
+                    key=Key(self._pid, process.create_time()),
+                    parent=process.ppid(),
+                    ended=process.status() == psutil.STATUS_ZOMBIE,
+                    user=times.user,
+                    system=times.system,
+                    waited=self._waited(times),
+                    resident=memory.rss,
+                    anonymous=max(memory.rss - getattr(memory, "shared", 0), 0),
+                    virtual=memory.vms,
+                    layout=None,
+                    io_read=None,
+                    io_write=None,
+                )
+        except psutil.Error:
+            return None
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _waited(self, times: object) -> float:
+        """What it has waited for; macOS tells nobody but the process itself."""
+        if self._pid == os.getpid():
+            own = os.times()
+            return own.children_user + own.children_system
+        return float(getattr(times, "children_user", 0) + getattr(times, "children_system", 0))

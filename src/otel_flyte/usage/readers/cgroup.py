@@ -1,0 +1,333 @@
+"""The control group that this process is in: what the kernel counts for a container, and how much it lets it have.
+
+Fields of version 2: https://docs.kernel.org/admin-guide/cgroup-v2.html; of version 1:
+https://docs.kernel.org/admin-guide/cgroup-v1/; pressure: https://docs.kernel.org/accounting/psi.html
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from os import F_OK, access, scandir
+from pathlib import Path
+from typing import NamedTuple
+
+from otel_flyte.usage.readers import files, hierarchy, host
+from otel_flyte.usage.readers.files import KernelFile
+from otel_flyte.usage.readers.hierarchy import UNIFIED, Folder
+
+_MICROSECONDS = 10**6
+_NANOSECONDS = 10**9
+
+_TELLING = ("release_agent", "cgroup.events", "tasks")
+"""What a root has in version 1 only, and what each other group has in version 2, and in version 1."""
+
+_CONTAINER = re.compile(
+    r"/[^/]*kubepods[^/]*/"  # both drivers of the kubelet, and its own folder above (kubelet-kubepods.slice)
+    r"|/(?:docker|ecs|lxc|garden|actions_job|libpod_parent)/"
+    r"|/lxc\.payload[./]"
+    r"|/(?:docker|cri-containerd|containerd|nerdctl|crio|libpod|buildkit)-[0-9a-f]{12,}(?:\.scope)?(?:/|$)"
+    r"|/[0-9a-f]{64}(?:/|$)"
+)
+"""Paths that container engines give their containers, and none of their own services (``docker.service``)."""
+
+
+@dataclass(frozen=True)
+class CgroupSample:
+    """What a group has used: counters since it was made, and its memory now. ``None`` is what nobody counts."""
+
+    cpu_seconds: float | None = None
+    throttled_seconds: float | None = None
+    """How long its threads have waited for a new period of the CPU quota."""
+    memory_current: int | None = None
+    """Bytes, page cache included: reading files makes it grow up to the limit."""
+    working_set: int | None = None
+    """Bytes without the page cache that is not in active use: what Kubernetes evicts by and ``kubectl top`` shows.
+
+    https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#eviction-signals
+    """
+    rss: int | None = None
+    """Bytes of anonymous memory, each page counted once however many processes share it."""
+    oom_kills: int | None = None
+    """Processes killed for want of memory; version 1 does not count those of groups below."""
+    io_read: int | None = None
+    """Bytes read from block devices, not from the page cache or the network."""
+    io_write: int | None = None
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """Seconds in which some, or all, of the group's threads that had work have waited for a resource."""
+
+    some: float | None = None
+    full: float | None = None
+
+
+@dataclass(frozen=True)
+class CgroupMarks:
+    """What needs to be read only now and then, for it only rises. Version 1 knows no pressure."""
+
+    memory_peak: int | None = None
+    """The most bytes there have been since the group was made, page cache included."""
+    cpu_pressure: Pressure = Pressure()
+    memory_pressure: Pressure = Pressure()
+    io_pressure: Pressure = Pressure()
+
+
+@dataclass(frozen=True)
+class CgroupLimits:
+    """The tightest limits of a group and of those above it, ``None`` where there is none."""
+
+    cpu: float | None = None
+    """Cores."""
+    memory: int | None = None
+    """Bytes; what is not below the machine's own memory is no limit."""
+
+
+def find(root: Path = Path("/"), pid: int | str = "self") -> "Cgroup | None":
+    """Find the group that a process is in, ``None`` where it is in none but the machine's own.
+
+    The figures of a hierarchy's true root are those of the whole machine, so that hierarchy is left out. ``root`` is
+    where ``/proc``, ``/sys`` and the mount points are found.
+    """
+    folders = hierarchy.find(f"{str(root).rstrip('/')}/", pid)
+    folders = {controller: folder for controller, folder in folders.items() if not _is_machine(folder.path)}
+    return Cgroup(folders, root) if {"memory", "cpu", "cpuacct", "blkio", UNIFIED} & folders.keys() else None
+
+
+class Cgroup:
+    """The group of a process, in version 1, in version 2, or in both: a controller is in one of them only.
+
+    Its files are held open until ``close()``. They are the group's, not the process's, so that a forked child may go on
+    with its parent's object. A group that has been removed has no values.
+    """
+
+    def __init__(self, folders: dict[str, Folder], root: Path = Path("/")) -> None:
+        self._root = root
+        unified = folders.get(UNIFIED)
+        self._memory = folders.get("memory", unified)
+        self._cpu = folders.get("cpu", unified)
+        self._cpu_time = folders.get("cpuacct", unified)
+        self._quota = _quota_v1 if "cpu" in folders else _quota_v2
+
+        self._names = names = _MEMORY_V1 if "memory" in folders else _MEMORY_V2
+        self._current = _file(self._memory, names.current)
+        self._peak = _file(self._memory, names.peak)
+        self._events = _file(self._memory, names.events)
+        self._stat = _file(self._memory, "memory.stat")
+        if "cpuacct" in folders:
+            self._time = _Seconds(_file(self._cpu_time, "cpuacct.usage"), None, _NANOSECONDS)
+        else:
+            self._time = _Seconds(_file(unified, "cpu.stat"), b"usage_usec", _MICROSECONDS)
+        if "cpu" in folders:
+            self._throttled = _Seconds(_file(self._cpu, "cpu.stat"), b"throttled_time", _NANOSECONDS)
+        else:
+            self._throttled = _Seconds(_file(unified, "cpu.stat"), b"throttled_usec", _MICROSECONDS)
+        self._io = _Io(folders, root)
+        self._pressures = [_file(unified, f"{resource}.pressure") for resource in ("cpu", "memory", "io")]
+
+    @property
+    def is_container(self) -> bool:
+        """Whether the figures are those of one container, CPU and memory alike.
+
+        Where the topmost group that can be seen is not the machine's (a cgroup namespace, or a container's own group
+        mounted for it), it is the container, and a group below it would be a part only. Where it is the machine's, the
+        group's path must look like one that a container engine gives. A session or a service of systemd is neither.
+        """
+        return self._current.integer() is not None and _is_container(self._memory) and _is_container(self._cpu_time)
+
+    def read(self) -> CgroupSample:
+        """Read what is used now."""
+        current = self._current.integer()
+        stat = self._stat.read()
+        inactive = files.field(stat, self._names.inactive_file)
+        io_read, io_write = self._io.read()
+        return CgroupSample(
+            cpu_seconds=self._time.read(),
+            throttled_seconds=self._throttled.read(),
+            memory_current=current,
+            working_set=None if current is None or inactive is None else max(current - inactive, 0),
+            rss=files.field(stat, self._names.anonymous),
+            oom_kills=self._events.field(b"oom_kill"),
+            io_read=io_read,
+            io_write=io_write,
+        )
+
+    def marks(self) -> CgroupMarks:
+        """Read what only rises."""
+        return CgroupMarks(self._peak.integer(), *(_pressure(file.read()) for file in self._pressures))
+
+    def limits(self) -> CgroupLimits:
+        """Read the limits, which may be changed while the group lives."""
+        memory = min(self._memory_limits(), default=None)
+        machine = host.memory_total(self._root)
+        return CgroupLimits(
+            cpu=min((quota for quota in map(self._quota, _and_above(self._cpu)) if quota is not None), default=None),
+            memory=None if memory is None or (machine is not None and memory >= machine) else memory,
+        )
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in (
+            *(self._current, self._peak, self._events, self._stat),
+            *(self._time.file, self._throttled.file, self._io.file),
+            *self._pressures,
+        ):
+            file.close()
+
+    def _memory_limits(self) -> Iterator[int]:
+        for folder in _and_above(self._memory):
+            limit = files.integer(_once(f"{folder}/{self._names.limit}"))
+            if limit is not None:
+                yield limit
+        # In version 1 also of groups above that can't be seen; version 2 keeps it to itself.
+        above = self._stat.field(b"hierarchical_memory_limit")
+        if above is not None:
+            yield above
+
+
+class _MemoryNames(NamedTuple):
+    """What the memory controller's files, and the lines of ``memory.stat``, are called."""
+
+    current: str
+    peak: str
+    limit: str
+    events: str
+    anonymous: bytes
+    inactive_file: bytes
+
+
+_MEMORY_V1 = _MemoryNames(
+    "memory.usage_in_bytes",
+    "memory.max_usage_in_bytes",
+    "memory.limit_in_bytes",
+    "memory.oom_control",
+    b"total_rss",
+    b"total_inactive_file",
+)
+_MEMORY_V2 = _MemoryNames("memory.current", "memory.peak", "memory.max", "memory.events", b"anon", b"inactive_file")
+
+
+class _Seconds(NamedTuple):
+    """A counter of time: a line of a file, or all of it."""
+
+    file: KernelFile
+    name: bytes | None
+    per_second: int
+
+    def read(self) -> float | None:
+        return _seconds(self.file.field(self.name) if self.name else self.file.integer(), self.per_second)
+
+
+class _Io:
+    """Bytes that were read from and written to block devices.
+
+    A device that only passes on to others (LVM, an encrypted disk) is left out: the same bytes are counted there again.
+    """
+
+    def __init__(self, folders: dict[str, Folder], root: Path) -> None:
+        self._devices = root / "sys/dev/block"
+        self._stacked: dict[bytes, bool] = {}
+        self._counts = _counts_v1 if "blkio" in folders else _counts_v2
+        if "blkio" not in folders:
+            self.file = _file(folders.get(UNIFIED), "io.stat")
+            return
+        self.file = _file(folders["blkio"], "blkio.throttle.io_service_bytes_recursive")
+        if self.file.read() is None:
+            # An older kernel counts what groups below do for these only.
+            self.file = _file(folders["blkio"], "blkio.throttle.io_service_bytes")
+
+    def read(self) -> tuple[int | None, int | None]:
+        text = self.file.read()
+        if text is None:
+            return None, None
+        try:
+            counts = [count for count in self._counts(text) if not self._is_stacked(count.device)]
+        except ValueError:
+            return None, None
+        if self._counts is _counts_v1 and not counts:
+            # Newer kernels with version 1 count where a limit of blkio is set only: then no device has a line.
+            return None, None
+        return sum(count.read for count in counts), sum(count.written for count in counts)
+
+    def _is_stacked(self, device: bytes) -> bool:
+        if device not in self._stacked:
+            try:
+                with scandir(self._devices / device.decode() / "slaves") as slaves:
+                    self._stacked[device] = any(slaves)
+            except OSError:
+                self._stacked[device] = False
+        return self._stacked[device]
+
+
+class _Count(NamedTuple):
+    device: bytes
+    read: int
+    written: int
+
+
+def _counts_v1(text: bytes) -> Iterator[_Count]:
+    """Read lines such as ``8:0 Read 4096``; the last one, ``Total 4096``, is no device's."""
+    for line in text.splitlines():
+        device, kind, *count = line.split()
+        if count:
+            yield _Count(device, int(count[0]) * (kind == b"Read"), int(count[0]) * (kind == b"Write"))
+
+
+def _counts_v2(text: bytes) -> Iterator[_Count]:
+    """Read lines such as ``8:0 rbytes=4096 wbytes=0 rios=1``; a device may have no pairs."""
+    for line in text.splitlines():
+        device, *pairs = line.split()
+        counts = dict(pair.split(b"=", 1) for pair in pairs)
+        yield _Count(device, int(counts.get(b"rbytes", 0)), int(counts.get(b"wbytes", 0)))
+
+
+def _is_machine(folder: str) -> bool:
+    """Whether a folder is its hierarchy's true root, which no namespace hides."""
+    has_root_file, *has_group_file = (access(f"{folder}/{name}", F_OK) for name in _TELLING)
+    return has_root_file or not any(has_group_file)
+
+
+def _is_container(folder: Folder | None) -> bool:
+    if folder is None:
+        return False
+    if not _is_machine(folder.top):
+        return folder.path == folder.top
+    return _CONTAINER.search(folder.name) is not None
+
+
+def _pressure(text: bytes | None) -> Pressure:
+    """Give the totals of ``some avg10=0.00 avg60=0.00 avg300=0.00 total=1`` and the same for ``full``."""
+    if text is None:
+        return Pressure()
+    totals = {line.partition(b" ")[0]: files.integer(line.rpartition(b"=")[2]) for line in text.splitlines()}
+    return Pressure(_seconds(totals.get(b"some"), _MICROSECONDS), _seconds(totals.get(b"full"), _MICROSECONDS))
+
+
+def _quota_v1(folder: str) -> float | None:
+    """How many cores a group may use by its quota, ``None`` for ``-1``."""
+    quota = files.integer(_once(f"{folder}/cpu.cfs_quota_us"))
+    period = files.integer(_once(f"{folder}/cpu.cfs_period_us"))
+    return quota / period if quota and period and quota > 0 else None
+
+
+def _quota_v2(folder: str) -> float | None:
+    """How many cores a group may use by ``cpu.max``: ``50000 100000``, or ``None`` for ``max 100000``."""
+    first, _, second = (_once(f"{folder}/cpu.max") or b"").partition(b" ")
+    quota, period = files.integer(first), files.integer(second)
+    return quota / period if quota and period else None
+
+
+def _file(folder: Folder | None, name: str) -> KernelFile:
+    return KernelFile(f"{folder.path}/{name}" if folder else "")
+
+
+def _once(path: str) -> bytes | None:
+    return KernelFile(path, held=False).read()
+
+
+def _and_above(folder: Folder | None) -> Iterable[str]:
+    return folder.and_above if folder else ()
+
+
+def _seconds(count: int | None, per_second: int) -> float | None:
+    return None if count is None else count / per_second

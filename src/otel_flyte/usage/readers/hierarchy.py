@@ -1,0 +1,83 @@
+"""Where the control groups of a process are mounted. It imports little, for whoever must start at once."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from os import F_OK, access, fsdecode, fsencode
+from typing import NamedTuple
+
+UNIFIED = ""
+"""The name of version 2's hierarchy, which has all controllers that no hierarchy of version 1 has."""
+
+
+class Folder(NamedTuple):
+    """The folder of a process' group in one hierarchy."""
+
+    path: str
+    top: str
+    """Where the hierarchy is mounted: the topmost group that can be seen."""
+    name: str
+    """The group as the hierarchy names it, as far up as can be seen: ``/kubepods/burstable/pod1/2``, or ``/``."""
+
+    @property
+    def and_above(self) -> Iterator[str]:
+        """The folders of the group and of all groups above it that can be seen."""
+        path = self.path
+        yield path
+        while path != self.top:
+            path = path.rpartition("/")[0]
+            yield path
+
+
+def find(root: str = "/", pid: int | str = "self") -> dict[str, Folder]:
+    """Find the folder of each controller of version 1, joint ones by each name, and of version 2 (``UNIFIED``).
+
+    ``/proc/PID/cgroup`` says which group the process is in, by its path in the hierarchy, and ``/proc/PID/mountinfo``
+    which group is at the mount point. Without a cgroup namespace a container is told the host's path while its own
+    group is what is mounted. ``root`` is where ``/proc`` and the mount points are found.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html#namespace, https://man7.org/linux/man-pages/man7/cgroups.7.html
+    """
+    found: dict[str, Folder] = {}
+    with suppress(OSError, ValueError):
+        mounts = list(_mounts(f"{root}proc/{pid}/mountinfo"))
+        for line in _lines(f"{root}proc/{pid}/cgroup"):
+            _, names, group = line.split(":", 2)
+            for controller in names.split(","):
+                for top, mount_point, controllers in mounts:
+                    if controller in controllers:
+                        folder = _folder(f"{root}{mount_point.lstrip('/')}", top, group)
+                        if folder and access(folder.path, F_OK):
+                            found.setdefault(controller, folder)
+    return found
+
+
+def _folder(mount_point: str, top: str, group: str) -> Folder | None:
+    if group.startswith("/..") or top.startswith("/.."):
+        # It lies outside of the namespace of whoever reads: the names on the way to it are not told.
+        return None
+    above = "" if top == "/" else top
+    # Whoever mounts one group of a hierarchy for a container means the container's.
+    below = group[len(above) :] if f"{group}/".startswith(f"{above}/") else ""
+    below = below.rstrip("/")
+    return Folder(f"{mount_point}{below}", mount_point, f"{above}{below}" or "/")
+
+
+def _mounts(path: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Give the root and the mount point of each mounted hierarchy, and its controllers."""
+    for line in _lines(path):
+        mount, _, file_system = line.partition(" - ")
+        if file_system.startswith("cgroup"):
+            _, _, _, top, mount_point, *_ = mount.split(" ")
+            kind, _, options = file_system.split(" ", 2)
+            yield _unescaped(top), _unescaped(mount_point), [UNIFIED] if kind == "cgroup2" else options.split(",")
+
+
+def _unescaped(text: str) -> str:
+    r"""Undo what mountinfo does to spaces, tabs, newlines and backslashes: ``\040`` for a space."""
+    first, *others = fsencode(text).split(b"\\")
+    return fsdecode(first + b"".join(bytes([int(other[:3], 8)]) + other[3:] for other in others))
+
+
+def _lines(path: str) -> list[str]:
+    with open(path, errors="surrogateescape") as file:  # noqa: PTH123  # pathlib would be most of what is imported
+        return file.read().splitlines()

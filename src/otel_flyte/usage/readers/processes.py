@@ -1,0 +1,176 @@
+"""What a process and all that it has started use."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from otel_flyte.usage.readers.ended import Account
+from otel_flyte.usage.readers.process import Key, Process, Reader, Source
+from otel_flyte.usage.readers.procfs import Procfs
+from otel_flyte.usage.readers.shared import SharedMemory
+
+_HELD = 16
+"""Processes whose files are held open, three each: a user's limit of descriptors is often 1,024."""
+
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class TreeSample:
+    """What a tree of processes has used, and has in memory now. ``None`` is what may not be read or is not told."""
+
+    cpu_seconds: float | None = None
+    """User and system time of all, those that have ended included. It never falls."""
+    user_seconds: float | None = None
+    """Of the root process alone."""
+    system_seconds: float | None = None
+    """Of the root process alone."""
+    rss: int | None = None
+    """Bytes: all that the root process has, and the anonymous memory of the others; what forks share counts once."""
+    own_rss: int | None = None
+    own_virtual: int | None = None
+    count: int | None = None
+    """Processes that have not ended."""
+    io_read: int | None = None
+    """Bytes read from storage (not from the page cache), by those that may be read. It never falls."""
+    io_write: int | None = None
+
+
+class ProcessTree:
+    """A process and all that it has started, directly or by others, also those whose parent has ended before them.
+
+    The sum of CPU times is: all that each living process accounts for (its own time and that of the children it has
+    waited for), and what was last seen of those who are gone and whom nobody has waited for. Nothing is counted twice
+    because of the order of reading: the list of processes first, then each process after its parent. So one that is not
+    listed had been waited for before its parent was read, and one that was read had not. Where one is listed and can't
+    be read, neither is known, and all is read once more.
+
+    Time that is never seen: of a process that begins and ends between two readings and that nobody of the tree waits
+    for. A new process is found by its parent; one whose parent has ended before it was first seen is not found, unless
+    the kernel has given it to a process of the tree (one that is PID 1, or a subreaper).
+
+    It is for the process that made it: in a forked child it still reads the parent's tree. Any thread may read.
+    """
+
+    def __init__(self, root: Path = Path("/proc"), pid: int | None = None) -> None:
+        self._source = _source(root)
+        self._pid = pid if pid is not None else self._source.own_pid()
+        self._readers: dict[int, Reader] = {self._pid: self._source.reader(self._pid, held=True)}
+        """Parents before their children."""
+        self._born: dict[int, Key] = {}
+        self._listed: set[int] = {self._pid}
+        self._seen: dict[Key, Process] = {}
+        self._was_there = False
+        self._memory = SharedMemory()
+        self._account = Account()
+        self._lock = Lock()
+
+    def read(self) -> TreeSample:
+        """Read the tree; all is ``None`` where it can't be."""
+        with self._lock:
+            return self._read()
+
+    def pids(self) -> list[int]:
+        """Give the processes that were in the tree when it was last read, parents before their children."""
+        return list(self._readers)
+
+    def close(self) -> None:
+        """Close what is held open."""
+        for reader in self._readers.values():
+            reader.close()
+
+    def _read(self) -> TreeSample:
+        try:
+            now, unclear = self._look()
+            for _ in range(_ATTEMPTS - 1):
+                if not unclear:
+                    break
+                now, unclear = self._look()
+        except OSError:
+            return TreeSample()
+        # Were they taken for gone, they might be counted again when they are found again, or with their parents.
+        before = {key: process for key, process in self._seen.items() if key not in unclear}
+        self._seen = now
+        self._was_there |= bool(now)
+        return self._sample(before, now)
+
+    def _sample(self, before: Mapping[Key, Process], now: Mapping[Key, Process]) -> TreeSample:
+        root = next((process for key, process in now.items() if key.pid == self._pid), None)
+        anonymous = self._memory.anonymous(before, now)
+        used = self._account.update(before, now)
+        if root is None:
+            return TreeSample(used.cpu, rss=anonymous, count=_living(now)) if self._was_there else TreeSample()
+        return TreeSample(
+            cpu_seconds=used.cpu,
+            user_seconds=root.user,
+            system_seconds=root.system,
+            rss=anonymous + root.resident - root.anonymous,
+            own_rss=root.resident,
+            own_virtual=root.virtual,
+            count=_living(now),
+            io_read=None if root.io_read is None else used.io_read,
+            io_write=None if root.io_write is None else used.io_write,
+        )
+
+    def _look(self) -> tuple[dict[Key, Process], set[Key]]:
+        """Read all that are known and find the new ones; give these, and those who may be gone or not."""
+        listed = self._source.pids()
+        now: dict[Key, Process] = {}
+        failed = set()
+        for pid, reader in list(self._readers.items()):
+            # Twice, for somebody may have closed its descriptors.
+            process = reader.read() or reader.read() if pid in listed else None
+            if process and self._born.setdefault(pid, process.key) == process.key:
+                now[process.key] = process
+                continue
+            if pid in listed:
+                failed.add(pid)
+            if pid != self._pid:
+                reader.close()
+                del self._readers[pid], self._born[pid]
+        # The number of one that failed may be a new process's already.
+        self._listed -= failed
+        missed = set()
+        for pid, new in self._new(listed - self._listed - self._readers.keys()):
+            if new:
+                now[new.key] = new
+            else:
+                missed.add(pid)
+        # Perhaps no file could be opened: they are looked for again.
+        self._listed = listed - missed
+        return now, {key for key in self._seen if key not in now and key.pid in failed | missed}
+
+    def _new(self, pids: set[int]) -> Iterator[tuple[int, Process | None]]:
+        """Find those of the new processes that are of this tree, and read each after its parent.
+
+        Those that can't be read are given too, for they may be of this tree.
+        """
+        children = defaultdict(list)
+        for pid in pids:
+            children[self._source.parent(pid)].append(pid)
+        for pid in children[None]:
+            yield pid, None
+        parents = list(self._readers)
+        while parents:
+            for pid in children.pop(parents.pop(), ()):
+                reader = self._source.reader(pid, held=len(self._readers) < _HELD)
+                process = reader.read()
+                if process:
+                    self._readers[pid] = reader
+                    self._born[pid] = process.key
+                    parents.append(pid)
+                yield pid, process
+
+
+def _living(processes: Mapping[Key, Process]) -> int:
+    return sum(not process.ended for process in processes.values())
+
+
+def _source(root: Path) -> Source:
+    if root.is_dir():
+        return Procfs(str(root))
+    from otel_flyte.usage.readers.by_psutil import Psutil
+
+    return Psutil()

@@ -1,0 +1,303 @@
+"""What Ascend NPUs did, as a library of DCMI's interface says, or the recorded output of ``npu-smi``."""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_flyte import guard
+from otel_flyte.usage.devices.accelerators import DeviceSample
+from otel_flyte.usage.devices.ascend import Ascend
+from otel_flyte.usage.devices.ascend_chip import MIB
+
+FIXTURES = Path(__file__).parent / "fixtures" / "ascend"
+NOWHERE = ("libdcmi-that-is-nowhere.so",)
+DIE = "000000A0-000000A1-000000A2-000000A3-000000A4"
+
+
+@pytest.fixture(autouse=True)
+def _unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_reported", set())
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> str:
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("there is no C compiler on Linux to make the library with")
+    path = tmp_path_factory.mktemp("dcmi") / "libdcmi.so"
+    subprocess.run([compiler, "-w", "-shared", "-fPIC", "-o", path, FIXTURES / "dcmi.c"], check=True, timeout=60)
+    return str(path)
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+# --- DCMI ---
+
+
+def test_the_chips_of_all_cards_are_devices_in_logical_order(library: str) -> None:
+    first, second, third = Ascend({}, [library]).open()
+    assert (first.kind, first.index, first.id, first.name, first.vendor) == ("npu", 0, DIE, "Ascend 910B3", "Huawei")
+    assert first.memory_limit == 65536 * MIB
+    assert [(device.index, device.id, device.name) for device in (second, third)] == [
+        (1, "7-0", "Ascend 310P3"),
+        (2, "7-1", "Ascend 310P3"),
+    ]
+    assert second.memory_limit == 44280 * MIB
+
+
+def test_a_sample_holds_all_that_dcmi_says(library: str, clock: Clock) -> None:
+    ascend = Ascend({}, [library], clock)
+    ascend.open()
+    ascend.read()
+    clock.seconds = 2.0
+    sample = ascend.read()[0]
+    assert sample.utilization == 0.87
+    assert sample.memory_used == 3425 * MIB
+    assert sample.power == 164.0
+    assert sample.energy == 328.0
+    assert sample.temperature == 48
+    assert sample.errors == {"corrected": 3, "uncorrected": 1}
+    assert (sample.process_memory, sample.io_receive, sample.is_lost) == (None, None, False)
+
+
+def test_what_a_chip_lacks_is_absent_and_asked_for_once(library: str) -> None:
+    ascend = Ascend({}, [library])
+    ascend.open()
+    calls = ctypes.c_int.in_dll(ctypes.CDLL(library), "calls_of_hbm")
+    before = calls.value
+    for _ in range(3):
+        _, profiled, other = ascend.read()
+    # Three times the chip that has HBM: the others were asked when they were opened.
+    assert calls.value - before == 3
+    # 239 percent say that a profiler has the counters.
+    assert profiled.utilization is None
+    # One that tells nothing of its cores tells of the whole chip.
+    assert other.utilization == 0.55
+    assert other.memory_used == 44280 * MIB // 4
+    assert (other.power, other.energy, other.errors) == (None, None, {})
+
+
+def test_a_chip_that_is_lost_is_a_gap_and_tried_again_once_in_a_minute(
+    library: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ascend = Ascend({}, [library], clock)
+    ascend.open()
+    monkeypatch.setenv("FAKE_DCMI_LOST", "1")
+    lost, other, _ = ascend.read()
+    assert lost == DeviceSample(lost.device, is_lost=True)
+    assert other.memory_used
+    monkeypatch.delenv("FAKE_DCMI_LOST")
+    assert ascend.read()[0].is_lost
+    clock.seconds = 60.0
+    assert not ascend.read()[0].is_lost
+    assert sum("can't reach the NPU" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_without_a_driver_there_is_nothing_and_nobody_looks_again(tmp_path: Path) -> None:
+    ascend = Ascend({"PATH": str(tmp_path)}, NOWHERE)
+    assert ascend.open() == []
+    assert ascend.read() == []
+    (tmp_path / "npu-smi").symlink_to(FIXTURES / "npu-smi")
+    assert ascend.open() == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"ASCEND_RT_VISIBLE_DEVICES": "2,0"}, ["7-1", DIE]),
+        ({"ASCEND_RT_VISIBLE_DEVICES": "0-1"}, [DIE, "7-0"]),
+        ({"ASCEND_RT_VISIBLE_DEVICES": "1,5,0"}, ["7-0"]),
+        ({"ASCEND_RT_VISIBLE_DEVICES": ""}, []),
+        # What a container was given is by the machine's numbers, which the library says are 8, 9 and 10.
+        ({"ASCEND_VISIBLE_DEVICES": "9-10"}, ["7-0", "7-1"]),
+        ({"ASCEND_VISIBLE_DEVICES": "0,1"}, [DIE, "7-0", "7-1"]),
+        ({"ASCEND_VISIBLE_DEVICES": "9", "ASCEND_RT_VISIBLE_DEVICES": "0"}, [DIE]),
+        ({"ASCEND_VISIBLE_DEVICES": ""}, [DIE, "7-0", "7-1"]),
+    ],
+)
+def test_the_variables_choose_the_chips(library: str, environ: dict[str, str], expected: list[str]) -> None:
+    assert [device.id for device in Ascend(environ, [library]).open()] == expected
+
+
+# --- npu-smi ---
+
+Open = Callable[[str], Ascend]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def npu_smi(tmp_path: Path, log: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Open:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/npu-smi").symlink_to(FIXTURES / "npu-smi")
+    monkeypatch.setenv("FAKE_NPU_SMI_LOG", str(log))
+
+    def opened(name: str) -> Ascend:
+        monkeypatch.setenv("FAKE_NPU_SMI", str(FIXTURES / name))
+        return Ascend({"PATH": str(tmp_path / "bin")}, NOWHERE, clock)
+
+    return opened
+
+
+def started(log: Path) -> list[str]:
+    return [line for line in log.read_text().splitlines() if "common" in line]
+
+
+def until(condition: Callable[[], object]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    pytest.fail("it has not come true within 10 s")
+
+
+def all_read(ascend: Ascend, count: int) -> list[DeviceSample]:
+    samples: list[DeviceSample] = []
+
+    def are_there() -> bool:
+        samples[:] = ascend.read()
+        return len(samples) == count
+
+    until(are_there)
+    return samples
+
+
+def test_npu_smi_is_asked_where_the_library_is_not_there(npu_smi: Open) -> None:
+    ascend = npu_smi("910b_pair")
+    first, second = ascend.open()
+    assert (first.id, first.name, first.memory_limit) == ("4-0", "Ascend 910B3", 65536 * MIB)
+    assert second.index == 1
+    busy, idle = all_read(ascend, 2)
+    assert busy.utilization == 0.06
+    assert busy.memory_used == 65536 * MIB * 91 // 100
+    # Not what is said of the card's own controller, which comes after it.
+    assert (busy.power, busy.temperature) == (130.4, 46)
+    assert (idle.utilization, idle.power) == (0.0, 93.1)
+
+
+def test_a_broken_library_leaves_it_to_npu_smi(library: str, npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    npu_smi("910b_pair")
+    monkeypatch.setenv("FAKE_DCMI_BROKEN", "1")
+    path = str(Path(os.environ["FAKE_NPU_SMI_LOG"]).parent / "bin")
+    assert [device.id for device in Ascend({"PATH": path}, [library]).open()] == ["4-0", "5-0"]
+
+
+def test_a_card_of_two_chips_is_asked_for_each(npu_smi: Open) -> None:
+    ascend = npu_smi("310p_duo")
+    assert [device.id for device in ascend.open()] == ["2944-0", "2944-1"]
+    samples = all_read(ascend, 2)
+    assert [sample.utilization for sample in samples] == [0.70, 0.71]
+    assert samples[0].memory_used == 44280 * MIB // 2
+    assert samples[0].power is None
+
+
+def test_a_table_without_logical_numbers_is_understood(npu_smi: Open) -> None:
+    ascend = npu_smi("950")
+    (device,) = ascend.open()
+    assert (device.id, device.name) == ("5-0", "Ascend950PR")
+    (sample,) = all_read(ascend, 1)
+    assert (sample.utilization, sample.temperature, sample.power) == (0.37, 62, 203.3)
+
+
+def test_a_process_for_a_chip_is_started_once_in_ten_seconds(npu_smi: Open, log: Path, clock: Clock) -> None:
+    ascend = npu_smi("910b_pair")
+    ascend.open()
+    all_read(ascend, 2)
+    for second in range(1, 10):
+        clock.seconds = float(second)
+        assert len(ascend.read()) == 2
+    assert len(started(log)) == 2
+    clock.seconds = 10.0
+    ascend.read()
+    until(lambda: ascend.read() and len(started(log)) == 4)
+
+
+@pytest.fixture
+def _slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield
+    monkeypatch.delenv("FAKE_NPU_SMI_SLEEP", raising=False)
+
+
+@pytest.mark.usefixtures("_slow")
+def test_a_command_that_hangs_is_not_waited_for(
+    npu_smi: Open, log: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ascend = npu_smi("950")
+    ascend.open()
+    monkeypatch.setenv("FAKE_NPU_SMI_SLEEP", "1000")
+    assert ascend.read() == []
+    until(lambda: started(log))
+    clock.seconds = 5.0
+    assert ascend.read() == []
+    monkeypatch.delenv("FAKE_NPU_SMI_SLEEP")
+    # The killed one is gone some time, then the next is started.
+    clock.seconds = 10.0
+    (sample,) = all_read(ascend, 1)
+    assert sample.utilization == 0.37
+
+
+def test_the_command_is_apart_from_the_task_s_terminal(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    ascend = npu_smi("950")
+    ascend.open()
+    monkeypatch.setenv("FAKE_NPU_SMI_SLEEP", "1000")
+    ascend.read()
+    (child,) = (int(pid) for pid in children_of(os.getpid()))
+    assert os.getsid(child) == child
+    os.kill(child, signal.SIGKILL)
+    until(lambda: ascend.read() == [] and not children_of(os.getpid()))
+
+
+def test_a_task_that_ignores_ended_children_is_read_all_the_same(npu_smi: Open) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        ascend = npu_smi("950")
+        ascend.open()
+        assert all_read(ascend, 1)[0].utilization == 0.37
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_forked_child_starts_anew(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    ascend = npu_smi("950")
+    ascend.open()
+    monkeypatch.setenv("FAKE_NPU_SMI_SLEEP", "0.2")
+    ascend.read()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.environ.pop("FAKE_NPU_SMI_SLEEP")
+        os.write(writer, json.dumps([sample.utilization for sample in all_read(ascend, 1)]).encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    assert json.loads(os.read(reader, 100)) == [0.37]
+    os.close(reader)
+
+
+def children_of(pid: int) -> list[str]:
+    task = Path(f"/proc/{pid}/task/{pid}/children")
+    if not task.exists():
+        pytest.skip("the kernel does not list children here")
+    return task.read_text().split()

@@ -1,0 +1,250 @@
+"""The figures and limits of a control group, read from recorded trees of files with exact values."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from otel_flyte.usage.readers import cgroup, host
+from otel_flyte.usage.readers.cgroup import Cgroup, CgroupLimits, CgroupMarks, CgroupSample, Pressure
+from otel_flyte.usage.readers.files import KernelFile
+
+RECORDED = Path(__file__).parent / "fixtures" / "cgroup"
+
+
+def open_files() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
+def find(name: str) -> Cgroup:
+    found = cgroup.find(RECORDED / name)
+    assert found is not None
+    return found
+
+
+SAMPLES = {
+    "v2_pod": CgroupSample(
+        cpu_seconds=12.345678,
+        throttled_seconds=2.5,
+        memory_current=367001600,
+        working_set=367001600 - 157286400,
+        rss=104861696,
+        oom_kills=1,
+        io_read=1048576 + 4096,
+        io_write=2097152,
+    ),
+    "v2_session": CgroupSample(cpu_seconds=4.0, memory_current=1000000, working_set=0, rss=500000, oom_kills=0),
+    "v1_pod": CgroupSample(
+        cpu_seconds=73.123456789,
+        throttled_seconds=1.23456789,
+        memory_current=314576896,
+        working_set=314576896 - 115343360,
+        rss=104857600,
+        oom_kills=3,
+        io_read=8192 + 100,
+        io_write=4096,
+    ),
+    "hybrid": CgroupSample(
+        cpu_seconds=2.5, throttled_seconds=0.0, memory_current=1000, working_set=300, rss=600, oom_kills=0
+    ),
+    "nested": CgroupSample(cpu_seconds=1.5, throttled_seconds=0.0, memory_current=5000, working_set=4000, rss=3000),
+}
+SAMPLES["v1_docker"] = SAMPLES["v1_pod"]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_what_a_group_has_used_is_read_as_the_kernel_counts_it(name: str) -> None:
+    assert find(name).read() == SAMPLES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        ("v2_pod", CgroupLimits(cpu=1.5, memory=2147483648)),
+        ("v2_session", CgroupLimits(cpu=3.0, memory=8589934592)),
+        ("v1_pod", CgroupLimits(cpu=None, memory=1073741824)),
+        ("v1_docker", CgroupLimits(cpu=0.25, memory=536870912)),
+        ("hybrid", CgroupLimits(cpu=None, memory=2000)),
+        ("nested", CgroupLimits(cpu=2.0, memory=700000000)),
+    ],
+)
+def test_the_limit_is_the_tightest_of_the_group_and_those_above_it(name: str, limits: CgroupLimits) -> None:
+    assert find(name).limits() == limits
+
+
+def test_a_memory_limit_that_the_machine_has_not_is_no_limit(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "v2_pod", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "sys/fs/cgroup/memory.max").write_text(f"{16384000 * 1024}\n")
+    found = cgroup.find(tmp_path)
+
+    assert found is not None
+    assert found.limits() == CgroupLimits(cpu=1.5, memory=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_container"),
+    [
+        ("v2_pod", True),
+        ("v1_pod", True),
+        ("v1_docker", True),
+        ("hybrid", True),
+        ("v2_session", False),
+        ("nested", False),
+    ],
+)
+def test_a_container_is_told_from_a_session_and_from_a_part_of_a_container(name: str, is_container: bool) -> None:
+    assert find(name).is_container is is_container
+
+
+CONTAINERS = [
+    "/kubepods/besteffort/pod7f0/" + "9c" * 32,
+    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-containerd-" + "9c" * 32 + ".scope",
+    "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod1.slice/crio-" + "9c" * 32 + ".scope",
+    "/docker/" + "9c" * 32,
+    "/system.slice/docker-" + "9c" * 32 + ".scope",
+    "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + "9c" * 32 + ".scope/container",
+    "/machine.slice/libpod-" + "9c" * 32 + ".scope",
+    "/ecs/0123456789abcdef/9c",
+    "/lxc/worker",
+    "/lxc.payload.worker",
+    "/default/" + "9c" * 32,
+]
+NO_CONTAINERS = [
+    "/user.slice/user-1000.slice/session-2.scope",
+    "/system.slice/docker.service",
+    "/system.slice/containerd.service",
+    "/system.slice/kubelet.service",
+    "/machine.slice/libpod-conmon-" + "9c" * 32 + ".scope",
+    "/user.slice/user-1000.slice/user@1000.service/app.slice/app-docker-desktop.scope",
+    "/system.slice/slurmstepd.scope/job_12/step_0/user/task_0",
+]
+
+
+@pytest.mark.parametrize(
+    ("group", "is_container"),
+    [*((group, True) for group in CONTAINERS), *((group, False) for group in NO_CONTAINERS)],
+)
+def test_where_the_hosts_groups_are_seen_the_path_tells_a_container(
+    group: str, is_container: bool, tmp_path: Path
+) -> None:
+    shutil.copytree(RECORDED / "v2_root", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"0::{group}\n")
+    folder = tmp_path / f"sys/fs/cgroup{group}"
+    folder.mkdir(parents=True)
+    for name in ("cgroup.events", "memory.current"):
+        (folder / name).write_text("1\n")
+    found = cgroup.find(tmp_path)
+
+    assert found is not None
+    assert found.is_container is is_container
+
+
+def test_a_group_whose_memory_nobody_counts_is_no_container(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "v2_pod", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "sys/fs/cgroup/memory.current").unlink()
+    found = cgroup.find(tmp_path)
+
+    assert found is not None
+    assert not found.is_container
+    assert found.read().cpu_seconds == 12.345678
+    assert found.read().memory_current is None
+
+
+@pytest.mark.parametrize("name", ["none", "v2_root", "not there"])
+def test_without_a_group_but_the_machines_own_there_is_none(name: str) -> None:
+    assert cgroup.find(RECORDED / name) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
+def test_a_process_that_is_gone_is_in_no_group() -> None:
+    assert cgroup.find(pid=2**22 + 1) is None
+
+
+def test_marks_are_the_peak_and_the_time_under_pressure() -> None:
+    assert find("v2_pod").marks() == CgroupMarks(
+        memory_peak=524288000,
+        cpu_pressure=Pressure(some=4.0, full=1.0),
+        memory_pressure=Pressure(some=0.05, full=0.02),
+        io_pressure=Pressure(some=0.7, full=0.6),
+    )
+    assert find("v1_pod").marks() == CgroupMarks(memory_peak=400000000)
+    assert find("hybrid").marks() == CgroupMarks(cpu_pressure=Pressure(some=2.0, full=0.5))
+
+
+def test_a_path_outside_of_the_namespace_is_not_guessed(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "v2_pod", tmp_path, dirs_exist_ok=True)
+    mounts = tmp_path / "proc/self/mountinfo"
+    mounts.write_text(mounts.read_text().replace(" / /sys/fs/cgroup ", " /../.. /sys/fs/cgroup "))
+
+    assert cgroup.find(tmp_path) is None
+
+
+def test_without_its_files_a_group_has_gaps_and_no_error(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "v1_docker", tmp_path, dirs_exist_ok=True)
+    found = cgroup.find(tmp_path)
+    assert found is not None
+    shutil.rmtree(tmp_path / "sys")
+
+    assert found.read() == CgroupSample()
+    assert found.marks() == CgroupMarks()
+    assert found.limits() == CgroupLimits()
+
+
+def test_files_are_held_open_until_they_are_closed() -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("nobody lists the descriptors of a process here")
+    before = open_files()
+    found = find("v2_pod")
+    found.read()
+    found.marks()
+    held = open_files()
+    found.read()
+    found.marks()
+    assert open_files() == held != before
+
+    found.close()
+    assert open_files() == before
+
+
+def test_a_descriptor_that_became_somebody_elses_is_left_to_them() -> None:
+    file = KernelFile(str(RECORDED / "none/proc/meminfo"))
+    file.read()
+    reader, writer = os.pipe()
+    stolen = file._descriptor
+    assert stolen is not None
+    os.dup2(reader, stolen)
+
+    assert file.read() is None
+    assert file.field(b"MemFree:") is None
+    assert os.fstat(stolen)
+    for descriptor in (reader, writer, stolen):
+        os.close(descriptor)
+    assert (file.read() or b"").startswith(b"MemTotal:")
+    file.close()
+
+
+@pytest.mark.parametrize("name", ["v1_pod", "v2_pod"])
+def test_what_is_no_number_is_a_gap(name: str, tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / name, tmp_path, dirs_exist_ok=True)
+    for file in (tmp_path / "sys/fs/cgroup").rglob("*"):
+        if file.is_file() and file.name not in {"cgroup.events", "tasks"}:
+            file.write_bytes(b"\xff\n\n= none usage_usec some=x full")
+    found = cgroup.find(tmp_path)
+
+    assert found is not None
+    assert found.read() == CgroupSample()
+    assert found.marks() == CgroupMarks()
+    assert found.limits() == CgroupLimits()
+
+
+def test_a_machine_has_cores_and_memory() -> None:
+    assert 1 <= host.visible_cores() <= (os.cpu_count() or 1)
+    assert host.memory_total(RECORDED / "none") == 16384000 * 1024
+
+
+def test_without_proc_the_memory_of_the_machine_is_told_by_psutil() -> None:
+    psutil = pytest.importorskip("psutil")
+
+    assert host.memory_total(RECORDED / "not there") == psutil.virtual_memory().total

@@ -1,0 +1,367 @@
+"""What a tree of processes uses, read from a recorded ``/proc`` with exact values, and from real processes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_flyte.usage.readers import processes
+from otel_flyte.usage.readers.processes import ProcessTree, TreeSample
+from otel_flyte.usage.sample import peak_mark
+
+RECORDED = Path(__file__).parent / "fixtures" / "proc"
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+ROOT, WORKER, PROGRAM, GRANDCHILD, ZOMBIE, NEIGHBOUR = 100, 101, 102, 103, 104, 900
+OWN = {ROOT: 1500, WORKER: 420, PROGRAM: 15, GRANDCHILD: 2, ZOMBIE: 7}
+WAITED = {ROOT: 60, WORKER: 0, PROGRAM: 5, GRANDCHILD: 0, ZOMBIE: 0}
+ALL = sum(OWN.values()) + sum(WAITED.values())
+
+USER, SYSTEM, WAITED_USER, PARENT, BORN, CODE = 14, 15, 16, 4, 22, 26
+"""Fields of ``/proc/PID/stat``, counted from 1."""
+
+
+class Table:
+    """A process table that a test changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = shutil.copytree(RECORDED, folder / "proc")
+
+    def set(self, pid: int, fields: dict[int, int]) -> None:
+        path = self.folder / str(pid) / "stat"
+        name, _, rest = path.read_text().rpartition(") ")
+        values = rest.split()
+        for field, value in fields.items():
+            values[field - 3] = str(value)
+        path.write_text(f"{name}) {' '.join(values)}\n")
+
+    def memory(self, pid: int, resident: int, shared: int) -> None:
+        (self.folder / str(pid) / "statm").write_text(f"200000 {resident} {shared} 0 0 0 0\n")
+
+    def end(self, *pids: int) -> None:
+        for pid in pids:
+            shutil.rmtree(self.folder / str(pid))
+
+    def fork(self, pid: int, parent: int, user: int = 0, anonymous: int = 0) -> None:
+        shutil.copytree(RECORDED / str(WORKER), self.folder / str(pid))
+        self.set(pid, {PARENT: parent, BORN: 8000 + pid, USER: user, SYSTEM: 0})
+        self.memory(pid, anonymous, 0)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    return Table(tmp_path)
+
+
+@pytest.fixture
+def tree(table: Table) -> Iterator[ProcessTree]:
+    tree = ProcessTree(table.folder, ROOT)
+    yield tree
+    tree.close()
+
+
+def ticks(sample: TreeSample) -> int:
+    assert sample.cpu_seconds is not None
+    return round(sample.cpu_seconds / TICK)
+
+
+def resident(sample: TreeSample) -> int:
+    assert sample.rss is not None
+    return sample.rss
+
+
+# --- CPU time --------------------------------------------------------------------------------------------------------
+
+
+def test_a_tree_has_the_figures_of_its_processes_and_of_no_other(tree: ProcessTree) -> None:
+    sample = tree.read()
+
+    assert ticks(sample) == ALL
+    # The worker is a fork: all that it has, 75,000 pages of anonymous memory, it shares with the root's 80,000.
+    assert sample == TreeSample(
+        cpu_seconds=sample.cpu_seconds,
+        user_seconds=1200 * TICK,
+        system_seconds=300 * TICK,
+        rss=(100000 + 500 + 100) * PAGE,
+        own_rss=100000 * PAGE,
+        own_virtual=200000 * PAGE,
+        count=4,
+        io_read=4096000 + 1024,
+        io_write=8192 + 4096,
+    )
+
+
+def test_a_tree_says_who_is_in_it(tree: ProcessTree) -> None:
+    tree.read()
+    assert set(tree.pids()) == {ROOT, WORKER, PROGRAM, GRANDCHILD, ZOMBIE}
+
+
+def test_a_child_that_is_waited_for_goes_on_counting_once(table: Table, tree: ProcessTree) -> None:
+    tree.read()
+    # It had used 3 ticks more than was seen of it.
+    table.end(WORKER)
+    table.set(ROOT, {WAITED_USER: 50 + 420 + 3})
+
+    assert ticks(tree.read()) == ALL + 3
+    assert ticks(tree.read()) == ALL + 3
+
+
+def test_a_child_that_nobody_waits_for_goes_on_counting(table: Table, tree: ProcessTree) -> None:
+    tree.read()
+    table.end(WORKER)
+    table.set(ROOT, {USER: 1200 + 100})
+
+    assert ticks(tree.read()) == ALL + 100
+
+
+def test_of_two_children_one_is_waited_for(table: Table, tree: ProcessTree) -> None:
+    table.fork(110, ROOT, user=50)
+    tree.read()
+    table.end(WORKER, 110)
+    table.set(ROOT, {WAITED_USER: 50 + 420})
+
+    assert ticks(tree.read()) == ALL + 50
+
+
+def test_children_that_were_never_seen_count_when_they_are_waited_for(table: Table, tree: ProcessTree) -> None:
+    tree.read()
+    table.set(ROOT, {WAITED_USER: 50 + 1000})
+
+    assert ticks(tree.read()) == ALL + 1000
+
+
+def test_a_whole_branch_ends_at_once_and_is_waited_for(table: Table, tree: ProcessTree) -> None:
+    tree.read()
+    table.end(PROGRAM, GRANDCHILD, ZOMBIE)
+    branch = OWN[PROGRAM] + WAITED[PROGRAM] + OWN[GRANDCHILD] + OWN[ZOMBIE]
+    table.set(ROOT, {WAITED_USER: 50 + branch})
+
+    assert ticks(tree.read()) == ALL
+
+
+def test_a_child_that_is_gone_before_its_parent_was_waited_for_by_nobody(table: Table, tree: ProcessTree) -> None:
+    tree.read()
+    table.end(PROGRAM, GRANDCHILD, ZOMBIE)
+    # The program was waited for, but it had not waited for its own.
+    table.set(ROOT, {WAITED_USER: 50 + OWN[PROGRAM] + WAITED[PROGRAM]})
+
+    assert ticks(tree.read()) == ALL
+
+
+def test_a_child_whose_parent_ended_first_stays_and_so_do_its_own(table: Table, tree: ProcessTree) -> None:
+    tree.read()
+    table.end(PROGRAM, ZOMBIE)
+    table.set(GRANDCHILD, {PARENT: 1, USER: 1 + 200})
+    table.fork(110, GRANDCHILD, user=30)
+    table.set(ROOT, {WAITED_USER: 50 + OWN[PROGRAM] + WAITED[PROGRAM] + OWN[ZOMBIE]})
+    assert ticks(tree.read()) == ALL + 200 + 30
+
+    # Process 1 waits for it.
+    table.end(GRANDCHILD, 110)
+    assert ticks(tree.read()) == ALL + 200 + 30
+
+
+def test_a_child_that_the_root_process_adopts_and_waits_for_counts_once(table: Table, tree: ProcessTree) -> None:
+    tree.read()
+    table.end(PROGRAM, ZOMBIE)
+    table.set(GRANDCHILD, {PARENT: ROOT})
+    table.set(ROOT, {WAITED_USER: 50 + OWN[PROGRAM] + WAITED[PROGRAM] + OWN[ZOMBIE]})
+    assert ticks(tree.read()) == ALL
+
+    table.end(GRANDCHILD)
+    table.set(ROOT, {WAITED_USER: 50 + OWN[PROGRAM] + WAITED[PROGRAM] + OWN[ZOMBIE] + OWN[GRANDCHILD]})
+    assert ticks(tree.read()) == ALL
+
+
+def test_a_process_id_that_is_given_again_is_another_process(table: Table, tree: ProcessTree) -> None:
+    tree.read()
+    table.set(WORKER, {BORN: 9999, USER: 2, SYSTEM: 0})
+    table.set(ROOT, {WAITED_USER: 50 + 420})
+
+    assert ticks(tree.read()) == ALL + 2
+
+
+def test_one_that_ends_while_it_is_read_counts_once(
+    table: Table, tree: ProcessTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_HELD", 0)
+    tree.read()
+    # It is listed, but can't be read, and is in what its parent has waited for.
+    (table.folder / str(WORKER) / "stat").unlink()
+    table.set(ROOT, {WAITED_USER: 50 + 420})
+    assert ticks(tree.read()) == ALL
+
+    table.end(WORKER)
+    assert ticks(tree.read()) == ALL
+
+
+def test_bytes_of_one_that_is_gone_are_its_parents_or_kept(table: Table, tree: ProcessTree) -> None:
+    before = tree.read()
+    table.end(WORKER)
+    table.set(ROOT, {WAITED_USER: 50 + 420})
+    io = table.folder / str(ROOT) / "io"
+    io.write_text(io.read_text().replace("write_bytes: 8192\nc", "write_bytes: 12288\nc"))
+    assert tree.read().io_write == before.io_write == 12288
+
+    table.end(PROGRAM, GRANDCHILD, ZOMBIE)
+    assert tree.read().io_read == before.io_read
+
+
+def test_bytes_that_may_not_be_read_are_not_told(table: Table) -> None:
+    (table.folder / str(ROOT) / "io").unlink()
+    tree = ProcessTree(table.folder, ROOT)
+
+    assert (tree.read().io_read, tree.read().io_write) == (None, None)
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_forks_share_counts_once_and_what_they_add_counts(table: Table, tree: ProcessTree) -> None:
+    for worker in range(110, 118):
+        table.fork(worker, ROOT, anonymous=80000)
+    before = resident(tree.read())
+    assert before == (100000 + 500 + 100) * PAGE
+
+    for worker in range(110, 118):
+        table.memory(worker, 80000 + 10, 0)
+    assert resident(tree.read()) == before + 8 * 10 * PAGE
+
+
+def test_what_only_forks_have_any_more_counts_once(table: Table, tree: ProcessTree) -> None:
+    for worker in (110, 111):
+        table.fork(worker, ROOT, anonymous=80000)
+    before = resident(tree.read())
+    table.memory(ROOT, 100000 - 50000, 20000)
+    table.end(110)
+    assert resident(tree.read()) == before - 50000 * PAGE + 50000 * PAGE
+
+    table.end(111, WORKER)
+    assert resident(tree.read()) == before - 50000 * PAGE
+
+
+def test_a_fork_that_becomes_another_program_shares_nothing(table: Table, tree: ProcessTree) -> None:
+    before = resident(tree.read())
+    table.set(WORKER, {CODE: 12345})
+    table.memory(WORKER, 3000, 1000)
+
+    assert resident(tree.read()) == before + 2000 * PAGE
+
+
+# --- gaps ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_is_gone_has_no_values_but_what_it_has_used(table: Table, tree: ProcessTree) -> None:
+    tree.read()
+    table.end(ROOT, WORKER, PROGRAM, GRANDCHILD, ZOMBIE)
+
+    sample = tree.read()
+    assert ticks(sample) == ALL
+    assert sample == TreeSample(cpu_seconds=sample.cpu_seconds, rss=0, count=0)
+
+
+def test_a_process_that_never_was_has_no_values(table: Table) -> None:
+    assert ProcessTree(table.folder, 4_000_000).read() == TreeSample()
+
+
+def test_a_process_table_that_is_gone_has_no_values(table: Table, tree: ProcessTree) -> None:
+    shutil.rmtree(table.folder)
+
+    assert tree.read() == TreeSample()
+
+
+def test_what_is_no_process_line_is_a_gap(table: Table) -> None:
+    (table.folder / str(WORKER) / "stat").write_bytes(b"\xff) S x")
+    (table.folder / str(PROGRAM) / "statm").write_bytes(b"x")
+    (table.folder / str(ROOT) / "io").write_bytes(b"read_bytes: x")
+    sample = ProcessTree(table.folder, ROOT).read()
+
+    assert (sample.count, sample.own_rss, sample.io_read) == (1, 100000 * PAGE, None)
+
+
+# --- this machine's --------------------------------------------------------------------------------------------------
+
+
+def test_many_processes_do_not_take_many_descriptors() -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("nobody lists the descriptors of a process here")
+    children = [subprocess.Popen(["sleep", "60"]) for _ in range(40)]
+    try:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        tree = ProcessTree()
+        assert tree.read().count == 41
+        assert len(list(Path("/proc/self/fd").iterdir())) - before <= 3 * 16
+        tree.close()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+def test_a_program_that_closes_all_descriptors_is_still_read() -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("nobody lists the descriptors of a process here")
+    closing = """
+import os
+from otel_flyte.usage.readers.processes import ProcessTree
+tree = ProcessTree()
+tree.read()
+os.closerange(3, 100)
+sample = tree.read()
+print(sample.count, sample.cpu_seconds > 0, sample.own_rss > 0)
+"""
+    ended = subprocess.run([sys.executable, "-c", closing], capture_output=True, text=True, check=True)
+
+    assert ended.stdout.split() == ["1", "True", "True"]
+
+
+def test_without_files_to_open_there_is_a_gap_and_afterwards_all_is_there(
+    table: Table, tree: ProcessTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_HELD", 0)
+    tree.read()
+    stats = [table.folder / str(pid) / "stat" for pid in (WORKER, PROGRAM)]
+    for stat in stats:
+        stat.rename(stat.with_name("stat that can't be opened"))
+    assert tree.read().count == 2
+    for stat in stats:
+        stat.with_name("stat that can't be opened").rename(stat)
+
+    sample = tree.read()
+    assert sample.count == 4
+    assert ticks(sample) == ALL
+
+
+def test_without_proc_the_same_is_told_by_psutil(tmp_path: Path) -> None:
+    pytest.importorskip("psutil")
+    tree = ProcessTree(tmp_path / "not there")
+    first = tree.read()
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    second = tree.read()
+    child.communicate(b"\n")
+    third = tree.read()
+
+    assert first.cpu_seconds is not None
+    assert second.cpu_seconds is not None
+    assert third.cpu_seconds is not None
+    assert (first.count, second.count, third.count) == (1, 2, 1)
+    assert second.cpu_seconds - first.cpu_seconds >= 0.3 - 3 * TICK
+    assert third.cpu_seconds >= second.cpu_seconds
+    assert third.own_rss is not None
+    assert third.own_rss > 2**20
+
+
+def test_the_peak_is_in_bytes() -> None:
+    sample = ProcessTree().read()
+    assert sample.own_rss is not None
+
+    assert (peak_mark() or 0) >= sample.own_rss * 0.95
