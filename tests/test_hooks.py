@@ -446,13 +446,12 @@ def without_each_hook(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     said: dict[str, Any] = run_without_hooks(
         tmp_path_factory.mktemp("without"),
         """
-        import dataclasses
 
         import_all()
         table = hooks.HOOKS
         found = {}
         for number in [-1, *range(len(table))]:
-            renamed = [dataclasses.replace(hook, name=f"{hook.name}_of_old") for hook in table[number : number + 1]]
+            renamed = [hook._replace(name=f"{hook.name}_of_old") for hook in table[number : number + 1]]
             hooks.HOOKS = (*table[: max(number, 0)], *renamed, *table[number + 1 :])
             otel_flyte.instrument(tracer_provider=provider)
             name = f"{table[number].module}.{table[number].name}" if number >= 0 else "none"

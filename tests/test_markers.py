@@ -166,11 +166,11 @@ def test_log_records_need_no_sdk_for_logs(ran: Runs) -> None:
     ] == []
 
 
-def test_where_logs_go_nowhere_there_is_a_marker_and_nothing_follows(ran: Runs) -> None:
+def test_where_logs_go_nowhere_there_is_a_marker_and_no_log_record_follows(ran: Runs) -> None:
     run = whole(ran("logs that go nowhere"))
 
     assert len(run.markers) == 1
-    assert {request.signal for request in run.requests} == {"traces"}
+    assert {request.signal for request in run.requests} == {"traces", "metrics"}
 
 
 def test_a_pods_short_task_has_a_marker_and_nothing_follows(ran: Runs) -> None:
@@ -310,7 +310,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[ExportLogsServiceRequest]:
     sent: list[ExportLogsServiceRequest] = []
     outlet: Any = SimpleNamespace(put_request=sent.append)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", NOWHERE)
-    monkeypatch.setattr(exporters, "destinations", lambda signal: Destinations([outlet]))
+    found = Destinations()
+    found.outlets.append(outlet)
+    monkeypatch.setattr(exporters, "destinations", lambda signal: found)
     return sent
 
 

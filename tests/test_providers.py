@@ -409,9 +409,14 @@ def test_an_endpoint_is_all_it_takes_for_all_three_signals(protocol: str, ran: R
 
     assert signals(run) == {("traces", protocol), ("metrics", protocol), ("logs", protocol)}
     assert run.named("counting").parent_span_id == run.named("user code").span_id
-    assert [(point.name, point.value, point.unit, point.attributes) for point in metrics(run)] == [
-        ("rows", 3, "{row}", {"table": "spam"})
+    of_task = {semconv.TASK_NAME: "task_providers.use_all_signals", semconv.RESULT: semconv.RESULT_SUCCESS}
+    assert [(point.name, point.unit, point.attributes) for point in metrics(run)] == [
+        ("rows", "{row}", {"table": "spam"}),
+        ("flyte.task.duration", "s", of_task),
+        ("flyte.task.attempts", "{attempt}", of_task),
     ]
+    seconds = (run.attempt.end_ns - run.attempt.start_ns) / 1e9
+    assert [point.value for point in metrics(run)] == [3, pytest.approx(seconds, abs=0.1), 1]
     assert [(record.body.string_value, record.severity_text) for record, _ in logs(run)] == [("counted 3", "INFO")]
     assert run.pod.stderr.strip() == ""
 
@@ -435,7 +440,7 @@ def test_each_signal_is_delivered_without_the_others(signal: str, ran: Runs) -> 
     run = undisturbed(ran(f"{signal} only"))
 
     assert {request.signal for request in run.requests} == {signal}
-    assert [len(run.spans) > 5, len(metrics(run)), len(logs(run))] == [
+    assert [len(run.spans) > 5, len(metrics(run)) == 3, len(logs(run)) == 1] == [
         signal == "traces",
         signal == "metrics",
         signal == "logs",
@@ -464,7 +469,7 @@ def test_what_delivers_telemetry_is_not_recorded_itself(protocol: str, ran: Runs
     of_contrib = [(span.name, span.parent_span_id) for span in run.spans if span.scope == "contrib"]
 
     assert sorted(of_contrib) == [("grpc /users.own/Get", user_code.span_id), ("http POST", user_code.span_id)]
-    assert {request.signal for request in run.requests} == {"traces"}
+    assert {request.signal for request in run.requests} == {"traces", "metrics"}
 
 
 # --- what is wrong, and said -----------------------------------------------------------------------------------------

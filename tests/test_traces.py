@@ -678,11 +678,17 @@ def test_every_span_comes_from_a_service_that_is_called_flyte_unless_told_otherw
     assert {span.resource["service.name"] for span in runs(name).spans} == {"flyte"}
 
 
-def test_the_resource_of_a_pod_is_its_execution(runs: Runs) -> None:
+def test_the_resource_of_a_pod_is_its_attempt(runs: Runs) -> None:
     resource = runs("sync").attempt.resource
     identity = {name: value for name, value in resource.items() if name.startswith("flyte.")}
     assert identity == snapshot(
-        {"flyte.project": "proj", "flyte.domain": "development", "flyte.run_name": "f1c0ffee0123456789ab"}
+        {
+            "flyte.project": "proj",
+            "flyte.domain": "development",
+            "flyte.run_name": "f1c0ffee0123456789ab",
+            "flyte.action_name": "n0",
+            "flyte.attempt": 0,
+        }
     )
 
 

@@ -6,9 +6,9 @@ to one another. Whoever knows the execution knows its trace.
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from otel_flyte import semconv
 
@@ -24,8 +24,7 @@ _PROPELLER_ALPHABET = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "abcdefg
 _SHARD_LENGTH = 2
 
 
-@dataclass(frozen=True)
-class Execution:
+class Execution(NamedTuple):
     """An execution of Flyte: what a trace is derived from."""
 
     project: str
@@ -37,8 +36,7 @@ class Execution:
         return _digest(b"flyte.otel.run.v", 16, ORG, self.project, self.domain, self.name)
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt of one node: a pod.
 
     Attributes:
@@ -126,6 +124,14 @@ def attempt_from_environment(environ: Mapping[str, str], output_prefix: str) -> 
         replica=first(environ, semconv.FLYTE_REPLICA),
         subtask="" if has_node_of_its_own else str(array_index),
     )
+
+
+def output_prefix(arguments: Sequence[str]) -> str:
+    """Return where an entrypoint's arguments tell it to write outputs, empty where none does."""
+    for option, value in pairwise(arguments):
+        if option == "--output-prefix":
+            return value
+    return ""
 
 
 def attempt_from_uri(execution: Execution, uri: str) -> Attempt | None:

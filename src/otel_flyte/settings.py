@@ -6,7 +6,7 @@ used instead.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from otel_flyte import semconv
@@ -21,6 +21,11 @@ OTLP_PROTOCOLS = {OTLP: None, "otlp_proto_grpc": GRPC, "otlp_proto_http": HTTP}
 
 GRPC_PORT = 4317
 LONGEST_EXIT_SECONDS = 3600.0
+DEFAULT_INTERVAL_SECONDS = 1.0
+SHORTEST_INTERVAL_SECONDS = 0.05
+LONGEST_INTERVAL_SECONDS = 30.0
+"""Minutes would have no average of their own beyond that."""
+
 DEFAULT_ENDPOINTS = {GRPC: "http://localhost:4317", HTTP: "http://localhost:4318"}
 
 _TRUE = frozenset(("true", "1", "yes", "on"))
@@ -57,8 +62,7 @@ _STANDARD = (
 """The standard variables whose misspelling would lose a user's telemetry in silence."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What this project's own variables say.
 
     Attributes:
@@ -67,6 +71,7 @@ class Settings:
             ``TRACEPARENT`` names none for.
         exit_timeout: seconds that telemetry may add to the end of a process.
         spool: folder or URL for what could not be delivered, empty for none.
+        sample_interval: seconds between two samples of what a task uses, 0 for none.
         problems: one line for each value that could not be used.
     """
 
@@ -74,11 +79,11 @@ class Settings:
     control_plane: bool
     exit_timeout: float
     spool: str
+    sample_interval: float
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class SignalPlan:
+class SignalPlan(NamedTuple):
     """Where the telemetry of one signal goes.
 
     Attributes:
@@ -111,6 +116,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         control_plane=_boolean(environ, semconv.OTEL_FLYTE_CONTROL_PLANE, False, problems),
         exit_timeout=_seconds(environ, semconv.OTEL_FLYTE_EXIT_TIMEOUT, 2.0, LONGEST_EXIT_SECONDS, problems),
         spool=environ.get(semconv.OTEL_FLYTE_SPOOL, "").strip(),
+        sample_interval=_interval(environ, problems),
         problems=(*problems, *_misspelt(environ)),
     )
 
@@ -290,6 +296,15 @@ def _seconds(environ: Mapping[str, str], variable: str, default: float, longest:
         return longest
     problems.append(f"{variable}={value} is no number of seconds from 0 up: {default:g} is used.")
     return default
+
+
+def _interval(environ: Mapping[str, str], problems: list[str]) -> float:
+    variable = semconv.OTEL_FLYTE_SAMPLE_INTERVAL
+    seconds = _seconds(environ, variable, DEFAULT_INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS, problems)
+    if 0 < seconds < SHORTEST_INTERVAL_SECONDS:
+        problems.append(f"{variable}={environ[variable]} is less than {SHORTEST_INTERVAL_SECONDS:g} s: that is used.")
+        return SHORTEST_INTERVAL_SECONDS
+    return seconds
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:

@@ -35,6 +35,9 @@ IDENTITY = frozenset(
 CHANGING = frozenset((semconv.ERROR_CODE, semconv.EXCEPTION_STACKTRACE))
 """What differs between versions of flytekit and Python."""
 
+MEASURED = ("flyte.usage.", "flyte.quota.")
+"""What differs from run to run, and from machine to machine."""
+
 _RANDOM = re.compile(
     r"\b[0-9a-f]{32}\b"  # where flytekit puts raw output
     r"|(?<=/)(?:flyte-?|tmp)[a-z0-9_]{8}(?=/|$)"  # temporary folders
@@ -103,7 +106,7 @@ class Forest:
 
     def _attributes(self, attributes: Attributes, hidden: Collection[str], indent: str = "") -> Iterator[str]:
         for name, value in sorted(attributes.items()):
-            if name not in hidden:
+            if name not in hidden and not name.startswith(MEASURED):
                 yield f"{indent}{name} = {self._text(value)}"
 
     def _target(self, link: Link) -> str:

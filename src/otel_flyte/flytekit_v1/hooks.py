@@ -8,8 +8,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_flyte.flytekit_v1 import wrappers
 from otel_flyte.guard import guarded, logger
@@ -20,8 +19,7 @@ ENTRYPOINT = "flytekit.bin.entrypoint"
 """It runs as a module, by its console scripts, and as a script, by Spark and MPI: it is wrapped where it runs."""
 
 
-@dataclass(frozen=True)
-class Hook:
+class Hook(NamedTuple):
     """One wrapped function.
 
     Attributes:

@@ -9,15 +9,30 @@ import sys
 import time
 from contextvars import ContextVar
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from otel_flyte import activation, semconv
+from otel_flyte import activation, identity, semconv
 from otel_flyte.guard import guarded
+from otel_flyte.usage import sample
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.util.types import AttributeValue
+
     from otel_flyte.tracing.spans import Scope
 
 current: ContextVar["PodAttempt | None"] = ContextVar("otel_flyte_pod_attempt", default=None)
+
+
+class PastStep(NamedTuple):
+    """A step that ended before there was a span: its times are Unix times in ns."""
+
+    name: str
+    start_time: int
+    end_time: int
+    error: BaseException | None = None
+    used: "Mapping[str, AttributeValue] | None" = None
 
 
 class PodAttempt:
@@ -29,7 +44,8 @@ class PodAttempt:
         step: the open step of the entrypoint, outside the dispatch.
         dispatching: whether the task is being dispatched.
         dispatched: whether it has been.
-        past: steps that ended before there was a span: name, start, end (Unix time in ns), exception.
+        first: what this process had in use when it began.
+        past: steps that ended before there was a span.
         scope: the task span, once there is one.
         error: what failed the attempt, as far as it is known.
         verdict: the ``ContainerError`` that Flyte writes.
@@ -39,11 +55,13 @@ class PodAttempt:
         "dispatched",
         "dispatching",
         "error",
+        "first",
         "output_prefix",
         "past",
         "scope",
         "start_time",
         "step",
+        "step_first",
         "step_start",
         "verdict",
     )
@@ -53,9 +71,10 @@ class PodAttempt:
         self.start_time = time.time_ns()
         self.step: str | None = None
         self.step_start = 0
+        self.first = self.step_first = sample.of_process()
         self.dispatching = False
         self.dispatched = False
-        self.past: list[tuple[str, int, int, BaseException | None]] = []
+        self.past: list[PastStep] = []
         self.scope: Scope | None = None
         self.error: BaseException | None = None
         self.verdict: Any = None
@@ -72,7 +91,7 @@ class PodAttempt:
         if self.scope is not None:
             self.scope.open_phase(name, self)
         else:
-            self.step_start = time.time_ns()
+            self.step_start, self.step_first = time.time_ns(), sample.of_process()
 
     @guarded
     def end_step(self, error: BaseException | None = None) -> None:
@@ -82,7 +101,8 @@ class PodAttempt:
         if self.scope is not None:
             self.scope.close_phase(error)
         elif name is not None:
-            self.past.append((name, self.step_start, time.time_ns(), error))
+            used = sample.in_brief(self.step_first, sample.of_process())
+            self.past.append(PastStep(name, self.step_start, time.time_ns(), error, used))
 
 
 @guarded
@@ -116,9 +136,9 @@ def leave_code_download(start_time: int) -> None:
 @guarded
 def fail_code_download(start_time: int, error: BaseException) -> None:
     """Record an attempt that ended before there was code to run."""
-    attempt = PodAttempt(_output_prefix(sys.argv))
+    attempt = PodAttempt(identity.output_prefix(sys.argv))
     attempt.start_time = start_time
-    attempt.past.append((semconv.PHASE_CODE_DOWNLOAD, start_time, time.time_ns(), error))
+    attempt.past.append(PastStep(semconv.PHASE_CODE_DOWNLOAD, start_time, time.time_ns(), error))
     end(attempt, error)
 
 
@@ -133,14 +153,7 @@ def _take_code_download(attempt: PodAttempt) -> None:
     start, _, end = os.environ.pop(semconv.CODE_DOWNLOAD, "").partition(" ")
     if start.isdigit() and end.isdigit():
         attempt.start_time = int(start)
-        attempt.past.append((semconv.PHASE_CODE_DOWNLOAD, int(start), int(end), None))
-
-
-def _output_prefix(arguments: list[str]) -> str:
-    for option, value in pairwise(arguments):
-        if option == "--output-prefix":
-            return value
-    return ""
+        attempt.past.append(PastStep(semconv.PHASE_CODE_DOWNLOAD, int(start), int(end)))
 
 
 def task_to_load(arguments: list[str]) -> str:

@@ -2,8 +2,8 @@
 
 import os
 import sys
+import time
 from contextvars import ContextVar
-from dataclasses import replace
 from typing import Any
 
 from flyteidl.core.errors_pb2 import ContainerError
@@ -29,9 +29,10 @@ from otel_flyte import activation, identity, semconv
 from otel_flyte.flytekit_v1 import data_spans, hooks, pod, task_attributes
 from otel_flyte.guard import guarded
 from otel_flyte.identity import Attempt
-from otel_flyte.tracing import carrier, errors, state
+from otel_flyte.tracing import carrier, errors, outcomes, state
 from otel_flyte.tracing.spans import OpenSpan, Scope, link, tracer, uses_our_ids
 from otel_flyte.tracing.values import bounded
+from otel_flyte.usage import recorder
 
 errors.no_failures.append(IgnoreOutputs)
 errors.wrappings += [FlyteUserRuntimeException, FlyteNonRecoverableSystemException]
@@ -57,6 +58,8 @@ def begin_task(task: Any, literals: Any) -> Scope | None:
         parent, links = _local_parent()
         attributes = description.attributes if _missed.get() is None else _with_cache_miss(description.attributes)
         scope = Scope(description.span_name, parent, task, attributes=attributes, links=links)
+        scope.declared = description.attributes
+        recorder.begin(scope)
         scope.exposed = bool(carrier.expose(scope.span))
     if scope is not None and description.sets_up:
         scope.open_phase(semconv.PHASE_SETUP, task)
@@ -77,6 +80,7 @@ def end_task(scope: Scope, error: BaseException | None = None) -> None:
         if error is not None:
             scope.finish(error)
     finally:
+        outcomes.task_ended(scope, alone=False)
         _close(scope)
 
 
@@ -104,14 +108,17 @@ def open_attempt(attempt: pod.PodAttempt) -> Scope | None:
         return None
     who = identity.attempt_from_environment(os.environ, attempt.output_prefix)
     scope = _attempt_scope(who, attempt.start_time)
+    scope.declared = {semconv.TASK_NAME: _known_name() or "unknown"}
     try:
-        for name, start_time, end_time, error in attempt.past:
-            scope.past_phase(name, start_time, end_time, error)
+        for step in attempt.past:
+            scope.past_phase(*step)
         attempt.past.clear()
         scope.exposed = bool(carrier.expose(scope.span))
     except BaseException:
         _close(scope)
         raise
+    age = (time.time_ns() - attempt.start_time) / 1e9 - (time.monotonic() - attempt.first.at)
+    recorder.begin(scope, attempt.first, age)
     _watch_over(scope)
     return scope
 
@@ -125,6 +132,7 @@ def close_attempt(attempt: pod.PodAttempt) -> None:
         attempt.scope.close_phase(attempt.error)
         _add_outcome(attempt.scope, attempt.error, attempt.verdict)
     finally:
+        outcomes.task_ended(attempt.scope, alone=True)
         _close(attempt.scope)
         _send_now()
 
@@ -166,7 +174,8 @@ def _add_outcome(scope: Scope, error: BaseException | None, verdict: Any) -> Non
         return
     if error is None:
         scope.span.set_status(Status(StatusCode.ERROR, bounded(verdict.message)))
-        scope.span.set_attributes({semconv.ERROR_TYPE: bounded(verdict.code), semconv.RESULT: semconv.RESULT_FAILURE})
+        scope.outcome = {semconv.ERROR_TYPE: bounded(verdict.code), semconv.RESULT: semconv.RESULT_FAILURE}
+        scope.span.set_attributes(scope.outcome)
     scope.span.set_attributes(
         {
             semconv.ERROR_CODE: bounded(verdict.code),
@@ -179,6 +188,7 @@ def _add_outcome(scope: Scope, error: BaseException | None, verdict: Any) -> Non
 @guarded
 def note_cache(task_name: str, *, hit: bool, start_time: int) -> None:
     """Record a cached call as a task span; a miss is an attribute of the dispatch that follows."""
+    outcomes.cache_looked_up(bounded(task_name), semconv.CACHE_HIT if hit else semconv.CACHE_MISS)
     if not hit:
         _missed.set(task_name)
         return
@@ -244,11 +254,12 @@ def _begin_attempt_dispatch(
     if scope is None:
         return None
     scope.owner = task
-    scope.span.set_attributes(description.attributes)
+    scope.declared = description.attributes
     if description.attributes[semconv.TASK_KIND] in _RENAMED_IN_A_POD and _registered_name():
-        scope.span.set_attribute(semconv.TASK_NAME, _registered_name())
+        scope.declared = {**description.attributes, semconv.TASK_NAME: _registered_name()}
     else:
         scope.span.update_name(description.span_name)
+    scope.span.set_attributes(scope.declared)
     execution = identity.execution_from_environment(os.environ)
     data_spans.add_lineage(scope.span, task, literals, execution, activation.current_settings().map_nested)
     _tell_supervisor(scope)
@@ -306,7 +317,7 @@ def _attempt_scope(who: Attempt | None, start_time: int) -> Scope:
     launched_by = carrier.launched_by(os.environ)
     if launched_by.is_valid:
         links.append(link(launched_by, semconv.LINK_LAUNCHED_BY))
-    task_name = _registered_name() or bounded(pod.task_to_load(sys.argv))
+    task_name = _known_name()
     name = semconv.SPAN_TASK.format(name=task_name or "unknown")
     attributes = _identity_attributes(who)
     if task_name:
@@ -342,7 +353,7 @@ def _derived(who: Attempt, parent: Context, links: list[Link]) -> tuple[Context,
     if inherited.span_id == ids[1]:
         return parent, None
     if not inherited.is_valid and (settings.control_plane or not uses_our_ids()):
-        control_plane_attempt = _span_context(trace_id, replace(who, replica="").span_id(identity.ROLE_ATTEMPT))
+        control_plane_attempt = _span_context(trace_id, who._replace(replica="").span_id(identity.ROLE_ATTEMPT))
         parent = set_span_in_context(carrier.remote(control_plane_attempt), parent)
     return parent, ids
 
@@ -350,6 +361,11 @@ def _derived(who: Attempt, parent: Context, links: list[Link]) -> tuple[Context,
 def _registered_name() -> str:
     """Return the name by which Flyte knows the task of this pod, empty outside one."""
     return bounded(identity.first(os.environ, semconv.FLYTE_TASK_NAME))
+
+
+def _known_name() -> str:
+    """Return the name of the task of this pod before it is loaded, empty where nothing says it."""
+    return _registered_name() or bounded(pod.task_to_load(sys.argv))
 
 
 def _span_context(trace_id: int, span_id: int) -> SpanContext:

@@ -4,7 +4,6 @@ import functools
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -39,12 +38,12 @@ class ExporterError(Exception):
     """An exporter can't be had; the message is one line that says why."""
 
 
-@dataclass(frozen=True, slots=True)
 class Destinations:
     """All places where a signal goes."""
 
-    outlets: list[Outlet] = field(default_factory=list)
-    exporters: list[Any] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.outlets: list[Outlet] = []
+        self.exporters: list[Any] = []
 
 
 _made: dict[str, Destinations] = {}

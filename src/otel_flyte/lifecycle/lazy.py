@@ -27,6 +27,11 @@ class Once(Generic[P]):
         self._made: P | None = None
         self._lock = threading.RLock()
 
+    @property
+    def is_made(self) -> bool:
+        """Whether anybody has asked for it."""
+        return self._made is not None
+
     def __call__(self) -> P:
         """Return it."""
         if self._made is None:
@@ -43,6 +48,11 @@ class LazyMeterProvider(metrics.MeterProvider):
         self._provider: Once[metrics.MeterProvider] = Once(
             lambda: _make_meter_provider() or metrics.NoOpMeterProvider()
         )
+
+    @property
+    def is_made(self) -> bool:
+        """Whether anybody has asked for a meter."""
+        return self._provider.is_made
 
     def get_meter(self, *args: Any, **kwargs: Any) -> Meter:
         """Return a meter of the SDK's provider."""

@@ -8,7 +8,7 @@ records say how far it came.
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -31,7 +31,6 @@ RECORDS_LIMIT = 100
 """Log records of one attempt."""
 
 
-@dataclass(slots=True)
 class _Announced:
     """A task that is announced.
 
@@ -45,13 +44,14 @@ class _Announced:
         records: how many log records there were.
     """
 
-    scope: Scope
-    marker: ReadableSpan
-    phase: str
-    since: float
-    due: float
-    pause: float = FIRST_HEARTBEAT_SECONDS
-    records: int = 0
+    def __init__(self, scope: Scope, marker: ReadableSpan, now: float) -> None:
+        self.scope = scope
+        self.marker = marker
+        self.phase = scope.phase_name
+        self.since = now
+        self.due = now + FIRST_HEARTBEAT_SECONDS
+        self.pause = FIRST_HEARTBEAT_SECONDS
+        self.records = 0
 
 
 _announced: dict[int, _Announced] = {}
@@ -79,8 +79,7 @@ def announce(scope: Scope) -> None:
     marker.end(now)
     shutdown.kick()
     if isinstance(marker, ReadableSpan):
-        started = time.monotonic()
-        _announced[id(scope)] = _Announced(scope, marker, scope.phase_name, started, started + FIRST_HEARTBEAT_SECONDS)
+        _announced[id(scope)] = _Announced(scope, marker, time.monotonic())
 
 
 @guarded
@@ -128,8 +127,16 @@ def _tell(announced: _Announced, event: str, body: str, now: float) -> None:
         return
     announced.records += 1
     request = _request(announced.marker, event, body, announced.phase, now - announced.since)
+    if announced.scope.usage is not None:
+        _add(request, announced.scope.usage.so_far())
     for outlet in outlets:
         outlet.put_request(request)
+
+
+def _add(request: Any, used: Mapping[str, float]) -> None:
+    attributes = request.resource_logs[0].scope_logs[0].log_records[0].attributes
+    for name, value in used.items():
+        attributes.add(key=name).value.double_value = value
 
 
 def _request(marker: ReadableSpan, event: str, body: str, phase: str, elapsed: float) -> Any:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
@@ -52,8 +51,7 @@ class Codec(NamedTuple):
     count_lines: Callable[[Sequence[bytes]], int] = len
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How much is held and sent at once.
 
     Attributes:
@@ -67,21 +65,18 @@ class Limits:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
+class _Ready(NamedTuple):
     """A request that somebody has made already."""
 
     request: Message
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
+class _Lines(NamedTuple):
     """What a forked child has written."""
 
     lines: list[bytes]
 
 
-@dataclass(slots=True)
 class _Batch:
     """What is sent at once.
 
@@ -95,13 +90,22 @@ class _Batch:
         reached: who waits for everything up to here.
     """
 
-    count: int = 0
-    records: Sequence[Any] = ()
-    lines: Sequence[bytes] = ()
-    parts: deque[Message] | None = None
-    start: int = 0
-    end: int = 0
-    reached: threading.Event | None = None
+    __slots__ = ("count", "end", "lines", "parts", "reached", "records", "start")
+
+    def __init__(
+        self,
+        count: int = 0,
+        records: Sequence[Any] = (),
+        lines: Sequence[bytes] = (),
+        parts: deque[Message] | None = None,
+        reached: threading.Event | None = None,
+    ) -> None:
+        self.count = count
+        self.records = records
+        self.lines = lines
+        self.parts = parts
+        self.start = self.end = 0
+        self.reached = reached
 
 
 class Outlet:

@@ -17,7 +17,6 @@ import stat
 import threading
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,15 +37,15 @@ class LockedError(Exception):
     """Another process, or another part of this one, works on the file."""
 
 
-@dataclass
 class _Opened:
     """A file that is being written, how long it is and up to where it is settled, in bytes."""
 
-    path: Path
-    descriptor: int
-    sent_descriptor: int | None = None
-    end: int = 0
-    settled: int = 0
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.sent_descriptor: int | None = None
+        self.end = 0
+        self.settled = 0
 
     def close(self) -> None:
         """Close the descriptors, which unlocks nothing while another process has them too."""

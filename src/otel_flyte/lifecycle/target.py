@@ -4,7 +4,7 @@ https://opentelemetry.io/docs/specs/otel/protocol/exporter/. A variable for one 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from opentelemetry.util.re import parse_env_headers
@@ -16,8 +16,7 @@ DEFAULT_TIMEOUT_SECONDS = 10.0
 USER_AGENT = f"otel-flyte/{__version__}"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """What a transport needs to know.
 
     Attributes:

@@ -7,8 +7,7 @@ caller.
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError, Message
 
@@ -32,8 +31,7 @@ class Verdict(enum.Enum):
     """This receiver does not take them; another one, or this one with other headers, may."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The answer to one request.
 
     Attributes:

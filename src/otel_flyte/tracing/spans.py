@@ -4,6 +4,7 @@ A scope is a task or workflow that is open in the current context. It holds at m
 while a phase is open, the user's own spans included, has it as live parent.
 """
 
+import time
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as context_api
@@ -14,12 +15,30 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer, set_s
 from otel_flyte import __version__, activation, semconv
 from otel_flyte.guard import guarded, report
 from otel_flyte.tracing import errors, state
+from otel_flyte.tracing.values import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextvars import Token
+    from typing import Any, Protocol
 
     from opentelemetry.util.types import AttributeValue
+
+    class Usage(Protocol):
+        """What a task uses, as far as its span and phases tell of it."""
+
+        def begin_phase(self) -> None:
+            """Note that a phase begins."""
+
+        def end_phase(self, span: Span) -> None:
+            """Tell the phase's span what was used in it."""
+
+        def end(self) -> None:
+            """Tell the task's span what was used."""
+
+        def so_far(self) -> Mapping[str, float]:
+            """Return what was used until now, by attribute."""
+
 
 _tracer: tuple[trace.TracerProvider, Tracer] | None = None
 
@@ -73,9 +92,27 @@ class Scope(OpenSpan):
         phase_name: its name; that of the last one between two phases.
         phase_owner: who opened the phase and will close it.
         exposed: whether processes that are started now have this span as parent.
+        outer: the task or workflow that was open when it was opened.
+        start_time: Unix time in ns.
+        declared: what is known of the task itself, by attribute, whether or not the span is recorded.
+        outcome: how it ended, by attribute, where that was no success.
+        usage: what it uses, where that is recorded.
     """
 
-    __slots__ = ("exposed", "outer_token", "owner", "phase", "phase_name", "phase_owner", "phase_token")
+    __slots__ = (
+        "declared",
+        "exposed",
+        "outcome",
+        "outer",
+        "outer_token",
+        "owner",
+        "phase",
+        "phase_name",
+        "phase_owner",
+        "phase_token",
+        "start_time",
+        "usage",
+    )
 
     def __init__(
         self,
@@ -95,6 +132,11 @@ class Scope(OpenSpan):
         self.phase_owner: object = None
         self.phase_token: Token[Context] | None = None
         self.exposed = False
+        self.start_time = start_time or time.time_ns()
+        self.declared: Mapping[str, Any] = {}
+        self.outcome: dict[str, str] = {}
+        self.usage: Usage | None = None
+        self.outer = state.current.get()
         self.outer_token: Token[Scope | None] = state.current.set(self)
         state.open_scopes[id(self)] = self
 
@@ -106,6 +148,8 @@ class Scope(OpenSpan):
             self.phase = phase
             self.phase_name = name
             self.phase_owner = owner
+            if self.usage is not None:
+                self.usage.begin_phase()
         except Exception as fault:
             report("Scope.open_phase", fault)
 
@@ -119,6 +163,8 @@ class Scope(OpenSpan):
         try:
             context_api.detach(token)
             try:
+                if self.usage is not None:
+                    self.usage.end_phase(phase)
                 if error is not None:
                     self.fail(phase, error)
             finally:
@@ -127,10 +173,22 @@ class Scope(OpenSpan):
             report("Scope.close_phase", fault)
 
     @guarded
-    def past_phase(self, name: str, start_time: int, end_time: int, error: BaseException | None = None) -> None:
+    def past_phase(
+        self,
+        name: str,
+        start_time: int,
+        end_time: int,
+        error: BaseException | None = None,
+        attributes: "Mapping[str, AttributeValue] | None" = None,
+    ) -> None:
         """Record a phase that is already over; times are Unix times in ns."""
         span = self.tracer.start_span(
-            name, self.context, start_time=start_time, record_exception=False, set_status_on_exception=False
+            name,
+            self.context,
+            attributes=attributes,
+            start_time=start_time,
+            record_exception=False,
+            set_status_on_exception=False,
         )
         if error is not None:
             self.fail(span, error)
@@ -150,7 +208,10 @@ class Scope(OpenSpan):
         if error is None:
             return
         self.fail(self.span, error)
-        self.span.set_attribute(semconv.RESULT, errors.result(error))
+        self.outcome[semconv.RESULT] = errors.result(error)
+        if errors.is_failure(error):
+            self.outcome[semconv.ERROR_TYPE] = bounded(errors.type_name(error))
+        self.span.set_attribute(semconv.RESULT, self.outcome[semconv.RESULT])
 
     def close(self) -> None:
         """End what is still open, and the scope with it."""
@@ -159,7 +220,13 @@ class Scope(OpenSpan):
             self.close_phase()
         state.current.reset(self.outer_token)
         context_api.detach(self.token)
-        self.span.end()
+        try:
+            if self.usage is not None:
+                self.usage.end()
+        except Exception as fault:
+            report("Scope.close", fault)
+        finally:
+            self.span.end()
 
 
 def uses_our_ids() -> bool:

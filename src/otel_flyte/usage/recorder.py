@@ -1,0 +1,184 @@
+"""What each open task uses.
+
+A task and its phases look at what is in use when they begin and end, at most once in a few milliseconds: a loop of
+short tasks pays nothing that could be noticed. Only what runs for a while is sampled by a thread, and only then are the
+readers of cgroups and accelerators loaded.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from opentelemetry.trace import Span
+
+from otel_flyte import activation
+from otel_flyte.guard import guarded
+from otel_flyte.lifecycle import watch
+from otel_flyte.tracing.spans import Scope
+from otel_flyte.usage.sample import WORTH_SECONDS, Sample, in_brief, of_process
+
+if TYPE_CHECKING:
+    from otel_flyte.usage.collection import Collection
+    from otel_flyte.usage.sampler import Sampler, Windows
+
+PATIENCE_SECONDS = 1.0
+"""A task that ends before this is looked at when it begins and ends only."""
+
+SHORTEST_PAUSE_SECONDS = 0.01
+"""Between two looks; what was seen last serves until then."""
+
+
+class TaskUsage:
+    """What one open task uses.
+
+    Attributes:
+        scope: the task.
+        outer: the task that began it, in this process.
+        first: what was in use when it was first looked at.
+        age: seconds for which it had run by then.
+        phase_first: what was in use when the open phase began.
+        shared: whether another task has run in this process meanwhile.
+        windows: what was sampled since, once it has run for a while.
+    """
+
+    __slots__ = ("_recorder", "age", "first", "outer", "phase_first", "scope", "shared", "windows")
+
+    def __init__(
+        self, recorder: "Recorder", scope: Scope, first: Sample, age: float, outer: "TaskUsage | None"
+    ) -> None:
+        self.scope = scope
+        self.outer = outer
+        self.first = first
+        self.age = age
+        self.phase_first: Sample | None = None
+        self.shared = False
+        self.windows: Windows | None = None
+        self._recorder = recorder
+
+    def begin_phase(self) -> None:
+        """Note that a phase begins."""
+        self.phase_first = self._recorder.look()
+
+    def end_phase(self, span: Span) -> None:
+        """Tell the phase's span what was used in it."""
+        first, self.phase_first = self.phase_first, None
+        if first is None or time.monotonic() - first.at < WORTH_SECONDS or not self._recorder.is_here():
+            return
+        sampler = self._recorder.sampler
+        told = in_brief(first, self._recorder.look()) if sampler is None else sampler.end_phase(self, first)
+        span.set_attributes(told)
+
+    def end(self) -> None:
+        """Tell the task's span what was used."""
+        self._recorder.open.pop(id(self), None)
+        if time.monotonic() - self.first.at < WORTH_SECONDS or not self._recorder.is_here():
+            return
+        sampler = self._recorder.sampler
+        told = in_brief(self.first, self._recorder.look()) if sampler is None else sampler.end_task(self)
+        self.scope.span.set_attributes(told)
+
+    def so_far(self) -> Mapping[str, float]:
+        """Return what was used until now, by attribute."""
+        sampler = self._recorder.sampler
+        return {} if sampler is None else sampler.so_far(self)
+
+    def is_inside(self, other: "TaskUsage") -> bool:
+        """Whether this task was begun by another."""
+        outer = self.outer
+        while outer is not None and outer is not other:
+            outer = outer.outer
+        return outer is other
+
+
+class Recorder:
+    """The open tasks of this process.
+
+    Attributes:
+        open: the open tasks, by identity.
+        sampler: what samples them, once one has run for a while.
+        lock: held while a sample is taken.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self.open: dict[int, TaskUsage] = {}
+        self.sampler: Sampler | None = None
+        self.lock = threading.Lock()
+        self._interval = interval
+        self._last = of_process()
+
+    def begin(self, scope: Scope, first: Sample | None, age: float, outer: TaskUsage | None) -> TaskUsage:
+        """Begin to record a task."""
+        task = TaskUsage(self, scope, first or self.look(), age, outer)
+        for other in list(self.open.values()):
+            task.shared = True
+            if not task.is_inside(other):
+                other.shared = True
+        self.open[id(task)] = task
+        return task
+
+    def look(self) -> Sample:
+        """Return what is in use, or was a moment ago."""
+        if time.monotonic() - self._last.at >= SHORTEST_PAUSE_SECONDS and self.is_here():
+            with self.lock:
+                self._last = of_process() if self.sampler is None else self.sampler.read()
+        return self._last
+
+    def is_here(self) -> bool:
+        """Whether this is the recorder's process, and no child that was forked from it."""
+        return _recorder is self
+
+    def is_older_than(self, seconds: float) -> bool:
+        """Whether any open task is."""
+        now = time.monotonic()
+        return any(now - task.first.at >= seconds for task in list(self.open.values()))
+
+    def tick(self) -> None:
+        """Begin to sample once a task has run for a while."""
+        if not self.is_older_than(PATIENCE_SECONDS):
+            return
+        if self.sampler is None:
+            from otel_flyte.usage.sampler import Sampler
+
+            with self.lock:
+                self.sampler = Sampler(self, self._interval)
+        self.sampler.start()
+
+
+_recorder: Recorder | None = None
+
+
+@guarded
+def begin(scope: Scope, first: Sample | None = None, age: float = 0.0) -> None:
+    """Begin to record what a task uses.
+
+    Args:
+        scope: the task.
+        first: what was in use when it was first looked at, if that was before now.
+        age: seconds for which it had run by then.
+    """
+    global _recorder
+    if _recorder is None:
+        interval = activation.current_settings().sample_interval
+        if not interval:
+            return
+        _recorder = Recorder(interval)
+        watch.every_second(_recorder.tick)
+    outer = scope.outer.usage if scope.outer is not None else None
+    scope.usage = _recorder.begin(scope, first, age, outer if isinstance(outer, TaskUsage) else None)
+
+
+def collect() -> "Collection | None":
+    """Return what there is to tell at a collection of metrics, ``None`` for nothing."""
+    return _recorder.sampler.collector() if _recorder is not None and _recorder.sampler is not None else None
+
+
+def _forget() -> None:
+    """In a forked child: what its parent's tasks use is its parent's to tell."""
+    global _recorder
+    _recorder = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

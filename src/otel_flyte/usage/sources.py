@@ -1,0 +1,82 @@
+"""Where the figures come from: the container's cgroup in a pod, else this process and all that come of it."""
+
+import os
+import time
+from collections.abc import Sequence
+from functools import cached_property
+
+from otel_flyte import identity, semconv
+from otel_flyte.usage.devices.accelerators import DeviceSample
+from otel_flyte.usage.quota import Surroundings
+from otel_flyte.usage.readers import cgroup, host, processes
+from otel_flyte.usage.sample import Sample, peak_mark
+
+
+class Sources:
+    """The readers of this process.
+
+    In a pod the container is what Flyte gave resources to, and what its limits act on. Elsewhere a cgroup holds a whole
+    session, so that the process tree says more.
+
+    Attributes:
+        cgroup: this process' control group, ``None`` where there is none.
+        tree: this process and its descendants.
+        container: that control group where it is what Flyte gave resources to.
+        kind: whose use samples tell, ``container`` or ``processes``.
+    """
+
+    def __init__(self) -> None:
+        self.cgroup = cgroup.find()
+        self.tree = processes.ProcessTree()
+        in_a_pod = identity.execution_from_environment(os.environ) is not None
+        self.container = self.cgroup if in_a_pod and self.cgroup is not None and self.cgroup.is_container else None
+        self.kind = semconv.USAGE_OF_CONTAINER if self.container is not None else semconv.USAGE_OF_PROCESSES
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """What the machine gives."""
+        limits = self.cgroup.limits() if self.cgroup is not None else None
+        return Surroundings(
+            cgroup_cores=limits.cpu if limits is not None else None,
+            cgroup_memory=limits.memory if limits is not None else None,
+            host_cores=host.visible_cores(),
+            host_memory=host.memory_total(),
+        )
+
+    def read(self, devices: Sequence[DeviceSample] | None = None) -> Sample:
+        """Take a sample; accelerators, which may take long, were read before."""
+        container = self.container
+        if container is not None:
+            found = container.read()
+            return Sample(
+                at=time.monotonic(),
+                cpu_seconds=found.cpu_seconds,
+                throttled_seconds=found.throttled_seconds,
+                memory=found.working_set,
+                mark=peak_mark(),
+                io_read=found.io_read,
+                io_write=found.io_write,
+                oom_kills=found.oom_kills,
+                devices=devices,
+            )
+        tree = self.tree.read()
+        return Sample(
+            at=time.monotonic(),
+            cpu_seconds=_precise(tree),
+            memory=tree.rss,
+            mark=peak_mark(),
+            io_read=tree.io_read,
+            io_write=tree.io_write,
+            devices=devices,
+        )
+
+    def peak_with_page_cache(self) -> int | None:
+        """Return the container's high-water mark, which counts the pages of files that were read."""
+        return self.container.marks().memory_peak if self.container is not None else None
+
+
+def _precise(tree: processes.TreeSample) -> float | None:
+    """Return the tree's CPU time, this process' own part by a clock that does not tick every 10 ms."""
+    if tree.cpu_seconds is None or tree.user_seconds is None or tree.system_seconds is None:
+        return tree.cpu_seconds
+    return tree.cpu_seconds - tree.user_seconds - tree.system_seconds + time.process_time()
