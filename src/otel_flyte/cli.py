@@ -17,6 +17,7 @@ import click
 
 if TYPE_CHECKING:
     from otel_flyte.lifecycle.replay import Replay, Summary
+    from otel_flyte.query.attempts import Attempt
     from otel_flyte.query.tree import ExecutionTree
     from otel_flyte.report.text import Look
 
@@ -81,6 +82,65 @@ def dump(files: Sequence[str]) -> None:
     FILE holds OTLP as JSON lines; of a folder every *.jsonl file is read.
     """
     _print(_read(files).dump())
+
+
+@main.command()
+@click.argument("source", metavar="SOURCE")
+@click.argument("task", required=False, metavar="[TASK]")
+@click.option("--json", "form", flag_value="json", help="The body of ModelArts; the default for a TASK.")
+@click.option("--csv", "form", flag_value="csv", help="A line for each minute: minute,cpuUsage,...")
+@click.option("--table", "form", flag_value="table", help="The same for people; the default for the list.")
+def metrics(source: str, task: str | None, form: str | None) -> None:
+    """Print what a task attempt used, minute by minute, in the shape of ModelArts.
+
+    SOURCE holds OTLP as JSON lines; of a folder every *.jsonl file is read. Without TASK the attempts are listed. TASK
+    is a span id, a node's path such as n0, n0@1 (attempt 1), n0/3 (item 3 of a map), or the name of a task.
+
+    The six metrics cpuUsage, memUsage, gpuUtil, gpuMemUsage, npuUtil and npuMemUsage are always all there and equally
+    long: a value for each minute from the start of the attempt, the average of that minute in percent, -1 where there
+    is none. CPU and memory are percent of the task's limit, else of the visible cores and the host's memory; GPU and
+    NPU are the mean over the devices that the task sees. They are read from the attempt's span, else, of one that runs
+    or was killed, from its metric records.
+    """
+    from otel_flyte.query.attempts import UnknownAttemptError, choose
+    from otel_flyte.report import metrics as forms
+
+    attempts = _attempts((source,))
+    if task is None:
+        by_form = {"json": forms.list_as_json, "csv": forms.list_as_csv}
+        _print(by_form.get(form or "", forms.list_as_table)(attempts))
+        return
+    try:
+        chosen = choose(attempts, task)
+    except UnknownAttemptError as error:
+        raise _UserError(str(error)) from None
+    _print({"csv": forms.as_csv, "table": forms.as_table}.get(form or "", forms.as_json)(chosen))
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Look at the last N attempts. Default: 20.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, max=1000),
+    metavar="PERCENT",
+    help="Added to what was seen. Default: 20 for memory, 15 for CPU.",
+)
+@click.option("--json", "is_json", is_flag=True, help="For machines.")
+def rightsize(sources: Sequence[str], last: int | None, margin: float | None, *, is_json: bool) -> None:
+    """Say what tasks should ask for, by what their last attempts used.
+
+    SOURCE holds OTLP as JSON lines; of a folder every *.jsonl file is read. Tasks that ran out of memory, waited for
+    CPU, or left GPUs idle are named first. Then follows for each task what it asks for now -> what it should ask for,
+    each as request / limit, and why, and the arguments of @task to paste. Nothing is ever recommended below a peak that
+    was seen.
+    """
+    from otel_flyte.query.rightsize import LAST, Margins, advise
+    from otel_flyte.report import advice
+
+    margins = None if margin is None else Margins(margin / 100, margin / 100)
+    found = advise(_attempts(sources), last or LAST, margins)
+    _print(advice.as_json(found) if is_json else advice.as_text(found))
 
 
 @main.command(
@@ -324,6 +384,22 @@ def _read(files: Sequence[str]) -> "ExecutionTree":
         return ExecutionTree.from_file(*files)
     except UnreadableError as error:
         raise _UserError(str(error)) from None
+
+
+def _attempts(sources: Sequence[str]) -> "Sequence[Attempt]":
+    """Read the task attempts; what could not be read is said on the standard error stream, away from the result."""
+    from otel_flyte.query import attempts, otlp_file
+
+    try:
+        recording = otlp_file.read(*sources, needs_spans=False)
+    except otlp_file.UnreadableError as error:
+        raise _UserError(str(error)) from None
+    for remark in recording.remarks:
+        click.echo(f"otel-flyte: {remark}", err=True)
+    found = attempts.found(recording)
+    if not found:
+        raise _UserError(f"{' '.join(sources)} holds no task attempt: give what a task's spans were written to.")
+    return found
 
 
 def _draw(tree: "ExecutionTree") -> None:

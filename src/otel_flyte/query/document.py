@@ -188,4 +188,12 @@ def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
+def _list(dumper: _Dumper, items: list[Any]) -> yaml.SequenceNode:
+    """Write numbers, as a series has them by the hundred, one beside the other."""
+    return dumper.represent_sequence(
+        "tag:yaml.org,2002:seq", items, flow_style=all(isinstance(item, (int, float)) for item in items) or None
+    )
+
+
 _Dumper.add_representer(str, _text)
+_Dumper.add_representer(list, _list)

@@ -7,6 +7,7 @@ The format is https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/: 
 
 import base64
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +23,15 @@ Attributes: TypeAlias = Mapping[str, AttributeValue]
 
 SPANS = "resourceSpans"
 LOGS = "resourceLogs"
-_SIGNALS = {SPANS: "spans", LOGS: "logs", "resourceMetrics": "metrics"}
+METRICS = "resourceMetrics"
+_SIGNALS = {SPANS: "spans", LOGS: "logs", METRICS: "metrics"}
 _SET_ASIDE = ".rejected.jsonl"
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS_CODES = ("unset", "ok", "error")
 _LATEST_NS = 2**64
 _TRACE_ID_SIZE = 16
 _SPAN_ID_SIZE = 8
+_USAGE_METRIC = semconv.METRIC_TASK_SERIES.format(name="")
 
 
 class UnreadableError(Exception):
@@ -111,6 +114,24 @@ class LogRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """What a gauge of a task's usage said.
+
+    Attributes:
+        name: one of :data:`otel_flyte.semconv.SERIES`.
+        time_ns: nanoseconds since the epoch.
+        attributes: those of the data point.
+        resource: attributes of the process.
+    """
+
+    name: str
+    time_ns: int
+    value: float
+    attributes: Attributes = field(default_factory=dict)
+    resource: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """All that could be read.
 
@@ -118,29 +139,33 @@ class Recording:
         spans: in the order of the file, each span id once.
         records: log records that are events of a span; others are not kept.
         remarks: one line for each thing that was left out, such as a last line that was cut off.
+        points: what gauges of tasks' usage said; other metrics are not kept.
     """
 
     spans: tuple[Span, ...]
     records: tuple[LogRecord, ...] = ()
     remarks: tuple[str, ...] = ()
+    points: tuple[Point, ...] = ()
 
 
-def read(*paths: str | os.PathLike[str]) -> Recording:
+def read(*paths: str | os.PathLike[str], needs_spans: bool = True) -> Recording:
     """Read files, and of each folder its ``*.jsonl`` files but those that keep what a receiver did not take.
 
     Raises:
-        UnreadableError: a file is missing or not OTLP, or none has a span.
+        UnreadableError: a file is missing or not OTLP, or none has a span; where none is needed, nor a usage gauge.
     """
     found: list[_Content] = []
     for path in map(Path, paths):
         found += _read_folder(path) if _is_folder(path) else [_read_file(path)]
     spans = _each_once(span for content in found for span in content.spans)
-    if not spans:
+    points = tuple(point for content in found for point in content.points)
+    if not spans and (needs_spans or not points):
         raise UnreadableError(next(content.without_spans for content in found))
     return Recording(
         spans,
         records=tuple(record for content in found for record in content.records),
         remarks=tuple(remark for content in found for remark in content.remarks),
+        points=points,
     )
 
 
@@ -194,6 +219,26 @@ def records_of(document: Mapping[str, Any]) -> Iterator[LogRecord]:
                         yield _record(record, str(name), attributes)
 
 
+def points_of(document: Mapping[str, Any]) -> Iterator[Point]:
+    """Give what gauges of tasks' usage say in one parsed OTLP JSON object.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: the object does not follow the OTLP JSON mapping.
+    """
+    for resource_metrics in document.get(METRICS) or ():
+        resource = _attributes((resource_metrics.get("resource") or {}).get("attributes"))
+        for scope_metrics in resource_metrics.get("scopeMetrics") or ():
+            for metric in scope_metrics.get("metrics") or ():
+                name = str(metric.get("name", ""))
+                if name.startswith(_USAGE_METRIC):
+                    for point in (metric.get("gauge") or {}).get("dataPoints") or ():
+                        value = float(point.get("asDouble", point.get("asInt", "nan")))
+                        time_ns = _time(point.get("timeUnixNano"))
+                        if time_ns and math.isfinite(value):
+                            series = name.removeprefix(_USAGE_METRIC)
+                            yield Point(series, time_ns, value, _attributes(point.get("attributes")), resource)
+
+
 @dataclass(frozen=True, slots=True)
 class _Content:
     """What one file holds; ``without_spans`` says why it is of no use alone where it holds no span."""
@@ -201,6 +246,7 @@ class _Content:
     spans: tuple[Span, ...]
     records: tuple[LogRecord, ...] = ()
     remarks: tuple[str, ...] = ()
+    points: tuple[Point, ...] = ()
     without_spans: str = ""
 
 
@@ -234,27 +280,29 @@ def _read_file(path: Path) -> _Content:
     documents, remarks = _documents(_content(path), path)
     spans: list[Span] = []
     records: list[LogRecord] = []
+    points: list[Point] = []
     read_well: list[Mapping[str, Any]] = []
     for number, document in documents:
         try:
             _check_shape(document, path, number)
-            found = _spans_and_records(document, path, number)
+            found = _told(document, path, number)
         except UnreadableError as error:
             remarks[number] = str(error)
         else:
             spans += found[0]
             records += found[1]
+            points += found[2]
             read_well.append(document)
     in_order = tuple(remarks[number] for number in sorted(remarks))
     if not read_well:
         raise UnreadableError(in_order[0])
     without_spans = "" if spans else next(iter(in_order), _without_spans(path, read_well))
-    return _Content(tuple(spans), tuple(records), in_order, without_spans)
+    return _Content(tuple(spans), tuple(records), in_order, tuple(points), without_spans)
 
 
-def _spans_and_records(document: Any, path: Path, number: int) -> tuple[list[Span], list[LogRecord]]:
+def _told(document: Any, path: Path, number: int) -> tuple[list[Span], list[LogRecord], list[Point]]:
     try:
-        return list(spans_of(document)), list(records_of(document))
+        return list(spans_of(document)), list(records_of(document)), list(points_of(document))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise UnreadableError(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from otel_flyte import semconv
+from otel_flyte.query import usage
 from otel_flyte.query.cells import duration
 from otel_flyte.query.tree import NEVER_ENDED, UNKNOWN, Error, Execution, Role, TreeSpan, in_order, node_key, short_name
 
@@ -306,7 +307,7 @@ def _declared(span: TreeSpan) -> tuple[str, ...]:
 
 
 def _outcome(span: TreeSpan) -> tuple[str, ...]:
-    """Say what only this span of a node can tell: the replica, the cache, Flyte's verdict, a parent that is missing."""
+    """Say what only this span of a node can tell: replica, cache, Flyte's verdict, usage, a missing parent."""
     own = span.span.attributes
     cache, code = own.get(semconv.CACHE_STATUS), own.get(semconv.ERROR_CODE)
     kind = str(own.get(semconv.ERROR_KIND) or "").lower().replace("_", "-")
@@ -316,6 +317,7 @@ def _outcome(span: TreeSpan) -> tuple[str, ...]:
         f"run {own[semconv.SUBMITTED_RUN_NAME]!s}" if own.get(semconv.SUBMITTED_RUN_NAME) else "",
         ", ".join(str(part) for part in (code, kind) if part),
         _whereabouts(span),
+        *usage.notes(own),
         _ORPHAN if span.orphan else "",
     )
 

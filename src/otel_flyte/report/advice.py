@@ -1,0 +1,185 @@
+"""Advice on what tasks should ask for, as text with code that can be pasted, and as JSON."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from otel_flyte.query.cells import cores, duration, percent, printable, size
+from otel_flyte.query.rightsize import AFTER_SHORTAGE, Advice, Amount
+from otel_flyte.usage.quantity import as_cores, as_size
+
+
+def as_text(advice: Sequence[Advice]) -> str:
+    """Give first a line for each task that is in trouble, then what each task should ask for and why."""
+    troubles = [line for problem in (_starved, _throttled, _idle) for each in advice for line in problem(each)]
+    blocks = ["\n".join(troubles)] if troubles else []
+    blocks += ["\n".join(_block(each)) for each in advice]
+    return "\n\n".join(blocks)
+
+
+def as_json(advice: Sequence[Advice]) -> str:
+    """Give the same for machines: cores, bytes and seconds as numbers, and what to ask for as Kubernetes writes it."""
+    return json.dumps({"tasks": [_entry(each) for each in advice]}, indent=2)
+
+
+def as_code(advice: Advice) -> str:
+    """Give the arguments of ``@task``; empty where there is nothing to say."""
+    requests, limits = resources(advice)
+    return f"requests={_call(requests)}, limits={_call(limits)}" if requests else ""
+
+
+def resources(advice: Advice) -> tuple[dict[str, str], dict[str, str]]:
+    """Give what to request and what to limit, by the names of flytekit's ``Resources``."""
+    requests: dict[str, str] = {}
+    limits: dict[str, str] = {}
+    if advice.cpu:
+        requests["cpu"], limits["cpu"] = as_cores(advice.cpu.request), as_cores(advice.cpu.limit)
+    if advice.memory:
+        requests["mem"], limits["mem"] = as_size(advice.memory.request), as_size(advice.memory.limit)
+    if advice.gpus and requests:
+        # Kubernetes takes no other limit than the request.
+        requests["gpu"] = limits["gpu"] = str(advice.gpus.count)
+    return requests, limits
+
+
+def _call(arguments: dict[str, str]) -> str:
+    return f"Resources({', '.join(f'{name}={json.dumps(value)}' for name, value in arguments.items())})"
+
+
+def _starved(advice: Advice) -> Iterator[str]:
+    if advice.out_of_memory:
+        limit = advice.memory.limit_now if advice.memory else None
+        at = f", the limit is {as_size(limit)}" if limit else ""
+        yield (
+            f"OOM-killed  {printable(advice.task)}: {advice.out_of_memory} of {_attempts(advice.attempts)}"
+            f" ran out of memory{at}"
+        )
+
+
+def _throttled(advice: Advice) -> Iterator[str]:
+    if advice.is_throttled:
+        limit = advice.cpu.limit_now if advice.cpu else None
+        at = f", the limit is {as_cores(limit)}" if limit else ""
+        yield f"throttled   {printable(advice.task)}: waited {duration(advice.throttled)} for CPU{at}"
+
+
+def _idle(advice: Advice) -> Iterator[str]:
+    gpus = advice.gpus
+    if gpus and gpus.idle:
+        mean = "" if gpus.utilization is None else f", mean utilisation {percent(gpus.utilization)}"
+        yield f"idle GPU    {printable(advice.task)}: {gpus.idle} of {gpus.now} did next to nothing{mean}"
+
+
+def _block(advice: Advice) -> Iterator[str]:
+    yield f"{printable(advice.task)}: {', '.join(_heading(advice))}"
+    if advice.cpu:
+        yield f"  cpu     {_change(advice.cpu, as_cores)}: {'; '.join(_why_cpu(advice, advice.cpu))}"
+    if advice.memory:
+        yield f"  memory  {_change(advice.memory, as_size)}: {'; '.join(_why_memory(advice, advice.memory))}"
+    if advice.gpus:
+        yield f"  gpu     {'; '.join(_gpu(advice))}"
+    if advice.fits:
+        yield "  fits"
+    elif as_code(advice):
+        yield f"  {as_code(advice)}"
+    for note in _notes(advice):
+        yield f"  note: {note}"
+
+
+def _heading(advice: Advice) -> Iterator[str]:
+    more = advice.known > advice.attempts
+    yield f"last {advice.attempts} of {advice.known} attempts" if more else _attempts(advice.attempts)
+    if len(advice.versions) > 1:
+        yield f"versions {', '.join(map(printable, advice.versions))}"
+
+
+def _change(amount: Amount, written: Callable[[float], str]) -> str:
+    now = " / ".join("-" if value is None else written(value) for value in (amount.request_now, amount.limit_now))
+    return f"{now} fits" if amount.fits else f"{now} -> {written(amount.request)} / {written(amount.limit)}"
+
+
+def _why_cpu(advice: Advice, cpu: Amount) -> Iterator[str]:
+    yield f"peak {cores(cpu.peak or 0)} + {percent(advice.margins.cpu)}"
+    seen = [("p95", advice.cpu_p95), ("mean", advice.cpu_mean)]
+    yield ", ".join(f"{name} {cores(value)}" for name, value in seen if value is not None)
+    if advice.throttled:
+        much = f", limit x {AFTER_SHORTAGE:g}" if advice.is_throttled and cpu.limit_now else ""
+        yield f"throttled {duration(advice.throttled)}{much}"
+
+
+def _why_memory(advice: Advice, memory: Amount) -> Iterator[str]:
+    if memory.peak is not None:
+        yield f"peak {size(memory.peak)} + {percent(advice.margins.memory)}"
+    if advice.out_of_memory:
+        yield f"{_attempts(advice.out_of_memory)} ran out of it, limit x {AFTER_SHORTAGE:g}"
+
+
+def _gpu(advice: Advice) -> Iterator[str]:
+    gpus = advice.gpus
+    if gpus is None:
+        return
+    unused = gpus.now - gpus.count
+    yield f"{gpus.now} -> {gpus.count}: {unused} never used" if unused else f"{gpus.now} kept"
+    if gpus.utilization is not None:
+        yield f"mean utilisation {percent(gpus.utilization)}"
+    if gpus.memory_peak is not None:
+        yield f"peak memory {size(gpus.memory_peak)}"
+    if gpus.idle > unused:
+        yield f"{gpus.idle - unused} idle but with memory in use: a smaller or shared one may do"
+
+
+def _notes(advice: Advice) -> Iterator[str]:
+    if not advice.evidence:
+        yield "no evidence: of no attempt is it known what it alone used"
+    elif advice.is_thin:
+        yield f"thin evidence: {_attempts(advice.evidence)}, the longest took {duration(advice.longest)}"
+    if advice.shared:
+        yield f"{_attempts(advice.shared)} shared the process with other tasks, no evidence"
+    if advice.unmeasured:
+        yield f"{_attempts(advice.unmeasured)} without usage, no evidence"
+    if advice.npu_utilization is not None:
+        yield f"NPUs: mean utilisation {percent(advice.npu_utilization)}"
+
+
+def _attempts(number: int) -> str:
+    return f"{number} attempt{'s' * (number != 1)}"
+
+
+def _entry(advice: Advice) -> dict[str, Any]:
+    requests, limits = resources(advice)
+    troubles = {
+        "OOM-killed": advice.out_of_memory > 0,
+        "throttled": advice.is_throttled,
+        "idle GPU": advice.is_gpu_idle,
+    }
+    return {
+        "task": advice.task,
+        "versions": list(advice.versions),
+        "problems": [name for name, is_so in troubles.items() if is_so],
+        "fits": advice.fits,
+        "requests": requests,
+        "limits": limits,
+        "now": {"cpu": _now(advice.cpu), "mem": _now(advice.memory), "gpu": advice.gpus.now if advice.gpus else None},
+        "evidence": {
+            "attempts": advice.attempts,
+            "known": advice.known,
+            "measured": advice.evidence,
+            "shared": advice.shared,
+            "unmeasured": advice.unmeasured,
+            "longest": advice.longest,
+            "is_thin": advice.is_thin,
+            "cpu_peak": advice.cpu.peak if advice.cpu else None,
+            "cpu_p95": advice.cpu_p95,
+            "cpu_mean": advice.cpu_mean,
+            "throttled": advice.throttled,
+            "memory_peak": advice.memory.peak if advice.memory else None,
+            "out_of_memory": advice.out_of_memory,
+            "gpu_utilization": advice.gpus.utilization if advice.gpus else None,
+            "gpus_idle": advice.gpus.idle if advice.gpus else None,
+        },
+        "margins": {"cpu": advice.margins.cpu, "memory": advice.margins.memory},
+    }
+
+
+def _now(amount: Amount | None) -> dict[str, float | None] | None:
+    return {"request": amount.request_now, "limit": amount.limit_now} if amount else None

@@ -1,0 +1,95 @@
+"""Task spans with what was used on them, and metric records of tasks that did not get so far."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from otel_flyte import semconv
+from support import traces
+
+GIB = 2**30
+
+
+def quota(cpu: float | None = 2.0, memory: int | None = 4 * GIB, gpus: int | None = None) -> dict[str, Any]:
+    """What was asked for: the same as request and as limit."""
+    asked = {
+        semconv.QUOTA_CPU_LIMIT: cpu,
+        semconv.QUOTA_CPU_REQUEST: cpu,
+        semconv.QUOTA_MEMORY_LIMIT: memory,
+        semconv.QUOTA_MEMORY_REQUEST: memory,
+        semconv.QUOTA_GPU_REQUEST: gpus and float(gpus),
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def usage(mean: float = 1.0, peak: float = 1.6, memory: int = 3 * GIB, throttled: float = 0.0) -> dict[str, Any]:
+    """What was used of CPU and memory."""
+    return {
+        semconv.USAGE_CPU_MEAN: mean,
+        semconv.USAGE_CPU_PEAK: peak,
+        semconv.USAGE_CPU_THROTTLED: throttled,
+        semconv.USAGE_MEMORY_MEAN: memory // 2,
+        semconv.USAGE_MEMORY_PEAK: memory,
+        # A mark of the kernel that counts files that were read: nothing may follow from it.
+        semconv.USAGE_MEMORY_WITH_CACHE: 100 * GIB,
+    }
+
+
+def device(index: int, mean: float, peak: float, memory: int, kind: str = semconv.DEVICE_GPU) -> dict[str, Any]:
+    """What was used of one device."""
+    told = {
+        semconv.USAGE_DEVICE_NAME: "NVIDIA H100 80GB HBM3",
+        semconv.USAGE_DEVICE_MEAN: mean,
+        semconv.USAGE_DEVICE_PEAK: peak,
+        semconv.USAGE_DEVICE_MEMORY_PEAK: memory,
+        semconv.USAGE_DEVICE_MEMORY_LIMIT: 80 * GIB,
+    }
+    return {pattern.format(kind=kind, index=index): value for pattern, value in told.items()}
+
+
+def series(step: int = 60, **values: Sequence[float]) -> dict[str, Any]:
+    """Averages for every ``step`` seconds."""
+    told: dict[str, Any] = {semconv.USAGE_SERIES.format(name=name): list(each) for name, each in values.items()}
+    return {**told, semconv.USAGE_STEP: step}
+
+
+def node(path: str, task: str, attempt: int = 0, **more: Any) -> dict[str, Any]:
+    """Who an attempt in a pod is."""
+    return {
+        semconv.TASK_NAME: task,
+        semconv.NODE_PATH: path,
+        semconv.ACTION_NAME: path,
+        semconv.ATTEMPT: attempt,
+        **more,
+    }
+
+
+def write_points(path: Path, resource: Mapping[str, str], task: str, **series: Mapping[int, float]) -> None:
+    """Append metric records: for each series its values by the second since the beginning."""
+    metrics = [
+        {
+            "name": semconv.METRIC_TASK_SERIES.format(name=name),
+            "unit": "%",
+            "gauge": {
+                "dataPoints": [
+                    {
+                        "timeUnixNano": str(traces.nanoseconds(seconds)),
+                        "asDouble": value,
+                        "attributes": _attributes({semconv.TASK_NAME: task}),
+                    }
+                    for seconds, value in values.items()
+                ]
+            },
+        }
+        for name, values in series.items()
+    ]
+    other = {"name": "process.cpu.time", "sum": {"dataPoints": [{"asDouble": 1.0}]}}
+    scopes = [{"scope": {"name": semconv.SCOPE}, "metrics": [*metrics, other]}]
+    document = {"resourceMetrics": [{"resource": {"attributes": _attributes(resource)}, "scopeMetrics": scopes}]}
+    with path.open("a") as file:
+        file.write(json.dumps(document) + "\n")
+
+
+def _attributes(values: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"key": name, "value": {"stringValue": value}} for name, value in values.items()]

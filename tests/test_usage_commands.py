@@ -1,0 +1,352 @@
+"""What a task used, as `otel-flyte metrics`, `show` and `dump` print it."""
+
+import csv
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from inline_snapshot import snapshot
+
+from otel_flyte import cli, semconv
+from support import traces, usages
+from support.usages import GIB
+
+SIX = ["cpuUsage", "memUsage", "gpuUtil", "gpuMemUsage", "npuUtil", "npuMemUsage"]
+KILLED = {
+    **traces.EXECUTION_RESOURCE,
+    semconv.ACTION_NAME: "n1",
+    semconv.ATTEMPT: "0",
+}
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, arguments, env={"COLUMNS": "118"})
+
+
+def body(*arguments: str) -> dict[str, list[float]]:
+    """The series of the ModelArts body, by name."""
+    result = call("metrics", *arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    document = json.loads(result.stdout)
+    assert list(document) == ["metrics"]
+    assert [list(entry) for entry in document["metrics"]] == [["metric", "value"]] * 6
+    assert [entry["metric"] for entry in document["metrics"]] == SIX
+    assert len({len(entry["value"]) for entry in document["metrics"]}) == 1
+    return {entry["metric"]: entry["value"] for entry in document["metrics"]}
+
+
+@pytest.fixture
+def execution(tmp_path: Path) -> str:
+    """Pods of one execution: a retried node with a GPU, a map, a node without usage."""
+    path = tmp_path / "execution.jsonl"
+    recorder = traces.Recorder.of_file(path, traces.EXECUTION_RESOURCE)
+    failed = {**usages.node("n0", "shop.train"), **usages.quota(gpus=1), **usages.usage()}
+    recorder.leaf("task shop.train", 0, 40, failed, error=("MemoryError", "no more"), raised_here=False)
+    trained = {
+        **usages.node("n0", "shop.train", 1),
+        **usages.quota(gpus=1),
+        **usages.usage(1.94, 2.0, 2200 * 2**20, 3.2),
+        **usages.device(0, 0.83, 1.0, 70 * GIB),
+        **usages.series(
+            cpu_usage=[95.5, 99.25, -1.0, 40.0],
+            mem_usage=[20.0, 53.71, -1.0, 53.0],
+            gpu_util=[80.0, 90.0, -1.0, 79.0],
+            gpu_mem_usage=[10.0, 87.5, -1.0, 87.5],
+            cpu_cores=[1.91, 1.985, -1.0, 0.8],
+            mem_bytes=[8e8, 2.3e9, -1.0, 2.2e9],
+        ),
+    }
+    with recorder.span("task shop.train", 60, 260, trained):
+        recorder.leaf(semconv.PHASE_USER_CODE, 60, 250, usages.usage(1.9, 2.0, 2200 * 2**20, 3.2))
+    for index in range(2):
+        item = {**usages.node(f"n1/n{index}", "shop.score", flyte_array_index=index), semconv.ARRAY_INDEX: index}
+        recorder.leaf("task shop.score", 260, 270, {**item, **usages.series(cpu_usage=[7 + index])})
+    recorder.leaf("task shop.report", 270, 330.5, usages.node("n2", "shop.report"))
+    return str(path)
+
+
+class TestMetrics:
+    def test_the_body_of_modelarts_is_printed(self, execution: str) -> None:
+        result = call("metrics", execution, "n0@1")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout == snapshot("""\
+{"metrics": [
+{"metric": "cpuUsage", "value": [95.5, 99.25, -1, 40.0]},
+{"metric": "memUsage", "value": [20.0, 53.71, -1, 53.0]},
+{"metric": "gpuUtil", "value": [80.0, 90.0, -1, 79.0]},
+{"metric": "gpuMemUsage", "value": [10.0, 87.5, -1, 87.5]},
+{"metric": "npuUtil", "value": [-1, -1, -1, -1]},
+{"metric": "npuMemUsage", "value": [-1, -1, -1, -1]}
+]}
+""")
+        assert call("metrics", execution, "n0@1", "--json").stdout == result.stdout
+
+    def test_a_table_for_people(self, execution: str) -> None:
+        assert call("metrics", execution, "n0@1", "--table").stdout == snapshot("""\
+minute  cpuUsage  memUsage  gpuUtil  gpuMemUsage  npuUtil  npuMemUsage
+     0      95.5      20.0     80.0         10.0        -            -
+     1      99.2      53.7     90.0         87.5        -            -
+     2         -         -        -            -        -            -
+     3      40.0      53.0     79.0         87.5        -            -
+""")
+
+    def test_comma_separated_values(self, execution: str) -> None:
+        assert call("metrics", execution, "n0@1", "--csv").stdout == snapshot("""\
+minute,cpuUsage,memUsage,gpuUtil,gpuMemUsage,npuUtil,npuMemUsage
+0,95.5,20.0,80.0,10.0,-1,-1
+1,99.25,53.71,90.0,87.5,-1,-1
+2,-1,-1,-1,-1,-1,-1
+3,40.0,53.0,79.0,87.5,-1,-1
+""")
+
+    def test_without_a_task_they_are_listed_each_with_what_to_call_it_by(self, execution: str) -> None:
+        assert call("metrics", execution).stdout == snapshot("""\
+TASK  name         duration    minutes  usage  result
+n0@0  shop.train   40.0 s      1        none   failure
+n0@1  shop.train   3 min 20 s  4        span   success
+n1/0  shop.score   10.0 s      1        span   success
+n1/1  shop.score   10.0 s      1        span   success
+n2    shop.report  1 min 00 s  2        none   success
+""")
+
+    def test_each_name_of_the_list_can_be_pasted_and_names_one_attempt(self, execution: str) -> None:
+        _, *lines = call("metrics", execution).stdout.splitlines()
+        assert len(lines) == 5
+        for line in lines:
+            (selector, *_) = shlex.split(line)
+            assert call("metrics", execution, selector).exit_code == 0
+
+    def test_the_list_is_there_for_machines(self, execution: str) -> None:
+        (_, retried, *_) = json.loads(call("metrics", execution, "--json").stdout)["tasks"]
+        assert retried == snapshot(
+            {
+                "task": "n0@1",
+                "name": "shop.train",
+                "run": "f1c0ffee",
+                "attempt": 1,
+                "span_id": "0000000000000004",
+                "duration": 200.0,
+                "minutes": 4,
+                "usage": "span",
+                "result": "success",
+            }
+        )
+        rows = list(csv.DictReader(io.StringIO(call("metrics", execution, "--csv").stdout)))
+        assert [row["task"] for row in rows] == ["n0@0", "n0@1", "n1/0", "n1/1", "n2"]
+
+    @pytest.mark.parametrize("selector", ["n1/1", "f1c0ffee/n1/1", "n1/1@0"])
+    def test_an_item_of_a_map_is_named_by_the_map_and_its_index(self, execution: str, selector: str) -> None:
+        assert body(execution, selector)["cpuUsage"] == [8]
+
+    @pytest.mark.parametrize("selector", ["report", "shop.report", "n2", "n2@0"])
+    def test_a_task_whose_name_is_unique_is_named_by_it(self, execution: str, selector: str) -> None:
+        assert set(map(tuple, body(execution, selector).values())) == {(-1, -1)}
+
+    def test_a_span_id_names_an_attempt(self, execution: str) -> None:
+        (_, retried, *_) = json.loads(call("metrics", execution, "--json").stdout)["tasks"]
+        assert body(execution, retried["span_id"])["cpuUsage"] == [95.5, 99.25, -1, 40]
+
+    @pytest.mark.parametrize(
+        ("selector", "complaint"),
+        [
+            ("n0", "n0 is the name of 2 task attempts: choose one of n0@0, n0@1."),
+            ("train", "train is the name of 2 task attempts: choose one of n0@0, n0@1."),
+            ("n7", "n7 is no task attempt of this source: choose one of n0@0, n0@1, n1/0, n1/1, n2."),
+        ],
+    )
+    def test_an_ambiguous_or_unknown_name_is_told_in_one_line_with_what_there_is(
+        self, execution: str, selector: str, complaint: str
+    ) -> None:
+        result = call("metrics", execution, selector)
+        assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"otel-flyte: {complaint}\n")
+
+    def test_a_value_that_stands_for_two_minutes_is_there_twice(self, tmp_path: Path) -> None:
+        recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
+        recorder.leaf("task t", 0, 290, usages.series(120, cpu_usage=[10, 20, 30], npu_util=[-1, 5, 6]))
+        found = body(str(tmp_path), "t")
+        assert found["cpuUsage"] == [10, 10, 20, 20, 30]
+        assert found["npuUtil"] == [-1, -1, 5, 5, 6]
+        assert found["memUsage"] == [-1] * 5
+
+    def test_an_attempt_of_less_than_a_minute_without_a_series_is_told_of_by_its_means(self, tmp_path: Path) -> None:
+        shares = {semconv.USAGE_CPU_OF_LIMIT: 0.5, semconv.USAGE_MEMORY_OF_LIMIT: 0.75}
+        own = {**usages.usage(), **shares, **usages.device(0, 0.25, 1.0, GIB)}
+        recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
+        recorder.leaf("task t", 0, 12, own)
+        recorder.leaf("task longer", 20, 100, own)
+        found = body(str(tmp_path), "t")
+        assert (found["cpuUsage"], found["memUsage"], found["gpuUtil"]) == ([50], [37.5], [25])
+        assert body(str(tmp_path), "longer")["cpuUsage"] == [-1, -1]
+
+    def test_what_was_measured_is_not_cut_by_a_clock_that_was_set_back(self, tmp_path: Path) -> None:
+        recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
+        recorder.leaf("task t", 0, 1, usages.series(cpu_usage=[10, 20, 30]))
+        assert body(str(tmp_path), "t")["cpuUsage"] == [10, 20, 30]
+
+    @pytest.mark.parametrize("values", [["a", "b"], [float("nan"), float("inf")], [True, False]])
+    def test_what_is_no_number_is_no_value(self, tmp_path: Path, values: Any) -> None:
+        recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
+        recorder.leaf("task t", 0, 100, usages.series(cpu_usage=values))
+        assert body(str(tmp_path), "t")["cpuUsage"] == [-1, -1]
+
+    def test_help_says_what_the_numbers_are(self) -> None:
+        told = " ".join(call("metrics", "--help").stdout.split())
+        assert "CPU and memory are percent of the task's limit, else of the visible cores and the host's memory" in told
+        assert "GPU and NPU are the mean over the devices that the task sees" in told
+
+    def test_neither_flytekit_nor_the_sdk_is_imported(self, execution: str) -> None:
+        program = f"""
+import sys
+from click.testing import CliRunner
+from otel_flyte.cli import main
+for arguments in (["metrics", {execution!r}], ["metrics", {execution!r}, "n2"], ["rightsize", {execution!r}]):
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "opentelemetry", "google", "grpc"}})
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == "set()\n"
+
+
+class TestMetricRecords:
+    """An attempt that runs, or was killed, has no span of its own; its metric records tell of it."""
+
+    def test_a_killed_attempt_is_told_of_by_its_metric_records(self, tmp_path: Path) -> None:
+        traces.killed(tmp_path / "killed.jsonl")
+        usages.write_points(
+            tmp_path / "metrics.jsonl",
+            KILLED,
+            "train.fit",
+            cpu_usage={60: 50.0, 120: 70.0, 150: 10.0},
+            mem_usage={60: 12.5, 120: 25.0},
+            mem_bytes={60: 1e9},
+        )
+        assert call("metrics", str(tmp_path)).stdout == snapshot("""\
+TASK  name       duration    minutes  usage           result
+n1    train.fit  2 min 30 s  3        metric records  never ended
+""")
+        found = body(str(tmp_path), "n1")
+        assert found["cpuUsage"] == [50, 70, 10]
+        assert found["memUsage"] == [12.5, 25, -1]
+        assert found["gpuUtil"] == [-1, -1, -1]
+
+    def test_points_that_do_not_fall_on_minutes_are_weighed_by_the_time_they_cover(self, tmp_path: Path) -> None:
+        traces.killed(tmp_path / "killed.jsonl")
+        points = {30: 20.0, 90: 80.0, 150: 20.0}
+        usages.write_points(tmp_path / "metrics.jsonl", KILLED, "train.fit", cpu_usage=points)
+        assert body(str(tmp_path), "n1")["cpuUsage"] == [50, 50, 20]
+
+    def test_what_was_lost_in_between_is_a_gap(self, tmp_path: Path) -> None:
+        traces.killed(tmp_path / "killed.jsonl")
+        points = {60: 10.0, 120: 20.0, 180: 30.0, 360: 60.0, 420: 70.0}
+        usages.write_points(tmp_path / "metrics.jsonl", KILLED, "train.fit", cpu_usage=points)
+        assert body(str(tmp_path), "n1")["cpuUsage"] == [10, 20, 30, -1, -1, 60, 70]
+
+    def test_the_span_comes_before_metric_records(self, execution: str) -> None:
+        resource = {**KILLED, semconv.ACTION_NAME: "n0", semconv.ATTEMPT: "1"}
+        usages.write_points(Path(execution), resource, "shop.train", cpu_usage={120: 1.0})
+        assert body(execution, "n0@1")["cpuUsage"] == [95.5, 99.25, -1, 40]
+
+    def test_metric_records_of_another_attempt_are_not_taken_for_this_ones(self, execution: str) -> None:
+        for other in ({semconv.ATTEMPT: "1"}, {semconv.RUN_NAME: "other"}, {semconv.ACTION_NAME: "n9"}):
+            resource = {**KILLED, semconv.ACTION_NAME: "n2", **other}
+            usages.write_points(Path(execution), resource, "shop.report", cpu_usage={300: 1.0})
+        assert set(map(tuple, body(execution, "f1c0ffee/n2@0").values())) == {(-1, -1)}
+
+    def test_metric_records_alone_are_enough(self, tmp_path: Path) -> None:
+        points = {60: 10.0, 120: 20.0}
+        usages.write_points(tmp_path / "f.jsonl", KILLED, "train.fit", cpu_usage=points, npu_util=points)
+        assert call("metrics", str(tmp_path)).stdout == snapshot("""\
+TASK  name       duration    minutes  usage           result
+n1    train.fit  2 min 00 s  2        metric records  never ended
+""")
+        assert body(str(tmp_path), "fit")["npuUtil"] == [10, 20]
+
+    def test_local_runs_of_one_task_share_out_their_metric_records_by_time(self, tmp_path: Path) -> None:
+        recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
+        for begin in (0, 200):
+            recorder.leaf("task shop.fit", begin, begin + 120, {semconv.TASK_NAME: "shop.fit"})
+        points = {60: 10.0, 120: 20.0, 260: 30.0, 320: 40.0, 900: 99.0}
+        usages.write_points(tmp_path / "f.jsonl", {"service.name": "flyte"}, "shop.fit", cpu_usage=points)
+        found = json.loads(call("metrics", str(tmp_path), "--json").stdout)["tasks"]
+        assert [body(str(tmp_path), task["span_id"])["cpuUsage"] for task in found] == [[10, 20], [30, 40]]
+
+    def test_a_point_by_a_clock_that_is_wrong_is_left_out(self, tmp_path: Path) -> None:
+        traces.killed(tmp_path / "killed.jsonl")
+        points = {60: 10.0, 9_000_000_000: 20.0, -100: 5.0}
+        usages.write_points(tmp_path / "metrics.jsonl", KILLED, "train.fit", cpu_usage=points)
+        assert body(str(tmp_path), "n1")["cpuUsage"] == [10]
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("command", ["metrics", "rightsize"])
+    @pytest.mark.parametrize(
+        ("content", "complaint"),
+        [
+            (None, "no such file"),
+            ("", "is empty"),
+            ("{", "is no JSON"),
+            ('{"spans": []}', "is JSON but not OTLP"),
+            ('{"resourceMetrics": []}', "holds no span, only metrics"),
+            ('{"resourceMetrics": [{"scopeMetrics": 7}]}', "is not the JSON of OTLP"),
+        ],
+    )
+    def test_a_file_that_is_no_recording_is_told_in_one_line_with_exit_code_2(
+        self, tmp_path: Path, command: str, content: str | None, complaint: str
+    ) -> None:
+        path = tmp_path / "f.jsonl"
+        if content is not None:
+            path.write_text(content)
+        result = call(command, str(path))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.count("\n") == 1
+        assert result.stderr.startswith(f"otel-flyte: {path}")
+        assert complaint in result.stderr
+
+    @pytest.mark.parametrize("command", ["metrics", "rightsize"])
+    def test_a_recording_without_a_task_is_told(self, tmp_path: Path, command: str) -> None:
+        traces.Recorder.of_file(tmp_path / "f.jsonl").leaf("GET /", 0, 1, scope="requests")
+        result = call(command, str(tmp_path))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "holds no task attempt" in result.stderr
+
+    def test_what_can_not_be_read_is_said_beside_the_result(self, execution: str, tmp_path: Path) -> None:
+        (tmp_path / "z.jsonl").touch()
+        result = call("metrics", str(tmp_path), "n2")
+        assert len(json.loads(result.stdout)["metrics"]) == 6
+        assert result.stderr == (
+            f"otel-flyte: {tmp_path / 'z.jsonl'} is empty: no span had ended when its writer did. "
+            "Record the run again.\n"
+        )
+
+
+class TestElsewhere:
+    def test_show_draws_what_tasks_and_phases_used(self, execution: str) -> None:
+        assert call("show", execution).stdout == snapshot("""\
+2026-05-28 20:26:40 UTC · trace a0000000000000000000000000000001 and 4 more
+· execution f1c0ffee  shop/production                                  5 min 30 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
+├─ ✓ task shop.train  n0 · 2 attempts                                  4 min 20 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━╸
+│  ├─ ✗ attempt 0  1 core · 3 GiB of 4 GiB                                 40.0 s  ━━━━
+│  │     MemoryError: no more
+│  └─ ✓ attempt 1  1.9 cores · 2.1 GiB of 4 GiB · throttled 3.20 s ·…  3 min 20 s        ━━━━━━━━━━━━━━━━━━━━━╸
+│     └─ user code  1.9 cores · 2.1 GiB · throttled 3.20 s             3 min 10 s        ━━━━━━━━━━━━━━━━━━━━╸
+├─ ✓ task shop.score  2 items · median 10.0 s · n1                         10.0 s                             ╺╸
+│  ├─ ✓ map item 0                                                         10.0 s                             ╺╸
+│  └─ ✓ map item 1                                                         10.0 s                             ╺╸
+└─ ✓ task shop.report  n2                                              1 min 00 s                              ╺━━━━━━
+6 spans · 1 error
+""")
+
+    def test_dump_writes_a_series_on_few_lines(self, execution: str) -> None:
+        printed = call("dump", execution).stdout
+        name = semconv.USAGE_SERIES.format(name="cpu_usage")
+        assert re.search(rf"^ +{name}: \[95\.5, 99\.25, -1\.0, 40\.0\]$", printed, re.MULTILINE)
+        attempts = yaml.safe_load(printed)["f1c0ffee"]["nodes"]["n0"]["task_attempts"]
+        assert attempts[1]["attributes"][semconv.USAGE_STEP] == 60
