@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_flyte import semconv, settings
 from otel_flyte.guard import guarded
 from otel_flyte.lifecycle import otlp_requests, shutdown, watch
+from otel_flyte.lifecycle.outlet import SOON_SECONDS
 from otel_flyte.tracing import state
 from otel_flyte.tracing.spans import Scope
 
@@ -77,7 +78,8 @@ def announce(scope: Scope) -> None:
     now = time.time_ns()
     marker = scope.tracer.start_span(semconv.SPAN_RUNNING, scope.context, attributes=attributes, start_time=now)
     marker.end(now)
-    shutdown.kick()
+    # A task that is over by then needs no request of its own for it.
+    shutdown.kick(SOON_SECONDS)
     if isinstance(marker, ReadableSpan):
         _announced[id(scope)] = _Announced(scope, marker, time.monotonic())
 

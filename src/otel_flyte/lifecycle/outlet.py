@@ -38,6 +38,9 @@ _WEIGHED = 256
 
 _COUNTING_SECONDS = 0.2
 
+SOON_SECONDS = 0.1
+"""What may wait for a moment may be all that there is to send, or go with what comes next."""
+
 _IN_MEMORY = 4
 """Batches that are kept in memory while they also lie in the spool."""
 
@@ -142,6 +145,7 @@ class Outlet:
         self._pending: deque[_Batch] = deque()
         self._taking = threading.Lock()
         self._wake = threading.Event()
+        self._grace = 0.0
         self._done = threading.Event()
         self._deadline: float | None = None
         self._is_away = False
@@ -178,10 +182,12 @@ class Outlet:
         self.put(_Ready(request))
         self.kick()
 
-    def kick(self) -> None:
-        """Send what there is now rather than later."""
+    def kick(self, grace: float = 0.0) -> None:
+        """Send what there is now rather than later, or in a moment if nobody else asks until then."""
         # In a forked child the event's lock may be held by a thread that is not there any more.
         if not self._in_child:
+            # Who has asked for it now must not wait for who can.
+            self._grace = 0.0 if self._wake.is_set() else grace
             self._wake.set()
 
     def mark(self) -> threading.Event:
@@ -271,6 +277,10 @@ class Outlet:
         while not self._is_over():
             self._wake.wait(self._pause())
             self._wake.clear()
+            grace, self._grace = self._grace, 0.0
+            if grace and self._deadline is None:
+                self._wake.wait(grace)
+                self._wake.clear()
             try:
                 self._cycle()
             except Exception as fault:

@@ -108,10 +108,10 @@ def wait_for(outlet: "Outlet", timeout: float | None = None) -> bool:
     return _wait([outlet.mark()], _bound() if timeout is None else min(timeout, _bound()))
 
 
-def kick() -> None:
-    """Have everything sent in the background, now."""
+def kick(grace: float = 0.0) -> None:
+    """Have everything sent in the background, now or in a moment."""
     for outlet in _outlets:
-        outlet.kick()
+        outlet.kick(grace)
 
 
 def end(deadline: float | None = None) -> None:
