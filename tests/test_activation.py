@@ -771,7 +771,7 @@ def test_faults_were_provoked_wherever_a_task_gets_to(faulty: dict[str, Any]) ->
         *("lifecycle.signals", "lifecycle.watch", "lifecycle.open_spans", "lifecycle.open_spans.OpenSpans"),
         *("lifecycle.forked", "lifecycle.foreign", "lifecycle.losses", "lifecycle.otlp_requests"),
         *("lifecycle.transport", "lifecycle.http_transport.HttpTransport", "lifecycle.spool.SpoolFile"),
-        *("lifecycle.otlp_json", "supervisor.child"),
+        *("lifecycle.otlp_json", "lifecycle.supervised"),
         *("tracing.carrier", "tracing.errors", "tracing.spans", "tracing.spans.Scope", "tracing.values"),
         *("opentelemetry.context", "opentelemetry.trace", "opentelemetry.sdk.trace.Span"),
     }

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from otel_flyte.supervisor import cgroup, wire
+from otel_flyte.lifecycle import wire
+from otel_flyte.supervisor import cgroup
 from support import pods, programs, runs
 from support.programs import Ended
 from support.receiver import Receiver, Span
@@ -33,7 +34,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 TASK = """
     import os, signal, subprocess, sys, time
     from opentelemetry.sdk.trace import TracerProvider
-    from otel_flyte.supervisor import child
+    from otel_flyte.lifecycle import supervised as child
 
     def start(name="task program.main", **attributes):
         return TracerProvider().get_tracer("program").start_span(name, attributes=attributes)
@@ -282,7 +283,10 @@ def test_a_supervisor_that_is_stopped_or_killed_neither_delays_nor_harms_the_tas
 
 def test_a_span_too_long_for_the_pipe_is_left_out(tmp_path: Path, receiver: Receiver) -> None:
     ended = supervised(
-        tmp_path, TASK, "child.opened(start('too long', key='x' * 100_000)); os._exit(1)", env=receiver.environment()
+        tmp_path,
+        TASK,
+        "child.opened(start('too long', key='x' * 100_000)); os._exit(1)",
+        env=receiver.environment(),
     )
 
     assert ended.returncode == 1
@@ -703,12 +707,14 @@ def test_nothing_is_loaded_before_the_supervisor_must_speak(tmp_path: Path) -> N
         "otel_flyte.entry",
         "otel_flyte.semconv",
         "otel_flyte.supervisor",
-        *(f"otel_flyte.supervisor.{name}" for name in ("cgroup", "command", "listener", "process", "wire")),
+        *(f"otel_flyte.supervisor.{name}" for name in ("cgroup", "command", "listener", "process")),
+        "otel_flyte.lifecycle",
+        "otel_flyte.lifecycle.wire",
     }
 
 
 def test_without_a_supervisor_a_process_knows_that_it_has_none(tmp_path: Path) -> None:
-    ask = "import json; from otel_flyte.supervisor import child; print(json.dumps(child.is_supervised()))"
+    ask = "import json; from otel_flyte.lifecycle import supervised as child; print(json.dumps(child.is_supervised()))"
 
     assert programs.run(ask, tmp_path).said is False
     ended = run("exec", "--", sys.executable, "-c", ask, folder=tmp_path)

@@ -127,7 +127,7 @@ def _prepare(folder: Path) -> None:
     for name in (
         *("flytekit.bin.entrypoint", "flytekit.deck", "opentelemetry.exporter.otlp.proto.http.trace_exporter"),
         *("support.pods", "task_kinds", "task_data", "traced_cache", "traced_data", "traced_kinds"),
-        *("task_processes", "traced_forks", "otel_flyte.lifecycle.metrics", "otel_flyte.supervisor.child"),
+        *("task_processes", "traced_forks", "otel_flyte.lifecycle.metrics", "otel_flyte.lifecycle.supervised"),
     ):
         importlib.import_module(name)
     logging.getLogger("otel_flyte").propagate = False

@@ -161,10 +161,10 @@ def _tell_supervisor(scope: Scope) -> None:
     """Tell ``otel-flyte exec`` what it has to answer for, where it started this process."""
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from otel_flyte.supervisor import child
+    from otel_flyte.lifecycle import supervised
 
-    if child.is_supervised() and isinstance(scope.span, ReadableSpan):
-        child.opened(scope.span)
+    if supervised.is_supervised() and isinstance(scope.span, ReadableSpan):
+        supervised.opened(scope.span)
 
 
 def _add_outcome(scope: Scope, error: BaseException | None, verdict: Any) -> None:

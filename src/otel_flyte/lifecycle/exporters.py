@@ -10,13 +10,12 @@ from typing import Any
 
 from otel_flyte import activation, semconv, settings
 from otel_flyte.guard import guarded, say_once, start_thread
-from otel_flyte.lifecycle import forked, losses, shutdown, spool
+from otel_flyte.lifecycle import forked, losses, shutdown, spool, supervised
 from otel_flyte.lifecycle.codecs import CODECS
 from otel_flyte.lifecycle.outlet import Limits, Outlet
 from otel_flyte.lifecycle.transport import Transport, connect
 from otel_flyte.settings import OTLP_PROTOCOLS, SignalPlan
 from otel_flyte.standard_variables import usable
-from otel_flyte.supervisor import child
 
 DEFAULT_QUEUE = 2**15
 """Records that wait. The SDK's 2,048 lose most of a burst of 10,000; these take some 100 MB where all are in use."""
@@ -120,7 +119,7 @@ def _outlet(transport: Transport, signal: str, environ: Mapping[str, str]) -> Ou
         transport,
         _limits(signal, environ),
         spool=spool.SpoolFile(folder, signal) if folder else None,
-        on_settled=child.settled_all if signal == "traces" and child.is_supervised() else None,
+        on_settled=supervised.settled_all if signal == "traces" and supervised.is_supervised() else None,
     )
     shutdown.add_outlet(outlet)
     return outlet

@@ -14,9 +14,8 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from otel_flyte import activation
 from otel_flyte.guard import guarded
-from otel_flyte.lifecycle import shutdown
+from otel_flyte.lifecycle import shutdown, supervised
 from otel_flyte.lifecycle.open_spans import OpenSpans
-from otel_flyte.supervisor import child
 
 _adopted: list[Any] = []
 
@@ -26,7 +25,7 @@ class _SettledSpans(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Settle a span."""
-        child.settled_all([span])
+        supervised.settled_all([span])
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  # nothing is held back
         """Do nothing; OpenTelemetry 1.27 takes the base class's answer for a failure."""
@@ -42,7 +41,7 @@ def adopt() -> None:
         _adopted.append(provider)
         if isinstance(provider, TracerProvider):
             provider.add_span_processor(OpenSpans())
-            if child.is_supervised():
+            if supervised.is_supervised():
                 provider.add_span_processor(_SettledSpans())
         # The SDK keeps its exit handler there, so that a provider can be shut down earlier.
         handler = getattr(provider, "_atexit_handler", None)

@@ -10,10 +10,9 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from otel_flyte import semconv
 from otel_flyte.guard import say_once
-from otel_flyte.lifecycle import exporters, markers, open_spans, resource, shutdown, signals
+from otel_flyte.lifecycle import exporters, markers, open_spans, resource, shutdown, signals, supervised
 from otel_flyte.lifecycle.id_generator import FlyteIdGenerator
 from otel_flyte.lifecycle.outlet import Outlet
-from otel_flyte.supervisor import child
 
 
 class SupervisedSpans(SpanProcessor):
@@ -21,7 +20,7 @@ class SupervisedSpans(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Tell of a span."""
-        child.ended(span)
+        supervised.ended(span)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  # nothing is held back
         """Do nothing; OpenTelemetry 1.27 takes the base class's answer for a failure."""
@@ -63,9 +62,9 @@ def build_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> TracerP
     """
     provider = TracerProvider(resource=resource.ours(), id_generator=_id_generator(), shutdown_on_exit=False)
     provider.add_span_processor(open_spans.OpenSpans())
-    if child.is_supervised():
+    if supervised.is_supervised():
         provider.add_span_processor(SupervisedSpans())
-        shutdown.at_the_end(child.done)
+        shutdown.at_the_end(supervised.done)
     found = exporters.destinations("traces")
     for outlet in found.outlets:
         provider.add_span_processor(OutletSpanProcessor(outlet))

@@ -4,7 +4,7 @@ import fcntl
 import os
 from contextlib import suppress
 
-from otel_flyte.supervisor import wire
+from otel_flyte.lifecycle import wire
 
 _LOWEST_DESCRIPTOR = 10
 """Below are the standard streams, which may be closed, and the descriptors that shell scripts give numbers to."""

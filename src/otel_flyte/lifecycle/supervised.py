@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from otel_flyte import semconv
 from otel_flyte.guard import guarded
-from otel_flyte.supervisor import wire
+from otel_flyte.lifecycle import wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
