@@ -28,6 +28,7 @@ _SIGNALS = {SPANS: "spans", LOGS: "logs", METRICS: "metrics"}
 _SET_ASIDE = ".rejected.jsonl"
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS_CODES = ("unset", "ok", "error")
+_SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _LATEST_NS = 2**64
 _TRACE_ID_SIZE = 16
 _SPAN_ID_SIZE = 8
@@ -36,6 +37,18 @@ _USAGE_METRIC = semconv.METRIC_TASK_SERIES.format(name="")
 
 class UnreadableError(Exception):
     """A file from which no span can be had. Its message is one line: what is wrong, and what to do."""
+
+
+class EmptyError(UnreadableError):
+    """Files that hold nothing of what was asked for, and are none the worse for that.
+
+    Attributes:
+        recording: what else they hold.
+    """
+
+    def __init__(self, message: str, recording: "Recording | None" = None) -> None:
+        super().__init__(message)
+        self.recording = recording or Recording(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +127,24 @@ class LogRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLine:
+    """What was logged. Ids are empty where no span was open.
+
+    Attributes:
+        time_ns: nanoseconds since the epoch.
+        severity: as the writer says it, such as ``INFO`` or ``WARN``; empty where it says none.
+        text: the body, as text.
+    """
+
+    trace_id: str
+    span_id: str
+    time_ns: int
+    severity: str
+    text: str
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """What a gauge of a task's usage said.
 
@@ -137,36 +168,41 @@ class Recording:
 
     Attributes:
         spans: in the order of the file, each span id once.
-        records: log records that are events of a span; others are not kept.
+        records: log records that are events of a span.
         remarks: one line for each thing that was left out, such as a last line that was cut off.
         points: what gauges of tasks' usage said; other metrics are not kept.
+        logs: log records with a body, in the order of the file.
     """
 
     spans: tuple[Span, ...]
     records: tuple[LogRecord, ...] = ()
     remarks: tuple[str, ...] = ()
     points: tuple[Point, ...] = ()
+    logs: tuple[LogLine, ...] = ()
 
 
 def read(*paths: str | os.PathLike[str], needs_spans: bool = True) -> Recording:
     """Read files, and of each folder its ``*.jsonl`` files but those that keep what a receiver did not take.
 
     Raises:
-        UnreadableError: a file is missing or not OTLP, or none has a span; where none is needed, nor a usage gauge.
+        UnreadableError: a file is missing or not OTLP.
+        EmptyError: one is empty, or none has a span; where none is needed, nor a usage gauge.
     """
     found: list[_Content] = []
     for path in map(Path, paths):
         found += _read_folder(path) if _is_folder(path) else [_read_file(path)]
     spans = _each_once(span for content in found for span in content.spans)
     points = tuple(point for content in found for point in content.points)
-    if not spans and (needs_spans or not points):
-        raise UnreadableError(next(content.without_spans for content in found))
-    return Recording(
+    recording = Recording(
         spans,
         records=tuple(record for content in found for record in content.records),
         remarks=tuple(remark for content in found for remark in content.remarks),
         points=points,
+        logs=tuple(line for content in found for line in content.logs),
     )
+    if not spans and (needs_spans or not points):
+        raise EmptyError(next(content.without_spans for content in found), recording)
+    return recording
 
 
 def check_beginning(path: Path, *, is_broken_allowed: bool = False) -> None:
@@ -219,6 +255,19 @@ def records_of(document: Mapping[str, Any]) -> Iterator[LogRecord]:
                         yield _record(record, str(name), attributes)
 
 
+def logs_of(document: Mapping[str, Any]) -> Iterator[LogLine]:
+    """Give the log records of one parsed OTLP JSON object that have a body.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: the object does not follow the OTLP JSON mapping.
+    """
+    for resource_logs in document.get(LOGS) or ():
+        for scope_logs in resource_logs.get("scopeLogs") or ():
+            for record in scope_logs.get("logRecords") or ():
+                if record.get("body"):
+                    yield _log_line(record)
+
+
 def points_of(document: Mapping[str, Any]) -> Iterator[Point]:
     """Give what gauges of tasks' usage say in one parsed OTLP JSON object.
 
@@ -247,6 +296,7 @@ class _Content:
     records: tuple[LogRecord, ...] = ()
     remarks: tuple[str, ...] = ()
     points: tuple[Point, ...] = ()
+    logs: tuple[LogLine, ...] = ()
     without_spans: str = ""
 
 
@@ -281,6 +331,7 @@ def _read_file(path: Path) -> _Content:
     spans: list[Span] = []
     records: list[LogRecord] = []
     points: list[Point] = []
+    logs: list[LogLine] = []
     read_well: list[Mapping[str, Any]] = []
     for number, document in documents:
         try:
@@ -292,17 +343,18 @@ def _read_file(path: Path) -> _Content:
             spans += found[0]
             records += found[1]
             points += found[2]
+            logs += found[3]
             read_well.append(document)
     in_order = tuple(remarks[number] for number in sorted(remarks))
     if not read_well:
         raise UnreadableError(in_order[0])
     without_spans = "" if spans else next(iter(in_order), _without_spans(path, read_well))
-    return _Content(tuple(spans), tuple(records), in_order, tuple(points), without_spans)
+    return _Content(tuple(spans), tuple(records), in_order, tuple(points), tuple(logs), without_spans)
 
 
-def _told(document: Any, path: Path, number: int) -> tuple[list[Span], list[LogRecord], list[Point]]:
+def _told(document: Any, path: Path, number: int) -> tuple[list[Span], list[LogRecord], list[Point], list[LogLine]]:
     try:
-        return list(spans_of(document)), list(records_of(document)), list(points_of(document))
+        return list(spans_of(document)), list(records_of(document)), list(points_of(document)), list(logs_of(document))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise UnreadableError(
@@ -337,7 +389,7 @@ def _documents(content: bytes, path: Path) -> tuple[list[tuple[int, Any]], dict[
     """
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not lines:
-        raise UnreadableError(f"{path} is empty: no span had ended when its writer did. Record the run again.")
+        raise EmptyError(f"{path} is empty: no span had ended when its writer did. Record the run again.")
     documents: list[tuple[int, Any]] = []
     remarks: dict[int, str] = {}
     for number, line in lines:
@@ -433,6 +485,24 @@ def _record(record: Mapping[str, Any], name: str, attributes: Attributes) -> Log
         _time(record.get("timeUnixNano")) or _time(record.get("observedTimeUnixNano")) or 0,
         attributes,
     )
+
+
+def _log_line(record: Mapping[str, Any]) -> LogLine:
+    body = _value(record["body"])
+    severity = record.get("severityText") or _severity(int(record.get("severityNumber") or 0))
+    return LogLine(
+        _id(record["traceId"], _TRACE_ID_SIZE) if record.get("traceId") else "",
+        _id(record["spanId"], _SPAN_ID_SIZE) if record.get("spanId") else "",
+        _time(record.get("timeUnixNano")) or _time(record.get("observedTimeUnixNano")) or 0,
+        str(severity),
+        body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=repr),
+        _attributes(record.get("attributes")),
+    )
+
+
+def _severity(number: int) -> str:
+    """Name a severity: https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber."""
+    return _SEVERITIES[(number - 1) // 4] if 1 <= number <= 24 else ""
 
 
 def _event(event: Mapping[str, Any]) -> Event:

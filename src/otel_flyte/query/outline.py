@@ -4,6 +4,7 @@ Attempts of one node are gathered under a line for the node, and many siblings a
 loop) under one line that counts them and shows those worth a look.
 """
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ class Line:
         result: ``success``, ``failure``, ``cancellation``, ``skip``, ``never ended``, or ``unknown``.
         share: its duration as a fraction of its parent's, ``None`` where either is unknown.
         error: why it failed, on the innermost line only.
+        span: the span that it stands for, ``None`` where it sums up several.
     """
 
     depth: int
@@ -56,6 +58,7 @@ class Line:
     result: str
     share: float | None
     error: Error | None
+    span: TreeSpan | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -95,17 +98,18 @@ class _Branch:
     def seen_ns(self) -> int:
         return max(span.seen_ns for span in self.spans)
 
-    def below(self, entity: str) -> "Sequence[_Branch]":
-        return self.members or _arranged(self.spans[0].children, entity)
+    def below(self, entity: str, most: int) -> "Sequence[_Branch]":
+        return self.members or _arranged(self.spans[0].children, entity, most)
 
 
-def lines(execution: Execution) -> Iterator[Line]:
-    """Give the lines of one execution, without recursion."""
-    waiting: list[tuple[_Branch, int, float | None, str]] = [(_whole(execution), 0, None, "")]
+def lines(execution: Execution, *, complete: bool = False) -> Iterator[Line]:
+    """Give the lines of one execution, without recursion; on demand with all members of every roll-up."""
+    most = sys.maxsize if complete else MANY
+    waiting: list[tuple[_Branch, int, float | None, str]] = [(_whole(execution, most), 0, None, "")]
     while waiting:
         branch, depth, parents_seconds, entity = waiting.pop()
         line = _line(branch, depth, parents_seconds, entity)
-        below = branch.below(line.entity)
+        below = branch.below(line.entity, most)
         if below and depth == DEEPEST:
             count = sum(1 for member in below for span in member.spans for _ in span.walk())
             line, below = replace(line, notes=(*line.notes, f"{count} spans below")), ()
@@ -128,15 +132,16 @@ def _line(branch: _Branch, depth: int, parents_seconds: float | None, entity: st
         result=branch.result,
         share=seconds / parents_seconds if seconds is not None and parents_seconds else None,
         error=None if branch.members else branch.spans[0].error,
+        span=None if branch.members else branch.spans[0],
     )
 
 
-def _whole(execution: Execution) -> _Branch:
+def _whole(execution: Execution, most: int) -> _Branch:
     """Give what an execution hangs from: its one root, or a line of its own where none is recorded.
 
     Such a line tells of failures, but not of success: nobody knows what is missing.
     """
-    arranged = _arranged(execution.roots, "")
+    arranged = _arranged(execution.roots, "", most)
     if len(arranged) == 1 and not execution.name and not execution.roots[0].orphan:
         return arranged[0]
     label = f"execution {execution.name}" if execution.name else f"trace {execution.trace_ids[0]}"
@@ -163,8 +168,11 @@ def _without_orphan_notes(branch: _Branch) -> _Branch:
     )
 
 
-def _arranged(spans: Iterable[TreeSpan], entity: str) -> list[_Branch]:
-    """Gather siblings: attempts by node, then items by map, then whatever there are many of."""
+def _arranged(spans: Iterable[TreeSpan], entity: str, most: int) -> list[_Branch]:
+    """Gather siblings: attempts by node, then items by map, then whatever there are many of.
+
+    Of siblings alike above ``most`` those worth a look are shown.
+    """
     nodes: dict[object, list[TreeSpan]] = defaultdict(list)
     for span in spans:
         nodes[node_key(span) or span.span.span_id].append(span)
@@ -175,7 +183,7 @@ def _arranged(spans: Iterable[TreeSpan], entity: str) -> list[_Branch]:
     arranged: list[_Branch] = []
     for (map_node, name), members in alike.items():
         if map_node or len(members) > MANY:
-            arranged.append(_roll_up(name, map_node, members))
+            arranged.append(_roll_up(name, map_node, members, most))
         else:
             arranged += members
     return sorted(arranged, key=lambda branch: branch.start_ns)
@@ -209,11 +217,11 @@ def _node(attempts: tuple[TreeSpan, ...], entity: str) -> _Branch:
     )
 
 
-def _roll_up(name: str, map_node: str, members: Sequence[_Branch]) -> _Branch:
+def _roll_up(name: str, map_node: str, members: Sequence[_Branch], most: int) -> _Branch:
     """Give the line of siblings alike, and of those the failed and the slowest where they are many."""
     unsuccessful = [member for member in members if member.result != semconv.RESULT_SUCCESS]
     slowest = sorted(members, key=lambda member: -_seconds(member))[:SHOWN]
-    worth_a_look = members if len(members) <= MANY else (*unsuccessful[:SHOWN], *slowest)
+    worth_a_look = members if len(members) <= most else (*unsuccessful[:SHOWN], *slowest)
     shown = sorted(dict.fromkeys(worth_a_look), key=lambda member: member.start_ns)
     retried = sum(len(member.members) > 1 for member in members)
     notes = [

@@ -29,6 +29,10 @@ PATIENCE_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS = 0.01
 """Between two looks; what was seen last serves until then."""
 
+LONGEST_PAUSE_SECONDS = 0.05
+MOST_OF_TIME = 0.01
+"""A process with many children takes longer to look at: it is looked at so much less often."""
+
 
 class TaskUsage:
     """What one open task uses.
@@ -107,6 +111,7 @@ class Recorder:
         self.lock = threading.Lock()
         self._interval = interval
         self._last = of_process()
+        self._pause = SHORTEST_PAUSE_SECONDS
 
     def begin(self, scope: Scope, first: Sample | None, age: float, outer: TaskUsage | None) -> TaskUsage:
         """Begin to record a task."""
@@ -120,9 +125,12 @@ class Recorder:
 
     def look(self) -> Sample:
         """Return what is in use, or was a moment ago."""
-        if time.monotonic() - self._last.at >= SHORTEST_PAUSE_SECONDS and self.is_here():
+        began = time.monotonic()
+        if began - self._last.at >= self._pause and self.is_here():
             with self.lock:
                 self._last = of_process() if self.sampler is None else self.sampler.read()
+            cost = time.monotonic() - began
+            self._pause = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, cost / MOST_OF_TIME))
         return self._last
 
     def is_here(self) -> bool:
