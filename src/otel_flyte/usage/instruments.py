@@ -266,7 +266,7 @@ _PROCESS = (
         semconv.METRIC_PROCESS_DISK_IO,
         COUNTER,
         "By",
-        "Bytes that this process and those it waited for have moved from and to storage.",
+        "Bytes that this process and all that it has started have moved from and to storage.",
         _of_process(
             lambda own: [
                 (own.io_read, {semconv.DISK_IO_DIRECTION: "read"}),

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import Span
 
-from otel_flyte import activation
+from otel_flyte import activation, semconv
 from otel_flyte.guard import guarded
 from otel_flyte.lifecycle import watch
 from otel_flyte.tracing.spans import Scope
 from otel_flyte.usage.sample import WORTH_SECONDS, Sample, in_brief, of_process
 
 if TYPE_CHECKING:
+    from opentelemetry.util.types import AttributeValue
+
     from otel_flyte.usage.collection import Collection
     from otel_flyte.usage.sampler import Sampler, Windows
 
@@ -80,13 +82,24 @@ class TaskUsage:
         if time.monotonic() - self.first.at < WORTH_SECONDS or not self._recorder.is_here():
             return
         sampler = self._recorder.sampler
-        told = in_brief(self.first, self._recorder.look()) if sampler is None else sampler.end_task(self)
-        self.scope.span.set_attributes(told)
+        if sampler is not None:
+            self.scope.span.set_attributes(sampler.end_task(self))
+            return
+        told = in_brief(self.first, self._recorder.look())
+        self.scope.span.set_attributes({**told, semconv.USAGE_SHARED: True} if told and self.shared else told)
 
     def so_far(self) -> Mapping[str, float]:
         """Return what was used until now, by attribute."""
         sampler = self._recorder.sampler
-        return {} if sampler is None else sampler.so_far(self)
+        # In a forked child nobody may give up a lock that was held.
+        return sampler.so_far(self) if sampler is not None and self._recorder.is_here() else {}
+
+    def until_now(self) -> "Mapping[str, AttributeValue]":
+        """Return what the task's span would be told if it ended now, with the averages by the minute."""
+        if not self._recorder.is_here():
+            return {}
+        sampler = self._recorder.sampler
+        return in_brief(self.first, self._recorder.look()) if sampler is None else sampler.until_now(self)
 
     def is_inside(self, other: "TaskUsage") -> bool:
         """Whether this task was begun by another."""
@@ -116,10 +129,10 @@ class Recorder:
     def begin(self, scope: Scope, first: Sample | None, age: float, outer: TaskUsage | None) -> TaskUsage:
         """Begin to record a task."""
         task = TaskUsage(self, scope, first or self.look(), age, outer)
-        for other in list(self.open.values()):
+        if self.open:
             task.shared = True
-            if not task.is_inside(other):
-                other.shared = True
+            for other in list(self.open.values()):
+                other.shared = other.shared or not task.is_inside(other)
         self.open[id(task)] = task
         return task
 

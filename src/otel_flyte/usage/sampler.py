@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 METRICS_AFTER_SECONDS = 5.0
 """A task that ends before this has its figures on its spans alone: the SDK of metrics takes time to load."""
 
+_TICK_SECONDS = 0.01
+"""A process seems to have begun earlier by so much: the kernel says on which tick it did."""
+
 ENDED_LIMIT = 100
 """Tasks that end between two collections of metrics, of which the second one tells."""
 
@@ -47,8 +50,8 @@ class Windows:
 class Sampler:
     """Samples what open tasks use.
 
-    It is made once a task has run for a while. What was seen of this process until then is taken to be all that
-    changed: a window may begin before it.
+    It is made once a task has run for a while. A window may begin before it: what was seen of this process until then,
+    and what processes have used that began in the window and are there still, is taken to be all that changed.
 
     Attributes:
         sources: where samples come from.
@@ -62,6 +65,7 @@ class Sampler:
         self._interval = interval
         self._begin = of_process()
         self._first = self.sources.read()
+        self._descendants = self.sources.descendants()
         self._since = Window(self._first)
         self._ended: deque[TaskUsage] = deque(maxlen=ENDED_LIMIT)
         self._thread: threading.Thread | None = None
@@ -89,8 +93,10 @@ class Sampler:
             self._since.add(sample)
             for task in list(self._recorder.open.values()):
                 self._windows(task).task.add(sample)
-                if task.phase_first is not None:
-                    self._phase(task, task.phase_first).add(sample)
+                # Its own thread may end the phase meanwhile.
+                first = task.phase_first
+                if first is not None:
+                    self._phase(task, first).add(sample)
 
     def end_phase(self, task: "TaskUsage", first: Sample) -> Attributes:
         """Close the window of a phase and tell what was used in it."""
@@ -106,6 +112,13 @@ class Sampler:
             windows.task.add(self.sources.read())
             self._ended.append(task)
         return attributes.of_task(windows, self.quota(task), self.sources, shared=task.shared)
+
+    def until_now(self, task: "TaskUsage") -> Attributes:
+        """Tell what a task has used until now, as at its end; it goes on."""
+        with self.lock:
+            windows = self._windows(task)
+            windows.task.add(self.sources.read())
+            return attributes.of_task(windows, self.quota(task), self.sources, shared=task.shared)
 
     def so_far(self, task: "TaskUsage") -> dict[str, float]:
         """Tell what a task has used until the last sample."""
@@ -138,8 +151,9 @@ class Sampler:
         if sample.at >= self._begin.at:
             return sample
         known, cpu_seconds = self._first, None
-        if None not in (known.cpu_seconds, self._begin.cpu_seconds, sample.cpu_seconds):
-            cpu_seconds = (known.cpu_seconds or 0) - (self._begin.cpu_seconds or 0) + (sample.cpu_seconds or 0)
+        if known.cpu_seconds is not None and self._begin.cpu_seconds is not None and sample.cpu_seconds is not None:
+            of_others = sum(used for began, used in self._descendants if began >= sample.at - _TICK_SECONDS)
+            cpu_seconds = known.cpu_seconds - (self._begin.cpu_seconds - sample.cpu_seconds) - of_others
         return known._replace(at=sample.at, cpu_seconds=cpu_seconds, mark=sample.mark, memory=None)
 
     def _sample(self) -> None:

@@ -70,6 +70,12 @@ class Sources:
             devices=devices,
         )
 
+    def descendants(self) -> list[tuple[float, float]]:
+        """When each process that this one has started began (``time.monotonic``), and what CPU time it has used."""
+        self.tree.read()
+        now = time.monotonic()
+        return [(now - age, cpu_seconds) for age, cpu_seconds in self.tree.descendants()]
+
     def peak_with_page_cache(self) -> int | None:
         """Return the container's high-water mark, which counts the pages of files that were read."""
         return self.container.marks().memory_peak if self.container is not None else None

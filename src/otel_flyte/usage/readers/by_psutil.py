@@ -1,6 +1,7 @@
 """Processes as psutil shows them, where there is no ``/proc``: macOS."""
 
 import os
+import time
 
 import psutil
 
@@ -24,6 +25,10 @@ class Psutil:
             return psutil.Process(pid).ppid()
         except psutil.Error:
             return None
+
+    def age(self, key: Key) -> float:
+        """For how many seconds a process has been there."""
+        return time.time() - key.born
 
     def reader(self, pid: int, *, held: bool) -> "_Reader":  # noqa: ARG002  # nothing is held
         """Look at a process again and again."""

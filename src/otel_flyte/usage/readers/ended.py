@@ -55,9 +55,11 @@ def unaccounted(before: Mapping[Key, Process], now: Mapping[Key, Process]) -> tu
     above it and left are asked, the nearest first. A claim that is not met is what would be forgotten. No second of a
     surviving process's is given to two claims, so that none is counted twice.
     """
+    gone = [process for key, process in before.items() if key not in now]
+    if not gone:
+        return 0.0, []
     left = {key: now[key].waited - process.waited for key, process in before.items() if key in now}
     by_pid = {key.pid: process for key, process in before.items()}
-    gone = [process for key, process in before.items() if key not in now]
     # Whoever has one to claim from only comes first.
     gone.sort(key=lambda process: process.parent not in by_pid or by_pid[process.parent].key not in left)
     forgotten = 0.0

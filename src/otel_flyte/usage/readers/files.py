@@ -58,9 +58,10 @@ class KernelFile:
 
 def integer(text: bytes | None) -> int | None:
     """Give the number that a text is, ``None`` where it is none."""
-    with suppress(ValueError):
+    try:
         return None if text is None else int(text)
-    return None
+    except ValueError:
+        return None
 
 
 def field(text: bytes | None, name: bytes) -> int | None:

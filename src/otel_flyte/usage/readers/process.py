@@ -53,6 +53,9 @@ class Source(Protocol):
     def parent(self, pid: int) -> int | None:
         """The parent of a process, ``None`` where it is gone."""
 
+    def age(self, key: Key) -> float:
+        """For how many seconds a process has been there at most."""
+
     def reader(self, pid: int, *, held: bool) -> "Reader":
         """Look at a process again and again; ``held`` allows to keep descriptors."""
 

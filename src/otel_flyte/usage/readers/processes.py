@@ -76,6 +76,14 @@ class ProcessTree:
         """Give the processes that were in the tree when it was last read, parents before their children."""
         return list(self._readers)
 
+    def descendants(self) -> list[tuple[float, float]]:
+        """For how many seconds each process but the root has been there at most, and the CPU time it accounts for.
+
+        They are those that were in the tree when it was last read.
+        """
+        others = [(key, process) for key, process in self._seen.items() if key.pid != self._pid]
+        return [(self._source.age(key), process.cpu) for key, process in others]
+
     def close(self) -> None:
         """Close what is held open."""
         for reader in self._readers.values():

@@ -1,12 +1,14 @@
 """Processes as ``/proc`` shows them: https://man7.org/linux/man-pages/man5/proc.5.html."""
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from otel_flyte.usage.readers.files import KernelFile, field
 from otel_flyte.usage.readers.process import Key, Process
 
+_CLOCK_OF_BIRTHS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -37,6 +39,10 @@ class Procfs:
         """The parent of a process, ``None`` where it is gone."""
         fields = _fields(KernelFile(f"{self._root}/{pid}/stat", held=False).read())
         return int(fields[_PARENT]) if fields else None
+
+    def age(self, key: Key) -> float:
+        """For how many seconds a process has been there at most; it says on which tick it began."""
+        return time.clock_gettime(_CLOCK_OF_BIRTHS) - key.born / _TICKS
 
     def reader(self, pid: int, *, held: bool) -> "_Reader":
         """Look at a process again and again."""
@@ -83,12 +89,13 @@ class _Reader:
 
 def _fields(stat: bytes | None) -> list[bytes]:
     """Give what follows the program's name, which may hold spaces and parentheses; nothing of what is no such line."""
-    fields = (stat or b"").rpartition(b")")[2].split()
+    fields = (stat or b"").rpartition(b")")[2].split(None, _STACK + 1)
     return fields if len(fields) > _STACK else []
 
 
 def _pages(statm: bytes | None) -> tuple[int, int, int] | None:
-    with suppress(ValueError):
-        virtual, resident, shared, *_ = map(int, (statm or b"").split())
-        return virtual, resident, shared
-    return None
+    try:
+        virtual, resident, shared, _ = (statm or b"").split(None, 3)
+        return int(virtual), int(resident), int(shared)
+    except ValueError:
+        return None

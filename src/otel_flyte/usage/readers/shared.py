@@ -38,7 +38,8 @@ class SharedMemory:
             if known:
                 # Another program runs in it, or it has given some back.
                 most = process.anonymous if process.layout == known.layout else 0
-                self._origins[key] = replace(known, inherited=min(known.inherited, most))
+                if most < known.inherited:
+                    self._origins[key] = replace(known, inherited=most)
             else:
                 self._origins[key] = _origin(process, by_pid.get(process.parent), before)
         self._forget(now)
@@ -58,6 +59,8 @@ class SharedMemory:
 
     def _forget(self, now: Mapping[Key, Process]) -> None:
         """Keep those that are there and, of those that are gone, from whom they come."""
+        if len(self._origins) == len(now):
+            return
         kept: dict[Key, _Origin] = {}
         for process in now:
             key: Key | None = process
