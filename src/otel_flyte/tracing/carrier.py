@@ -63,17 +63,17 @@ def expose(span: Span) -> bool:
 
     Only the outermost span of a process is exposed, the first where threads have several. Returns whether it was.
     """
-    if _exposed or not span.get_span_context().trace_flags & TraceFlags.SAMPLED:
+    if _exposed:
+        return False
+    context = span.get_span_context()
+    if not context.trace_flags & TraceFlags.SAMPLED:
         return False
     _exposed.update(variables(span))
+    # Each look into the environment costs a short task as much as a phase's bookkeeping.
     for name in _VARIABLES.values():
-        hidden = os.environ.get(name)
-        if hidden is not None:
-            _hidden[name] = hidden
-        if name in _exposed:
-            os.environ[name] = _exposed[name]
-        elif hidden is not None:
-            del os.environ[name]
+        if name in os.environ:
+            _hidden[name] = os.environ.pop(name)
+    os.environ.update(_exposed)
     return True
 
 
