@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,25 @@ def test_the_derivation_rule_that_users_are_told_gives_the_ids_that_pods_have() 
     exec(compile(example, "traces.md", "exec"), names)
     execution = Execution("flytesnacks", "development", "f1c0ffee0123456789ab")
     assert names["trace_id"] == f"{execution.trace_id():032x}"
+
+
+def test_the_accelerator_that_users_are_shown_can_be_read() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "usage.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(example, "usage.md", "exec"), names)
+    accelerator = names["Tpu"]()
+    devices = accelerator.open()
+    assert [sample.device for sample in accelerator.read()] == devices
+    assert accelerator.kind == devices[0].kind
+
+
+def test_every_instrument_of_usage_is_documented_with_its_kind_and_unit() -> None:
+    from otel_flyte.usage import instruments
+
+    kinds = {instruments.GAUGE: "gauge", instruments.COUNTER: "counter", instruments.LEVEL: "up-down counter"}
+    page = (ROOT / "docs" / "usage.md").read_text()
+    rows = [f"| `{each.name}` | {kinds[each.kind]} | `{each.unit}` |" for each in instruments.INSTRUMENTS]
+    assert [row for row in rows if row not in page] == []
 
 
 def test_continuous_integration_runs_the_command_that_the_readme_gives() -> None:

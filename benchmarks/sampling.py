@@ -1,0 +1,243 @@
+"""What one sample costs one sampler, in CPU time of this process, which has ten children.
+
+Prints a line of JSON: microseconds for a sample, and how many times as much that is as raw reads of ``/proc``, medians
+over pairs of samples 100 ms apart, as a sampler takes them: with caches that others have used meanwhile. And what one
+of many in a row takes. Started by `benchmarks/usage.py`, pinned to one CPU; samplers that aren't ours may run in an
+environment of their own.
+"""
+
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+CHILDREN = 10
+PAUSE_SECONDS = 0.1
+LOOP_SECONDS = 0.2
+ROOT = Path(__file__).resolve().parent.parent
+
+Take = Callable[[], object]
+
+
+def main(name: str, rounds: int) -> None:
+    """Print what is measured of one of `MEASURED`."""
+    with ExitStack() as stack:
+        pids = stack.enter_context(_children())
+        try:
+            figures = MEASURED[name](stack, pids, rounds)
+        except ImportError as error:
+            figures = {"left out": str(error)}
+    print(json.dumps(figures), flush=True)
+    # What others have started in the background is not waited for.
+    os._exit(0)
+
+
+@contextmanager
+def _children() -> Iterator[list[int]]:
+    """Give the ids of this process and of ten children that wait."""
+    command = [sys.executable, "-S", "-c", "import sys; print(flush=True); sys.stdin.read()"]
+    children = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for _ in range(CHILDREN)
+    ]
+    for child in children:
+        assert child.stdout
+        child.stdout.readline()
+    yield [os.getpid(), *(child.pid for child in children)]
+    for child in children:
+        child.kill()
+
+
+def _of(prepare: Callable[[ExitStack, list[int]], Take]) -> Callable[[ExitStack, list[int], int], dict[str, float]]:
+    def measured(stack: ExitStack, pids: list[int], rounds: int) -> dict[str, float]:
+        raw, take = _raw(stack, pids), prepare(stack, pids)
+        _seconds(raw), _seconds(take)
+        pairs = [(_seconds(raw), _seconds(take)) for _ in range(rounds)]
+        return {
+            "microseconds": statistics.median(seconds for _, seconds in pairs) * 1e6,
+            "in a row": _seconds(lambda: [take() for _ in range(rounds)]) / rounds * 1e6,
+            "ratio": statistics.median(seconds / least for least, seconds in pairs),
+        }
+
+    return measured
+
+
+def _seconds(take: Take) -> float:
+    time.sleep(PAUSE_SECONDS)
+    start = time.process_time()
+    take()
+    return time.process_time() - start
+
+
+# --- ours ------------------------------------------------------------------------------------------------------------
+
+
+def _sampler(interval: float = 1.0) -> Any:
+    """Give a sampler with a task that is in a phase, as while user code runs."""
+    from opentelemetry.context import Context
+
+    from otel_flyte.tracing.spans import Scope
+    from otel_flyte.usage import recorder
+    from otel_flyte.usage.sampler import Sampler
+
+    recorder._recorder = active = recorder.Recorder(interval)
+    active.begin(Scope("task", Context(), None), None, 0.0, None).begin_phase()
+    active.sampler = Sampler(active, interval)
+    return active.sampler
+
+
+def _tree(*_: object) -> Take:
+    sampler = _sampler()
+    return lambda: sampler.take(sampler._devices())
+
+
+def _cgroup(stack: ExitStack, _: object) -> Take:
+    """Read a control group with CPU, memory and devices where one can be made, else the one that there is."""
+    sampler = _sampler()
+    sampler.sources.container = _group(stack) or sampler.sources.cgroup
+    if sampler.sources.container is None:
+        raise ImportError("there is no control group here")
+    return lambda: sampler.take(sampler._devices())
+
+
+def _both(stack: ExitStack, _: object) -> Take:
+    """Take a sample of the tree and read a control group beside it: more than either place asks for."""
+    sampler = _sampler()
+    group = _group(stack) or sampler.sources.cgroup
+
+    def take() -> None:
+        sampler.take(sampler._devices())
+        if group is not None:
+            group.read()
+
+    return take
+
+
+def _group(stack: ExitStack) -> Any:
+    sys.path.insert(0, str(ROOT / "tests"))
+    import pytest
+
+    import test_usage_truth as truth
+    from otel_flyte.usage.readers import hierarchy
+
+    wanted = {"memory", "cpu", "cpuacct", "blkio"}
+    tops = {name: Path(folder.top) for name, folder in hierarchy.find().items() if name in wanted}
+    try:
+        group = stack.enter_context(truth.made(tops))
+    except pytest.skip.Exception:
+        return None
+    program = stack.enter_context(truth.Program("say(); wait()", group))
+    program.said()
+    return truth.found(program)
+
+
+def _loop(_: ExitStack, __: object, rounds: int) -> dict[str, float]:
+    """How much more CPU a process takes for a loop with the sampler's thread at 10 Hz beside it; one CPU has both.
+
+    By what each sample added: while others have the CPU, the clock by which samples are taken goes on.
+    """
+    sampler = _sampler(interval=0.1)
+    active = sampler._recorder
+    tasks = dict(active.open)
+    steps = 1_000_000
+    steps = round(steps * LOOP_SECONDS / _loop_seconds(steps))
+    excesses = []
+    for _round in range(rounds):
+        alone = _loop_seconds(steps)
+        active.open.update(tasks)
+        sampler.start()
+        # Twice, between two times alone: a machine that grows slower has both sides slower.
+        before = sampler._since.samples
+        beside = _loop_seconds(steps) + _loop_seconds(steps)
+        active.open.clear()
+        sampler._thread.join()
+        samples = sampler._since.samples - before
+        alone += _loop_seconds(steps)
+        excesses.append((beside - alone) / samples)
+    return {"ratio": 1 + 10 * statistics.median(excesses)}
+
+
+def _loop_seconds(steps: int) -> float:
+    start = time.process_time()
+    total = 0
+    for step in range(steps):
+        total += step & 7
+    return time.process_time() - start
+
+
+# --- others ----------------------------------------------------------------------------------------------------------
+
+
+def _raw(_: ExitStack, pids: list[int]) -> Take:
+    """Read the ``stat`` of each process from files that are held open, and look at nothing."""
+    files = [os.open(f"/proc/{pid}/stat", os.O_RDONLY) for pid in pids]
+
+    def take() -> None:
+        for file in files:
+            os.pread(file, 4096, 0)
+
+    return take
+
+
+def _psutil(*_: object) -> Take:
+    import psutil
+
+    root = psutil.Process()
+
+    def take() -> None:
+        for process in [root, *root.children(recursive=True)]:
+            with process.oneshot():
+                process.cpu_times(), process.memory_info(), process.io_counters()
+
+    return take
+
+
+def _system_metrics(*_: object) -> Take:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader = InMemoryMetricReader()
+    module = import_module("opentelemetry.instrumentation.system_metrics")
+    module.SystemMetricsInstrumentor().instrument(meter_provider=MeterProvider([reader]))
+    return reader.collect
+
+
+def _mlflow(*_: object) -> Take:
+    module = import_module("mlflow.system_metrics.system_metrics_monitor")
+    # Nothing is sent, but it wants to know where.
+    take: Take = module.SystemMetricsMonitor("run", tracking_uri="http://127.0.0.1:9").collect_metrics
+    return take
+
+
+def _codecarbon(*_: object) -> Take:
+    logging.disable(logging.CRITICAL)
+    tracker = import_module("codecarbon").OfflineEmissionsTracker(
+        country_iso_code="DEU", log_level="critical", save_to_file=False, measure_power_secs=3600
+    )
+    tracker.start()
+    take: Take = tracker._measure_power_and_energy
+    return take
+
+
+MEASURED: dict[str, Callable[[ExitStack, list[int], int], dict[str, Any]]] = {
+    "tree": _of(_tree),
+    "cgroup": _of(_cgroup),
+    "both": _of(_both),
+    "loop": _loop,
+    "raw": _of(_raw),
+    "psutil": _of(_psutil),
+    "system metrics": _of(_system_metrics),
+    "mlflow": _of(_mlflow),
+    "codecarbon": _of(_codecarbon),
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
