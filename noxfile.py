@@ -47,12 +47,15 @@ ALIKE = (
             "bad_values",
             "cli",
             "exec",
+            "page",
             "query",
             "replay",
             "report",
+            "rightsize",
             "signals",
             "spool",
             "unchanged_behaviour",
+            "usage_commands",
         )
     ),
     # HTTP and gRPC differ below the SDK, and so does most of what can fail.

@@ -313,6 +313,13 @@ def give(case: Case, folder: Path) -> Given:
 # --- what is compared ------------------------------------------------------------------------------------------------
 
 TIME_OF_A_LOG_LINE = re.compile(r'(?<="asctime": ")[^"]+')
+# flytekit's JSON lines gain the ids of their span, which `test_logs.py` looks at.
+IDS_OF_A_LOG_LINE = re.compile(r', "trace_id": "[0-9a-f]{32}", "span_id": "[0-9a-f]{16}"(?=})')
+# The one deck that is there with us only, which `test_deck.py` looks at.
+DECK_OF_OURS = re.compile(
+    r"<li onclick=\"handleLinkClick\(this\)\">Telemetry</li>|<div><!-- otel-flyte -->.*?<!-- /otel-flyte --></div>",
+    re.DOTALL,
+)
 TIME_IN_A_DECK = re.compile(r"(?<=<td>)\d+\.\d{6}(?=</td>)")
 TEMPORARY_FOLDER = re.compile(r"(?<=/tmp/)(flyte-?|tmp)\w{8}")
 LOCAL_FOLDER_OF_A_PROCESS = re.compile(r"(?<=local_flytekit/)[0-9a-f]{32}")
@@ -356,7 +363,8 @@ def unescaped(log: str) -> str:
 
 
 def normalised(text: str, root: Path) -> str:
-    text = text.replace(str(root), "(root)")
+    text = IDS_OF_A_LOG_LINE.sub("", text.replace(str(root), "(root)"))
+    text = DECK_OF_OURS.sub("", text)
     for changing in CHANGING:
         text = changing.sub("(changes)", text)
     return text

@@ -148,5 +148,5 @@ def _make_providers() -> bool:
 
         given = {"traces": tracer_provider_given, "metrics": meter_provider_given, "logs": logger_provider_given}
         providers.ensure([signal for signal, provider in given.items() if provider is None])
-    # Metrics are told without spans, too.
-    return tracer_provider_is_set() or bool(settings.plan("metrics", os.environ).exporters)
+    # Metrics and log records are told without spans, too.
+    return tracer_provider_is_set() or any(settings.plan(each, os.environ).exporters for each in ("metrics", "logs"))

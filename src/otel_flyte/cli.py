@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _STANDARD_ERROR = 2
 
+_LONGEST_RECORDING = 2 * 2**20
+"""Bytes of a recording of which `run` writes a page by itself: that takes half a second."""
+
 DEMO = Path(__file__).parent / "examples" / "demo.py"
 
 _FIRST_STEPS = (
@@ -141,6 +144,39 @@ def rightsize(sources: Sequence[str], last: int | None, margin: float | None, *,
     margins = None if margin is None else Margins(margin / 100, margin / 100)
     found = advise(_attempts(sources), last or LAST, margins)
     _print(advice.as_json(found) if is_json else advice.as_text(found))
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where to write it. Default: SOURCE's name with .html, in the current folder.",
+)
+def report(sources: Sequence[str], output: Path | None) -> None:
+    """Write a page of a recorded execution: timeline, errors, usage, logs, and every attribute.
+
+    SOURCE holds OTLP as JSON lines; of a folder every *.jsonl file is read. The page is one file that opens in any
+    browser, with no server and nothing from a network. With OTEL_FLYTE_TRACE_URL, such as
+    https://tempo.example.com/trace/{trace_id}, it links to your backend.
+    """
+    from otel_flyte import settings
+    from otel_flyte.query.otlp_file import UnreadableError
+    from otel_flyte.report import page
+
+    said = settings.read(os.environ)
+    for problem in said.problems:
+        click.echo(f"otel-flyte: {problem}", err=True)
+    path = output or page.beside(sources[0])
+    try:
+        page.write(page.read(*sources), path, said.trace_url)
+    except UnreadableError as error:
+        raise _UserError(str(error)) from None
+    except OSError as error:
+        raise _UserError(f"{path} can't be written: {error.strerror or error}") from None
+    _print(str(path))
 
 
 @main.command(
@@ -316,6 +352,9 @@ def _tell(path: Path, *, first_steps: bool) -> None:
         _print("")
         _draw(_read((str(path),)))
         _print(f"\nrecorded in {path}")
+        page = _page_of(path)
+        if page is not None:
+            _print(f"to look at: {page}")
         if first_steps:
             steps = [(command.format(file=shlex.quote(str(path))), purpose) for command, purpose in _FIRST_STEPS]
             longest = max(len(command) for command, _ in steps)
@@ -324,6 +363,23 @@ def _tell(path: Path, *, first_steps: bool) -> None:
         _give_up_output()
     except _UserError as error:
         click.echo(f"otel-flyte: recorded in {path}, {error.message}", err=True)
+
+
+def _page_of(recorded: Path) -> Path | None:
+    """Write the page of a run beside its recording, unless it is so long that one would wait for that."""
+    from otel_flyte import settings
+    from otel_flyte.report import page
+
+    path = recorded.with_suffix(".html")
+    try:
+        if recorded.stat().st_size > _LONGEST_RECORDING:
+            return None
+        page.write(page.read(recorded), path, settings.read(os.environ).trace_url)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        click.echo(f"otel-flyte: {path} can't be written: {error.strerror or error}", err=True)
+        return None
+    return path
 
 
 def _replay(name: str, work: "Replay") -> "Summary":

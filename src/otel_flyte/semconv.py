@@ -39,10 +39,19 @@ Default: none."""
 OTEL_FLYTE_SAMPLE_INTERVAL = "OTEL_FLYTE_SAMPLE_INTERVAL"
 """Seconds between two samples of what a task uses; 0 takes none. Default: 1."""
 
+OTEL_FLYTE_CAPTURE_OUTPUT = "OTEL_FLYTE_CAPTURE_OUTPUT"
+"""Whether what a task writes to stdout and stderr becomes log records. Default: ``true`` for ``otel-flyte run``."""
+
+OTEL_FLYTE_TRACE_URL = "OTEL_FLYTE_TRACE_URL"
+"""URL of a trace in your backend, ``{trace_id}`` and ``{span_id}`` where they go: for links in the Deck and the page.
+
+Default: none."""
+
 # Not for users: one process of an attempt tells the next, and this project's tests ask for what users never want.
 CODE_DOWNLOAD = "_OTEL_FLYTE_CODE_DOWNLOAD"
 RAISE_INTERNAL_ERRORS = "_OTEL_FLYTE_RAISE"
 EXEC_PIPE = "_OTEL_FLYTE_EXEC"
+CAPTURED_OUTPUT = "_OTEL_FLYTE_OUTPUT"
 
 # --- environment variables of others ---------------------------------------------------------------------------------
 
@@ -91,6 +100,9 @@ LINK_ATTRIBUTE_COUNT_LIMIT = "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"
 LOG_ATTRIBUTE_COUNT_LIMIT = "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT"
 LOG_ATTRIBUTE_LENGTH_LIMIT = "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT"
 INTERNAL_METRICS = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
+EXCEPTION_SIGNAL = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
+EXCEPTION_SIGNAL_LOGS = "logs"
+EXCEPTION_SIGNAL_BOTH = "logs/dup"
 OTLP_OPTION = "OTEL_EXPORTER_OTLP_{option}"
 OTLP_SIGNAL_OPTION = "OTEL_EXPORTER_OTLP_{signal}_{option}"
 CREDENTIAL_PROVIDER = "OTEL_PYTHON_EXPORTER_OTLP_{protocol}_CREDENTIAL_PROVIDER"
@@ -205,6 +217,7 @@ SHARED_MEMORY = "flyte.resources.shared_memory"
 CODE_FUNCTION_NAME = "code.function.name"
 CODE_FILE_PATH = "code.file.path"
 CODE_LINE_NUMBER = "code.line.number"
+CODE_STACKTRACE = "code.stacktrace"
 
 # --- attributes: how it went -----------------------------------------------------------------------------------------
 
@@ -316,6 +329,15 @@ SERIES = (
 )
 """The six of ModelArts in its order, in percent, then cores and bytes."""
 
+# --- log records of what a task writes --------------------------------------------------------------------------------
+
+LOG_IOSTREAM = "log.iostream"
+STDOUT = "stdout"
+STDERR = "stderr"
+OUTPUT_TRUNCATED = "flyte.output.truncated"
+OUTPUT_LEFT_OUT = "flyte.output.left_out"
+EVENT_OUTPUT_LIMIT = "flyte.output.limit"
+
 # --- metrics ---------------------------------------------------------------------------------------------------------
 
 METRIC_TASK_DURATION = "flyte.task.duration"
@@ -366,6 +388,15 @@ HW_NAME = "hw.name"
 HW_TYPE = "hw.type"
 HW_STATE = "hw.state"
 HW_GPU_TASK = "hw.gpu.task"
+
+METRIC_USER = "flyte.user.{name}"
+METRIC_USER_DECREMENTS = "{name}.decr"
+USER_WORKFLOW = "wf"
+USER_TASK = "task"
+USER_LAUNCH_PLAN = "lp"
+"""Flyte's own labels of metrics: https://github.com/flyteorg/flyte/blob/master/flytestdlib/contextutils/context.go"""
+
+METRIC_OVERFLOW = "otel.metric.overflow"
 
 METRIC_SPANS_EXPORTED = "otel.sdk.exporter.span.exported"
 METRIC_DATA_POINTS_EXPORTED = "otel.sdk.exporter.metric_data_point.exported"

@@ -72,6 +72,8 @@ class Settings(NamedTuple):
         exit_timeout: seconds that telemetry may add to the end of a process.
         spool: folder or URL for what could not be delivered, empty for none.
         sample_interval: seconds between two samples of what a task uses, 0 for none.
+        capture_output: whether what a task writes becomes log records, ``None`` where nothing says so.
+        trace_url: template of a link to a span, empty for none.
         problems: one line for each value that could not be used.
     """
 
@@ -80,6 +82,8 @@ class Settings(NamedTuple):
     exit_timeout: float
     spool: str
     sample_interval: float
+    capture_output: bool | None
+    trace_url: str
     problems: tuple[str, ...]
 
 
@@ -117,6 +121,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         exit_timeout=_seconds(environ, semconv.OTEL_FLYTE_EXIT_TIMEOUT, 2.0, LONGEST_EXIT_SECONDS, problems),
         spool=environ.get(semconv.OTEL_FLYTE_SPOOL, "").strip(),
         sample_interval=_interval(environ, problems),
+        capture_output=_choice(environ, semconv.OTEL_FLYTE_CAPTURE_OUTPUT, problems),
+        trace_url=_template(environ, problems),
         problems=(*problems, *_misspelt(environ)),
     )
 
@@ -271,6 +277,14 @@ def _boolean(environ: Mapping[str, str], variable: str, default: bool, problems:
     return False
 
 
+def _choice(environ: Mapping[str, str], variable: str, problems: list[str]) -> bool | None:
+    """Read a boolean whose default depends on where it is asked for."""
+    value = environ.get(variable, "").strip()
+    if value and value.lower() not in _TRUE | _FALSE:
+        problems.append(f"{variable}={value} is neither true nor false: it is as if it were not set.")
+    return {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}.get(value.lower())
+
+
 def _count(environ: Mapping[str, str], variable: str, default: int, problems: list[str]) -> int:
     value = environ.get(variable, "").strip()
     if not value:
@@ -296,6 +310,16 @@ def _seconds(environ: Mapping[str, str], variable: str, default: float, longest:
         return longest
     problems.append(f"{variable}={value} is no number of seconds from 0 up: {default:g} is used.")
     return default
+
+
+def _template(environ: Mapping[str, str], problems: list[str]) -> str:
+    variable = semconv.OTEL_FLYTE_TRACE_URL
+    value = environ.get(variable, "").strip()
+    if not value or (value.startswith(("http://", "https://")) and "{trace_id}" in value):
+        return value
+    example = "https://tempo.example.com/trace/{trace_id}"
+    problems.append(f"{variable}={without_password(value)} is no URL with {{trace_id}} such as {example}: no links.")
+    return ""
 
 
 def _interval(environ: Mapping[str, str], problems: list[str]) -> float:

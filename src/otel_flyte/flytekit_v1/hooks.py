@@ -1,4 +1,4 @@
-"""Every place where flytekit's code is wrapped, in one table.
+"""Every place where flytekit's code is wrapped, and Python's `logging`, in one table.
 
 Most of it is private to flytekit. A row whose target is not there is left out, and said by ``otel-flyte doctor``; the
 drift test fails when a row is missing or its signature has changed in a supported version.
@@ -260,6 +260,41 @@ HOOKS = (
         "keeps our frames out of error.pb",
     ),
     Hook(
+        "logging",
+        "Logger.callHandlers",
+        wrappers.call_handlers,
+        ("self", "record"),
+        "log records of a task, whichever handlers there are",
+    ),
+    Hook(
+        "flytekit.interfaces.stats.taggable",
+        "TaggableStats.__init__",
+        wrappers.taggable_stats_init,
+        ("self", "client", "full_prefix", "prefix", "tags"),
+        "user metrics in a pod",
+    ),
+    Hook(
+        "flytekit.core.mock_stats",
+        "MockStats.incr",
+        wrappers.mock_stats_method,
+        ("self", "metric", "count", "tags"),
+        "user metrics of a local run",
+    ),
+    Hook(
+        "flytekit.core.mock_stats",
+        "MockStats.decr",
+        wrappers.mock_stats_method,
+        ("self", "metric", "count", "tags"),
+        "user metrics of a local run",
+    ),
+    Hook(
+        "flytekit.core.mock_stats",
+        "MockStats.gauge",
+        wrappers.mock_stats_method,
+        ("self", "metric", "value", "tags"),
+        "user metrics of a local run, and what its timers come to",
+    ),
+    Hook(
         "torch.distributed.launcher.api",
         "elastic_launch.__init__",
         wrappers.elastic_launch_init,
@@ -277,7 +312,7 @@ HOOKS = (
     ),
 )
 
-_undo: list[Callable[[], None]] = []
+_undo: list[Callable[[], object]] = []
 _pending: list[Hook] = []
 _modules_seen = 0
 _lock = threading.Lock()
@@ -321,6 +356,11 @@ def remove() -> None:
     while _undo:
         _undo.pop()()
     _pending.clear()
+
+
+def on_removal(undo: Callable[[], object]) -> None:
+    """Call a function when the hooks are removed: it takes back what was changed since they were set."""
+    _undo.append(undo)
 
 
 def missing() -> list[Hook]:

@@ -29,6 +29,7 @@ from otel_flyte import activation, identity, semconv
 from otel_flyte.flytekit_v1 import data_spans, hooks, pod, task_attributes
 from otel_flyte.guard import guarded
 from otel_flyte.identity import Attempt
+from otel_flyte.output import capture
 from otel_flyte.tracing import carrier, errors, outcomes, state
 from otel_flyte.tracing.spans import OpenSpan, Scope, link, tracer, uses_our_ids
 from otel_flyte.tracing.values import bounded
@@ -61,6 +62,7 @@ def begin_task(task: Any, literals: Any) -> Scope | None:
         scope.declared = description.attributes
         recorder.begin(scope)
         scope.exposed = bool(carrier.expose(scope.span))
+        capture.begin(scope)
     if scope is not None and description.sets_up:
         scope.open_phase(semconv.PHASE_SETUP, task)
     return scope
@@ -110,8 +112,9 @@ def open_attempt(attempt: pod.PodAttempt) -> Scope | None:
     scope = _attempt_scope(who, attempt.start_time)
     scope.declared = {semconv.TASK_NAME: _known_name() or "unknown"}
     try:
+        is_wanted = bool(activation.current_settings().sample_interval)
         for step in attempt.past:
-            scope.past_phase(*step)
+            scope.past_phase(*(step if is_wanted else step._replace(used=None)))
         attempt.past.clear()
         scope.exposed = bool(carrier.expose(scope.span))
     except BaseException:
@@ -119,6 +122,7 @@ def open_attempt(attempt: pod.PodAttempt) -> Scope | None:
         raise
     age = (time.time_ns() - attempt.start_time) / 1e9 - (time.monotonic() - attempt.first.at)
     recorder.begin(scope, attempt.first, age)
+    capture.begin(scope)
     _watch_over(scope)
     return scope
 
@@ -269,6 +273,7 @@ def _begin_attempt_dispatch(
 
 
 def _close(scope: Scope) -> None:
+    capture.end(scope)
     if scope.exposed:
         carrier.hide()
     scope.close()

@@ -5,6 +5,7 @@ costs next to nothing where nothing is recorded: OpenTelemetry is imported by :m
 """
 
 import copy
+import functools
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -31,6 +32,8 @@ class Spans(NamedTuple):
     data: Any
     submissions: Any
     ranks: Any
+    logs: Any
+    stats: Any
 
 
 _spans: Spans | None = None
@@ -41,14 +44,19 @@ def dispatch_execute(wrapped: Function) -> Function:
 
     def call(self: Any, ctx: Any, input_literal_map: Any) -> Any:
         spans = _recording()
+        deck = _begin_deck(ctx) if spans is not None and getattr(self, "enable_deck", False) else None
         scope = spans.tasks.begin_task(self, input_literal_map) if spans is not None else None
         if spans is None or scope is None:
             return wrapped(self, ctx, input_literal_map)
+        if deck is not None:
+            deck.follow(scope)
         try:
             result = wrapped(self, ctx, input_literal_map)
         except BaseException as error:
+            _end_deck(deck, ctx, error)
             spans.tasks.end_task(scope, error)
             raise
+        _end_deck(deck, ctx)
         spans.tasks.end_task(scope)
         return result
 
@@ -444,6 +452,37 @@ def elastic_launch_init(wrapped: Function) -> Function:
     return call
 
 
+def call_handlers(wrapped: Function) -> Function:
+    """Deliver a record of ``logging`` that is made while a task is open, before its handlers get it."""
+
+    def call(self: Any, record: Any) -> Any:
+        if state.open_scopes and _spans is not None:
+            _spans.logs.note(self, record)
+        return wrapped(self, record)
+
+    return call
+
+
+def taggable_stats_init(wrapped: Function) -> Function:
+    """Have the methods of a statsd client, which are made with it, tell what they are called with."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        wrapped(self, *args, **kwargs)
+        _watch_stats(self)
+
+    return call
+
+
+def mock_stats_method(wrapped: Function) -> Function:
+    """Have a method of what flytekit hands out locally, in place of a statsd client, tell what it is called with."""
+    told = _told(wrapped.__name__)
+
+    def call(self: Any, metric: Any, *args: Any, **kwargs: Any) -> Any:
+        return told(self, functools.partial(wrapped, self), (metric, *args), kwargs)
+
+    return call
+
+
 def _recording(*, make_providers: bool = True) -> "Spans | None":
     """Return what records spans, where what begins now is recorded.
 
@@ -462,6 +501,20 @@ def _recording(*, make_providers: bool = True) -> "Spans | None":
 
 
 @guarded
+def _begin_deck(ctx: Any) -> Any:
+    from otel_flyte.flytekit_v1 import decks
+
+    return decks.begin(ctx.user_space_params)
+
+
+def _end_deck(deck: Any, ctx: Any, error: BaseException | None = None) -> None:
+    if deck is not None:
+        from otel_flyte.flytekit_v1 import decks
+
+        decks.end(deck, ctx.user_space_params, error)
+
+
+@guarded
 def _wrap_late_imports(namespace: dict[str, Any]) -> None:
     from otel_flyte.flytekit_v1 import hooks
 
@@ -472,9 +525,9 @@ def _wrap_late_imports(namespace: dict[str, Any]) -> None:
 def _import_spans() -> Spans:
     """Import what speaks OpenTelemetry; an environment in which that fails must still run its tasks."""
     global _spans
-    from otel_flyte.flytekit_v1 import data_spans, rank_spans, submission_spans, task_spans
+    from otel_flyte.flytekit_v1 import data_spans, rank_spans, submission_spans, task_logs, task_spans, user_stats
 
-    _spans = Spans(task_spans, data_spans, submission_spans, rank_spans)
+    _spans = Spans(task_spans, data_spans, submission_spans, rank_spans, task_logs, user_stats)
     return _spans
 
 
@@ -505,6 +558,40 @@ async def _async_transfer(name: str, uri: Any, function: Function, *args: Any, *
     if scope is None or scope.phase is None or _spans is None:
         return await function(*args, **kwargs)
     return await _spans.data.async_transfer(name, uri, function, *args, **kwargs)
+
+
+@guarded
+def _watch_stats(stats: Any) -> None:
+    for name in ("incr", "decr", "gauge", "timing", "timer", "set"):
+        method = vars(stats).get(name)
+        if method is not None:
+            setattr(stats, name, _watched_method(stats, name, method))
+
+
+def _watched_method(stats: Any, name: str, method: Function) -> Function:
+    told = _told(name)
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return told(stats, method, args, kwargs)
+
+    return call
+
+
+def _told(name: str) -> Function:
+    """Call a method of a statsd client, and tell of it once it has accepted what it was called with."""
+
+    def call(stats: Any, method: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if _spans is None or not activation.is_active():
+            return method(*args, **kwargs)
+        given = kwargs.get("tags")
+        # flytekit adds its own to the user's.
+        said = {**kwargs, "tags": dict(given)} if isinstance(given, dict) else kwargs
+        result = method(*args, **kwargs)
+        _spans.stats.note(stats, name, args, said, result)
+        return result
+
+    return call
 
 
 @guarded

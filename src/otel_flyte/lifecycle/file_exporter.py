@@ -20,7 +20,8 @@ class FileSpanExporter(SpanExporter):
     processes can share the file.
 
     Attributes:
-        lost: how many spans could not be written.
+        written: how many spans were written.
+        lost: how many could not be.
         error: why the first of them could not.
 
     Raises:
@@ -29,6 +30,7 @@ class FileSpanExporter(SpanExporter):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.written = 0
         self.lost = 0
         self.error: OSError | None = None
         self._descriptor: int | None = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -45,6 +47,7 @@ class FileSpanExporter(SpanExporter):
                 self.error = error
             self.lost += len(spans)
             return SpanExportResult.FAILURE
+        self.written += len(spans)
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:

@@ -80,6 +80,19 @@ class _Lines(NamedTuple):
     lines: list[bytes]
 
 
+class _Told(threading.Event):
+    """A mark that tells somebody that it is reached."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        super().__init__()
+        self._function = function
+
+    def set(self) -> None:
+        """Tell it."""
+        super().set()
+        guarded(self._function)()
+
+
 class _Batch:
     """What is sent at once.
 
@@ -203,6 +216,11 @@ class Outlet:
         self._sender.not_before = 0.0
         self._wake.set()
         return reached
+
+    def when_settled(self, function: Callable[[], object]) -> None:
+        """Have a function called, by the thread that sends, once all that is queued now is settled."""
+        if not self._in_child:
+            self._queue.append(_Told(function))
 
     def hurry(self, deadline: float) -> None:
         """Send all that is left before a deadline (by ``time.monotonic``); it is safe in the spool on return."""

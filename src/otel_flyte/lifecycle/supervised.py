@@ -65,6 +65,18 @@ def settled_all(spans: "Sequence[ReadableSpan]") -> None:
             settled(span.context.span_id)
 
 
+@guarded
+def pumping() -> None:
+    """Tell that a process which this one has started has to outlive it for a moment."""
+    _tell(b"%s %d" % (wire.PUMP, os.getpid()))
+
+
+@guarded
+def pumped(process: int) -> None:
+    """Tell that what a process has started has nothing more to do."""
+    _tell(b"%s %d" % (wire.PUMPED, process))
+
+
 def done() -> None:
     """Tell that this process has brought its delivery to an end: what ended and was not delivered is counted as lost.
 

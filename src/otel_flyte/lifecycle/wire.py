@@ -14,6 +14,10 @@ OPEN = b"span"
 """``span ID LINE``: this span is unsettled, and LINE is what is known of it, in OTLP JSON."""
 DONE = b"done"
 """``done ID``: this span is settled."""
+PUMP = b"pump"
+"""``pump PID``: this process has started one that has to outlive it, to write and send on what it has written."""
+PUMPED = b"over"
+"""``over PID``: that is done."""
 
 _PIPE_BUF = 512  # The least that POSIX promises; select.PIPE_BUF is more on some systems.
 _NAME_SIZE = 8

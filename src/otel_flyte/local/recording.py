@@ -17,6 +17,7 @@ from otel_flyte import semconv
 from otel_flyte.lifecycle import traces
 from otel_flyte.lifecycle.file_exporter import FileSpanExporter
 from otel_flyte.local.progress import ProgressProcessor
+from otel_flyte.output import capture
 from otel_flyte.report.text import Look
 
 FOLDER = ".otel-flyte"
@@ -115,7 +116,8 @@ def to(exporter: FileSpanExporter, stream: TextIO, look: Look) -> Iterator[None]
     They also go wherever the environment sends them. A provider that is there already, such as that of
     ``opentelemetry-instrument``, is used.
     """
-    progress = ProgressProcessor(stream, look)
+    capture.record_to(str(exporter.path.absolute()))
+    progress = ProgressProcessor(capture.beside(stream), look)
     recording = RecordingProcessor(exporter)
     processors = (recording, progress)
     provider = trace.get_tracer_provider()
@@ -127,13 +129,14 @@ def to(exporter: FileSpanExporter, stream: TextIO, look: Look) -> Iterator[None]
     try:
         yield
     finally:
+        capture.finish()
         recording.force_flush()
         progress.shutdown()
 
 
 def discard_if_empty(exporter: FileSpanExporter) -> bool:
-    """Remove the file where no span was written to it, and say so."""
-    if exporter.path.stat().st_size:
+    """Remove the file where no span was written to it, and say so; lines of output alone are no recording."""
+    if exporter.written:
         return False
     exporter.shutdown()
     exporter.path.unlink()

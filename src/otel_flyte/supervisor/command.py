@@ -13,6 +13,10 @@ from otel_flyte import semconv
 from otel_flyte.supervisor import cgroup, process
 from otel_flyte.supervisor.listener import Listener
 
+_START_SECONDS = 0.5
+"""What a pump takes to start what sends."""
+
+_PAUSE_SECONDS = 0.005
 _USAGE, _NOT_EXECUTABLE, _NOT_FOUND = 2, 126, 127
 
 
@@ -35,6 +39,8 @@ def supervise(arguments: list[str]) -> NoReturn:
     listener.listen()
     if listener.unsettled:
         _speak(listener, status, (cgroup.oom_kills() or 0) > (kills_before or 0), ended_at)
+    if listener.pumped:
+        _wait_for_pumps(listener, ended_at)
     process.end_as(status)
 
 
@@ -54,6 +60,16 @@ def _speak(listener: Listener, status: int, ran_out_of_memory: bool, ended_at: f
 
     how = ending.Ending.of(status, ran_out_of_memory)
     guarded(ending.deliver)(list(listener.unsettled.values()), how, ended_at)
+
+
+def _wait_for_pumps(listener: Listener, ended_at: float) -> None:
+    """Have the task's last words go on and be sent: with the first process of a container all others die."""
+    from otel_flyte import settings
+
+    deadline = ended_at + settings.read(os.environ).exit_timeout + _START_SECONDS
+    while time.monotonic() < deadline and listener.pumped:
+        time.sleep(_PAUSE_SECONDS)
+        listener.listen()
 
 
 def _not_started(command: list[str], error: OSError | ValueError) -> NoReturn:

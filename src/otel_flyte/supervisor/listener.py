@@ -22,6 +22,7 @@ class Listener:
     Attributes:
         address: ``PID:DESCRIPTOR:INODE`` of the end to write to, for processes that inherit it or find it in ``/proc``;
             the inode tells it from whatever else may have its number there.
+        pumped: processes that have started one which has to outlive them for a moment.
         unsettled: the last that was heard of each span that is not settled, in OTLP JSON, by span id.
     """
 
@@ -39,6 +40,7 @@ class Listener:
             fcntl.fcntl(self._reader, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
         self._messages = wire.Messages()
         self.address = f"{os.getpid()}:{self._writer}:{os.fstat(self._writer).st_ino}"
+        self.pumped: set[bytes] = set()
         self.unsettled: dict[bytes, bytes] = {}
 
     def listen(self) -> None:
@@ -55,6 +57,10 @@ class Listener:
             self.unsettled.pop(span_id, None)
         elif kind == wire.OPEN and (span_id in self.unsettled or len(self.unsettled) < _SPANS_LIMIT):
             self.unsettled[span_id] = line
+        elif kind == wire.PUMP:
+            self.pumped.add(span_id)
+        elif kind == wire.PUMPED:
+            self.pumped.discard(span_id)
 
 
 def _moved(descriptor: int) -> int:

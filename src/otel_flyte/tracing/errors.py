@@ -6,6 +6,7 @@ An exception is recorded once, on the innermost span that it fails; the spans ar
 
 import asyncio
 import concurrent.futures
+import os
 import traceback
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_flyte import semconv
 from otel_flyte.frames import without_our_frames
+from otel_flyte.guard import guarded
 from otel_flyte.tracing import state
 from otel_flyte.tracing.values import bounded, encodable
 
@@ -21,6 +23,9 @@ STACKTRACE_LIMIT = 8192
 
 _CANCELLATIONS = (KeyboardInterrupt, asyncio.CancelledError, concurrent.futures.CancelledError)
 _CHAIN_LIMIT = 8
+_OPT_INS = {semconv.EXCEPTION_SIGNAL_LOGS, semconv.EXCEPTION_SIGNAL_BOTH}
+"""https://opentelemetry.io/docs/specs/semconv/exceptions/"""
+
 _RECORDED = "_otel_flyte_recorded"
 
 wrappings: list[type[BaseException]] = []
@@ -65,20 +70,36 @@ def fail(span: Span, error: BaseException) -> None:
 
 
 def record(span: Span, error: BaseException) -> None:
-    """Add the exception event, as the ``exception`` convention has it."""
+    """Add the exception event, or a log record that stands for it, or both, as the user opted.
+
+    Where log records go nowhere it is the event: an exception is not to be lost.
+    """
     origin = cause(error)
     with suppress(AttributeError, TypeError):
         # On the exception itself: a reference to it would keep its frames alive, and all that they hold.
         origin.__dict__[_RECORDED] = True
-    lines = "".join(traceback.format_exception(type(origin), origin, without_our_frames(origin.__traceback__)))
-    span.add_event(
-        semconv.EVENT_EXCEPTION,
-        {
-            semconv.EXCEPTION_TYPE: bounded(type_name(origin)),
-            semconv.EXCEPTION_MESSAGE: message(origin),
-            semconv.EXCEPTION_STACKTRACE: encodable(lines[-STACKTRACE_LIMIT:]),
-        },
-    )
+    said = attributes(origin)
+    opted = {part.strip() for part in os.environ.get(semconv.EXCEPTION_SIGNAL, "").lower().split(",")}
+    as_log = bool(opted & _OPT_INS and _logged(span, said))
+    if not as_log or semconv.EXCEPTION_SIGNAL_BOTH in opted:
+        span.add_event(semconv.EVENT_EXCEPTION, said)
+
+
+@guarded
+def _logged(span: Span, said: dict[str, str]) -> bool:
+    from otel_flyte.logs import exceptions
+
+    return exceptions.emit(span, said)
+
+
+def attributes(error: BaseException) -> dict[str, str]:
+    """Return what the ``exception`` convention says of an exception, bounded."""
+    lines = "".join(traceback.format_exception(type(error), error, without_our_frames(error.__traceback__)))
+    return {
+        semconv.EXCEPTION_TYPE: bounded(type_name(error)),
+        semconv.EXCEPTION_MESSAGE: message(error),
+        semconv.EXCEPTION_STACKTRACE: encodable(lines[-STACKTRACE_LIMIT:]),
+    }
 
 
 def message(error: BaseException) -> str:

@@ -30,7 +30,7 @@ def task_ended(scope: "Scope", *, alone: bool) -> None:
         scope: the task; its span has its outcome.
         alone: whether nothing else is counted in this process.
     """
-    provider = _provider()
+    provider = meter_provider()
     if provider is None or semconv.TASK_NAME not in scope.declared:
         return
     name = str(scope.declared[semconv.TASK_NAME])
@@ -46,13 +46,13 @@ def task_ended(scope: "Scope", *, alone: bool) -> None:
 @guarded
 def cache_looked_up(task_name: str, status: str) -> None:
     """Count a lookup in the local cache."""
-    provider = _provider()
+    provider = meter_provider()
     if provider is not None:
         said = {semconv.TASK_NAME: task_name, semconv.CACHE_STATUS: status}
         _instruments(provider).lookups.add(1, said)
 
 
-def _provider() -> metrics.MeterProvider | None:
+def meter_provider() -> metrics.MeterProvider | None:
     """Return who makes instruments, ``None`` where nobody would hear of them."""
     if activation.meter_provider_given is not None:
         return activation.meter_provider_given

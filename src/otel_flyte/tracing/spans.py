@@ -39,6 +39,9 @@ if TYPE_CHECKING:
         def so_far(self) -> Mapping[str, float]:
             """Return what was used until now, by attribute."""
 
+        def until_now(self) -> Mapping[str, AttributeValue]:
+            """Return what the task's span would be told if it ended now."""
+
 
 _tracer: tuple[trace.TracerProvider, Tracer] | None = None
 

@@ -3,6 +3,7 @@
 It imports nothing of OpenTelemetry: a hook that finds nothing open costs one look at a context variable.
 """
 
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ next_ids: ContextVar[tuple[int, int] | None] = ContextVar("otel_flyte_next_ids",
 open_scopes: dict[int, "Scope"] = {}
 """Every open task and workflow of this process, by identity, the outermost first."""
 
+OUR_THREADS = "otel-flyte-"
+"""What the names of our own threads begin with."""
+
 signalled: str = ""
 """The signal that asked this process to end, if one has."""
 
@@ -29,3 +33,24 @@ def _nothing() -> None:
 
 take_note: Callable[[], object] = _nothing
 """Has a signal that has come already told on what is open; whoever watches for signals puts theirs here."""
+
+
+def open_around() -> "Scope | None":
+    """Return the innermost task or workflow that is open here.
+
+    A thread that a task has started knows nothing of the context that started it: what is open around all that runs in
+    the process is open around it too.
+    """
+    scope = current.get()
+    if scope is not None or not open_scopes or threading.current_thread().name.startswith(OUR_THREADS):
+        return scope
+    chains = [_chain(each) for each in list(open_scopes.values())]
+    return next((each for each in chains[-1] if all(any(each is one for one in chain) for chain in chains)), None)
+
+
+def _chain(scope: "Scope | None") -> "list[Scope]":
+    chain = []
+    while scope is not None:
+        chain.append(scope)
+        scope = scope.outer
+    return chain

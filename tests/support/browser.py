@@ -1,0 +1,171 @@
+"""Headless Chromium, driven by its DevTools protocol over a pair of pipes: no driver and no library is needed."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
+) or next(iter(map(str, Path("/Applications").glob("*Chrom*.app/Contents/MacOS/*Chrom*"))), None)
+
+MISSING = "no Chromium is installed (Debian: apt-get install chromium)"
+
+_KEYS = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "ArrowLeft": 37, "ArrowRight": 39}
+
+
+class Browser:
+    """One tab. Everything that a page asks of a network, logs or throws is kept."""
+
+    def __init__(self, commands: int, answers: int) -> None:
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self._commands = commands
+        self._answers = answers
+        self._buffer = b""
+        self._number = 0
+        self._loaded = False
+        self._session = ""
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self._call(f"{domain}.enable")
+
+    def open(
+        self, path: Path, width: int = 1440, height: int = 900, *, dark: bool = False, script: bool = True
+    ) -> None:
+        """Open a file as a person would, and wait until it is loaded."""
+        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+        self._call("Emulation.setScriptExecutionDisabled", value=not script)
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        self.requests.clear()
+        self.complaints.clear()
+        self._loaded = False
+        self._call("Page.navigate", url=path.resolve().as_uri())
+        while not self._loaded:
+            self._read()
+
+    def run(self, expression: str) -> Any:
+        """Give the value of an expression in the page."""
+        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise AssertionError(answer["exceptionDetails"])
+        return answer["result"].get("value")
+
+    def text(self, selector: str = "body") -> str:
+        """Give what can be read in an element, as it is rendered."""
+        return str(self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
+
+    def press(self, *keys: str) -> None:
+        """Press keys, one after the other: ``j``, ``ArrowDown``, ``Enter``."""
+        for key in keys:
+            text = key if len(key) == 1 else "\r" if key == "Enter" else ""
+            code = {"windowsVirtualKeyCode": _KEYS.get(key, ord(key.upper()) if len(key) == 1 and key.isalnum() else 0)}
+            self._call("Input.dispatchKeyEvent", type="keyDown", key=key, text=text, **code)
+            self._call("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
+        self.settle()
+
+    def click(self, selector: str) -> None:
+        """Click in the middle of an element."""
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{found}.scrollIntoView({{block: 'nearest'}})")
+        box = self.run(f"{found}.getBoundingClientRect().toJSON()")
+        x, y = box["left"] + box["width"] / 2, box["top"] + box["height"] / 2
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was done is drawn."""
+        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def screenshot(self, path: Path, *, whole: bool = False) -> None:
+        """Take a picture of what is seen, or of the whole page."""
+        taken = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(taken["data"]))
+
+    def pdf(self, path: Path) -> None:
+        """Print."""
+        path.write_bytes(base64.b64decode(self._call("Page.printToPDF", printBackground=True)["data"]))
+
+    def _call(self, method: str, **params: Any) -> Any:
+        self._number += 1
+        command: dict[str, Any] = {"id": self._number, "method": method, "params": params}
+        if self._session:
+            command["sessionId"] = self._session
+        os.write(self._commands, json.dumps(command).encode() + b"\0")
+        while True:
+            answer = self._read()
+            if answer.get("id") == self._number:
+                if "error" in answer:
+                    raise AssertionError(f"{method}: {answer['error']}")
+                return answer["result"]
+
+    def _read(self) -> Mapping[str, Any]:
+        while b"\0" not in self._buffer:
+            chunk = os.read(self._answers, 1 << 20)
+            if not chunk:
+                raise AssertionError("Chromium has ended")
+            self._buffer += chunk
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        answer: dict[str, Any] = json.loads(message)
+        self._note(answer.get("method", ""), answer.get("params", {}))
+        return answer
+
+    def _note(self, method: str, params: Mapping[str, Any]) -> None:
+        match method:
+            case "Page.loadEventFired":
+                self._loaded = True
+            case "Network.requestWillBeSent":
+                self.requests.append(params["request"]["url"])
+            case "Runtime.exceptionThrown":
+                self.complaints.append(json.dumps(params["exceptionDetails"]))
+            case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning", "assert"):
+                self.complaints.append(json.dumps(params["args"]))
+            case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
+                self.complaints.append(json.dumps(params["entry"]))
+
+
+@contextmanager
+def browser(folder: Path) -> Iterator[Browser]:
+    """A browser with a fresh profile in a folder."""
+    assert CHROMIUM
+    to_read, commands = os.pipe()
+    answers, to_write = os.pipe()
+    for descriptor in (to_read, to_write):
+        os.set_inheritable(descriptor, True)
+    # It reads its commands from descriptor 3 and answers on 4.
+    moved = f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}'
+    arguments = [
+        *("bash", "-c", moved, CHROMIUM, "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu"),
+        *("--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--hide-scrollbars"),
+        *("--force-color-profile=srgb", f"--user-data-dir={folder / 'profile'}", "about:blank"),
+    ]
+    with (folder / "chromium.log").open("wb") as log:
+        process = subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(to_read, to_write)
+        )
+    os.close(to_read)
+    os.close(to_write)
+    try:
+        yield Browser(commands, answers)
+    finally:
+        os.close(commands)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        os.close(answers)

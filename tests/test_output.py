@@ -1,0 +1,466 @@
+"""What a task writes to stdout and stderr: unchanged where it went before, and line by line in log records."""
+
+import functools
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from fcntl import ioctl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from traced_output import LINES
+
+from otel_flyte import semconv
+from otel_flyte.output import lines
+from otel_flyte.output.journal import FILE_BYTES, Position, Reader, Writer
+from support import pods, programs
+from support.receiver import LogRecord, Receiver
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+OTEL_FLYTE = str(pods.SCRIPTS / "otel-flyte")
+ON = {semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "true", semconv.OTEL_FLYTE_EXIT_TIMEOUT: "20", **programs.RAISE}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a pod has written, as bytes, and how it ended."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def said(self) -> bytes:
+        """Without the empty line that flytekit begins with."""
+        return self.stdout.lstrip(b"\n")
+
+
+def pod(folder: Path, way: str, env: Mapping[str, str], *, bare: bool = False, first: tuple[str, ...] = ()) -> pods.Pod:
+    prepared = pods.prepare("execute", folder / "pod", "traced_output.write", {"way": way}, env=env, bare=bare)
+    return replace(prepared, arguments=(*first, *prepared.arguments))
+
+
+def written(prepared: pods.Pod) -> Written:
+    ended = subprocess.run(
+        prepared.arguments, cwd=prepared.directory, env=prepared.environment, capture_output=True, check=False
+    )
+    return Written(ended.returncode, ended.stdout, ended.stderr)
+
+
+def run(folder: Path, way: str, receiver: Receiver, **options: Any) -> Written:
+    return written(pod(folder, way, {**receiver.environment(), **ON}, **options))
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A pod that has ended, the folder that it ran in, and the receiver that it sent to."""
+
+    ended: Written
+    folder: Path
+    receiver: Receiver
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ran]]:
+    """Runs each way of writing once, whoever looks at it."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def run_once(way: str) -> Ran:
+            folder = tmp_path_factory.mktemp(way)
+            receiver = stack.enter_context(Receiver())
+            return Ran(run(folder, way, receiver), folder, receiver)
+
+        yield run_once
+
+
+@contextmanager
+def running(prepared: pods.Pod, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A pod that has said "before"; it doesn't outlive the block."""
+    arguments = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    with subprocess.Popen(prepared.arguments, cwd=prepared.directory, env=prepared.environment, **arguments) as process:
+        try:
+            wait_for((prepared.directory / "ready").exists)
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.01)
+
+
+def captured(receiver: Receiver, stream: str | None = None) -> list[LogRecord]:
+    """The records of what was written, without those of ``running`` and of other sources."""
+    found = [each for each in receiver.logs() if semconv.EVENT_NAME not in each.attributes]
+    return [each for each in found if stream in (None, each.attributes.get("log.iostream"))]
+
+
+def bodies(receiver: Receiver, stream: str | None = None) -> list[str]:
+    return [str(record.body) for record in captured(receiver, stream)]
+
+
+def pumps_of(folder: Path) -> list[int]:
+    """The pumps whose journal is under a folder, alive or not."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            is_pump = b"otel_flyte.output.pump" in (process / "cmdline").read_bytes()
+            environ = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if is_pump and os.fsencode(folder) in environ:
+            found.append(int(process.name))
+    return found
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list((folder / "pod" / "tmp").glob("otel-flyte-*"))
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_line_is_a_record_of_its_stream_with_the_ids_and_the_identity_of_the_task(
+    ran: Callable[[str], Ran],
+) -> None:
+    receiver = ran("everything").receiver
+
+    [task] = receiver.spans("task traced_output.write")
+    records = captured(receiver)
+    assert {(record.trace_id, record.span_id) for record in records} == {(task.trace_id, task.span_id)}
+    assert {record.attributes["flyte.run_name"] for record in records} == {task.attributes["flyte.run_name"]}
+    assert {record.attributes["flyte.attempt"] for record in records} == {0}
+    assert {record.resource["service.name"] for record in records} == {"flyte"}
+    assert {record.severity for record in captured(receiver, "stdout")} == {"INFO"}
+    assert {record.severity for record in captured(receiver, "stderr")} == {"WARN"}
+    times = [record.time_ns for record in captured(receiver, "stdout")]
+    assert times == sorted(times)
+    assert task.start_ns < times[0] < times[-1] < time.time_ns()
+
+
+def test_bytes_that_are_no_text_carriage_returns_and_long_lines_make_readable_records(
+    ran: Callable[[str], Ran],
+) -> None:
+    receiver = ran("everything").receiver
+
+    cut = "x" * lines.LINE_BYTES
+    assert bodies(receiver, "stdout") == [
+        "printed",
+        "\\xff\\xfe is no text, \x00 is none either",
+        "windows",
+        cut,
+        "no end",
+    ]
+    assert bodies(receiver, "stderr") == ["complained", "step 100%"]
+    [long] = [record for record in captured(receiver) if record.body == cut]
+    assert long.attributes["flyte.output.truncated"] == 20_000 - lines.LINE_BYTES
+
+
+def test_children_of_the_task_are_captured_too(ran: Callable[[str], Ran]) -> None:
+    receiver = ran("in_children").receiver
+
+    assert bodies(receiver, "stdout") == ["from a shell", "forked", "spawned", "after them"]
+    assert bodies(receiver, "stderr") == ["complaint of a shell"]
+
+
+def test_what_c_code_holds_in_its_own_buffer_is_of_the_task_that_wrote_it(tmp_path: Path, receiver: Receiver) -> None:
+    run(tmp_path, "in_c", receiver)
+
+    assert bodies(receiver) == ["from C"]
+
+
+def test_a_million_bytes_written_under_the_gil_neither_hang_nor_are_lost(ran: Callable[[str], Ran]) -> None:
+    ended, receiver = ran("under_the_gil").ended, ran("under_the_gil").receiver
+
+    assert ended.returncode == 0
+    expected = [f"{number:07}" + "." * 92 for number in range(LINES)]
+    assert ended.said.decode().splitlines() == expected
+    assert bodies(receiver) == expected
+
+
+@pytest.mark.parametrize(("way", "code"), [("segfault", -signal.SIGSEGV), ("leave", 3), ("kill", -signal.SIGKILL)])
+def test_the_line_before_a_sudden_death_arrives_and_the_death_is_the_same(
+    ran: Callable[[str], Ran], *, way: str, code: int
+) -> None:
+    ended, receiver = ran(way).ended, ran(way).receiver
+
+    assert (ended.returncode, ended.said) == (code, b"last words\n")
+    receiver.wait_for(lambda _: bodies(receiver) == ["last words"])
+
+
+def test_the_line_before_a_sudden_death_is_spooled_where_nobody_receives_it(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.down()
+    env = {
+        **ON,
+        semconv.OTEL_FLYTE_SPOOL: str(tmp_path / "spool"),
+        semconv.OTEL_FLYTE_EXIT_TIMEOUT: "2",
+        **receiver.environment(),
+    }
+    assert written(pod(tmp_path, "segfault", env)).returncode == -signal.SIGSEGV
+
+    wait_for(lambda: not leftovers(tmp_path))
+    spooled = b"".join(path.read_bytes() for path in (tmp_path / "spool").glob("*-logs-*.jsonl"))
+    assert b"last words" in spooled
+
+
+def test_the_supervisor_waits_until_the_last_words_are_sent(tmp_path: Path, receiver: Receiver) -> None:
+    ended = run(tmp_path, "segfault", receiver, first=(OTEL_FLYTE, "exec", "--"))
+
+    assert (ended.returncode, ended.said) == (-signal.SIGSEGV, b"last words\n")
+    assert bodies(receiver) == ["last words"]
+
+
+def test_lines_beyond_the_bounds_are_counted_and_said_and_still_reach_the_stream(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    ended = run(tmp_path, "too_much", receiver)
+
+    assert len(ended.said.splitlines()) == 30_000
+    arrived = len(bodies(receiver))
+    assert lines.BURST_LINES <= arrived < 30_000
+    said = [each for each in receiver.logs() if each.attributes.get("event.name") == "flyte.output.limit"]
+    assert sum(int(each.attributes["flyte.output.left_out"]) for each in said) == 30_000 - arrived
+    (line,) = programs.our_lines(ended.stderr.decode())
+    assert f"{30_000 - arrived} log records were not delivered" in line
+    assert lines.TOO_FAST in line
+
+
+# --- the original ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["everything", "in_children", "segfault", "in_background", "descriptors_of_a_child"])
+def test_what_arrives_where_it_went_before_is_the_same_byte_for_byte(
+    tmp_path: Path, receiver: Receiver, ran: Callable[[str], Ran], *, way: str
+) -> None:
+    assert ran(way).ended == run(tmp_path, way, receiver, bare=True)
+
+
+def test_a_file_that_takes_the_output_has_all_of_it_when_the_process_has_ended(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    prepared = pod(tmp_path, "under_the_gil", {**receiver.environment(), **ON})
+    with (tmp_path / "both").open("wb") as both:
+        subprocess.run(
+            prepared.arguments,
+            cwd=prepared.directory,
+            env=prepared.environment,
+            stdout=both,
+            stderr=both,
+            check=True,
+        )
+        assert (tmp_path / "both").read_bytes().count(b".\n") == LINES
+    # Two streams that lead to one place keep their order, and are not told apart.
+    assert {record.attributes.get("log.iostream") for record in captured(receiver)} == {None}
+
+
+def test_a_line_is_where_it_went_before_while_the_task_goes_on(tmp_path: Path, receiver: Receiver) -> None:
+    prepared = pod(tmp_path, "meet", {**receiver.environment(), **ON})
+    with running(prepared) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline(), process.stdout.readline()] == [b"\n", b"before\n"]
+        receiver.wait_for(lambda _: bodies(receiver) == ["before"])
+        assert process.poll() is None
+        (prepared.directory / "go").touch()
+        process.communicate(timeout=30)
+
+
+@LINUX
+def test_output_goes_on_when_the_pump_is_killed(tmp_path: Path, receiver: Receiver) -> None:
+    prepared = pod(tmp_path, "meet", {**receiver.environment(), **ON})
+    with running(prepared) as process:
+        [pump] = pumps_of(tmp_path)
+        os.kill(pump, signal.SIGKILL)
+        (prepared.directory / "go").touch()
+        stdout, stderr = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert stdout.split() == [b"before", b"y" * 300_000, b"child", b"after", b"after"]
+    assert b"is not recorded" in stderr
+    assert bodies(receiver) in ([], ["before"])
+    assert leftovers(tmp_path) == []
+
+
+def test_ctrl_c_for_the_process_group_leaves_time_for_last_words(tmp_path: Path, receiver: Receiver) -> None:
+    with running(pod(tmp_path, "be_interrupted", {**receiver.environment(), **ON}), start_new_session=True) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        stdout, _ = process.communicate(timeout=30)
+
+    assert stdout.startswith(b"\nbefore\nlast words\n")
+    receiver.wait_for(lambda _: "last words" in bodies(receiver))
+
+
+def test_a_reader_that_goes_is_told_to_the_task_as_before(tmp_path: Path, receiver: Receiver) -> None:
+    ended = {}
+    for name, bare in (("ours", False), ("bare", True)):
+        prepared = pod(tmp_path / name, "meet", {**receiver.environment(), **ON}, bare=bare)
+        with running(prepared) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            (prepared.directory / "go").touch()
+            process.wait(30)
+            ended[name] = process.returncode
+    assert ended["ours"] == ended["bare"]
+
+
+@LINUX
+@pytest.mark.parametrize("way", ["everything", "segfault", "in_children"])
+def test_nothing_is_left_behind(ran: Callable[[str], Ran], *, way: str) -> None:
+    folder = ran(way).folder
+
+    wait_for(lambda: not pumps_of(folder))
+    assert leftovers(folder) == []
+
+
+def test_a_task_that_waits_for_all_of_its_children_does_not_wait_for_the_pump(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    ended = run(tmp_path, "wait_for_all_children", receiver)
+
+    assert ended.said == b"no children\n"
+
+
+def test_a_program_that_closes_all_descriptors_goes_on_writing(tmp_path: Path, receiver: Receiver) -> None:
+    ended = run(tmp_path, "close_everything", receiver)
+
+    assert (ended.returncode, ended.said) == (0, b"before\nafter\n")
+    receiver.wait_for(lambda _: bodies(receiver) == ["before", "after"])
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["with us", "without us"])
+def test_a_terminal_stays_a_terminal_of_its_size(tmp_path: Path, receiver: Receiver, *, bare: bool) -> None:
+    prepared = pod(tmp_path, "find_terminal", {**receiver.environment(), **ON}, bare=bare)
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 123, 0, 0))
+    process = subprocess.Popen(
+        prepared.arguments,
+        cwd=prepared.directory,
+        env=prepared.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b"".join(_chunks(ours))
+    os.close(ours)
+
+    assert process.wait(30) == 0
+    assert b"[False, True, True] 123\r\n" in shown
+    if not bare:
+        assert bodies(receiver) == ["[False, True, True] 123"]
+
+
+def _chunks(terminal: int) -> Iterator[bytes]:
+    """What is shown on a terminal until nobody has it open any more."""
+    while select.select([terminal], [], [], 60)[0]:
+        try:
+            chunk = os.read(terminal, 4096)
+        except OSError:  # Linux has no other end of a terminal.
+            return
+        if not chunk:
+            return
+        yield chunk
+
+
+# --- where it is on --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env", [{}, {semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "false"}], ids=["by itself", "said"])
+def test_it_is_off_in_a_pod_unless_it_is_asked_for(tmp_path: Path, receiver: Receiver, env: dict[str, str]) -> None:
+    written(pod(tmp_path, "everything", {**receiver.environment(), **programs.RAISE, **env}))
+
+    assert receiver.spans("task traced_output.write")
+    assert captured(receiver) == []
+
+
+def test_a_local_run_records_it_in_its_file_and_shows_it_as_before(tmp_path: Path) -> None:
+    programs.module(tmp_path, "traced_output", (pods.WORKFLOWS / "traced_output.py").read_text())
+    ended = programs.run_command([OTEL_FLYTE, "run", "traced_output.py", "say_twice"], tmp_path, programs.RAISE)
+
+    assert ended.returncode == 0, ended.stderr
+    [file] = (tmp_path / ".otel-flyte").glob("*.jsonl")
+    recorded = re.findall(r'"body":\{"stringValue":"(.*?)"\}.*?"spanId":"(\w+)"', file.read_text())
+    assert [body for body, _ in recorded] == ["first", "second"]
+    assert len({span for _, span in recorded}) == 2
+    assert ended.stdout.startswith("Running Execution on local.\nfirst\nsecond\n")
+    assert "▶" not in "".join(body for body, _ in recorded)
+
+
+def test_a_local_run_can_do_without(tmp_path: Path) -> None:
+    programs.module(tmp_path, "traced_output", (pods.WORKFLOWS / "traced_output.py").read_text())
+    env = {**programs.RAISE, semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "false"}
+    programs.run_command([OTEL_FLYTE, "run", "traced_output.py", "say_twice"], tmp_path, env)
+
+    [file] = (tmp_path / ".otel-flyte").glob("*.jsonl")
+    assert "resourceLogs" not in file.read_text()
+
+
+@LINUX
+def test_the_pump_has_less_than_15_mib_of_memory_of_its_own(tmp_path: Path, receiver: Receiver) -> None:
+    prepared = pod(tmp_path, "meet", {**receiver.environment(), **ON})
+    with running(prepared) as process:
+        wait_for(lambda: bodies(receiver))
+        [pump] = pumps_of(tmp_path)
+        rollup = Path(f"/proc/{pump}/smaps_rollup").read_text()
+        (prepared.directory / "go").touch()
+        process.communicate(timeout=30)
+    private = sum(int(size) for size in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", rollup, re.MULTILINE))
+
+    sys.stdout.write(f"private memory of the pump: {private} KiB\n")
+    assert private < 15 * 1024
+
+
+# --- lines -----------------------------------------------------------------------------------------------------------
+
+
+def test_lines_are_put_together_however_they_are_cut() -> None:
+    for size in (1, 3, 1000):
+        data = b"one\r\ntwo\n\n\r 1%\r 2%\r100%\nlast"
+        assembler = lines.Assembler()
+        found = [line for at in range(0, len(data), size) for line in assembler.feed(data[at : at + size])]
+        assert [line.body for line in [*found, *assembler.end()]] == [b"one", b"two", b"100%", b"last"]
+
+
+def test_a_progress_bar_is_told_once_a_second_and_at_its_end() -> None:
+    assembler = lines.Assembler()
+    told = []
+    for tick in range(30):
+        assert list(assembler.feed(b"\rstep %d" % tick)) == []
+        told += list(assembler.state(tick / 10))
+    told += list(assembler.feed(b"\n"))
+    assert [line.body for line in told] == [b"step 0", b"step 10", b"step 20", b"step 29"]
+
+
+def test_all_of_a_journal_is_read_across_its_files(tmp_path: Path) -> None:
+    writer, reader = Writer(str(tmp_path)), Reader(str(tmp_path))
+    writer.begin("one")
+    body = "z" * 2**20
+    for number in range(10):
+        writer.append([{"time": number, "stream": "", "body": body}])
+        if number == 7:
+            writer.begin("two")
+    assert writer.position.file == 1 + 10 * len(body) // FILE_BYTES
+
+    found = []
+    while entries := reader.read():
+        found += entries
+    assert [entry.content["time"] for entry in found] == list(range(10))
+    assert [entry.template for entry in found] == ["one"] * 8 + ["two"] * 2
+    assert reader.position == writer.position
+    writer.remove_before(writer.position.file)
+    assert [path.name for path in tmp_path.iterdir()] == [f"lines-{writer.position.file}.jsonl"]
+    assert Position(1, 5) < Position(2, 0)

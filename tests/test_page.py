@@ -1,0 +1,568 @@
+"""The page: what a person sees of it, in headless Chromium, and what is written where there is none."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from click.testing import CliRunner, Result
+
+from otel_flyte import cli, semconv
+from otel_flyte.query import attempts, otlp_file
+from otel_flyte.report import charts, links, page
+from support import pods, traces, usages
+from support.browser import CHROMIUM, MISSING, Browser, browser
+from support.receiver import Receiver
+from support.traces import EXECUTION_RESOURCE, Recorder, in_execution
+
+ROOT = Path(__file__).resolve().parent.parent
+GIB = 2**30
+CONSOLE = "https://flyte.example.com/console/projects/shop/domains/production/executions/f1c0ffee"
+TRACE = "https://tempo.example.com/trace/{trace_id}?span={span_id}"
+EVIL = "<script>window.hacked = 1</script></script><img src=x onerror='window.hacked = 1'>"
+PHONE = (390, 844)
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("browser")) as tab:
+        yield tab
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots are left for those who want to look."""
+    return tmp_path_factory.mktemp("pictures")
+
+
+def log(path: Path, name: str, *lines: tuple[str, str], at: float = 15.0, most: int = 1) -> None:
+    """Append log records of the first spans of that name."""
+    ids = [
+        (span["traceId"], span["spanId"])
+        for line in path.read_text().splitlines()
+        for span in _spans(json.loads(line))
+        if span["name"] == name
+    ]
+    records = [
+        {
+            "timeUnixNano": str(traces.nanoseconds(at + number)),
+            "severityText": severity,
+            "body": {"stringValue": text},
+            "traceId": trace_id,
+            "spanId": span_id,
+        }
+        for trace_id, span_id in ids[:most]
+        for number, (severity, text) in enumerate(lines)
+    ]
+    with path.open("a") as file:
+        file.write(json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}) + "\n")
+
+
+def _spans(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for resource in document.get("resourceSpans", ()):
+        for scope in resource["scopeSpans"]:
+            yield from scope["spans"]
+
+
+def failed_map(path: Path, items: int = 40) -> Path:
+    """An execution whose map failed: of its items each tenth, by one of two errors."""
+    recorder = Recorder.of_file(path, {**EXECUTION_RESOURCE, semconv.EXECUTION_URL: CONSOLE})
+    prepare = {
+        **usages.node("n0", "train.prepare"),
+        **usages.quota(),
+        **usages.usage(),
+        semconv.CODE_FILE_PATH: "/root/pipelines/train.py",
+        semconv.CODE_LINE_NUMBER: 12,
+        semconv.CODE_FUNCTION_NAME: "prepare",
+        semconv.INPUT_URI.format(variable="raw"): "s3://bucket/raw/reviews.parquet",
+    }
+    recorder.task("train.prepare", 0, 10, prepare, parent=in_execution(1))
+    first = {**usages.node("n1", "train.fit"), semconv.ERROR_KIND: "RECOVERABLE", semconv.RESULT: "failure"}
+    recorder.task("train.fit", 12, 40, first, parent=in_execution(2), error=("ValueError", "loss is not finite"))
+    recorder.task("train.fit", 45, 100, usages.node("n1", "train.fit", 1), parent=in_execution(3))
+    for index in range(items):
+        what = {
+            **usages.node(f"n2/n{index}", "train.score"),
+            semconv.ARRAY_INDEX: index,
+            **usages.quota(),
+            **usages.usage(memory=(1 + index % 4) * GIB),
+        }
+        error = None
+        if index % 10 == 7:
+            error = ("KeyError", "'label'") if index % 20 == 7 else ("MemoryError", "no room for the batch")
+        recorder.task(
+            "train.score", 100 + index % 5, 105 + index % 13, what, parent=in_execution(100 + index), error=error
+        )
+    log(path, semconv.PHASE_USER_CODE, ("INFO", "tokenised 512 reviews"), ("WARN", "3 reviews are empty"), at=2)
+    return path
+
+
+def heavy(path: Path) -> Path:
+    """A task that used more memory than it had asked for, and two GPUs."""
+    minutes = 95
+    recorder = Recorder.of_file(path, EXECUTION_RESOURCE)
+    attributes = {
+        **usages.node("n0", "train.fit"),
+        semconv.QUOTA_CPU_LIMIT: 4.0,
+        semconv.QUOTA_CPU_REQUEST: 2.0,
+        semconv.QUOTA_MEMORY_LIMIT: 6 * GIB,
+        semconv.QUOTA_MEMORY_REQUEST: 4 * GIB,
+        semconv.QUOTA_GPU_REQUEST: 2.0,
+        **usages.usage(2.6, 4.0, int(5.4 * GIB), 122.0),
+        **usages.device(0, 0.81, 1.0, 74 * GIB),
+        **usages.device(1, 0.66, 0.98, 61 * GIB),
+        **usages.series(
+            cpu_cores=[1 + minute % 4 for minute in range(minutes)],
+            mem_bytes=[(1 + 4 * minute / minutes) * GIB for minute in range(minutes)],
+            gpu_util=[60 + minute % 40 for minute in range(minutes)],
+            gpu_mem_usage=[30 + minute / 2 for minute in range(minutes)],
+        ),
+    }
+    with recorder.span("task train.fit", 0, 60 * minutes, attributes, parent=in_execution(1)):
+        recorder.leaf(semconv.PHASE_LOAD, 0, 30)
+        with recorder.span(semconv.PHASE_USER_CODE, 30, 60 * minutes - 60):
+            for epoch in range(8):
+                recorder.leaf(f"epoch {epoch}", 30 + 660 * epoch, 660 + 660 * epoch, scope="trainer")
+        recorder.leaf(
+            semconv.PHASE_OUTPUT,
+            60 * minutes - 60,
+            60 * minutes,
+            {semconv.OUTPUT_ARTIFACT.format(variable="o0"): "reviews-model"},
+        )
+    return path
+
+
+def written(source: Path, *, trace_url: str = TRACE) -> Path:
+    path = source.with_suffix(".html")
+    page.write(page.read(source), path, trace_url)
+    return path
+
+
+def content(path: Path) -> Any:
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    return json.loads(found)
+
+
+def report(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.main, ["report", *map(str, arguments)])
+
+
+# --- what is seen ----------------------------------------------------------------------------------------------------
+
+
+@needs_chromium
+def test_the_page_of_a_failed_map_tells_the_errors_first(chromium: Browser, tmp_path: Path, pictures: Path) -> None:
+    chromium.open(written(failed_map(tmp_path / "map.jsonl")))
+    chromium.screenshot(pictures / "map.png")
+    said = chromium.text()
+
+    assert said.index("KeyError: 'label'") < said.index("execution f1c0ffee")
+    assert "MemoryError: no room for the batch" in said
+    assert "map item 7" in said
+    assert "user code and 1 more" in said
+    assert "at /root/pipelines/train.py:42 in fit" in said
+    assert "40 items" in chromium.text(".rows")
+    assert chromium.run("document.querySelector('.links a').href") == CONSOLE
+    assert chromium.run("[...document.querySelectorAll('.links a')].at(-1).href").startswith(
+        "https://tempo.example.com/trace/f1c0ffee"
+    )
+    assert (chromium.complaints, len(chromium.requests)) == ([], 1)
+
+
+@needs_chromium
+def test_the_subtasks_of_a_map_open_as_a_list_of_state_duration_and_peak(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(written(failed_map(tmp_path / "map.jsonl")))
+    chromium.press("End", "ArrowRight")
+    items = [line for line in chromium.text(".rows").splitlines() if line.startswith("map item")]
+    assert len(items) > 10
+    first = chromium.run("document.querySelector('.row[aria-level=\"3\"]:has(.number.share:not(:empty))').innerText")
+    assert re.search(r"map item \d+.* s\s+\d+ %", first, re.DOTALL)
+    chromium.run(
+        "(s => { s.value = 'state'; s.dispatchEvent(new Event('change')) })(document.querySelector('.toolbar select'))"
+    )
+    worst = chromium.run(
+        "[...document.querySelectorAll('.row')].filter(e => e.innerText.includes('map item')).slice(0, 4)"
+        ".map(e => e.querySelector('.mark').ariaLabel)"
+    )
+    assert worst == ["failure"] * 4
+
+
+@needs_chromium
+def test_usage_is_drawn_over_request_and_limit_and_never_clipped(
+    chromium: Browser, tmp_path: Path, pictures: Path
+) -> None:
+    chromium.open(written(heavy(tmp_path / "heavy.jsonl")))
+    chromium.screenshot(pictures / "heavy.png")
+    details = chromium.text(".details")
+    for words in (
+        "peak 5.4 GiB · request 4 GiB · limit 6 GiB",
+        "throttled for 2 min 02 s (2 % of the time)",
+        "GPU utilisation",
+        "GPU memory",
+        "GPU 1",
+    ):
+        assert words in details
+    outside = chromium.run(
+        "[...document.querySelectorAll('figure svg')].flatMap(svg => { const b = svg.getBoundingClientRect();"
+        "return [...svg.querySelectorAll('path, .peak')].map(e => e.getBoundingClientRect())"
+        ".filter(r => r.top < b.top || r.bottom > b.bottom + 1) })"
+    )
+    assert outside == []
+    assert chromium.run("document.querySelectorAll('figure path.limit').length") == 2
+    assert "135 %" in chromium.text(".rows")
+    assert chromium.complaints == []
+
+
+@needs_chromium
+def test_logs_inputs_and_the_source_stand_beside_their_task(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(written(failed_map(tmp_path / "map.jsonl")))
+    chromium.press("Home", "j")
+    details = chromium.text(".details")
+    assert "task train.prepare" in details
+    assert "3 reviews are empty" in details
+    assert "s3://bucket/raw/reviews.parquet" in details
+    assert "/root/pipelines/train.py:12 in prepare" in details
+    chromium.press("j")
+    assert "3 reviews are empty" not in chromium.text(".details")
+
+
+@needs_chromium
+def test_a_search_finds_names_errors_attributes_and_logs(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(written(failed_map(tmp_path / "map.jsonl")))
+    for query, found in (
+        ("no room", "2 matches"),
+        ("tokenised", "1 match"),
+        ("reviews.parquet", "1 match"),
+        ("train.prepare", "1 match"),
+        ("nowhere", "0 matches"),
+    ):
+        chromium.press("Escape", "/")
+        assert chromium.run("document.activeElement.type") == "search"
+        chromium.press(*query)
+        assert chromium.text(".tally") == found, query
+        chromium.press("Escape")
+    chromium.press("/", *"no room", "Enter")
+    assert chromium.text(".tally") == "1 of 2 matches"
+    assert chromium.run("document.querySelector('.row[aria-selected=true]').innerText").startswith("✗\nuser code")
+
+
+@needs_chromium
+def test_the_keyboard_goes_everywhere(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(written(failed_map(tmp_path / "map.jsonl")))
+
+    def selected() -> str:
+        return str(chromium.run("document.querySelector('.row[aria-selected=true] .label').innerText"))
+
+    chromium.press("Home")
+    assert selected() == "execution f1c0ffee"
+    chromium.press("j", "ArrowDown", "k")
+    assert selected() == "task train.prepare"
+    chromium.press("h")
+    assert chromium.run("document.querySelector('.row[aria-selected=true]').ariaExpanded") == "false"
+    chromium.press("l", "l")
+    assert selected() == "input translation"
+    chromium.press("h")
+    assert selected() == "task train.prepare"
+    chromium.press("n")
+    assert "ValueError" in chromium.text(".details")
+    before = chromium.run("document.querySelector('.lane i').style.width")
+    chromium.press("f")
+    assert chromium.text(".axis") != ""
+    chromium.press("0")
+    assert chromium.run("document.querySelector('.lane i').style.width") == before
+    chromium.press("?")
+    assert chromium.run("document.querySelector('dialog').open") is True
+    chromium.press("Escape")
+    assert chromium.run("document.querySelector('dialog').open") is False
+    chromium.press("t")
+    assert chromium.run("document.documentElement.dataset.theme") in ("dark", "light")
+    chromium.run("localStorage.clear()")
+
+
+@needs_chromium
+def test_only_what_is_seen_of_a_wide_map_is_in_the_page(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(written(failed_map(tmp_path / "wide.jsonl", items=600)))
+    chromium.press("End", "ArrowRight")
+    assert chromium.run("document.querySelector('.grid').ariaRowCount") > "600"
+    assert chromium.run("document.querySelectorAll('.row').length") < 100
+    chromium.run("scrollTo(0, document.documentElement.scrollHeight)")
+    chromium.settle()
+    chromium.settle()
+    assert "map item" in chromium.text(".rows")
+    assert chromium.run("document.querySelectorAll('.row').length") < 100
+
+
+@needs_chromium
+def test_it_can_be_read_on_a_phone_and_in_the_dark(chromium: Browser, tmp_path: Path, pictures: Path) -> None:
+    path = written(failed_map(tmp_path / "map.jsonl"))
+    chromium.open(path, *PHONE, dark=True)
+    chromium.screenshot(pictures / "phone-dark.png")
+    assert chromium.run("document.documentElement.scrollWidth <= innerWidth")
+    red, green, blue = map(
+        int, re.findall(r"\d+", chromium.run("getComputedStyle(document.documentElement).backgroundColor"))[:3]
+    )
+    assert max(red, green, blue) < 60
+    assert chromium.run("getComputedStyle(document.querySelector('.details')).display") == "none"
+    chromium.click(".row:nth-child(2)")
+    assert chromium.run("getComputedStyle(document.querySelector('.details')).display") == "block"
+    chromium.click(".close")
+    assert chromium.run("getComputedStyle(document.querySelector('.details')).display") == "none"
+
+
+CONTRAST = """
+(() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const color = parse(getComputedStyle(e).backgroundColor);
+      if ((color[3] ?? 1) > 0.5) return color;
+    }
+    return [255, 255, 255];
+  };
+  const bad = [];
+  for (const e of document.querySelectorAll('#app *')) {
+    const isText = [...e.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!isText || !e.checkVisibility() || e.closest('svg')) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
+    const contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < 4.5) bad.push([e.className, e.textContent.slice(0, 20), contrast]);
+  }
+  return bad;
+})()
+"""
+"""Text whose contrast is below 4.5: https://www.w3.org/TR/WCAG22/#contrast-minimum."""
+
+
+@needs_chromium
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_text_has_enough_contrast(chromium: Browser, tmp_path: Path, dark: bool) -> None:
+    chromium.open(written(failed_map(tmp_path / "map.jsonl")), dark=dark)
+    assert chromium.run(CONTRAST) == []
+
+
+@needs_chromium
+def test_no_text_of_a_trace_runs_as_a_script(chromium: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "evil.jsonl"
+    recorder = Recorder.of_file(
+        path, {**EXECUTION_RESOURCE, semconv.EXECUTION_URL: "javascript:alert(1)", semconv.RUN_NAME: EVIL}
+    )
+    attributes = {**usages.node("n0", EVIL), "note": EVIL, EVIL: EVIL, **usages.usage()}
+    recorder.task(EVIL, 0, 10, attributes, error=(EVIL, EVIL))
+    log(path, semconv.PHASE_USER_CODE, ("INFO", EVIL), (EVIL, "text"))
+    html = written(path, trace_url="javascript:alert('{trace_id}')")
+    for script in (True, False):
+        chromium.open(html, script=script)
+        if script:
+            chromium.press("End", "Enter", "Home", "j")
+            assert chromium.run("window.hacked") is None
+            assert chromium.run("document.querySelectorAll('[href^=javascript], img').length") == 0
+            assert EVIL in chromium.text()
+            assert chromium.complaints == []
+    assert "<img" not in html.read_text()
+
+
+@needs_chromium
+def test_without_script_the_picture_stands_still(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(written(heavy(tmp_path / "heavy.jsonl")), script=False)
+    text = (tmp_path / "heavy.html").read_text()
+    assert "peak 5.4 GiB · request 4 GiB · limit 6 GiB" in text.partition("<noscript>")[2].partition("</noscript>")[0]
+
+
+@needs_chromium
+def test_it_prints_its_timeline_and_its_details(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(written(failed_map(tmp_path / "map.jsonl")))
+    chromium.pdf(tmp_path / "map.pdf")
+    assert (tmp_path / "map.pdf").stat().st_size > 10_000
+
+
+# --- what there may be instead of an execution -----------------------------------------------------------------------
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("empty", "is empty: no span had ended when its writer did"),
+        ("without a root", "parent not recorded"),
+        ("another program", "GET /reviews"),
+        ("running", "last seen in user code for 42.0 s"),
+        ("cut off", "line 6 is cut off and left out"),
+        ("only logs", "holds no span, only logs"),
+    ],
+)
+def test_the_page_says_what_it_has(chromium: Browser, tmp_path: Path, name: str, told: str) -> None:
+    path = tmp_path / "trace.jsonl"
+    match name:
+        case "empty":
+            path.touch()
+        case "without a root":
+            Recorder.of_file(path).task("shop.fetch", 0, 1, parent=in_execution(1))
+        case "another program":
+            Recorder.of_file(path, {"service.name": "shop"}).leaf("GET /reviews", 0, 1, scope="requests")
+        case "running":
+            traces.killed(path)
+        case "cut off":
+            Recorder.of_file(path).task("shop.fetch", 0, 1)
+            Recorder.of_file(path).leaf("again", 2, 3)
+            with path.open("a") as file:
+                file.write('\n{"resourceSpans": [')
+        case "only logs":
+            Recorder.of_file(path).leaf("span", 0, 1)
+            log(path, "span", ("INFO", "a line without its span"))
+            path.write_text(path.read_text().splitlines()[-1])
+    done = report(path, "-o", tmp_path / "out.html")
+    assert done.exit_code == 0, done.output
+    chromium.open(tmp_path / "out.html")
+    said = chromium.text() + chromium.run("[...document.querySelectorAll('.row')].map(e => e.title).join(' ')")
+    assert told.replace("line 6", "") in re.sub(r"line \d+", "", said)
+    assert chromium.complaints == []
+    if name == "only logs":
+        assert "a line without its span" in said
+
+
+def test_what_is_no_trace_is_told_in_one_line(tmp_path: Path) -> None:
+    for text in ('{"a": 1}', "not json", "\x00\x01"):
+        path = tmp_path / "other.txt"
+        path.write_text(text)
+        done = report(path)
+        assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert report(tmp_path / "missing.jsonl").exit_code == 2
+    assert not list(tmp_path.glob("*.html"))
+
+
+# --- what is written -------------------------------------------------------------------------------------------------
+
+
+def test_the_page_goes_beside_the_current_folder_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "traces").mkdir()
+    heavy(tmp_path / "traces" / "fit.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert report("traces/fit.jsonl").output == "fit.html\n"
+    assert report("traces", "-o", "all.html").output == "all.html\n"
+    assert (tmp_path / "fit.html").exists()
+    assert (tmp_path / "all.html").exists()
+    assert report("traces", "-o", "nowhere/all.html").exit_code == 2
+
+
+def test_the_page_asks_for_nothing_and_is_small(tmp_path: Path) -> None:
+    path = written(failed_map(tmp_path / "map.jsonl"))
+    text = path.read_text()
+    assert path.stat().st_size < 2**20
+    assert "default-src 'none'" in text
+    assert re.findall(r"<(?:link|script[^>]+src|img|iframe)", text) == []
+    assert [url for url in re.findall(r"https?://[^\s\"'<>)]+", text) if "example.com" not in url] == [
+        "http://www.w3.org/2000/svg"
+    ]
+
+
+def test_every_subtask_is_in_the_page_with_its_peak_of_memory(tmp_path: Path) -> None:
+    held = content(written(failed_map(tmp_path / "map.jsonl")))
+    values, (execution,) = held["values"], held["executions"]
+    items = [row for row in execution["rows"] if values[row[1]].startswith("map item")]
+    assert len(items) == 40
+    assert sorted({row[7] for row in items}) == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_what_a_number_of_javascript_can_not_hold_is_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.jsonl"
+    Recorder.of_file(path).leaf("span", 0, 1, {"large": 2**60, "odd": float("nan"), "list": [1, 2]}, scope="mine")
+    values = content(written(path))["values"]
+    assert str(2**60) in values
+    assert "nan" in values
+    assert [1, 2] in values
+
+
+def test_a_link_leads_to_a_server_or_nowhere() -> None:
+    assert links.to_trace(TRACE, "abc", "12") == "https://tempo.example.com/trace/abc?span=12"
+    grafana = 'https://grafana.example.com/explore?left={"query":"{trace_id}"}'
+    assert links.to_trace(grafana, "abc") == 'https://grafana.example.com/explore?left={"query":"abc"}'
+    for url in ("javascript:alert(1)", "data:text/html,x", "//host/x", "", "http://", "https://[broken", None, 3):
+        assert links.safe(url) == ""
+
+
+def test_the_query_that_the_documentation_gives_finds_the_spans_of_a_pod(tmp_path: Path, receiver: Receiver) -> None:
+    attempt = pods.Attempt()
+    values = {
+        ".executionName": attempt.execution,
+        ".executionProject": attempt.project,
+        ".executionDomain": attempt.domain,
+        ".nodeID": attempt.unique_node,
+        ".taskRetryAttempt": str(attempt.number),
+    }
+    text = unquote((ROOT / "docs" / "report.md").read_text()).replace('\\"', '"')
+    told = re.findall(r'resource\.(flyte\.\w+) = "?\{\{ (\.\w+) \}\}"?', text)
+    assert len(told) == 3 + 3 + 2
+    environment = receiver.environment("http/protobuf")
+    pods.prepare("execute", tmp_path / "pod", "task_kinds.increment", {"value": 5}, env=environment).run()
+    spans = receiver.spans()
+    assert spans
+    for span in spans:
+        assert {name: str(span.resource[name]) for name, _ in told} == {name: values[value] for name, value in told}
+
+
+# --- the charts ------------------------------------------------------------------------------------------------------
+
+
+def charts_of(path: Path) -> dict[str, charts.Chart]:
+    (attempt,) = attempts.found(otlp_file.read(path))
+    return {chart.title: chart for chart in charts.of(attempt)}
+
+
+def task(path: Path, seconds: float = 180.0, **attributes: Any) -> Path:
+    Recorder.of_file(path).task("t", 0, seconds, {k.replace("__", "."): v for k, v in attributes.items()})
+    return path
+
+
+def test_memory_is_a_percentage_of_the_request_and_allocated_is_the_larger_of_both(tmp_path: Path) -> None:
+    quota = {semconv.QUOTA_MEMORY_LIMIT: 6 * GIB, semconv.QUOTA_MEMORY_REQUEST: 4 * GIB}
+    memory = usages.series(mem_bytes=[2.0 * GIB, 5.0 * GIB, -1.0])
+    chart = charts_of(task(tmp_path / "t.jsonl", **quota, **memory))["Memory"]
+    assert {curve.name: curve.values for curve in chart.curves} == {
+        charts.LIMIT: (150.0,),
+        charts.ALLOCATED: (100.0, 125.0, None),
+        charts.USED: (50.0, 125.0, None),
+    }
+    assert chart.unit == "% of the request"
+
+
+def test_cores_are_cores(tmp_path: Path) -> None:
+    quota = {semconv.QUOTA_CPU_LIMIT: 4.0, semconv.QUOTA_CPU_REQUEST: 2.0}
+    chart = charts_of(task(tmp_path / "t.jsonl", **quota, **usages.series(cpu_cores=[0.5, 3.25, 4.0])))["CPU"]
+    assert {curve.name: curve.values for curve in chart.curves} == {
+        charts.LIMIT: (4.0,),
+        charts.ALLOCATED: (2.0,),
+        charts.USED: (0.5, 3.25, 4.0),
+    }
+
+
+def test_the_utilisation_of_gpus_is_a_percentage_of_those_asked_for(tmp_path: Path) -> None:
+    told = {
+        semconv.QUOTA_GPU_REQUEST: 4.0,
+        **usages.device(0, 0.5, 1.0, GIB),
+        **usages.device(1, 0.5, 1.0, GIB),
+        **usages.series(gpu_util=[50.0, 100.0]),
+    }
+    chart = charts_of(task(tmp_path / "t.jsonl", **told))["GPU utilisation"]
+    assert chart.curves == (charts.Curve(charts.USED, (25.0, 50.0)),)
+
+
+def test_a_task_that_asked_for_nothing_has_its_memory_in_mebibytes(tmp_path: Path) -> None:
+    told = {semconv.USAGE_MEMORY_MEAN: 256 * 2**20, semconv.USAGE_MEMORY_PEAK: 512 * 2**20}
+    chart = charts_of(task(tmp_path / "t.jsonl", 5, **told))["Memory"]
+    assert (chart.unit, chart.peak, chart.curves) == ("MiB", 512.0, (charts.Curve(charts.USED, (256.0,)),))
+
+
+def test_a_peak_alone_is_no_line_of_what_was_used(tmp_path: Path) -> None:
+    told = {semconv.USAGE_MEMORY_PEAK: 5 * GIB, semconv.QUOTA_MEMORY_REQUEST: 4 * GIB}
+    chart = charts_of(task(tmp_path / "t.jsonl", 0.5, **told))["Memory"]
+    assert [curve.name for curve in chart.curves] == [charts.ALLOCATED]
+    assert (chart.peak, chart.top) == (125.0, 125.0)

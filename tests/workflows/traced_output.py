@@ -1,0 +1,177 @@
+"""Tasks that write to stdout and stderr, each in its own way; what they write is compared with and without capture."""
+
+# mypy: allow-untyped-decorators, no-warn-return-any
+# ruff: noqa: T201  # what is printed is what it is about
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from flytekit import task, workflow
+
+LINES = 10_000
+
+
+@task
+def write(way: str) -> int:
+    WAYS[way]()
+    return os.getpid()
+
+
+@task
+def say(text: str) -> str:
+    print(text)
+    return text
+
+
+@workflow
+def say_twice() -> str:
+    first: str = say(text="first")
+    say(text="second").with_overrides(node_name="second")
+    return first
+
+
+def everything() -> None:
+    """All that is written here is bytes that a text stream would not let through, in both streams."""
+    print("printed")
+    print("complained", file=sys.stderr)
+    sys.stdout.flush()
+    os.write(1, b"\xff\xfe is no text, \x00 is none either\n")
+    os.write(1, b"windows\r\n")
+    for percent in range(0, 101, 10):
+        os.write(2, f"\rstep {percent}%".encode())
+    os.write(2, b"\n")
+    os.write(1, b"x" * 20_000 + b"\n")
+    os.write(1, b"no end")
+
+
+def under_the_gil() -> None:
+    """C code that never gives up the GIL: `ctypes.PyDLL` does not."""
+    line = b"%07d" + b"." * 92 + b"\n"
+    data = b"".join(line % number for number in range(LINES))
+    written = 0
+    libc = ctypes.PyDLL(None)
+    buffer = ctypes.create_string_buffer(data, len(data))
+    while written < len(data):
+        count = libc.write(1, ctypes.byref(buffer, written), ctypes.c_size_t(len(data) - written))
+        assert count > 0
+        written += count
+
+
+def in_c() -> None:
+    libc = ctypes.CDLL(None)
+    libc.printf(b"from C\n")
+
+
+def segfault() -> None:
+    os.write(1, b"last words\n")
+    ctypes.string_at(0)
+
+
+def leave() -> None:
+    os.write(1, b"last words\n")
+    os._exit(3)
+
+
+def kill() -> None:
+    os.write(1, b"last words\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_children() -> None:
+    subprocess.run(["sh", "-c", "echo from a shell; echo complaint of a shell >&2"], check=True)
+    for method in ("fork", "spawn"):
+        context: Any = multiprocessing.get_context(method)
+        process = context.Process(target=os.write, args=(1, f"{method}ed\n".encode()))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    print("after them", flush=True)
+
+
+def descriptors_of_a_child() -> None:
+    """What a program that the task starts has open, but for what it opens itself."""
+    subprocess.run(
+        [sys.executable, "-c", "import os; print(*[fd for fd in os.listdir('/proc/self/fd') if fd not in '012'])"],
+        check=True,
+        close_fds=False,
+    )
+
+
+def in_background() -> None:
+    subprocess.Popen(["sh", "-c", "sleep 1; echo from behind"], start_new_session=True)
+    print("task is over", flush=True)
+
+
+def wait_for_all_children() -> None:
+    time.sleep(0.5)
+    subprocess.Popen(["true"])
+    try:
+        while True:
+            os.wait()
+    except ChildProcessError:
+        print("no children", flush=True)
+
+
+def meet() -> None:
+    """Say something, and the rest once somebody has done what there was to do meanwhile."""
+    print("before", flush=True)
+    Path("ready").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    os.write(1, b"y" * 300_000 + b"\n")
+    subprocess.run(["echo", "child after"], check=True)
+    print("after", flush=True)
+
+
+def be_interrupted() -> None:
+    print("before", flush=True)
+    Path("ready").touch()
+    try:
+        while not Path("go").exists():
+            time.sleep(0.01)
+    finally:
+        os.write(1, b"last words\n")
+
+
+def too_much() -> None:
+    os.write(1, b"".join(b"%d\n" % number for number in range(30_000)))
+
+
+def find_terminal() -> None:
+    print([os.isatty(descriptor) for descriptor in (0, 1, 2)], os.get_terminal_size(1).columns, flush=True)
+
+
+def close_everything() -> None:
+    print("before", flush=True)
+    os.closerange(3, 256)
+    print("after", flush=True)
+    os._exit(0)
+
+
+WAYS = {
+    function.__name__: function
+    for function in (
+        everything,
+        under_the_gil,
+        in_c,
+        segfault,
+        leave,
+        kill,
+        in_children,
+        descriptors_of_a_child,
+        in_background,
+        wait_for_all_children,
+        meet,
+        be_interrupted,
+        too_much,
+        find_terminal,
+        close_everything,
+    )
+}
