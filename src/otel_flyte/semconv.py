@@ -42,6 +42,9 @@ OTEL_FLYTE_SAMPLE_INTERVAL = "OTEL_FLYTE_SAMPLE_INTERVAL"
 OTEL_FLYTE_CAPTURE_OUTPUT = "OTEL_FLYTE_CAPTURE_OUTPUT"
 """Whether what a task writes to stdout and stderr becomes log records. Default: ``true`` for ``otel-flyte run``."""
 
+OTEL_FLYTE_CAPTURE_VALUES = "OTEL_FLYTE_CAPTURE_VALUES"
+"""``true`` puts the values of inputs and outputs on spans, bounded; they may be secrets. Default: ``false``."""
+
 OTEL_FLYTE_TRACE_URL = "OTEL_FLYTE_TRACE_URL"
 """URL of a trace in your backend, ``{trace_id}`` and ``{span_id}`` where they go: for links in the Deck and the page.
 
@@ -406,6 +409,9 @@ METRIC_LOGS_EXPORTED = "otel.sdk.exporter.log.exported"
 
 DATA_URI = "flyte.data.uri"
 INPUT_URI = "flyte.input.{variable}.uri"
+INPUT_FACT = "flyte.input.{variable}.{fact}"
+OUTPUT_FACT = "flyte.output.{variable}.{fact}"
+"""Facts are ``type``, ``size``, ``length`` and ``value``."""
 OUTPUT_ARTIFACT = "flyte.output.{variable}.artifact"
 OUTPUT_PARTITION = "flyte.output.{variable}.partition.{key}"
 OUTPUT_TIME_PARTITION = "flyte.output.{variable}.time_partition"

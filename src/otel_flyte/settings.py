@@ -82,6 +82,7 @@ class Settings(NamedTuple):
     exit_timeout: float
     spool: str
     sample_interval: float
+    capture_values: bool
     capture_output: bool | None
     trace_url: str
     problems: tuple[str, ...]
@@ -121,6 +122,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         exit_timeout=_seconds(environ, semconv.OTEL_FLYTE_EXIT_TIMEOUT, 2.0, LONGEST_EXIT_SECONDS, problems),
         spool=environ.get(semconv.OTEL_FLYTE_SPOOL, "").strip(),
         sample_interval=_interval(environ, problems),
+        capture_values=_boolean(environ, semconv.OTEL_FLYTE_CAPTURE_VALUES, False, problems),
         capture_output=_choice(environ, semconv.OTEL_FLYTE_CAPTURE_OUTPUT, problems),
         trace_url=_template(environ, problems),
         problems=(*problems, *_misspelt(environ)),

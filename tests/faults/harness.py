@@ -148,6 +148,8 @@ def run(case: Case, side: Side, root: Path) -> Outcome:
             "OTEL_EXPORTER_OTLP_PROTOCOL": case.protocol,
             LEDGER: str(root / "ledger"),
             PROGRAM: f"faults.programs.{side}",
+            # What is told of usage is not in the ledger.
+            "OTEL_FLYTE_SAMPLE_INTERVAL": "0",
             **case.work.environment(),
             **({"OTEL_FLYTE_SPOOL": str(spool)} if case.spool else {}),
             **case.env,

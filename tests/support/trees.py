@@ -38,6 +38,9 @@ CHANGING = frozenset((semconv.ERROR_CODE, semconv.EXCEPTION_STACKTRACE))
 MEASURED = ("flyte.usage.", "flyte.quota.")
 """What differs from run to run, and from machine to machine."""
 
+FACTS = re.compile(r"flyte\.(?:input|output)\.[^.]+\.(?:type|size|length)")
+"""What nearly every phase says of inputs and outputs; left out unless asked for."""
+
 _RANDOM = re.compile(
     r"\b[0-9a-f]{32}\b"  # where flytekit puts raw output
     r"|(?<=/)(?:flyte-?|tmp)[a-z0-9_]{8}(?=/|$)"  # temporary folders
@@ -51,7 +54,7 @@ class Forest:
     Attributes:
         given: ids that the test has chosen itself, which are shown too.
         root: the folder that everything happened in.
-        whole: whether identity and place in the code are shown.
+        whole: whether identity, place in the code and what inputs are is shown.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Forest:
         self._names = {span.span_id: span.name for span in self._spans}
         self._shown = {*given, *(id_ for span in self._spans for id_ in derived_ids(span))}
         self._root = root
+        self._whole = whole
         self._hidden = CHANGING if whole else CHANGING | IDENTITY
 
     def __str__(self) -> str:
@@ -106,7 +110,7 @@ class Forest:
 
     def _attributes(self, attributes: Attributes, hidden: Collection[str], indent: str = "") -> Iterator[str]:
         for name, value in sorted(attributes.items()):
-            if name not in hidden and not name.startswith(MEASURED):
+            if not (name in hidden or name.startswith(MEASURED) or (FACTS.fullmatch(name) and not self._whole)):
                 yield f"{indent}{name} = {self._text(value)}"
 
     def _target(self, link: Link) -> str:

@@ -30,6 +30,7 @@ class Spans(NamedTuple):
 
     tasks: Any
     data: Any
+    values: Any
     submissions: Any
     ranks: Any
     logs: Any
@@ -100,6 +101,8 @@ def literal_map_to_python_input(wrapped: Function) -> Function:
         except BaseException as error:
             scope.close_phase(error)
             raise
+        if scope.phase is not None and _spans is not None:
+            _spans.values.add_inputs(scope.phase, result)
         scope.close_phase()
         return result
 
@@ -135,14 +138,15 @@ def timeit_exit(wrapped: Function) -> Function:
 
 
 def output_to_literal_map(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Read the output metadata once flytekit has serialised it."""
+    """Tell what the outputs are, and read their metadata once flytekit has serialised it."""
 
     async def call(self: Any, native_outputs: Any, ctx: Any) -> Any:
         result = await wrapped(self, native_outputs, ctx)
-        tracker = ctx.output_metadata_tracker
-        if tracker is not None and tracker.output_metadata:
-            scope = state.current.get()
-            if scope is not None and scope.phase is not None and _spans is not None:
+        scope = state.current.get()
+        if scope is not None and scope.phase is not None and _spans is not None:
+            _spans.values.add_outputs(scope.phase, result[1])
+            tracker = ctx.output_metadata_tracker
+            if tracker is not None and tracker.output_metadata:
                 _spans.data.add_output_metadata(scope.phase, result, tracker)
         return result
 
@@ -525,9 +529,17 @@ def _wrap_late_imports(namespace: dict[str, Any]) -> None:
 def _import_spans() -> Spans:
     """Import what speaks OpenTelemetry; an environment in which that fails must still run its tasks."""
     global _spans
-    from otel_flyte.flytekit_v1 import data_spans, rank_spans, submission_spans, task_logs, task_spans, user_stats
+    from otel_flyte.flytekit_v1 import (
+        data_spans,
+        data_values,
+        rank_spans,
+        submission_spans,
+        task_logs,
+        task_spans,
+        user_stats,
+    )
 
-    _spans = Spans(task_spans, data_spans, submission_spans, rank_spans, task_logs, user_stats)
+    _spans = Spans(task_spans, data_spans, data_values, submission_spans, rank_spans, task_logs, user_stats)
     return _spans
 
 

@@ -228,26 +228,31 @@ def _code(attributes: Attributes) -> str:
     return _cut(f"{place} in {function}" if place and function else place or str(function or ""))
 
 
-_INPUT = re.compile(re.escape(semconv.INPUT_URI).replace(r"\{variable\}", "(?P<variable>.+)"))
-_OUTPUT = re.compile(re.escape(semconv.OUTPUT_ARTIFACT.rpartition("{")[0]) + r"(?P<variable>[^.]+)\.(?P<what>.+)")
+_FACT = r"(?P<variable>[^.]+)\.(?P<what>.+)"
+_WAYS = {
+    way: re.compile(re.escape(pattern.partition("{")[0]) + _FACT)
+    for way, pattern in (("input", semconv.INPUT_FACT), ("output", semconv.OUTPUT_FACT))
+}
 
 
 def _data(task: TreeSpan) -> Iterator[list[str]]:
     """Give what a task's spans tell of its inputs and outputs: which way, variable, what, value."""
-    for name, value in task.span.attributes.items():
-        match = _INPUT.fullmatch(name)
-        if match:
-            yield ["input", match["variable"], "uri", _cut(str(value))]
+    yield from _facts(task)
     for link in task.span.links:
         if link.attributes.get(semconv.LINK) == semconv.LINK_INPUT:
             variable = str(link.attributes.get(semconv.LINK_VARIABLE, ""))
             yield ["input", variable, "uri", _cut(str(link.attributes.get(semconv.DATA_URI, "")))]
     for phase in task.children:
         if phase.role is Role.PHASE:
-            for name, value in phase.span.attributes.items():
-                match = _OUTPUT.fullmatch(name)
-                if match:
-                    yield ["output", match["variable"], match["what"], _cut(str(value))]
+            yield from _facts(phase)
+
+
+def _facts(span: TreeSpan) -> Iterator[list[str]]:
+    for name, value in span.span.attributes.items():
+        for way, pattern in _WAYS.items():
+            match = pattern.fullmatch(name)
+            if match:
+                yield [way, match["variable"], match["what"], _cut(str(value))]
 
 
 def _chart(chart: Chart) -> dict[str, Json]:

@@ -7,6 +7,10 @@ from flytekit import task
 
 import otel_flyte
 from faults.programs import workload
+from otel_flyte.tracing import outcomes
+
+# Records are counted one by one here, and the points that tell of each task have no names to tell them apart by.
+outcomes.task_ended = lambda scope, *, alone: None
 
 _function: Callable[[], None] = workload.run
 

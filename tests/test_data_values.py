@@ -1,0 +1,121 @@
+"""What spans tell of inputs and outputs: types and sizes always, values on request."""
+
+import datetime as dt
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+
+from otel_flyte import activation, settings
+from otel_flyte.flytekit_v1 import data_values
+
+
+class Secretive:
+    """An object that nobody may ask for anything."""
+
+    def __repr__(self) -> str:
+        raise AssertionError("it was asked for its repr")
+
+    __str__ = __repr__
+
+    def __len__(self) -> int:
+        raise AssertionError("it was asked for its length")
+
+    @property
+    def nbytes(self) -> int:
+        raise AssertionError("it was asked for its size")
+
+
+class Name(str):
+    """A string of a user's own."""
+
+    __slots__ = ()
+
+
+def told(value: Any) -> dict[str, Any]:
+    span = TracerProvider().get_tracer("test").start_span("input translation")
+    data_values.add_inputs(span, {"x": value})
+    assert isinstance(span, ReadableSpan)
+    return {name.removeprefix("flyte.input.x."): fact for name, fact in (span.attributes or {}).items()}
+
+
+@pytest.fixture
+def with_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = settings.read({"OTEL_FLYTE_CAPTURE_VALUES": "true"})
+    monkeypatch.setattr(activation, "current_settings", lambda: read)
+
+
+@pytest.mark.parametrize(
+    ("value", "facts"),
+    [
+        (7, {"type": "int"}),
+        (None, {"type": "NoneType"}),
+        ("héllo", {"type": "str", "length": 5}),
+        (b"abc", {"type": "bytes", "size": 3, "length": 3}),
+        ([1, 2], {"type": "list", "length": 2}),
+        (np.zeros((10, 10)), {"type": "numpy.ndarray", "size": 800}),
+        (pd.DataFrame({"x": [1, 2, 3]}), {"type": "pandas.DataFrame", "length": 3}),
+        (Secretive(), {"type": f"{__name__}.Secretive"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_type_is_always_told_and_a_size_where_it_is_known_at_no_cost(value: Any, facts: dict[str, Any]) -> None:
+    found = told(value)
+    # pandas 3 has given its classes the shorter name.
+    assert {**found, "type": found["type"].replace("pandas.core.frame.", "pandas.")} == facts
+
+
+@pytest.mark.usefixtures("with_values")
+class TestValues:
+    @pytest.mark.parametrize(
+        ("value", "shown"),
+        [
+            (7, 7),
+            (True, True),
+            (0.5, 0.5),
+            (None, "None"),
+            ("text", "text"),
+            (Name("own"), "own"),
+            ([1, "a", None], "[1, 'a', None]"),
+            ({"k": [1.5]}, "{'k': [1.5]}"),
+            ([[[["deep"]]]], "[[[<list>]]]"),
+            (OrderedDict(a=1), "<OrderedDict>"),
+            (Secretive(), "<Secretive>"),
+            (dt.timedelta(seconds=3), "0:00:03"),
+            (Path("/data/x"), "/data/x"),
+            (2**63, str(2**63)),
+            (2**5000, "<int of 5001 bits>"),
+            (b"secret", "<bytes>"),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_what_is_plain_is_shown_and_of_all_else_its_type(self, value: Any, shown: Any) -> None:
+        assert told(value)["value"] == shown
+
+    def test_containers_are_shown_by_their_first_entries(self) -> None:
+        shown = told(list(range(1000)))["value"]
+        assert shown.startswith("[0, 1, 2, ")
+        assert shown.endswith(", 23, …]")
+
+    def test_a_long_text_is_cut(self) -> None:
+        assert len(told("x" * 10**8)["value"].encode()) == 1024
+
+    def test_what_holds_itself_is_shown_as_far_as_it_goes(self) -> None:
+        value: list[Any] = []
+        value.append(value)
+        assert told(value)["value"] == "[[[<list>]]]"
+
+
+def test_values_are_not_told_unless_they_are_asked_for() -> None:
+    assert "value" not in told("secret")
+
+
+def test_there_is_room_for_all_else_beside_many_inputs() -> None:
+    span = TracerProvider().get_tracer("test").start_span("input translation")
+    data_values.add_inputs(span, {f"x{number}": number for number in range(1000)})
+    assert isinstance(span, ReadableSpan)
+    assert len(span.attributes or {}) == 24
