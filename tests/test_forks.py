@@ -1,5 +1,9 @@
 """Processes that a task forks: what they record arrives by way of it, and what it has open stays its own."""
 
+import os
+import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from otel_flyte import semconv
+from otel_flyte.lifecycle.lazy import Once
 from support import pods, programs, runs
 from support.receiver import MetricPoint, Receiver
 from support.runs import Result, Run, Runs, Scenario
@@ -35,6 +40,29 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("forks"))
     yield all_runs
     all_runs.close()
+
+
+def test_a_child_that_is_forked_while_a_thread_makes_a_provider_has_it_too() -> None:
+    begun = threading.Event()
+
+    def make() -> int:
+        begun.set()
+        time.sleep(0.2)
+        return os.getpid()
+
+    once = Once(make)
+    maker = threading.Thread(target=once)
+    maker.start()
+    begun.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        once()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    maker.join()
+
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -6,13 +6,14 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from fcntl import ioctl
 from pathlib import Path
@@ -22,7 +23,8 @@ import pytest
 from traced_output import LINES
 
 from otel_flyte import semconv
-from otel_flyte.output import lines
+from otel_flyte.output import lines, pump
+from otel_flyte.output.control import Control
 from otel_flyte.output.journal import FILE_BYTES, Position, Reader, Writer
 from support import pods, programs
 from support.receiver import LogRecord, Receiver
@@ -30,6 +32,15 @@ from support.receiver import LogRecord, Receiver
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 OTEL_FLYTE = str(pods.SCRIPTS / "otel-flyte")
 ON = {semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "true", semconv.OTEL_FLYTE_EXIT_TIMEOUT: "20", **programs.RAISE}
+
+MANY_FILES = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+for descriptor in range(3, 1100):
+    os.dup2(0, descriptor)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a command with descriptors open that ``select`` can't look at."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +189,21 @@ def test_children_of_the_task_are_captured_too(ran: Callable[[str], Ran]) -> Non
     assert bodies(receiver, "stderr") == ["complaint of a shell"]
 
 
+def test_a_forked_child_that_delivers_by_itself_takes_no_line_of_its_parent_away(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    run(tmp_path, "in_a_child_that_counts", receiver)
+
+    assert bodies(receiver) == ["before", "counted", "after"]
+
+
+@LINUX
+def test_a_task_with_many_open_files_is_captured(tmp_path: Path, receiver: Receiver) -> None:
+    ended = run(tmp_path, "in_c", receiver, first=(sys.executable, "-c", MANY_FILES))
+
+    assert (ended.stderr, bodies(receiver)) == (b"", ["from C"])
+
+
 def test_what_c_code_holds_in_its_own_buffer_is_of_the_task_that_wrote_it(tmp_path: Path, receiver: Receiver) -> None:
     run(tmp_path, "in_c", receiver)
 
@@ -315,6 +341,20 @@ def test_a_reader_that_goes_is_told_to_the_task_as_before(tmp_path: Path, receiv
             process.wait(30)
             ended[name] = process.returncode
     assert ended["ours"] == ended["bare"]
+
+
+def test_a_reader_that_goes_is_told_to_each_task_of_a_local_run(tmp_path: Path) -> None:
+    programs.module(tmp_path, "traced_output", (pods.WORKFLOWS / "traced_output.py").read_text())
+    arguments = (OTEL_FLYTE, "run", "traced_output.py", "write_to_nobody")
+    with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != b"a line\n":
+            pass
+        process.stdout.close()
+        process.stdout = None
+        _, stderr = process.communicate(timeout=60)
+
+    assert b"broken, still broken\n" in stderr
 
 
 @LINUX
@@ -461,6 +501,28 @@ def test_all_of_a_journal_is_read_across_its_files(tmp_path: Path) -> None:
     assert [entry.content["time"] for entry in found] == list(range(10))
     assert [entry.template for entry in found] == ["one"] * 8 + ["two"] * 2
     assert reader.position == writer.position
+    assert Reader(str(tmp_path)).skip() == len(found)
     writer.remove_before(writer.position.file)
     assert [path.name for path in tmp_path.iterdir()] == [f"lines-{writer.position.file}.jsonl"]
     assert Position(1, 5) < Position(2, 0)
+
+
+def test_a_pump_whose_reader_is_stuck_does_not_grow(tmp_path: Path) -> None:
+    """Each message has it read what was written before: that must end somewhere."""
+    task, control = socket.socketpair()
+    reading, writing = os.pipe()
+    stuck, target = os.pipe()
+    os.set_blocking(writing, False)
+    told = {"task": os.getpid(), "folder": str(tmp_path), "recording": "", "exit_timeout": 1, "destinations": ["sent"]}
+    made = pump.Pump(Control(control), {**told, "streams": [["stdout", reading, target]], "template": ""})
+
+    taken = 0
+    with suppress(BlockingIOError):
+        while taken < 2 * 2**24:
+            taken += os.write(writing, b"x" * 2**12)
+            made._take("sent", ["sent", 1, 0])
+
+    assert taken < 2**23
+    for descriptor in (writing, stuck):
+        os.close(descriptor)
+    task.close()

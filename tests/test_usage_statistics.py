@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from otel_flyte import semconv
+from otel_flyte.settings import LONGEST_INTERVAL_SECONDS
 from otel_flyte.usage.devices.accelerators import Device, DeviceSample
 from otel_flyte.usage.sample import Sample
-from otel_flyte.usage.statistics import LONGEST_SERIES, Level, Series, Share, TaskSeries, Window
+from otel_flyte.usage.statistics import LONGEST_SERIES, NOTHING, STEP_SECONDS, Level, Series, Share, TaskSeries, Window
 
 GIB = 2**30
 
@@ -120,6 +121,19 @@ class TestWindow:
         assert second.utilization.mean == pytest.approx(2 / 15)
         assert second.energy.growth is None
         assert used.busy_gpus.mean == pytest.approx((1 * 1.0 + 2 * 0.6) / 3)
+
+    def test_what_a_device_drew_that_was_seen_once_is_not_known(self) -> None:
+        used = window(sample(0), sample(1, devices=[gpu(0, 1.0, energy=100.0)]), sample(2))
+        assert used.devices[semconv.DEVICE_GPU, 0].energy.growth is None
+
+    def test_samples_as_far_apart_as_can_be_asked_for_are_no_gap(self) -> None:
+        series = TaskSeries(0)
+        used = Window(sample(0, 0, memory=100), series)
+        # A sample is never taken on the dot.
+        for number in range(1, 5):
+            used.add(sample(number * (LONGEST_INTERVAL_SECONDS + 0.5), number * 10, memory=100))
+        assert used.memory.mean == 100
+        assert NOTHING not in series.bytes.values(STEP_SECONDS)
 
     def test_a_device_that_falls_off_the_bus_leaves_a_gap(self) -> None:
         used = window(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flytekit import task, workflow
+from opentelemetry import metrics
 
 LINES = 10_000
 
@@ -35,6 +36,36 @@ def say_twice() -> str:
     first: str = say(text="first")
     say(text="second").with_overrides(node_name="second")
     return first
+
+
+@task
+def write_until_nobody_reads() -> str:
+    """The pump finds out first, and what is written until it has said so is lost."""
+    deadline = time.monotonic() + 2
+    try:
+        while time.monotonic() < deadline:
+            os.write(1, b"a line\n")
+            time.sleep(0.01)
+    except BrokenPipeError:
+        return "broken"
+    return "not broken"
+
+
+@task
+def ask_again(before: str) -> str:
+    time.sleep(0.1)
+    try:
+        os.write(1, b"a line\n")
+    except BrokenPipeError:
+        before += ", still broken"
+    os.write(2, before.encode() + b"\n")
+    return before
+
+
+@workflow
+def write_to_nobody() -> str:
+    told: str = ask_again(before=write_until_nobody_reads())
+    return told
 
 
 def everything() -> None:
@@ -93,6 +124,21 @@ def in_children() -> None:
         process.join()
         assert process.exitcode == 0
     print("after them", flush=True)
+
+
+def in_a_child_that_counts() -> None:
+    """The child delivers metrics of its own, and ends as a process that delivers does."""
+    print("before", flush=True)
+    process = multiprocessing.get_context("fork").Process(target=count)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    print("after", flush=True)
+
+
+def count() -> None:
+    metrics.get_meter("user").create_counter("counted").add(1)
+    print("counted", flush=True)
 
 
 def descriptors_of_a_child() -> None:
@@ -165,6 +211,7 @@ WAYS = {
         leave,
         kill,
         in_children,
+        in_a_child_that_counts,
         descriptors_of_a_child,
         in_background,
         wait_for_all_children,

@@ -136,6 +136,12 @@ def end(deck: TelemetryDeck, params: Any, error: BaseException | None = None) ->
         params.decks.append(deck)
 
 
+@guarded
+def drop(deck: TelemetryDeck, params: Any) -> None:
+    """Take the deck of a task away that is not recorded."""
+    params.decks.remove(deck)
+
+
 def _picture(recording: Recording, trace_url: str) -> str:
     tree = ExecutionTree.from_spans(recording.spans)
     return f"<style>{static.style()}</style>{static.picture(tree, attempts.found(recording), trace_url)}"

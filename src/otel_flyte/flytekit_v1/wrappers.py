@@ -48,6 +48,7 @@ def dispatch_execute(wrapped: Function) -> Function:
         deck = _begin_deck(ctx) if spans is not None and getattr(self, "enable_deck", False) else None
         scope = spans.tasks.begin_task(self, input_literal_map) if spans is not None else None
         if spans is None or scope is None:
+            _drop_deck(deck, ctx)
             return wrapped(self, ctx, input_literal_map)
         if deck is not None:
             deck.follow(scope)
@@ -509,6 +510,13 @@ def _begin_deck(ctx: Any) -> Any:
     from otel_flyte.flytekit_v1 import decks
 
     return decks.begin(ctx.user_space_params)
+
+
+def _drop_deck(deck: Any, ctx: Any) -> None:
+    if deck is not None:
+        from otel_flyte.flytekit_v1 import decks
+
+        decks.drop(deck, ctx.user_space_params)
 
 
 def _end_deck(deck: Any, ctx: Any, error: BaseException | None = None) -> None:

@@ -3,6 +3,7 @@
 The SDKs of both signals cost a task as much start-up time as that of traces, and most tasks use neither.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from otel_flyte.standard_variables import usable_only
 
 P = TypeVar("P")
 
+_FORK_SECONDS = 0.5
+
 
 class Once(Generic[P]):
     """Something that is made when it is first asked for, by whichever thread asks first."""
@@ -26,6 +29,11 @@ class Once(Generic[P]):
         self._make = make
         self._made: P | None = None
         self._lock = threading.RLock()
+        self._forking = threading.local()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._let_nobody_make, after_in_parent=self._let_all_make, after_in_child=self._renew
+            )
 
     @property
     def is_made(self) -> bool:
@@ -39,6 +47,17 @@ class Once(Generic[P]):
                 if self._made is None:
                     self._made = self._make()
         return self._made
+
+    def _let_nobody_make(self) -> None:
+        # A child would wait for ever for what a thread of its parent is making, or importing to that end.
+        self._forking.here = self._lock.acquire(timeout=_FORK_SECONDS)
+
+    def _let_all_make(self) -> None:
+        if getattr(self._forking, "here", False):
+            self._lock.release()
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
 
 
 class LazyMeterProvider(metrics.MeterProvider):

@@ -46,7 +46,7 @@ class SinglePoints:
         self._said = said
         encoded = encode_spans([span]).resource_spans[0]
         self._span = encoded.scope_spans[0].spans[0]
-        self._is_sampled = span.context is not None and span.context.trace_flags.sampled
+        self._is_exemplar = span.context is not None and _takes_exemplar(is_sampled=span.context.trace_flags.sampled)
         self._times = {"start_time_unix_nano": span.start_time or end_time, "time_unix_nano": end_time}
         self._request = otlp_requests.request("metrics")
         resource_metrics = self._request.resource_metrics.add(schema_url=encoded.schema_url)
@@ -65,7 +65,7 @@ class SinglePoints:
             **self._times, count=1, sum=value, min=value, max=value, bucket_counts=counts, explicit_bounds=bounds
         )
         self._describe(point)
-        if self._is_sampled:
+        if self._is_exemplar:
             point.exemplars.add(
                 time_unix_nano=self._times["time_unix_nano"],
                 as_double=value,
@@ -88,6 +88,12 @@ class SinglePoints:
     def _describe(self, point: Any) -> None:
         for name, value in self._said.items():
             point.attributes.add(key=name).value.string_value = value
+
+
+def _takes_exemplar(*, is_sampled: bool) -> bool:
+    """As https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ has the filter."""
+    chosen = os.environ.get(semconv.EXEMPLAR_FILTER, "").strip().lower()
+    return chosen == "always_on" or (is_sampled and chosen != "always_off")
 
 
 def _temporality() -> int:

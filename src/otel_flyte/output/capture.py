@@ -124,6 +124,7 @@ class Capture:
         from otel_flyte.output import handover
 
         self.is_leading = False
+        self._is_broken = False
         self._process = os.getpid()
         self._pump = 0
         self._tickets = itertools.count(1)
@@ -200,7 +201,7 @@ class Capture:
         self._close()
 
     def _lead(self) -> None:
-        if self._control.is_closed:
+        if self._control.is_closed or self._is_broken:
             return
         for each in self._channels:
             each.lead()
@@ -230,6 +231,8 @@ class Capture:
                 self._pump = value
                 self._launcher.wait()
             elif kind == BROKEN:
+                # The next task is to meet with the same error, too.
+                self._is_broken = True
                 self._give_back()
         if self._control.is_closed:
             self._do_without()
@@ -260,6 +263,8 @@ class Capture:
                 self._handover.work()
 
     def _leave(self) -> None:
+        if os.getpid() != self._process:
+            return
         self._control.send(DONE)
         if self._control.is_closed:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -304,10 +309,12 @@ def _is_captured_already() -> bool:
 
 def _start(template: str) -> None:
     global _capture, _is_impossible
+    # Until it is known to be possible: each task would try again, whatever went wrong.
+    _is_impossible = True
     try:
         _capture = Capture(template)
+        _is_impossible = False
     except OSError as error:
-        _is_impossible = True
         say_once(f"what the task writes can't be captured ({error}).")
 
 
@@ -360,12 +367,14 @@ def _flush_c() -> None:
 
 
 def _begin_child() -> None:
-    global _beginning, _is_impossible
+    global _beginning, _capture, _is_impossible
     _beginning = threading.RLock()
     if _capture is not None:
         _is_impossible = True
         _open.clear()
         _capture.become_childs()
+        # A task that ends in the child would speak to the pump, by a lock that nobody may give up.
+        _capture = None
 
 
 os.register_at_fork(after_in_child=_begin_child)

@@ -51,7 +51,9 @@ class Control:
     def send(self, kind: str, value: Any = None) -> None:
         """Send a message; one that finds no room in time is dropped, and so are those after it."""
         with self._lock:
-            if self.is_closed or not self._is_ours():
+            if not self._is_ours():
+                self.is_closed = True
+            if self.is_closed:
                 return
             try:
                 self._end.sendall(json.dumps([kind, value]).encode() + b"\n")

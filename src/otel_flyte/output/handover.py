@@ -50,10 +50,14 @@ class Handover:
     def work(self) -> None:
         """Hand over what has been written since, as much of it as is settled as fast: the rest waits in the journal."""
         while self._room.acquire(blocking=False):
-            entries = self._reader.read()
-            if entries and self._hand_over(entries):
-                continue
-            self._room.release()
+            entries: Sequence[Entry] = ()
+            is_under_way = False
+            try:
+                entries = self._reader.read()
+                is_under_way = bool(entries) and self._hand_over(entries)
+            finally:
+                if not is_under_way:
+                    self._room.release()
             if not entries:
                 return
 

@@ -15,6 +15,7 @@ READ_BYTES = 2**16
 
 TEMPLATE = "template"
 """``{"template": TEXT}``: the lines that follow are records like this one, a request in OTLP JSON."""
+_NO_RECORD = f'{{"{TEMPLATE}"'.encode()
 BODY, STREAM, TIME, CUT = "body", "stream", "time", "cut"
 """``{"time": NS, "stream": NAME, "body": TEXT}``: a line; ``cut``: bytes that are missing at its end."""
 LEFT_OUT = "left_out"
@@ -60,8 +61,8 @@ class Writer:
     def begin(self, template: str) -> None:
         """Have the lines that follow be records like this one."""
         if template != self._template:
-            self._template = template
             self._write([{TEMPLATE: template}])
+            self._template = template
 
     def append(self, entries: list[Json]) -> None:
         """Write entries, at once.
@@ -132,12 +133,12 @@ class Reader:
                 self.position = Position(self.position.file + 1, 0)
 
     def skip(self) -> int:
-        """Count what has been written since, without a look at it; it is read then."""
+        """Count the records that have been written since, without a look at them; they are read then."""
         number = 0
         while True:
             is_over = os.path.exists(_path(self._folder, self.position.file + 1))  # noqa: PTH110  # as above
             lines = self._lines()
-            number += len(lines)
+            number += sum(not line.startswith(_NO_RECORD) for line in lines)
             self.position = self.position._replace(offset=self.position.offset + sum(map(len, lines)))
             if not lines and not is_over:
                 return number

@@ -51,7 +51,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     if os.fork():
         os._exit(0)
-    control = Control(socket.socket(fileno=int(sys.argv[2])))
+    control = Control(socket.socket(fileno=_lowered(int(sys.argv[2]))))
     messages: list[tuple[str, Any]] = []
     while not messages and not control.is_closed:
         messages = control.receive()
@@ -75,10 +75,8 @@ class _Stream:
 
     def __init__(self, name: str, source: int, target: int) -> None:
         self.name = name
-        self.source = os.dup(source)  # The lowest number that is free: select takes none beyond 1,023.
-        self.target = os.dup(target)
-        os.close(source)
-        os.close(target)
+        self.source = _lowered(source)
+        self.target = _lowered(target)
         self.is_terminal = os.isatty(self.target)
         self.pending = b""
         self.is_over = False
@@ -198,7 +196,8 @@ class Pump:
     def _drain(self) -> None:
         """Read what has been written until now; whoever goes on writing is not waited for."""
         for stream in self._streams:
-            left = _DRAINED_BYTES
+            # A reader of the original that is slow is not to make this process grow.
+            left = _DRAINED_BYTES - len(stream.pending)
             patience = _TERMINAL_SECONDS if stream.is_terminal else 0
             while left > 0 and not stream.is_over and select.select((stream.source,), (), (), patience)[0]:
                 self._pass_on(stream)
@@ -335,6 +334,13 @@ class Pump:
             for name in os.listdir(self._folder):  # noqa: PTH208  # pathlib is more than half of a pump
                 os.unlink(f"{self._folder}/{name}")  # noqa: PTH108  # as above
             os.rmdir(self._folder)  # noqa: PTH106  # as above
+
+
+def _lowered(descriptor: int) -> int:
+    """Give a descriptor the lowest number that is free: ``select`` takes none beyond 1,023."""
+    lowered = os.dup(descriptor)
+    os.close(descriptor)
+    return lowered
 
 
 def _entry(stream: str, line: lines.Line, now: int) -> Json:

@@ -126,8 +126,8 @@ def _execution(execution: Execution, trace_url: str) -> str:
     link = f'<a href="{escape(url)}" target="_blank" rel="noopener">open the trace</a>' if url else _text(trace)
     return (
         f'<h2><span class="{mark}">{sign}</span> {_text(whole.label)}</h2>'
-        f'<p class="caption">{whole.result} · {took} · {moment(whole.start_ns):%Y-%m-%d %H:%M:%S} UTC · {link}</p>'
-        f"{errors}{timeline(outline)}"
+        f'<p class="caption">{_text(whole.result)} · {took} · {moment(whole.start_ns):%Y-%m-%d %H:%M:%S} UTC'
+        f" · {link}</p>{errors}{timeline(outline)}"
     )
 
 

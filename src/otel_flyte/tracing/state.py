@@ -42,10 +42,12 @@ def open_around() -> "Scope | None":
     the process is open around it too.
     """
     scope = current.get()
-    if scope is not None or not open_scopes or threading.current_thread().name.startswith(OUR_THREADS):
+    if scope is not None or threading.current_thread().name.startswith(OUR_THREADS):
         return scope
+    # A copy, looked at once: other threads may close theirs meanwhile.
     chains = [_chain(each) for each in list(open_scopes.values())]
-    return next((each for each in chains[-1] if all(any(each is one for one in chain) for chain in chains)), None)
+    innermost = chains[-1] if chains else []
+    return next((each for each in innermost if all(any(each is one for one in chain) for chain in chains)), None)
 
 
 def _chain(scope: "Scope | None") -> "list[Scope]":

@@ -40,7 +40,7 @@ class _Metric:
         self.instrument = instrument
         self.sets: set[Key] = set()
         self.levels: dict[Key, float] = {}
-        self.values: dict[Key, set[str]] = {}
+        self.values: dict[Key, set[int]] = {}
         self.values_count = 0
 
 
@@ -87,8 +87,10 @@ class UserMetrics:
         bounded = self._bounded(name, metric, attributes)
         with self._lock:
             values = metric.values.setdefault(frozenset(bounded.items()), set())
-            if str(value) not in values and metric.values_count < VALUES_LIMIT:
-                values.add(str(value))
+            # A value may be as long as it likes, what is kept of it may not.
+            told_by = hash(str(value))
+            if told_by not in values and metric.values_count < VALUES_LIMIT:
+                values.add(told_by)
                 metric.values_count += 1
         if metric.values_count >= VALUES_LIMIT:
             say_once(f"the user metric {name} has {VALUES_LIMIT} different values: more are not told apart.")

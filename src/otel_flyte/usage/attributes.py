@@ -100,6 +100,8 @@ def _devices(window: Window) -> dict[str, Value]:
             (semconv.USAGE_DEVICE_PEAK, _rounded(device.utilization.peak)),
             (semconv.USAGE_DEVICE_MEMORY_PEAK, _whole(device.memory.peak)),
             (semconv.USAGE_DEVICE_MEMORY_LIMIT, device.sample.device.memory_limit),
+            (semconv.USAGE_DEVICE_OWN_MEAN, _rounded(device.own_utilization.mean)),
+            (semconv.USAGE_DEVICE_OWN_MEMORY_PEAK, _whole(device.own_memory.peak)),
             (semconv.USAGE_DEVICE_ENERGY, _rounded(device.energy.growth)),
         ):
             found[pattern.format(kind=kind, index=index)] = value

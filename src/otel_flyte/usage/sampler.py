@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from otel_flyte import semconv
 from otel_flyte.guard import guarded, start_thread
 from otel_flyte.usage import attributes, quota
 from otel_flyte.usage.attributes import Attributes
@@ -111,14 +112,14 @@ class Sampler:
             windows = self._windows(task)
             windows.task.add(self.sources.read())
             self._ended.append(task)
-        return attributes.of_task(windows, self.quota(task), self.sources, shared=task.shared)
+        return self._told(task, windows)
 
     def until_now(self, task: "TaskUsage") -> Attributes:
         """Tell what a task has used until now, as at its end; it goes on."""
         with self.lock:
             windows = self._windows(task)
             windows.task.add(self.sources.read())
-            return attributes.of_task(windows, self.quota(task), self.sources, shared=task.shared)
+            return self._told(task, windows)
 
     def so_far(self, task: "TaskUsage") -> dict[str, float]:
         """Tell what a task has used until the last sample."""
@@ -137,6 +138,14 @@ class Sampler:
         tasks = [*self._ended, *self._recorder.open.values()]
         self._ended.clear()
         return window, tasks
+
+    def _told(self, task: "TaskUsage", windows: Windows) -> Attributes:
+        told = attributes.of_task(windows, self.quota(task), self.sources, shared=task.shared)
+        for accelerator in self._accelerators or ():
+            reason = getattr(accelerator, "processes_unknown", None)
+            if reason:
+                told[semconv.USAGE_DEVICE_OWN_UNKNOWN.format(kind=accelerator.kind)] = reason
+        return told
 
     def _windows(self, task: "TaskUsage") -> Windows:
         if task.windows is None:
@@ -170,6 +179,9 @@ class Sampler:
     def _devices(self) -> Sequence[DeviceSample] | None:
         if self._accelerators is None:
             self._accelerators = list(_opened(accelerators.found(os.environ, self.sources.tree.pids)))
+        if self._accelerators and self.sources.container is not None:
+            # Samples of a container look at no processes: drivers are asked for the task's own.
+            self.sources.tree.read()
         samples = [sample for accelerator in self._accelerators for sample in _read(accelerator)]
         return samples or None
 

@@ -7,10 +7,11 @@ every result; one that was missing for a while is averaged over the time in whic
 from collections.abc import Sequence
 
 from otel_flyte import semconv
+from otel_flyte.settings import LONGEST_INTERVAL_SECONDS
 from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.sample import Sample
 
-LONGEST_GAP_SECONDS = 30.0
+LONGEST_GAP_SECONDS = 2 * LONGEST_INTERVAL_SECONDS
 """Between samples further apart than this nothing is assumed of a level, as of a process that was stopped."""
 
 SHORTEST_RATE_SECONDS = 0.4
@@ -87,13 +88,16 @@ class Total:
 
     def add(self, value: float | None) -> None:
         """Take a value, ``None`` where it is not known."""
-        if value is not None:
-            self._first = value if self._first is None else self._first
+        if value is None:
+            return
+        if self._first is None:
+            self._first = value
+        else:
             self._last = value
 
     @property
     def growth(self) -> float | None:
-        """The last value less the first, ``None`` of fewer than one."""
+        """The last value less the first, ``None`` of fewer than two."""
         return None if self._first is None or self._last is None else max(0.0, self._last - self._first)
 
 
@@ -146,12 +150,14 @@ class Series:
 class Device:
     """What one accelerator did in a window."""
 
-    __slots__ = ("energy", "memory", "sample", "utilization")
+    __slots__ = ("energy", "memory", "own_memory", "own_utilization", "sample", "utilization")
 
     def __init__(self, began: float, sample: DeviceSample) -> None:
         self.sample = sample
         self.utilization = Share(began)
         self.memory = Level()
+        self.own_utilization = Share(began)
+        self.own_memory = Level()
         self.energy = Total()
 
     def add(self, at: float, sample: DeviceSample) -> None:
@@ -159,6 +165,8 @@ class Device:
         self.sample = sample
         self.utilization.add(at, sample.utilization)
         self.memory.add(at, sample.memory_used)
+        self.own_utilization.add(at, sample.process_utilization)
+        self.own_memory.add(at, sample.process_memory)
         self.energy.add(sample.energy)
 
 
