@@ -64,8 +64,9 @@ class Sampler:
         self.collector = Collector(self)
         self._recorder = recorder
         self._interval = interval
-        self._begin = of_process()
         self._first = self.sources.read()
+        # Right after it: beside a task that keeps the interpreter busy, reading takes a while, and that uses CPU time.
+        self._begin = of_process()
         self._descendants = self.sources.descendants()
         self._since = Window(self._first)
         self._ended: deque[TaskUsage] = deque(maxlen=ENDED_LIMIT)
