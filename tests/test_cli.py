@@ -373,6 +373,14 @@ cli.main()
         )
         assert recordings(project) == []
 
+    def test_a_task_that_goes_elsewhere_is_shown_all_the_same(self, project: Path) -> None:
+        (project / "away.py").write_text(
+            "import os\nfrom flytekit import task\n\n\n@task\ndef go() -> None:\n    os.chdir('/')\n"
+        )
+        done = process("otel-flyte", "run", "away.py", "go")
+        assert "✓ task away.go" in done.stdout
+        assert len(recordings(project)) == 1
+
     def test_a_sampler_that_records_nothing_is_told(self, project: Path) -> None:
         done = process("otel-flyte", "run", "wf.py", "main", OTEL_TRACES_SAMPLER="always_off")
         assert done.returncode == 0

@@ -526,3 +526,27 @@ def test_a_pump_whose_reader_is_stuck_does_not_grow(tmp_path: Path) -> None:
     for descriptor in (writing, stuck):
         os.close(descriptor)
     task.close()
+
+
+def test_a_process_that_is_told_to_end_ends_as_soon_as_without_us(tmp_path: Path) -> None:
+    """The thread that hears the pump is the one that ends the process: it must not wait for itself."""
+    (tmp_path / "ticking.py").write_text(
+        "import time\nfrom flytekit import task\n\n\n@task\ndef tick() -> None:\n"
+        "    for number in range(600):\n        print('tick', number, flush=True)\n        time.sleep(0.1)\n"
+    )
+    process = subprocess.Popen(
+        [str(pods.SCRIPTS / "otel-flyte"), "run", "ticking.py", "tick"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "tick 3\n":
+            break
+    process.terminate()
+    left = process.stdout.read().splitlines()
+
+    assert process.wait() == -signal.SIGTERM
+    assert len(left) < 6, "it has gone on for longer than half a second"

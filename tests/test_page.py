@@ -453,6 +453,23 @@ def test_the_page_goes_beside_the_current_folder_unless_told_otherwise(
     assert report("traces", "-o", "nowhere/all.html").exit_code == 2
 
 
+def test_a_page_never_takes_the_place_of_what_it_is_made_of(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    Recorder.of_file(path).leaf("task t", 0, 1)
+    before = path.read_bytes()
+    for source in (path, tmp_path):
+        result = report(source, "-o", path)
+        assert result.exit_code == 2
+        assert result.stderr == f"otel-flyte: {path} is what the page is to be made of: name another file with -o.\n"
+    assert path.read_bytes() == before
+
+
+def test_a_page_can_be_written_to_standard_output(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    Recorder.of_file(path).leaf("task t", 0, 1)
+    assert report(path, "-o", "-").stdout.startswith("<!doctype html>")
+
+
 def test_the_page_asks_for_nothing_and_is_small(tmp_path: Path) -> None:
     path = written(failed_map(tmp_path / "map.jsonl"))
     text = path.read_text()

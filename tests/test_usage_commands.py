@@ -168,6 +168,12 @@ n2    shop.report  1 min 00 s  2        none   success
         result = call("metrics", execution, selector)
         assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"otel-flyte: {complaint}\n")
 
+    def test_of_several_local_runs_the_newest_is_meant(self, tmp_path: Path) -> None:
+        recorder = traces.Recorder.of_file(tmp_path / "runs.jsonl")
+        for start in (100, 300, 200):
+            recorder.leaf("task t", start, start + 30, usages.series(60, cpu_usage=[start]))
+        assert body(str(tmp_path), "t")["cpuUsage"] == [300]
+
     def test_a_value_that_stands_for_two_minutes_is_there_twice(self, tmp_path: Path) -> None:
         recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
         recorder.leaf("task t", 0, 290, usages.series(120, cpu_usage=[10, 20, 30], npu_util=[-1, 5, 6]))

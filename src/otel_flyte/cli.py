@@ -153,7 +153,7 @@ def rightsize(sources: Sequence[str], last: int | None, margin: float | None, *,
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Where to write it. Default: SOURCE's name with .html, in the current folder.",
+    help="Where to write it, - for standard output. Default: SOURCE's name with .html, in the current folder.",
 )
 def report(sources: Sequence[str], output: Path | None) -> None:
     """Write a page of a recorded execution: timeline, errors, usage, logs, and every attribute.
@@ -170,8 +170,14 @@ def report(sources: Sequence[str], output: Path | None) -> None:
     for problem in said.problems:
         click.echo(f"otel-flyte: {problem}", err=True)
     path = output or page.beside(sources[0])
+    if any(_is_or_holds(Path(source), path) for source in sources):
+        raise _UserError(f"{path} is what the page is to be made of: name another file with -o.")
     try:
-        page.write(page.read(*sources), path, said.trace_url)
+        recording = page.read(*sources)
+        if str(path) == "-":
+            click.echo(page.render(recording, said.trace_url))
+            return
+        page.write(recording, path, said.trace_url)
     except UnreadableError as error:
         raise _UserError(str(error)) from None
     except OSError as error:
@@ -323,11 +329,14 @@ def _run(arguments: Sequence[str], *, first_steps: bool = False) -> int:
         exporter = recording.open_file(target.entity)
     except OSError as error:
         raise _UserError(f"{recording.FOLDER}/ can't be written: {error.strerror or error}") from None
+    here = Path.cwd()
     with ExitStack() as recorded:
         stream: TextIO = getattr(sys, "stderr", None) or recorded.enter_context(Path(os.devnull).open("w"))
         with usable_only():
             recorded.enter_context(recording.to(exporter, stream, _look(stream)))
         code = pyflyte_run.invoke(arguments)
+    # A task may have gone elsewhere.
+    os.chdir(here)
     is_empty = recording.discard_if_empty(exporter)
     if not is_empty:
         _tell(exporter.path, first_steps=first_steps)
@@ -363,6 +372,12 @@ def _tell(path: Path, *, first_steps: bool) -> None:
         _give_up_output()
     except _UserError as error:
         click.echo(f"otel-flyte: recorded in {path}, {error.message}", err=True)
+
+
+def _is_or_holds(source: Path, path: Path) -> bool:
+    """Whether writing to a path would overwrite a source, or one of the recordings in it."""
+    path = path.resolve()
+    return path == source.resolve() or (path.suffix == ".jsonl" and path.parent == source.resolve() and path.exists())
 
 
 def _page_of(recorded: Path) -> Path | None:

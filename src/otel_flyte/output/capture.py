@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _CONTEXT_SECONDS = 1.0
 _SYNC_SECONDS = 1.0
+_STEP_SECONDS = 0.02
 """A task that waits for a pump waits no longer: whoever reads the original may be slow."""
 
 _SHARE = 0.5
@@ -130,6 +132,7 @@ class Capture:
         self._tickets = itertools.count(1)
         self._answers: dict[int, threading.Event] = {}
         self._working = threading.Lock()
+        self._listening = threading.RLock()
         self._channels = channel.open_all()
         try:
             self._folder = tempfile.mkdtemp(prefix="otel-flyte-output-")
@@ -219,11 +222,20 @@ class Capture:
         ticket = next(self._tickets)
         answer = self._answers.setdefault(ticket, threading.Event())
         self._control.send(kind, value(ticket))
-        if patience and not self._control.is_closed:
-            answer.wait(patience)
+        until = time.monotonic() + patience
+        while not self._control.is_closed and (left := until - time.monotonic()) > 0:
+            if answer.wait(min(left, _STEP_SECONDS)):
+                break
+            # Who listens may be waiting for who asks, as where a signal ends the process.
+            self._listen()
         self._answers.pop(ticket, None)
 
     def _listen(self) -> None:
+        with self._listening:
+            if not self._control.is_closed and self._control.has_news():
+                self._hear()
+
+    def _hear(self) -> None:
         for kind, value in self._control.receive():
             if kind == ANSWER and value in self._answers:
                 self._answers[value].set()

@@ -1,6 +1,7 @@
 """The line between a task's process and its pump: messages of a kind and a value, both ways, as lines of JSON."""
 
 import json
+import select
 import socket
 import threading
 from typing import Any
@@ -59,6 +60,12 @@ class Control:
                 self._end.sendall(json.dumps([kind, value]).encode() + b"\n")
             except OSError:
                 self.is_closed = True
+
+    def has_news(self) -> bool:
+        """Whether there is something to receive, be it that the other end is gone."""
+        news = select.poll()
+        news.register(self._end, select.POLLIN)
+        return bool(news.poll(0))
 
     def receive(self) -> list[tuple[str, Any]]:
         """Wait for messages, and give those that have come."""

@@ -120,14 +120,14 @@ def selectors(attempts: Sequence[Attempt]) -> list[str]:
 
 
 def choose(attempts: Sequence[Attempt], selector: str) -> Attempt:
-    """Find the attempt that is called so.
+    """Find the attempt that is called so; of several local runs, which have no other names, the newest.
 
     Raises:
-        UnknownAttemptError: none is, or several are.
+        UnknownAttemptError: none is, or several of executions are.
     """
     chosen = [attempt for attempt in attempts if selector in attempt.names()]
-    if len(chosen) == 1:
-        return chosen[0]
+    if len(chosen) == 1 or (chosen and not any(attempt.run or attempt.path for attempt in chosen)):
+        return max(chosen, key=lambda attempt: attempt.start_ns)
     named = dict(zip(attempts, selectors(attempts), strict=True))
     if chosen:
         choices = _listed([named[attempt] for attempt in chosen])

@@ -304,7 +304,7 @@ def _read_folder(folder: Path) -> list[_Content]:
     """Read what can be read: a run that ended early must not hide the others in its folder."""
     try:
         # `Path.glob` finds nothing in a folder that can't be read, and says nothing.
-        files = sorted(path for path in folder.iterdir() if path.name.endswith(".jsonl"))
+        files = sorted(path for path in folder.iterdir() if path.name.endswith(".jsonl") and not path.is_fifo())
     except OSError as error:
         raise _unreadable(folder, error) from None
     files = [path for path in files if not path.name.endswith(_SET_ASIDE)]

@@ -42,8 +42,10 @@ def read(*sources: str | PathLike[str]) -> Recording:
 def beside(source: str | PathLike[str]) -> Path:
     """Give where the page of a source goes by default: the source's name with ``.html``, in the current folder."""
     path = Path(source)
-    name = path.name or path.resolve().name or "report"
-    return Path(f"{name.removesuffix('.jsonl').removesuffix('.json')}.html")
+    name = (path.name or path.resolve().name).lstrip(".") or "report"
+    for suffix in (".jsonl", ".json", ".html"):
+        name = name.removesuffix(suffix)
+    return Path(f"{name}.html")
 
 
 def write(recording: Recording, path: str | PathLike[str], trace_url: str = "") -> None:
