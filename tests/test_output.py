@@ -440,6 +440,18 @@ def test_a_local_run_records_it_in_its_file_and_shows_it_as_before(tmp_path: Pat
     assert "▶" not in "".join(body for body, _ in recorded)
 
 
+def test_what_pyflyte_prints_after_a_task_is_not_the_tasks(tmp_path: Path) -> None:
+    (tmp_path / "quick.py").write_text(
+        "from flytekit import task\n\n\n@task\ndef quick() -> str:\n    print('of the task')\n    return 'a result'\n"
+    )
+    for _ in range(3):
+        subprocess.run([str(pods.SCRIPTS / "otel-flyte"), "run", "quick.py", "quick"], cwd=tmp_path, check=True)
+    written = [path.read_text() for path in (tmp_path / ".otel-flyte").glob("*.jsonl")]
+
+    assert len(written) == 3
+    assert all('"of the task"' in text and '"a result"' not in text for text in written)
+
+
 def test_a_local_run_can_do_without(tmp_path: Path) -> None:
     programs.module(tmp_path, "traced_output", (pods.WORKFLOWS / "traced_output.py").read_text())
     env = {**programs.RAISE, semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "false"}

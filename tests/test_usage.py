@@ -780,6 +780,23 @@ def test_the_duration_of_a_task_leads_to_its_trace(name: str, ran: Runs) -> None
     assert point.sum == pytest.approx(seconds(run.attempt), abs=0.1)
 
 
+@pytest.mark.skipif(not HAS_EXEMPLARS, reason="the SDK of metrics has no exemplars")
+def test_what_is_in_use_leads_to_the_trace_of_the_task_that_uses_it(ran: Runs) -> None:
+    run = whole(ran("a map subtask"))
+    found = {
+        (exemplar.trace_id.hex(), exemplar.span_id.hex())
+        for request in run.requests
+        if request.signal == "metrics"
+        for scope in request.message.resource_metrics[0].scope_metrics
+        for metric in scope.metrics
+        if metric.name in (semconv.METRIC_TASK_CPU_USAGE, semconv.METRIC_HW_GPU_UTILIZATION)
+        for point in metric.gauge.data_points
+        for exemplar in point.exemplars
+    }
+
+    assert found == {(run.attempt.trace_id, run.attempt.span_id)}
+
+
 def test_a_short_task_has_its_outcome_alone_as_a_metric_and_loads_no_sdk_for_it(ran: Runs) -> None:
     run = whole(ran("a short task"))
     modules = said(run)["modules"]

@@ -72,7 +72,8 @@ def end(scope: "Scope") -> None:
     with _beginning:
         _flush()
         _open[:] = [each for each in _open if each[0] is not scope]
-        _capture.tell(_open[-1][1] if _open else "")
+        # Until the pump knows, what flytekit prints next would be taken for the task's.
+        _capture.tell(_open[-1][1] if _open else "", _CONTEXT_SECONDS)
 
 
 @guarded
@@ -127,6 +128,7 @@ class Capture:
 
         self.is_leading = False
         self._is_broken = False
+        self._is_without = False
         self._process = os.getpid()
         self._pump = 0
         self._tickets = itertools.count(1)
@@ -232,7 +234,7 @@ class Capture:
 
     def _listen(self) -> None:
         with self._listening:
-            if not self._control.is_closed and self._control.has_news():
+            if not self._is_without and (self._control.is_closed or self._control.has_news()):
                 self._hear()
 
     def _hear(self) -> None:
@@ -253,6 +255,7 @@ class Capture:
         """The pump is gone: write on what it has not read, and what children go on to write."""
         from otel_flyte.lifecycle import supervised, watch
 
+        self._is_without = True
         watch.forget(self._control.fileno())
         self._launcher.poll()
         for answer in list(self._answers.values()):

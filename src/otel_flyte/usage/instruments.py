@@ -7,9 +7,11 @@ means since the collection before, since a collection a minute would miss what l
 https://opentelemetry.io/docs/specs/semconv/system/ and https://opentelemetry.io/docs/specs/semconv/hardware/.
 """
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from opentelemetry import metrics
@@ -70,7 +72,22 @@ def _observations(instrument: Instrument) -> list[Observation]:
     collection = recorder.collect()
     if collection is None:
         return []
-    return [Observation(value, attributes) for value, attributes in instrument.values(collection) if value is not None]
+    exemplar = _exemplar(collection)
+    return [
+        Observation(value, attributes, **exemplar)
+        for value, attributes in instrument.values(collection)
+        if value is not None
+    ]
+
+
+def _exemplar(collection: Collection) -> dict[str, Any]:
+    """Have the trace of the outermost task be the exemplar; before OpenTelemetry 1.28 there was none to give."""
+    return {"context": collection.tasks[0].scope.context} if _takes_context() else {}
+
+
+@cache
+def _takes_context() -> bool:
+    return "context" in inspect.signature(Observation).parameters
 
 
 # --- the task --------------------------------------------------------------------------------------------------------
