@@ -47,6 +47,7 @@ ALIKE = (
             "bad_values",
             "cli",
             "exec",
+            "output",
             "page",
             "query",
             "replay",
@@ -56,6 +57,7 @@ ALIKE = (
             "spool",
             "unchanged_behaviour",
             "usage_commands",
+            "usage_truth",
         )
     ),
     # HTTP and gRPC differ below the SDK, and so does most of what can fail.

@@ -1,4 +1,4 @@
-"""What spans tell of inputs and outputs: types and sizes always, values on request."""
+"""What phases tell of inputs and outputs: sizes always, values on request."""
 
 import datetime as dt
 from collections import OrderedDict
@@ -52,21 +52,19 @@ def with_values(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("value", "facts"),
     [
-        (7, {"type": "int"}),
-        (None, {"type": "NoneType"}),
-        ("héllo", {"type": "str", "length": 5}),
-        (b"abc", {"type": "bytes", "size": 3, "length": 3}),
-        ([1, 2], {"type": "list", "length": 2}),
-        (np.zeros((10, 10)), {"type": "numpy.ndarray", "size": 800}),
-        (pd.DataFrame({"x": [1, 2, 3]}), {"type": "pandas.DataFrame", "length": 3}),
-        (Secretive(), {"type": f"{__name__}.Secretive"}),
+        (7, {}),
+        (None, {}),
+        ("héllo", {"length": 5}),
+        (b"abc", {"size": 3, "length": 3}),
+        ([1, 2], {"length": 2}),
+        (np.zeros((10, 10)), {"size": 800}),
+        (pd.DataFrame({"x": [1, 2, 3]}), {"length": 3}),
+        (Secretive(), {}),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_type_is_always_told_and_a_size_where_it_is_known_at_no_cost(value: Any, facts: dict[str, Any]) -> None:
-    found = told(value)
-    # pandas 3 has given its classes the shorter name.
-    assert {**found, "type": found["type"].replace("pandas.core.frame.", "pandas.")} == facts
+def test_a_size_is_told_where_it_is_known_at_no_cost(value: Any, facts: dict[str, Any]) -> None:
+    assert told(value) == facts
 
 
 @pytest.mark.usefixtures("with_values")
@@ -116,6 +114,6 @@ def test_values_are_not_told_unless_they_are_asked_for() -> None:
 
 def test_there_is_room_for_all_else_beside_many_inputs() -> None:
     span = TracerProvider().get_tracer("test").start_span("input translation")
-    data_values.add_inputs(span, {f"x{number}": number for number in range(1000)})
+    data_values.add_inputs(span, {f"x{number}": [number] for number in range(1000)})
     assert isinstance(span, ReadableSpan)
     assert len(span.attributes or {}) == 24

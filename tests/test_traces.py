@@ -390,8 +390,10 @@ trace 5139f3437a93d360a3a54e16296acba6
       flyte.action_name = n0
       flyte.attempt = 0
       flyte.domain = development
+      flyte.input.value.type = int
       flyte.launch_plan_name = proj:development:pipelines.main_plan
       flyte.node_path = n0
+      flyte.output.o0.type = int
       flyte.project = proj
       flyte.run_name = f1c0ffee0123456789ab
       flyte.task.kind = sync
@@ -402,10 +404,8 @@ trace 5139f3437a93d360a3a54e16296acba6
     load
     download
     input translation
-        flyte.input.value.type = int
     user code
     output translation
-        flyte.output.o0.type = int
     upload
 """)
 
@@ -1352,7 +1352,6 @@ def test_what_a_user_says_about_an_output_is_on_its_translation(runs: Runs) -> N
     """The card counts how often it is serialised: users' code may have effects."""
     assert runs("output metadata").named("output translation").attributes == snapshot(
         {
-            "flyte.output.o0.type": "int",
             "flyte.output.o0.artifact": "measurement",
             "flyte.output.o0.time_partition": "2026-05-28T00:00:00+00:00",
             "flyte.output.o0.partition.region": "eu",

@@ -1,4 +1,4 @@
-"""What inputs and outputs are: their type, their size where that is known at no cost, and on request their value.
+"""What inputs and outputs are besides their type: their size where that is known at no cost, on request their value.
 
 Nothing of a user's own is called for it: a ``repr`` or a property may be slow, and may tell a secret.
 """
@@ -46,21 +46,21 @@ def _add(span: Span, values: Mapping[str, Any], pattern: str) -> None:
     if not values or not span.is_recording():
         return
     with_values = activation.current_settings().capture_values
-    span.set_attributes(
-        {
-            pattern.format(variable=bounded(variable), fact=fact): told
-            for variable, value in islice(values.items(), ENTRIES_LIMIT)
-            for fact, told in _facts(value, with_values=with_values)
-        }
-    )
+    told = {
+        pattern.format(variable=bounded(variable), fact=fact): each
+        for variable, value in islice(values.items(), ENTRIES_LIMIT)
+        # Numbers are what short tasks take and give.
+        if with_values or type(value) not in _PLAIN
+        for fact, each in _facts(value, with_values=with_values)
+    }
+    if told:
+        span.set_attributes(told)
 
 
 def _facts(value: Any, *, with_values: bool) -> Iterator[tuple[str, Any]]:
     kind = type(value)
-    module = kind.__module__
-    yield "type", kind.__qualname__ if module == "builtins" else bounded(f"{module}.{kind.__qualname__}")
     if kind not in _PLAIN:
-        library = module.partition(".")[0]
+        library = kind.__module__.partition(".")[0]
         if kind in (bytes, bytearray):
             yield "size", len(value)
         elif library in _ARRAYS and isinstance(getattr(value, "nbytes", None), int):

@@ -25,8 +25,8 @@ class Description(NamedTuple):
 
     Attributes:
         span_name: the name of its span.
-        attributes: name, kind, type, metadata, declared resources and place in the code. A map task has those of the
-            task that it maps, since they are what runs in each of its pods.
+        attributes: name, kind, type, metadata, declared resources, place in the code, types of inputs and outputs. A
+            map task has those of the task that it maps, since they are what runs in each of its pods.
         sets_up: whether it prepares its surroundings before its inputs are translated, as Spark and Ray do.
     """
 
@@ -60,6 +60,7 @@ def _describe(task: Any) -> Description:
         **_metadata(getattr(mapped, "metadata", None)),
         **_resources(mapped),
         **_code(getattr(mapped, "task_function", None)),
+        **_types(getattr(mapped, "python_interface", None)),
     }
     names_its_phases = task_kind in (semconv.KIND_SHIM, semconv.KIND_EAGER_CLEANUP)
     overridden = getattr(type(task), "pre_execute", None) is not PythonTask.pre_execute
@@ -142,6 +143,21 @@ def _resources(task: Any) -> Attributes:
     if shared_memory:
         attributes[semconv.SHARED_MEMORY] = attribute(shared_memory)
     return attributes
+
+
+def _types(interface: Any) -> Attributes:
+    """Return the declared types of inputs and outputs."""
+    attributes: Attributes = {}
+    for pattern, side in ((semconv.INPUT_FACT, "inputs"), (semconv.OUTPUT_FACT, "outputs")):
+        for variable, kind in list((getattr(interface, side, None) or {}).items())[:ENTRIES_LIMIT]:
+            attributes[pattern.format(variable=bounded(variable), fact="type")] = bounded(_type_name(kind))
+    return attributes
+
+
+def _type_name(kind: Any) -> str:
+    if not isinstance(kind, type) or getattr(kind, "__args__", None):
+        return str(kind).replace("typing.", "")
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _code(function: Any) -> Attributes:

@@ -69,11 +69,14 @@ def expose(span: Span) -> bool:
     if not context.trace_flags & TraceFlags.SAMPLED:
         return False
     _exposed.update(variables(span))
-    # Each look into the environment costs a short task as much as a phase's bookkeeping.
-    for name in _VARIABLES.values():
-        if name in os.environ:
-            _hidden[name] = os.environ.pop(name)
-    os.environ.update(_exposed)
+    # A look for what is not in the environment costs a short task as much as a phase's bookkeeping: one is enough,
+    # since a state without a parent says nothing.
+    if semconv.TRACEPARENT in os.environ:
+        for name in _VARIABLES.values():
+            if name in os.environ:
+                _hidden[name] = os.environ.pop(name)
+    for name, value in _exposed.items():
+        os.environ[name] = value
     return True
 
 
