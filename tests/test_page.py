@@ -76,7 +76,7 @@ def failed_map(path: Path, items: int = 40) -> Path:
         **usages.node("n0", "train.prepare"),
         **usages.quota(),
         **usages.usage(),
-        semconv.CODE_FILE_PATH: "/root/pipelines/train.py",
+        semconv.CODE_FILE_PATH: "/code/pipelines/train.py",
         semconv.CODE_LINE_NUMBER: 12,
         semconv.CODE_FUNCTION_NAME: "prepare",
         semconv.INPUT_URI.format(variable="raw"): "s3://bucket/raw/reviews.parquet",
@@ -165,7 +165,7 @@ def test_the_page_of_a_failed_map_tells_the_errors_first(chromium: Browser, tmp_
     assert "MemoryError: no room for the batch" in said
     assert "map item 7" in said
     assert "user code and 1 more" in said
-    assert "at /root/pipelines/train.py:42 in fit" in said
+    assert "at /code/pipelines/train.py:42 in fit" in said
     assert "40 items" in chromium.text(".rows")
     assert chromium.run("document.querySelector('.links a').href") == CONSOLE
     assert chromium.run("[...document.querySelectorAll('.links a')].at(-1).href").startswith(
@@ -226,7 +226,7 @@ def test_logs_inputs_and_the_source_stand_beside_their_task(chromium: Browser, t
     assert "task train.prepare" in details
     assert "3 reviews are empty" in details
     assert "s3://bucket/raw/reviews.parquet" in details
-    assert "/root/pipelines/train.py:12 in prepare" in details
+    assert "/code/pipelines/train.py:12 in prepare" in details
     chromium.press("j")
     assert "3 reviews are empty" not in chromium.text(".details")
 

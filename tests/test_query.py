@@ -396,7 +396,7 @@ class TestTree:
         ((found, error),) = ExecutionTree.from_file(local_run).errors()
         assert found.span.name == "user code"
         assert error.summary == "ValueError: loss is not finite"
-        assert error.frame == "/root/pipelines/train.py:42 in fit"
+        assert error.frame == "/code/pipelines/train.py:42 in fit"
 
     def test_what_flytekit_puts_before_an_error_is_left_out_and_its_wrapping_is_not_another_error(self) -> None:
         inner, outer = (
@@ -504,7 +504,7 @@ workflow shop.main      05-28 20:26:40.000000  05-28 20:26:50.000000  10.000000s
       map item 2        05-28 20:26:45.000000  05-28 20:26:46.000000   1.000000s    33%  task/shop.map_score/item/2
   task shop.train       05-28 20:26:46.000000  05-28 20:26:49.500000   3.500000s    35%  task/shop.train             failure
     input translation   05-28 20:26:46.000000  05-28 20:26:46.350000   0.350000s    10%  task/shop.train
-    user code           05-28 20:26:46.350000  05-28 20:26:49.150000   2.800000s    80%  task/shop.train             failure; ValueError: loss is not finite; /root/pipelines/train.py:42 in fit\
+    user code           05-28 20:26:46.350000  05-28 20:26:49.150000   2.800000s    80%  task/shop.train             failure; ValueError: loss is not finite; /code/pipelines/train.py:42 in fit\
 """)  # noqa: E501
 
     def test_an_execution_with_attempts_and_a_map_that_is_rolled_up(self, execution: Path) -> None:
@@ -519,7 +519,7 @@ execution f1c0ffee        05-28 20:26:40.000000  05-28 20:28:28.000000  108.0000
   task train.fit          05-28 20:26:52.000000  05-28 20:28:20.000000   88.000000s    81%  node/n1             n1; 2 attempts
     attempt 0             05-28 20:26:52.000000  05-28 20:27:20.000000   28.000000s    32%  node/n1/task/0      failure; USER:Recoverable, recoverable
       input translation   05-28 20:26:52.000000  05-28 20:26:54.800000    2.800000s    10%  node/n1/task/0
-      user code           05-28 20:26:54.800000  05-28 20:27:17.200000   22.400000s    80%  node/n1/task/0      failure; ValueError: loss is not finite; /root/pipelines/train.py:42 in fit
+      user code           05-28 20:26:54.800000  05-28 20:27:17.200000   22.400000s    80%  node/n1/task/0      failure; ValueError: loss is not finite; /code/pipelines/train.py:42 in fit
     attempt 1             05-28 20:27:25.000000  05-28 20:28:20.000000   55.000000s    62%  node/n1/task/1
       input translation   05-28 20:27:25.000000  05-28 20:27:30.500000    5.500000s    10%  node/n1/task/1
       user code           05-28 20:27:30.500000  05-28 20:28:14.500000   44.000000s    80%  node/n1/task/1
@@ -527,7 +527,7 @@ execution f1c0ffee        05-28 20:26:40.000000  05-28 20:28:28.000000  108.0000
   task train.score        05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s     7%  node/n2             failure; 30 items; 1 failure (1 KeyError); median 5.00 s; 6 shown; n2
     map item 7            05-28 20:28:20.000000  05-28 20:28:22.000000    2.000000s    25%  node/n2/n7/task/0   failure
       input translation   05-28 20:28:20.000000  05-28 20:28:20.200000    0.200000s    10%  node/n2/n7/task/0
-      user code           05-28 20:28:20.200000  05-28 20:28:21.800000    1.600000s    80%  node/n2/n7/task/0   failure; KeyError: 'label'; /root/pipelines/train.py:42 in fit
+      user code           05-28 20:28:20.200000  05-28 20:28:21.800000    1.600000s    80%  node/n2/n7/task/0   failure; KeyError: 'label'; /code/pipelines/train.py:42 in fit
     map item 6            05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s   100%  node/n2/n6/task/0
       input translation   05-28 20:28:20.000000  05-28 20:28:20.800000    0.800000s    10%  node/n2/n6/task/0
       user code           05-28 20:28:20.800000  05-28 20:28:27.200000    6.400000s    80%  node/n2/n6/task/0
@@ -706,7 +706,7 @@ shop.main:
                   Traceback (most recent call last):
                     File "/usr/lib/python3.11/site-packages/flytekit/core/utils.py", line 312, in wrapper
                       return fn(*args, **kwargs)
-                    File "/root/pipelines/train.py", line 42, in fit
+                    File "/code/pipelines/train.py", line 42, in fit
                       raise ValueError("loss is not finite")
                   ValueError: loss is not finite
               attributes:

@@ -69,7 +69,7 @@ def test_a_local_run_is_drawn_beside_its_timeline_with_its_error_below_what_fail
    ├─ input translation               350 ms                                  ━━╸
    └─ ✗ user code                     2.80 s                                    ━━━━━━━━━━━━━━━╸
          ValueError: loss is not finite
-         at /root/pipelines/train.py:42 in fit
+         at /code/pipelines/train.py:42 in fit
 15 spans · 1 error · 1 phase below 1% of the whole not shown\
 """)
 
@@ -85,7 +85,7 @@ def test_an_execution_is_drawn_with_the_attempts_of_a_node_and_a_map_rolled_up(e
 │  │  ├─ input translation                                     2.80 s     ━
 │  │  └─ ✗ user code                                           22.4 s     ╺━━━━━━
 │  │        ValueError: loss is not finite
-│  │        at /root/pipelines/train.py:42 in fit
+│  │        at /code/pipelines/train.py:42 in fit
 │  └─ ✓ attempt 1                                              55.0 s              ━━━━━━━━━━━━━━━
 │     ├─ input translation                                     5.50 s              ━╸
 │     ├─ user code                                             44.0 s               ╺━━━━━━━━━━━╸
@@ -94,7 +94,7 @@ def test_an_execution_is_drawn_with_the_attempts_of_a_node_and_a_map_rolled_up(e
    ├─ ✗ map item 7                                             2.00 s                            ╺╸
    │  └─ ✗ user code                                           1.60 s                            ╺╸
    │        KeyError: 'label'
-   │        at /root/pipelines/train.py:42 in fit
+   │        at /code/pipelines/train.py:42 in fit
    ├─ ✓ map item 6                                             8.00 s                            ╺━━
    │  └─ user code                                             6.40 s                             ━━
    ├─ ✓ map item 13                                            8.00 s                            ╺━━
@@ -129,7 +129,7 @@ x workflow shop.main                  10.0 s  ==================================
    |- input translation               350 ms                      ==
    `- x user code                     2.80 s                       ==========
          ValueError: loss is not finite
-         at /root/pipelines/train.py:42 in fit
+         at /code/pipelines/train.py:42 in fit
 15 spans - 1 error - 1 phase below 1% of the whole not shown\
 """)
 

@@ -24,7 +24,7 @@ STACKTRACE = """\
 Traceback (most recent call last):
   File "/usr/lib/python3.11/site-packages/flytekit/core/utils.py", line 312, in wrapper
     return fn(*args, **kwargs)
-  File "/root/pipelines/train.py", line 42, in fit
+  File "/code/pipelines/train.py", line 42, in fit
     raise ValueError("loss is not finite")
 """
 
