@@ -3,7 +3,7 @@
 import datetime as dt
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from otel_flyte import activation, settings
-from otel_flyte.flytekit_v1 import data_values
+from otel_flyte.flytekit_v1 import data_values, task_attributes
 
 
 class Secretive:
@@ -117,3 +117,18 @@ def test_there_is_room_for_all_else_beside_many_inputs() -> None:
     data_values.add_inputs(span, {f"x{number}": [number] for number in range(1000)})
     assert isinstance(span, ReadableSpan)
     assert len(span.attributes or {}) == 24
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (int, "int"),
+        (list[int], "list[int]"),
+        (int | None, "int | None"),
+        (Annotated[int, Secretive()], "int"),
+        (list[Annotated[int, Secretive()]], "list"),
+    ],
+    ids=["plain", "generic", "optional", "annotated", "annotated inside"],
+)
+def test_a_declared_type_is_named_without_what_a_user_annotates_it_with(kind: Any, name: str) -> None:
+    assert task_attributes._type_name(kind) == name

@@ -155,7 +155,12 @@ def _types(interface: Any) -> Attributes:
 
 
 def _type_name(kind: Any) -> str:
-    if not isinstance(kind, type) or getattr(kind, "__args__", None):
+    """Name a type; what users annotate it with has a ``repr`` of their own, which is not called."""
+    kind = getattr(kind, "__origin__", kind) if hasattr(kind, "__metadata__") else kind
+    arguments = getattr(kind, "__args__", ())
+    if any(hasattr(each, "__metadata__") for each in arguments):
+        return _type_name(getattr(kind, "__origin__", object))
+    if not isinstance(kind, type) or arguments:
         return str(kind).replace("typing.", "")
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
