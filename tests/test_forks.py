@@ -6,14 +6,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from otel_flyte import semconv
 from otel_flyte.lifecycle.lazy import Once
-from support import pods, programs, runs
-from support.receiver import MetricPoint, Receiver
+from support import fake_nvml, pods, programs, receiver, runs
+from support.receiver import MetricPoint, Protocol, Receiver
 from support.runs import Result, Run, Runs, Scenario
 
 FIVE = {"value": 5}
@@ -27,9 +28,29 @@ def without_us(task: str) -> Scenario:
 
 
 TASKS = ("return_twice", "raise_in_child", "count_in_children", "leave_in_child")
+WATCHED = Path(__file__).parent / "support" / "watched_imports"
+
+
+def watched_imports(protocol: Protocol) -> Scenario:
+    def change(pod: pods.Pod) -> pods.Pod:
+        noted = {
+            "NOTED_IMPORTS": str(pod.directory / "noted imports"),
+            semconv.OTEL_FLYTE_SPOOL: str(pod.directory / "spool"),
+            "PYTHONPATH": os.pathsep.join([str(WATCHED), str(fake_nvml.PATH), pod.environment["PYTHONPATH"]]),
+            fake_nvml.VARIABLE: "2",
+            semconv.METRIC_EXPORT_INTERVAL: "500",
+            semconv.OTEL_FLYTE_SAMPLE_INTERVAL: "1",
+        }
+        return replace(pod, environment={**pod.environment, **noted})
+
+    return runs.pod("traced_forks.use_everything", FIVE, protocol=protocol, change=change)
+
+
 SCENARIOS: dict[str, Scenario] = {
     **{task: runs.pod(f"traced_forks.{task}", FIVE, env={"OTEL_METRIC_EXPORT_INTERVAL": "600000"}) for task in TASKS},
     **{f"{task}, without us": without_us(task) for task in TASKS},
+    "everything over HTTP": watched_imports("http/protobuf"),
+    "everything over gRPC": watched_imports("grpc"),
 }
 
 
@@ -63,6 +84,15 @@ def test_a_child_that_is_forked_while_a_thread_makes_a_provider_has_it_too() -> 
     maker.join()
 
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("protocol", ["HTTP", "gRPC"])
+def test_no_thread_of_ours_imports_while_a_task_may_fork(protocol: str, ran: Runs) -> None:
+    run = ran(f"everything over {protocol}")
+
+    assert run.pod.returncode == 0, run.pod.stderr
+    assert points(run, semconv.METRIC_HW_GPU_UTILIZATION)
+    assert list(run.root.rglob("noted imports")) == []
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -102,17 +132,13 @@ def test_spans_of_children_are_below_what_forked_them(task: str, names: tuple[in
     assert {span.parent_span_id for span in counting} == {run.named(semconv.PHASE_USER_CODE).span_id}
 
 
-def points(run: Run) -> list[MetricPoint]:
-    from support import receiver
-
-    found = [
-        point for request in run.requests if request.signal == "metrics" for point in receiver._points(request.message)
-    ]
-    return [point for point in found if point.name == "rows"]
+def points(run: Run, name: str) -> list[MetricPoint]:
+    requests = [request for request in run.requests if request.signal == "metrics"]
+    return [point for each in requests for point in receiver._points(each.message) if point.name == name]
 
 
 def test_metrics_of_a_child_start_from_zero_under_an_identity_of_their_own(ran: Runs) -> None:
-    counted = points(ran("count_in_children"))
+    counted = points(ran("count_in_children"), "rows")
 
     assert sorted(point.value for point in counted) == [5, 6, 7]
     identities = {point.value: point.resource.get("service.instance.id") for point in counted}

@@ -18,12 +18,94 @@ logger = logging.getLogger(semconv.SCOPE)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_SILENCE_SECONDS = 0.5
-
 _reported: set[str] = set()
-_saying = threading.RLock()
-_silenced = threading.local()
-"""Whether the thread that forks has silenced the others: several may fork at once."""
+
+
+class ForkLock:
+    """A lock that nobody forks while another thread holds it.
+
+    A child inherits locks as they are, and none of the threads that would give them up: it would wait for ever.
+
+    Args:
+        patience: seconds after which a thread that forks nevertheless does, since what holds the lock may be stuck.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._lock = threading.RLock()
+        self._forking = threading.local()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._hold, after_in_parent=self._give_up, after_in_child=self._begin_child)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def _hold(self) -> None:
+        self._forking.holds = self._lock.acquire(timeout=self._patience)
+
+    def _give_up(self) -> None:
+        if self._forking.holds:
+            self._lock.release()
+
+    def _begin_child(self) -> None:
+        if self._forking.holds:
+            self._lock.release()
+        else:
+            self._lock = threading.RLock()
+
+
+_saying = ForkLock(0.5)
+
+
+class Imports:
+    """Imports by threads of ours: nobody forks before they end.
+
+    A module that is half imported never becomes whole in a child: whoever imports it there waits for ever. Threads do
+    not wait for one another: what one imports may log a line, which makes it want what another one is importing.
+
+    Args:
+        patience: seconds after which a thread that forks nevertheless does.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._change = threading.Condition()
+        self._open = 0
+        self._mine = threading.local()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._wait, after_in_parent=self._go_on, after_in_child=self._begin_child)
+
+    def __enter__(self) -> None:
+        with self._change:
+            self._open += 1
+            self._mine.open = self.open_here + 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._change:
+            self._open -= 1
+            self._mine.open -= 1
+            self._change.notify_all()
+
+    @property
+    def open_here(self) -> int:
+        """How many are open in this thread, one inside the other."""
+        return getattr(self._mine, "open", 0)
+
+    def _wait(self) -> None:
+        self._change.acquire()
+        self._change.wait_for(lambda: self._open == self.open_here, self._patience)
+
+    def _go_on(self) -> None:
+        self._change.release()
+
+    def _begin_child(self) -> None:
+        self._change, self._open = threading.Condition(), self.open_here
+
+
+importing = Imports(5.0)
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
@@ -88,22 +170,3 @@ def say(text: str, *args: object) -> None:
     """
     with _saying:
         logger.warning(text, *args)
-
-
-def _let_nobody_speak() -> None:
-    # Where stderr itself is stuck, a fork is not to be.
-    _silenced.here = _saying.acquire(timeout=_SILENCE_SECONDS)
-
-
-def _let_all_speak() -> None:
-    if getattr(_silenced, "here", False):
-        _saying.release()
-
-
-def _renew() -> None:
-    global _saying
-    _saying = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_let_nobody_speak, after_in_parent=_let_all_speak, after_in_child=_renew)

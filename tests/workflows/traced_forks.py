@@ -2,6 +2,7 @@
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import time
@@ -81,4 +82,14 @@ def call_in_child(value: int) -> int:
         finally:
             os._exit(0)
     os.waitpid(child, 0)
+    return value
+
+
+@task
+def use_everything(value: int) -> int:
+    """All that a thread beside a task may have to load something for."""
+    logging.getLogger(__name__).warning("beginning")
+    _count(value)
+    time.sleep(6.5)
+    logging.getLogger(__name__).warning("ending")
     return value

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from otel_flyte import semconv
+from otel_flyte.guard import importing
 from otel_flyte.lifecycle import otlp_requests
 from otel_flyte.lifecycle.otlp_json import line_of, request_of, spans_line
 from otel_flyte.lifecycle.outlet import Codec
@@ -16,7 +17,8 @@ instance_of_child = ""
 
 
 def _encode_logs(records: Sequence[Any]) -> Message:
-    from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+    with importing:
+        from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 
     request: Message = encode_logs(records)
     return request
@@ -27,7 +29,8 @@ def _logs_line(records: Sequence[Any]) -> bytes:
 
 
 def _encode_metrics(collections: Sequence[Any]) -> Message:
-    from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+    with importing:
+        from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 
     request: Any = encode_metrics(collections[0])
     for collection in collections[1:]:

@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from otel_flyte import semconv
+from otel_flyte.guard import importing
 from otel_flyte.lifecycle.target import USER_AGENT, Target
 from otel_flyte.lifecycle.transport import Outcome, Verdict, accepted
 from otel_flyte.lifecycle.wording import in_brief
@@ -124,8 +125,9 @@ def _failed(error: Any) -> Outcome:
 
 def _retry_after(error: Any) -> float | None:
     """Read the ``RetryInfo`` that a receiver attaches, by either of the two ways in which it may."""
-    from google.rpc.error_details_pb2 import RetryInfo
-    from google.rpc.status_pb2 import Status
+    with importing:
+        from google.rpc.error_details_pb2 import RetryInfo
+        from google.rpc.status_pb2 import Status
 
     metadata = dict(error.trailing_metadata() or ())
     retry_info, status = RetryInfo(), Status()

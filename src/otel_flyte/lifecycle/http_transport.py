@@ -15,6 +15,7 @@ import requests
 from google.protobuf.message import DecodeError, Message
 
 from otel_flyte import semconv
+from otel_flyte.guard import importing
 from otel_flyte.lifecycle.target import USER_AGENT, Target
 from otel_flyte.lifecycle.transport import Outcome, Verdict, accepted
 from otel_flyte.lifecycle.wording import in_brief
@@ -131,7 +132,8 @@ def _hint(target: Target, status: int) -> str:
 
 def _message(content: bytes) -> str:
     """Read the words of the ``Status`` by which a receiver says what is wrong."""
-    from google.rpc.status_pb2 import Status
+    with importing:
+        from google.rpc.status_pb2 import Status
 
     status = Status()
     with suppress(DecodeError):

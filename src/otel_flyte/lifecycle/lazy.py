@@ -3,9 +3,7 @@
 The SDKs of both signals cost a task as much start-up time as that of traces, and most tasks use neither.
 """
 
-import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -13,13 +11,11 @@ from opentelemetry import _logs, metrics
 from opentelemetry._logs import Logger
 from opentelemetry.metrics import Meter
 
-from otel_flyte.guard import guarded
+from otel_flyte.guard import ForkLock, guarded, importing
 from otel_flyte.lifecycle import shutdown
 from otel_flyte.standard_variables import usable_only
 
 P = TypeVar("P")
-
-_FORK_SECONDS = 0.5
 
 
 class Once(Generic[P]):
@@ -28,12 +24,7 @@ class Once(Generic[P]):
     def __init__(self, make: Callable[[], P]) -> None:
         self._make = make
         self._made: P | None = None
-        self._lock = threading.RLock()
-        self._forking = threading.local()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=self._let_nobody_make, after_in_parent=self._let_all_make, after_in_child=self._renew
-            )
+        self._lock = ForkLock(0.5)
 
     @property
     def is_made(self) -> bool:
@@ -47,17 +38,6 @@ class Once(Generic[P]):
                 if self._made is None:
                     self._made = self._make()
         return self._made
-
-    def _let_nobody_make(self) -> None:
-        # A child would wait for ever for what a thread of its parent is making, or importing to that end.
-        self._forking.here = self._lock.acquire(timeout=_FORK_SECONDS)
-
-    def _let_all_make(self) -> None:
-        if getattr(self._forking, "here", False):
-            self._lock.release()
-
-    def _renew(self) -> None:
-        self._lock = threading.RLock()
 
 
 class LazyMeterProvider(metrics.MeterProvider):
@@ -125,7 +105,8 @@ def set_logger_provider() -> None:
 
 @guarded
 def _make_meter_provider() -> metrics.MeterProvider:
-    from otel_flyte.lifecycle.metrics import make_provider
+    with importing:
+        from otel_flyte.lifecycle.metrics import make_provider
 
     with usable_only():
         return make_provider()
@@ -133,7 +114,8 @@ def _make_meter_provider() -> metrics.MeterProvider:
 
 @guarded
 def _make_logger_provider() -> _logs.LoggerProvider:
-    from otel_flyte.lifecycle.logs import make_provider
+    with importing:
+        from otel_flyte.lifecycle.logs import make_provider
 
     with usable_only():
         return make_provider()

@@ -15,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_flyte import semconv, settings
-from otel_flyte.guard import guarded
+from otel_flyte.guard import guarded, importing
 from otel_flyte.lifecycle import otlp_requests, shutdown, watch
 from otel_flyte.lifecycle.outlet import SOON_SECONDS
 from otel_flyte.tracing import state
@@ -120,8 +120,8 @@ def _follow(announced: _Announced, now: float) -> None:
 
 
 def _tell(announced: _Announced, event: str, body: str, now: float) -> None:
-    from otel_flyte.lifecycle import exporters
-
+    with importing:
+        from otel_flyte.lifecycle import exporters
     if not settings.plan("logs", os.environ).exporters:
         return
     outlets = exporters.destinations("logs").outlets

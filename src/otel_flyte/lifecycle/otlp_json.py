@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 
+from otel_flyte.guard import importing
 from otel_flyte.lifecycle import otlp_requests
 
 _SIGNALS = {"resourceSpans": "traces", "resourceMetrics": "metrics", "resourceLogs": "logs"}
@@ -54,7 +55,8 @@ def spans_line(spans: Sequence[ReadableSpan]) -> bytes:
 
 def line_of(request: Message) -> bytes:
     """Give an export request of any signal as one line, with its end."""
-    from google.protobuf.json_format import MessageToDict
+    with importing:
+        from google.protobuf.json_format import MessageToDict
 
     document = MessageToDict(request, use_integers_for_enums=True)
     _convert_ids(document, lambda text, _: base64.b64decode(text).hex())
@@ -67,7 +69,8 @@ def request_of(line: bytes) -> tuple[str, Message]:
     Raises:
         ValueError: the line is not OTLP; the message says why.
     """
-    from google.protobuf.json_format import ParseDict, ParseError
+    with importing:
+        from google.protobuf.json_format import ParseDict, ParseError
 
     try:
         document = json.loads(line)

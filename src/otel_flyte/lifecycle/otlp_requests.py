@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
+from otel_flyte.guard import importing
 from otel_flyte.lifecycle.wording import in_brief
 
 
@@ -55,13 +56,13 @@ SHAPES = {
 def request(signal: str) -> Any:
     """Return an empty request of a signal."""
     shape = SHAPES[signal]
-    return getattr(import_module(shape.module), shape.request)()
+    return getattr(_imported(shape.module), shape.request)()
 
 
 def response(signal: str) -> Any:
     """Return an empty response of a signal."""
     shape = SHAPES[signal]
-    return getattr(import_module(shape.module), shape.response)()
+    return getattr(_imported(shape.module), shape.response)()
 
 
 def signal_of(message: Message) -> str:
@@ -123,3 +124,8 @@ def _joined(message: Message, shape: Shape, flat: Sequence[tuple[Any, Any, Any]]
             last_scope = scope
         getattr(scope_copy, shape.records).append(record)
     return joined
+
+
+def _imported(module: str) -> Any:
+    with importing:
+        return import_module(module)

@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from otel_flyte.guard import importing
 from otel_flyte.lifecycle import spool
 from otel_flyte.lifecycle.replay import Replay, Summary, records_in, why_not
 from otel_flyte.settings import without_password, without_passwords
@@ -284,8 +285,9 @@ def _filesystem(url: str) -> Iterator[tuple[Any, str]]:
 def _opened(url: str) -> tuple[Any, str]:
     """Open a filesystem once for all threads; fsspec itself has one for each."""
     try:
-        # It ships no types.
-        from fsspec.core import get_filesystem_class, split_protocol, url_to_fs  # type: ignore[import-untyped]
+        with importing:
+            # It ships no types.
+            from fsspec.core import get_filesystem_class, split_protocol, url_to_fs  # type: ignore[import-untyped]
     except ImportError:
         raise RemoteError(f"{without_password(url)} needs fsspec (pip install fsspec)") from None
     is_asynchronous = "::" not in url and get_filesystem_class(split_protocol(url)[0]).async_impl

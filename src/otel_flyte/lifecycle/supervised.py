@@ -10,7 +10,7 @@ from stat import S_ISFIFO
 from typing import TYPE_CHECKING
 
 from otel_flyte import semconv
-from otel_flyte.guard import guarded
+from otel_flyte.guard import guarded, importing
 from otel_flyte.lifecycle import wire
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def done() -> None:
 
 
 def _tell_of(span: "ReadableSpan") -> None:
-    from otel_flyte.lifecycle.otlp_json import spans_line
-
+    with importing:
+        from otel_flyte.lifecycle.otlp_json import spans_line
     _tell(b"%s %016x %s" % (wire.OPEN, span.context.span_id, spans_line([span]).rstrip()))
 
 

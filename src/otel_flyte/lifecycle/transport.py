@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError, Message
 
+from otel_flyte.guard import importing
 from otel_flyte.lifecycle import otlp_requests
 from otel_flyte.lifecycle.target import Target
 from otel_flyte.lifecycle.wording import in_brief
@@ -75,11 +76,11 @@ def connect(plan: SignalPlan, environ: Mapping[str, str]) -> Transport:
     """
     target = Target.of(plan, environ)
     if plan.protocol == GRPC:
-        from otel_flyte.lifecycle.grpc_transport import GrpcTransport
-
+        with importing:
+            from otel_flyte.lifecycle.grpc_transport import GrpcTransport
         return GrpcTransport(target)
-    from otel_flyte.lifecycle.http_transport import HttpTransport
-
+    with importing:
+        from otel_flyte.lifecycle.http_transport import HttpTransport
     return HttpTransport(target)
 
 

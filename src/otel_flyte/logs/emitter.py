@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import _logs
 
 from otel_flyte import activation, semconv, settings
+from otel_flyte.guard import ForkLock
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
 
-_FORK_SECONDS = 0.5
 _OF_INSTRUMENTATION = "opentelemetry.instrumentation.logging.handler"
 
-_lock = threading.RLock()
+_lock = ForkLock(0.5)
+"""What the SDK locks is locked by one thread at a time, so that no child inherits it so."""
+
 _here = threading.local()
-"""Whether this thread is delivering a record, and whether it holds the lock because it forks."""
+"""Whether this thread is delivering a record."""
 
 _made: "tuple[LoggerProvider, logging.Handler] | None" = None
 
@@ -107,23 +109,3 @@ def _is_there() -> bool:
     package = importlib.util.find_spec(_OF_INSTRUMENTATION.rpartition(".")[0])
     folders = (package.submodule_search_locations if package is not None else None) or ()
     return any(Path(folder, "handler.py").exists() for folder in folders)
-
-
-def _let_nobody_emit() -> None:
-    # A child must not inherit a lock of the SDK that another thread holds.
-    _here.forks = _lock.acquire(timeout=_FORK_SECONDS)
-
-
-def _let_all_emit() -> None:
-    if getattr(_here, "forks", False):
-        _lock.release()
-
-
-def _renew() -> None:
-    global _lock
-    _lock = threading.RLock()
-    _here.emits = False
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_let_nobody_emit, after_in_parent=_let_all_emit, after_in_child=_renew)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import Span
 
 from otel_flyte import activation, semconv
-from otel_flyte.guard import guarded
+from otel_flyte.guard import guarded, importing
 from otel_flyte.lifecycle import watch
 from otel_flyte.tracing.spans import Scope
 from otel_flyte.usage.sample import WORTH_SECONDS, Sample, in_brief, of_process
@@ -160,8 +160,8 @@ class Recorder:
         if not self.is_older_than(PATIENCE_SECONDS):
             return
         if self.sampler is None:
-            from otel_flyte.usage.sampler import Sampler
-
+            with importing:
+                from otel_flyte.usage.sampler import Sampler
             with self.lock:
                 self.sampler = Sampler(self, self._interval)
         self.sampler.start()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from otel_flyte import semconv
-from otel_flyte.guard import guarded, start_thread
+from otel_flyte.guard import guarded, importing, start_thread
 from otel_flyte.usage import attributes, quota
 from otel_flyte.usage.attributes import Attributes
 from otel_flyte.usage.collection import Collector
@@ -189,8 +189,8 @@ class Sampler:
 
 @guarded
 def _make_instruments() -> None:
-    from otel_flyte.usage import instruments
-
+    with importing:
+        from otel_flyte.usage import instruments
     instruments.begin()
 
 

@@ -104,13 +104,16 @@ def found(environ: Mapping[str, str], pids: Pids | None = None) -> list[Accelera
     A third party's that can't be had is reported once and left out. ``pids`` gives the processes of the task; without
     it nothing is said of processes.
     """
-    from otel_flyte.usage.devices.ascend import Ascend
-    from otel_flyte.usage.devices.nvml import Nvml
+    with guard.importing:
+        from otel_flyte.usage.devices.ascend import Ascend
+        from otel_flyte.usage.devices.nvml import Nvml
 
     readers: list[Accelerator] = [Nvml(environ=environ, pids=pids), Ascend(environ=environ)]
     for entry in entry_points(group=semconv.ACCELERATOR_GROUP):
         try:
-            readers.append(entry.load()())
+            with guard.importing:
+                kind = entry.load()
+            readers.append(kind())
         except Exception as error:
             guard.report(f"the accelerator {entry.name}", error)
     return readers

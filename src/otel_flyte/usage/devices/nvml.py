@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_flyte import semconv
+from otel_flyte.guard import importing
 from otel_flyte.usage.devices import visible
 from otel_flyte.usage.devices.accelerators import Device, DeviceSample, Pids, logger
 from otel_flyte.usage.devices.nvml_driver import ClosedError, Driver, LostError, Part, parts
@@ -68,7 +69,8 @@ class Nvml:
         if self._is_missing:
             return []
         try:
-            library = self._library = self._library or import_module("pynvml")
+            with importing:
+                library = self._library = self._library or import_module("pynvml")
             library.nvmlInit()
         except Exception as error:
             self._is_missing = True

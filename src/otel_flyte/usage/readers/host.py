@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from otel_flyte.guard import importing
 from otel_flyte.usage.readers import files
 
 _KIB = 1024
@@ -27,7 +28,7 @@ def memory_total(root: Path = Path("/")) -> int | None:
         kib = files.field(text, b"MemTotal:")
         return None if kib is None else kib * _KIB
     with suppress(Exception):
-        import psutil
-
+        with importing:
+            import psutil
         return int(psutil.virtual_memory().total)
     return None

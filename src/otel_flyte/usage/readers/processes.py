@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from otel_flyte.guard import importing
 from otel_flyte.usage.readers.ended import Account
 from otel_flyte.usage.readers.process import Key, Process, Reader, Source
 from otel_flyte.usage.readers.procfs import Procfs
@@ -179,6 +180,6 @@ def _living(processes: Mapping[Key, Process]) -> int:
 def _source(root: Path) -> Source:
     if root.is_dir():
         return Procfs(str(root))
-    from otel_flyte.usage.readers.by_psutil import Psutil
-
+    with importing:
+        from otel_flyte.usage.readers.by_psutil import Psutil
     return Psutil()
