@@ -112,6 +112,13 @@ def test_a_signal_that_nobody_uses_is_not_imported(tmp_path: Path) -> None:
     assert "opentelemetry.sdk._logs" not in said
 
 
+def test_a_short_task_does_not_wait_for_what_it_does_not_use(tmp_path: Path) -> None:
+    slow = ("psutil", "pynvml", "otel_flyte.output.capture", "otel_flyte.usage.sampler")
+    program = f"twice(value=4); print(json.dumps([name for name in {slow} if name in sys.modules]))"
+
+    assert ended(tmp_path, LOADED, program, env=CONFIGURED).said == []
+
+
 def test_a_provider_that_is_set_after_the_import_is_kept_and_gets_our_spans(tmp_path: Path, receiver: Receiver) -> None:
     said = ended(
         tmp_path,

@@ -1,5 +1,6 @@
 """Telemetry by environment variables alone: each signal arrives where it should, and what can't is said in one line."""
 
+import getpass
 import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -154,6 +155,9 @@ DELIVERED: dict[str, Scenario] = {
     "traces only": pod(lambda receiver: all_to(receiver, OTEL_METRICS_EXPORTER="none", OTEL_LOGS_EXPORTER="none")),
     "metrics only": pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="none", OTEL_LOGS_EXPORTER="none")),
     "logs only": pod(lambda receiver: of_signal("logs", ENDPOINT=f"{receiver.endpoint()}/v1/logs")),
+    "a process that is described": pod(
+        lambda receiver: {**receiver.environment(), "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "otel,process"}
+    ),
     "nothing": pod({}),
     "nothing but traces on the console": pod({"OTEL_TRACES_EXPORTER": "console"}),
     "watched, http": pod(
@@ -655,6 +659,12 @@ def test_the_execution_is_in_the_resource_where_there_is_one(monkeypatch: pytest
     assert not set(names) & resource(monkeypatch, {}).keys()
     in_pod = resource(monkeypatch, pods.Attempt().environment("task_kinds.increment"))
     assert [in_pod[name] for name in names] == [EXECUTION.project, EXECUTION.domain, EXECUTION.name]
+
+
+def test_the_sdk_describes_the_process_where_it_is_asked_to(ran: Runs) -> None:
+    resource = ran("a process that is described").attempt.resource
+
+    assert resource["process.owner"] == getpass.getuser()
 
 
 def test_all_signals_of_a_process_have_the_same_resource(ran: Runs) -> None:

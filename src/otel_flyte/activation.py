@@ -144,8 +144,10 @@ def _make_providers() -> bool:
                 return False
         if not settings.configured(os.environ):
             return False
-        from otel_flyte.lifecycle import providers
+        from otel_flyte.lifecycle.late_psutil import psutil_later
 
+        with psutil_later():
+            from otel_flyte.lifecycle import providers
         given = {"traces": tracer_provider_given, "metrics": meter_provider_given, "logs": logger_provider_given}
         providers.ensure([signal for signal, provider in given.items() if provider is None])
     # Metrics and log records are told without spans, too.

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from contextvars import ContextVar
+from importlib import import_module
 from typing import Any
 
 from flyteidl.core.errors_pb2 import ContainerError
@@ -29,7 +30,6 @@ from otel_flyte import activation, identity, semconv
 from otel_flyte.flytekit_v1 import data_spans, hooks, pod, task_attributes
 from otel_flyte.guard import guarded
 from otel_flyte.identity import Attempt
-from otel_flyte.output import capture
 from otel_flyte.tracing import carrier, errors, outcomes, state
 from otel_flyte.tracing.spans import OpenSpan, Scope, link, tracer, uses_our_ids
 from otel_flyte.tracing.values import bounded
@@ -40,6 +40,8 @@ errors.wrappings += [FlyteUserRuntimeException, FlyteNonRecoverableSystemExcepti
 
 _RENAMED_IN_A_POD = (semconv.KIND_MAP, semconv.KIND_EAGER_CLEANUP)
 """Kinds that flytekit gives another name when it loads them than when it registers them."""
+
+_CAPTURE = "otel_flyte.output.capture"
 
 _missed: ContextVar[str | None] = ContextVar("otel_flyte_cache_miss", default=None)
 """The task that the local cache had no result for, until it is dispatched."""
@@ -62,7 +64,7 @@ def begin_task(task: Any, literals: Any) -> Scope | None:
         scope.declared = description.attributes
         recorder.begin(scope)
         scope.exposed = bool(carrier.expose(scope.span))
-        capture.begin(scope)
+        _capture_output(scope)
     if scope is not None and description.sets_up:
         scope.open_phase(semconv.PHASE_SETUP, task)
     return scope
@@ -122,7 +124,7 @@ def open_attempt(attempt: pod.PodAttempt) -> Scope | None:
         raise
     age = (time.time_ns() - attempt.start_time) / 1e9 - (time.monotonic() - attempt.first.at)
     recorder.begin(scope, attempt.first, age)
-    capture.begin(scope)
+    _capture_output(scope)
     _watch_over(scope)
     return scope
 
@@ -272,8 +274,15 @@ def _begin_attempt_dispatch(
     return scope
 
 
+def _capture_output(scope: Scope) -> None:
+    """Have what a task writes become log records; where nobody wants that, it need not be loaded."""
+    if _CAPTURE in sys.modules or activation.current_settings().capture_output:
+        import_module(_CAPTURE).begin(scope)
+
+
 def _close(scope: Scope) -> None:
-    capture.end(scope)
+    if _CAPTURE in sys.modules:
+        sys.modules[_CAPTURE].end(scope)
     if scope.exposed:
         carrier.hide()
     scope.close()

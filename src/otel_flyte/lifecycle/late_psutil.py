@@ -1,0 +1,50 @@
+"""The SDK without psutil, until it asks psutil for something.
+
+It imports psutil for its process detector alone, which few users select. That takes a task longer than the SDK of
+traces itself.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from threading import get_ident
+from types import ModuleType
+from typing import Any
+
+_NAME = "psutil"
+_IMPORTER = "opentelemetry.sdk.resources"
+
+
+@contextmanager
+def psutil_later() -> Iterator[None]:
+    """Let the SDK be imported meanwhile, and psutil when the SDK calls it."""
+    if _NAME in sys.modules or _IMPORTER in sys.modules:
+        yield
+        return
+    finder = _NotYet()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        importer = sys.modules.get(_IMPORTER)
+        if importer is not None and vars(importer).get(_NAME, importer) is None:
+            setattr(importer, _NAME, _Later(_NAME))
+
+
+class _NotYet:
+    """Finds no psutil for this thread; for others, nothing changes."""
+
+    def __init__(self) -> None:
+        self._thread = get_ident()
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002 - the protocol's
+        """Find no psutil."""
+        if name == _NAME and get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{name} comes later", name=name)
+
+
+class _Later(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(_NAME), name)
