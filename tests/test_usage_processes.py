@@ -22,7 +22,7 @@ OWN = {ROOT: 1500, WORKER: 420, PROGRAM: 15, GRANDCHILD: 2, ZOMBIE: 7}
 WAITED = {ROOT: 60, WORKER: 0, PROGRAM: 5, GRANDCHILD: 0, ZOMBIE: 0}
 ALL = sum(OWN.values()) + sum(WAITED.values())
 
-USER, SYSTEM, WAITED_USER, PARENT, BORN, CODE = 14, 15, 16, 4, 22, 26
+USER, SYSTEM, WAITED_USER, PARENT, BORN, RESIDENT, CODE = 14, 15, 16, 4, 22, 24, 26
 """Fields of ``/proc/PID/stat``, counted from 1."""
 
 
@@ -41,6 +41,7 @@ class Table:
         path.write_text(f"{name}) {' '.join(values)}\n")
 
     def memory(self, pid: int, resident: int, shared: int) -> None:
+        self.set(pid, {RESIDENT: resident})
         (self.folder / str(pid) / "statm").write_text(f"200000 {resident} {shared} 0 0 0 0\n")
 
     def end(self, *pids: int) -> None:
@@ -219,6 +220,22 @@ def test_bytes_that_may_not_be_read_are_not_told(table: Table) -> None:
     assert (tree.read().io_read, tree.read().io_write) == (None, None)
 
 
+# --- who is there ----------------------------------------------------------------------------------------------------
+
+
+def test_processes_are_listed_anew_only_where_the_kernel_has_made_one(table: Table) -> None:
+    news = table.folder / "loadavg"
+    news.write_text("0.20 0.18 0.12 1/80 5000\n")
+    tree = ProcessTree(table.folder, ROOT)
+    before = tree.read().count
+    assert before
+
+    table.fork(5001, ROOT)
+    assert tree.read().count == before
+    news.write_text("0.20 0.18 0.12 1/80 5001\n")
+    assert tree.read().count == before + 1
+
+
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
@@ -295,7 +312,7 @@ def test_many_processes_do_not_take_many_descriptors() -> None:
         before = len(list(Path("/proc/self/fd").iterdir()))
         tree = ProcessTree()
         assert tree.read().count == 41
-        assert len(list(Path("/proc/self/fd").iterdir())) - before <= 3 * 16
+        assert len(list(Path("/proc/self/fd").iterdir())) - before <= 3 * 16 + 1
         tree.close()
         assert len(list(Path("/proc/self/fd").iterdir())) == before
     finally:

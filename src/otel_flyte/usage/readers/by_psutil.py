@@ -15,7 +15,7 @@ class Psutil:
         """The calling process."""
         return os.getpid()
 
-    def pids(self) -> set[int]:
+    def pids(self, *, anew: bool = False) -> set[int]:  # noqa: ARG002  # they always are
         """All processes there are."""
         return set(psutil.pids())
 
@@ -33,6 +33,9 @@ class Psutil:
     def reader(self, pid: int, *, held: bool) -> "_Reader":  # noqa: ARG002  # nothing is held
         """Look at a process again and again."""
         return _Reader(pid)
+
+    def close(self) -> None:
+        """Do nothing: nothing is held."""
 
 
 class _Reader:

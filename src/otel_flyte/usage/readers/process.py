@@ -43,8 +43,8 @@ class Source(Protocol):
     def own_pid(self) -> int:
         """The calling process."""
 
-    def pids(self) -> set[int]:
-        """All processes there are.
+    def pids(self, *, anew: bool = False) -> set[int]:
+        """All processes there are; some may have ended unless they are listed ``anew``.
 
         Raises:
             OSError: nobody can say.
@@ -58,6 +58,9 @@ class Source(Protocol):
 
     def reader(self, pid: int, *, held: bool) -> "Reader":
         """Look at a process again and again; ``held`` allows to keep descriptors."""
+
+    def close(self) -> None:
+        """Let go what is held open, readers apart."""
 
 
 class Reader(Protocol):

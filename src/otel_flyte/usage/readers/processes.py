@@ -87,6 +87,7 @@ class ProcessTree:
 
     def close(self) -> None:
         """Close what is held open."""
+        self._source.close()
         for reader in self._readers.values():
             reader.close()
 
@@ -96,7 +97,7 @@ class ProcessTree:
             for _ in range(_ATTEMPTS - 1):
                 if not unclear:
                     break
-                now, unclear = self._look()
+                now, unclear = self._look(anew=True)
         except OSError:
             return TreeSample()
         # Were they taken for gone, they might be counted again when they are found again, or with their parents.
@@ -123,9 +124,9 @@ class ProcessTree:
             io_write=None if root.io_write is None else used.io_write,
         )
 
-    def _look(self) -> tuple[dict[Key, Process], set[Key]]:
+    def _look(self, *, anew: bool = False) -> tuple[dict[Key, Process], set[Key]]:
         """Read all that are known and find the new ones; give these, and those who may be gone or not."""
-        listed = self._source.pids()
+        listed = self._source.pids(anew=anew)
         now: dict[Key, Process] = {}
         failed = set()
         for pid, reader in list(self._readers.items()):
