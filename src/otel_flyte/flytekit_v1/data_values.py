@@ -16,6 +16,7 @@ from otel_flyte.guard import guarded
 from otel_flyte.tracing.values import ELLIPSIS, ENTRIES_LIMIT, bounded
 
 _PLAIN = (bool, int, float)
+_PLAIN_KINDS = frozenset(_PLAIN)
 _LARGEST_INT = 2**63
 """OTLP's integers are below it."""
 
@@ -43,14 +44,13 @@ def add_outputs(span: Span, values: Mapping[str, Any]) -> None:
 
 
 def _add(span: Span, values: Mapping[str, Any], pattern: str) -> None:
-    if not values or not span.is_recording():
-        return
     with_values = activation.current_settings().capture_values
+    # Numbers are what short tasks take and give: there is nothing to tell of them but their values.
+    if (_PLAIN_KINDS.issuperset(map(type, values.values())) and not with_values) or not span.is_recording():
+        return
     told = {
         pattern.format(variable=bounded(variable), fact=fact): each
         for variable, value in islice(values.items(), ENTRIES_LIMIT)
-        # Numbers are what short tasks take and give.
-        if with_values or type(value) not in _PLAIN
         for fact, each in _facts(value, with_values=with_values)
     }
     if told:
