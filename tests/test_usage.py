@@ -586,6 +586,7 @@ def test_a_container_has_metrics_of_its_own(ran: Runs) -> None:
 
     assert last(run, semconv.METRIC_CONTAINER_CPU_TIME) == pytest.approx(14.345678)
     assert last(run, semconv.METRIC_TASK_CPU_THROTTLED) == pytest.approx(3.0)
+    assert last(run, semconv.METRIC_TASK_OOM_KILLS) == 2
     assert last(run, semconv.METRIC_CONTAINER_MEMORY_USAGE) == 667001600
     assert last(run, semconv.METRIC_CONTAINER_MEMORY_WORKING_SET) == 667001600 - 157286400
     assert last(run, semconv.METRIC_CONTAINER_MEMORY_RSS) == 104861696

@@ -339,6 +339,13 @@ _CONTAINER = (
         _of_container(lambda container, _: container.throttled_seconds),
     ),
     Instrument(
+        semconv.METRIC_TASK_OOM_KILLS,
+        COUNTER,
+        "{kill}",
+        "Processes of the container that the kernel has killed for want of memory.",
+        _of_container(lambda container, _: container.oom_kills),
+    ),
+    Instrument(
         semconv.METRIC_CONTAINER_MEMORY_USAGE,
         LEVEL,
         "By",
