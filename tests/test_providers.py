@@ -659,6 +659,12 @@ def test_the_execution_is_in_the_resource_where_there_is_one(monkeypatch: pytest
     assert not set(names) & resource(monkeypatch, {}).keys()
     in_pod = resource(monkeypatch, pods.Attempt().environment("task_kinds.increment"))
     assert [in_pod[name] for name in names] == [EXECUTION.project, EXECUTION.domain, EXECUTION.name]
+    of_task = (semconv.WORKFLOW_NAME, semconv.LAUNCH_PLAN_NAME, semconv.TASK_NAME)
+    assert [in_pod[name] for name in of_task] == [
+        "proj:development:pipelines.main",
+        "proj:development:pipelines.main_plan",
+        "task_kinds.increment",
+    ]
 
 
 def test_the_sdk_describes_the_process_where_it_is_asked_to(ran: Runs) -> None:
