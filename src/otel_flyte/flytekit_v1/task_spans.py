@@ -274,6 +274,7 @@ def _begin_attempt_dispatch(
     return scope
 
 
+@guarded
 def _capture_output(scope: Scope) -> None:
     """Have what a task writes become log records; where nobody wants that, it need not be loaded."""
     if _CAPTURE in sys.modules or activation.current_settings().capture_output:
