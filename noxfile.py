@@ -10,7 +10,7 @@ import nox
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "types", "newest", "oldest", "elastic", "wheel"]
+nox.options.sessions = ["lint", "types", "newest", "oldest", "elastic", "wheel", "stack"]
 
 
 def _works(python: str) -> bool:
@@ -38,6 +38,9 @@ ELASTIC = (
     "numpy<2",
     "flytekitplugins-kfpytorch",
 )
+
+STACK = "tests/stack"
+"""What needs the stack's programs, or tests its files."""
 
 ALIKE = (
     # What these look at is the same with every OpenTelemetry and flytekit; they take as long as all others together.
@@ -74,7 +77,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def types(session: nox.Session) -> None:
-    _sync(session, "lint", "test", "dev")
+    _sync(session, "lint", "test", "stack", "dev")
     session.run("mypy")
 
 
@@ -83,14 +86,14 @@ def newest(session: nox.Session) -> None:
     """All tests with the newest OpenTelemetry and flytekit, as locked."""
     # The extra is there for the newest OpenTelemetry only: with the oldest, its tests are skipped.
     _sync(session, "test", extras=("configuration",))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or [f"--ignore={STACK}"]))
 
 
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """The tests with the oldest OpenTelemetry and flytekit that are supported, but for those that `ALIKE` names."""
     session.install("-e", ".", *nox.project.dependency_groups(_project(), "test"), *OLDEST)
-    session.run("pytest", *(session.posargs or ALIKE))
+    session.run("pytest", *(session.posargs or (f"--ignore={STACK}", *ALIKE)))
 
 
 @nox.session(python="3.10")
@@ -112,6 +115,16 @@ def wheel(session: nox.Session) -> None:
     session.install(f"{built}[instruments]")
     session.chdir(folder)
     session.run("otel-flyte", "demo")
+
+
+@nox.session(python=PYTHONS[-1])
+def stack(session: nox.Session) -> None:
+    """The bundled stack, natively: real Collector, Prometheus and Loki, built once, and Tempo where there is one."""
+    if shutil.which("go") is None:
+        session.skip("no Go to build its programs with: dashboards, rules and configurations go untested")
+    _sync(session, "test", "stack")
+    session.run("python", "native/build.py")
+    session.run("pytest", *(session.posargs or [STACK]))
 
 
 @nox.session(python=PYTHONS[-1])

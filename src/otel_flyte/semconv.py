@@ -50,6 +50,11 @@ OTEL_FLYTE_TRACE_URL = "OTEL_FLYTE_TRACE_URL"
 
 Default: none."""
 
+STACK_VARIABLES = tuple(
+    f"OTEL_FLYTE_{part}" for part in ("STACK_", "COLLECTOR", "TEMPO", "PROMETHEUS", "LOKI", "GRAFANA")
+)
+"""What the variables of the bundled stack begin with: `otel_flyte.stack.settings` reads them."""
+
 # Not for users: one process of an attempt tells the next, and this project's tests ask for what users never want.
 CODE_DOWNLOAD = "_OTEL_FLYTE_CODE_DOWNLOAD"
 RAISE_INTERNAL_ERRORS = "_OTEL_FLYTE_RAISE"

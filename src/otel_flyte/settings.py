@@ -336,7 +336,9 @@ def _interval(environ: Mapping[str, str], problems: list[str]) -> float:
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
     problems = []
     for variable in environ:
-        if variable.startswith("OTEL_FLYTE_") and variable not in _OURS:
+        if variable in _OURS or variable.startswith(semconv.STACK_VARIABLES):
+            continue
+        if variable.startswith("OTEL_FLYTE_"):
             problems.append(f"{variable} is no variable of otel-flyte{_meant(variable, _OURS, 0.85)}: it is ignored.")
         elif variable.startswith(("OTEL_", "OTLP_", "OTL_")) and variable not in _STANDARD:
             meant = _meant(variable, _STANDARD, 0.92)
