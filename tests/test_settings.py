@@ -5,6 +5,8 @@ import importlib
 import pytest
 
 from otel_flyte import settings
+from otel_flyte.stack import parts
+from otel_flyte.stack import settings as stack_settings
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
@@ -508,6 +510,12 @@ OF_OTHER_PARTS_OF_THE_SPECIFICATION = """
 )
 def test_a_real_variable_is_never_called_misspelt(names: list[str]) -> None:
     assert len(names) > 2
+    assert settings.read(dict.fromkeys(names, "")).problems == ()
+
+
+def test_a_variable_of_the_bundled_stack_is_never_called_misspelt() -> None:
+    names = [port.variable for port in stack_settings.PORTS.values()] + [part.variable for part in parts.PARTS]
+
     assert settings.read(dict.fromkeys(names, "")).problems == ()
 
 

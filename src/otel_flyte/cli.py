@@ -8,12 +8,14 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
+
+from otel_flyte.stack.commands import one_line, stack
 
 if TYPE_CHECKING:
     from otel_flyte.lifecycle.replay import Replay, Summary
@@ -211,10 +213,18 @@ def run(context: click.Context, arguments: Sequence[str]) -> None:
 
 
 @main.command()
+@click.option("--stack", "into_stack", is_flag=True, help="Send it to the stack that runs, and print where to look.")
 @click.pass_context
-def demo(context: click.Context) -> None:
+def demo(context: click.Context, *, into_stack: bool) -> None:
     """Run a small pipeline that ships with this package, and see its trace."""
-    context.exit(_run((str(DEMO), "pipeline"), first_steps=True))
+    if not into_stack:
+        context.exit(_run((str(DEMO), "pipeline"), first_steps=True))
+    with one_line():
+        from otel_flyte.stack.demo import filled
+
+        with filled() as tell:
+            code = _run((str(DEMO), "pipeline"), then=tell)
+    context.exit(code)
 
 
 @main.command(
@@ -310,8 +320,11 @@ def doctor(context: click.Context) -> None:
     context.exit(0 if healthy else 1)
 
 
-def _run(arguments: Sequence[str], *, first_steps: bool = False) -> int:
-    """Run ``pyflyte run`` and record it; arguments that run nothing are left to it alone."""
+def _run(arguments: Sequence[str], *, first_steps: bool = False, then: Callable[[Path], None] | None = None) -> int:
+    """Run ``pyflyte run`` and record it; arguments that run nothing are left to it alone.
+
+    ``then`` is called with what was recorded.
+    """
     from otel_flyte.flytekit_v1 import pyflyte_run
     from otel_flyte.standard_variables import usable_only
 
@@ -340,6 +353,8 @@ def _run(arguments: Sequence[str], *, first_steps: bool = False) -> int:
     is_empty = recording.discard_if_empty(exporter)
     if not is_empty:
         _tell(exporter.path, first_steps=first_steps)
+        if then is not None:
+            then(exporter.path)
     if exporter.error:
         why = exporter.error.strerror or exporter.error
         click.echo(f"otel-flyte: the recording is incomplete, {exporter.lost} spans can't be written: {why}", err=True)
@@ -508,6 +523,8 @@ def _output() -> TextIO:
         raise _OutputError("can't be printed: standard output is closed")
     return stream
 
+
+main.add_command(stack)
 
 if __name__ == "__main__":
     main()
