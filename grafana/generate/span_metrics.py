@@ -1,0 +1,19 @@
+"""What the collector counts of spans: ``traces.span.metrics.*`` of its ``span_metrics`` connector.
+
+Pods come and go, and count themselves once: only who stays can tell a rate. Which attributes it counts by is said in
+``collector/config.yaml``.
+"""
+
+from otel_flyte import semconv
+
+CALLS = "traces_span_metrics_calls_total"
+BUCKET = "traces_span_metrics_duration_milliseconds_bucket"
+SUM = "traces_span_metrics_duration_milliseconds_sum"
+COUNT = "traces_span_metrics_duration_milliseconds_count"
+
+SPAN_NAME = "span_name"
+STATUS = "status_code"
+FAILED = 'status_code="STATUS_CODE_ERROR"'
+
+OF_TASKS = f'{SPAN_NAME}=~"{semconv.SPAN_TASK.format(name=".*")}"'
+OF_PHASES = f'{SPAN_NAME}=~"{"|".join(semconv.PHASES)}"'
