@@ -42,6 +42,9 @@ ELASTIC = (
 STACK = "tests/stack"
 """What needs the stack's programs, or tests its files."""
 
+BESIDE = ("-n", "2", "--dist", "loadfile")
+"""Two files at a time: most tests wait for processes that they start."""
+
 ALIKE = (
     # What these look at is the same with every OpenTelemetry and flytekit; they take as long as all others together.
     *(
@@ -86,14 +89,14 @@ def newest(session: nox.Session) -> None:
     """All tests with the newest OpenTelemetry and flytekit, as locked."""
     # The extra is there for the newest OpenTelemetry only: with the oldest, its tests are skipped.
     _sync(session, "test", extras=("configuration",))
-    session.run("pytest", *(session.posargs or [f"--ignore={STACK}"]))
+    session.run("pytest", *(session.posargs or [f"--ignore={STACK}", *BESIDE]))
 
 
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """The tests with the oldest OpenTelemetry and flytekit that are supported, but for those that `ALIKE` names."""
     session.install("-e", ".", *nox.project.dependency_groups(_project(), "test"), *OLDEST)
-    session.run("pytest", *(session.posargs or (f"--ignore={STACK}", *ALIKE)))
+    session.run("pytest", *(session.posargs or (f"--ignore={STACK}", *ALIKE, *BESIDE)))
 
 
 @nox.session(python="3.10")

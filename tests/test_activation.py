@@ -736,7 +736,9 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Of each function that was broken: how often it was called, how tasks ended, and what was left open."""
     with Receiver() as receiver, ThreadPoolExecutor(max_workers=2) as pool:
         halves = pool.map(lambda part: half(part, tmp_path_factory.mktemp("faults"), receiver), (0, 1))
-        return {name: found for half_ in halves for name, found in half_.items()}
+        found = {name: of_one for half_ in halves for name, of_one in half_.items()}
+    assert {name: of_one["crash"] for name, of_one in found.items() if "crash" in of_one} == {}
+    return found
 
 
 def half(part: int, folder: Path, receiver: Receiver) -> Any:

@@ -218,8 +218,8 @@ class TestRun:
 """)
 
     def test_a_failure_is_pyflytes_own_and_is_explained_by_the_tree(self, project: Path) -> None:
-        bare = process("pyflyte", "run", "wf.py", "main", "--number", "0")
-        done = process("otel-flyte", "run", "wf.py", "main", "--number", "0")
+        command, wide = ("run", "wf.py", "main", "--number", "0"), {"COLUMNS": "200"}
+        bare, done = process("pyflyte", *command, **wide), process("otel-flyte", *command, **wide)
         assert done.returncode == bare.returncode == 1
         assert done.stdout.startswith(bare.stdout)
         assert "ZeroDivisionError: float division by zero\n" in done.stdout

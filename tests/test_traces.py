@@ -688,6 +688,10 @@ def test_the_resource_of_a_pod_is_its_attempt(runs: Runs) -> None:
             "flyte.project": "proj",
             "flyte.domain": "development",
             "flyte.run_name": "f1c0ffee0123456789ab",
+            "flyte.workflow_name": "proj:development:pipelines.main",
+            "flyte.launch_plan_name": "proj:development:pipelines.main_plan",
+            "flyte.task_name": "traced_kinds.double",
+            "flyte.node_path": "n0",
             "flyte.action_name": "n0",
             "flyte.attempt": 0,
         }

@@ -5,6 +5,7 @@ in it, and writes down how they ended. Nothing else is different from one child 
 """
 
 import contextlib
+import faulthandler
 import functools
 import importlib
 import inspect
@@ -26,6 +27,9 @@ import otel_flyte
 from otel_flyte import activation, guard, semconv
 
 Function = Callable[..., Any]
+
+LONGEST_SECONDS = 100
+"""What takes longer hangs: it says where on stderr, and the next one has its turn."""
 
 OUT_OF_REACH = (
     # What runs outside tasks, and what needs a cluster or torch.
@@ -143,6 +147,7 @@ def _in_child(work: Callable[[], Any]) -> Any:
     pid = os.fork()
     if pid == 0:
         os.close(reading)
+        faulthandler.dump_traceback_later(LONGEST_SECONDS, exit=True)
         try:
             answer = json.dumps(work())
         except BaseException:
@@ -154,7 +159,7 @@ def _in_child(work: Callable[[], Any]) -> Any:
     with os.fdopen(reading) as pipe:
         answer = pipe.read()
     os.waitpid(pid, 0)
-    return json.loads(answer)
+    return json.loads(answer) if answer else {"crash": "it hung, stderr says where"}
 
 
 def _reached(folder: Path) -> list[str]:

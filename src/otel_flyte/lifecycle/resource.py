@@ -8,6 +8,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from otel_flyte import identity, semconv
 from otel_flyte.identity import Attempt
+from otel_flyte.tracing.values import bounded
 
 
 @cache
@@ -23,7 +24,11 @@ def ours() -> Resource:
     attempt = identity.attempt_from_environment(os.environ, identity.output_prefix(sys.argv))
     if attempt is not None:
         found |= _of_attempt(attempt)
-    missing = {name: value for name, value in found.items() if value != "" and name not in created.attributes}
+    missing = {
+        name: bounded(value) if isinstance(value, str) else value
+        for name, value in found.items()
+        if value != "" and name not in created.attributes
+    }
     if str(created.attributes[SERVICE_NAME]).startswith("unknown_service"):
         missing[SERVICE_NAME] = semconv.DEFAULT_SERVICE_NAME
     return created.merge(Resource(missing))
