@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from otel_flyte import semconv
+from otel_flyte.guard import ForkLock, importing
 from otel_flyte.lifecycle.lazy import Once
 from support import fake_nvml, pods, programs, receiver, runs
 from support.receiver import MetricPoint, Protocol, Receiver
@@ -82,6 +83,30 @@ def test_a_child_that_is_forked_while_a_thread_makes_a_provider_has_it_too() -> 
         os._exit(0)
     _, status = os.waitpid(child, 0)
     maker.join()
+
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_fork_does_not_hold_what_an_import_that_it_waits_for_wants() -> None:
+    begun, ended = threading.Event(), threading.Event()
+    lock = ForkLock(0.5)
+
+    def imports() -> None:
+        with importing:
+            begun.set()
+            time.sleep(0.2)
+            # As where a library logs a line while it is imported.
+            with lock:
+                ended.set()
+
+    importer = threading.Thread(target=imports)
+    importer.start()
+    begun.wait()
+    child = os.fork()
+    if not child:
+        os._exit(0 if ended.is_set() else 1)
+    _, status = os.waitpid(child, 0)
+    importer.join()
 
     assert os.waitstatus_to_exitcode(status) == 0
 

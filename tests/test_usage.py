@@ -183,6 +183,17 @@ SCENARIOS: dict[str, Scenario] = {
         print(json.dumps(threads))
         """
     ),
+    "a busy one and an idle one": program(
+        """
+        import os
+
+        os.environ["PATCHES"] = '{"otel_flyte.usage.sampler.METRICS_AFTER_SECONDS": 1.0}'
+        import traced_usage
+
+        traced_usage.work(cpu=2.0, mib=200, seconds=2.4)
+        traced_usage.linger(seconds=2.4)
+        """
+    ),
     "an old child": program(
         """
         import subprocess, sys, traced_usage
@@ -462,6 +473,17 @@ def test_one_task_after_another_shares_nothing_and_is_sampled_anew(ran: Runs) ->
     for task in run.tasks:
         assert semconv.USAGE_SHARED not in task.attributes
         assert task.attributes[semconv.USAGE_SAMPLES] >= 1
+
+
+def test_metrics_of_a_task_are_of_the_time_in_which_it_ran(ran: Runs) -> None:
+    run = whole(ran("a busy one and an idle one"))
+    cores, memory = (
+        {str(point.attributes[semconv.TASK_NAME]): point.value for point in points(run, name)}
+        for name in (semconv.METRIC_TASK_CPU_USAGE, semconv.METRIC_TASK_MEMORY_PEAK)
+    )
+
+    assert cores["traced_usage.work"] > 3 * cores["traced_usage.linger"]
+    assert memory["traced_usage.work"] > memory["traced_usage.linger"] + 100 * MIB
 
 
 def test_nobody_samples_where_no_task_is_open(ran: Runs) -> None:

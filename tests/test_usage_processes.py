@@ -236,6 +236,17 @@ def test_processes_are_listed_anew_only_where_the_kernel_has_made_one(table: Tab
     assert tree.read().count == before + 1
 
 
+def test_processes_are_found_where_the_kernel_does_not_tell_what_it_has_made(table: Table) -> None:
+    # As gVisor has it.
+    (table.folder / "loadavg").write_text("0.00 0.00 0.00 0/0 0\n")
+    tree = ProcessTree(table.folder, ROOT)
+    before = tree.read().count
+    assert before
+
+    table.fork(5001, ROOT)
+    assert tree.read().count == before + 1
+
+
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 

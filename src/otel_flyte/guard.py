@@ -21,6 +21,10 @@ R = TypeVar("R")
 _reported: set[str] = set()
 
 
+_locks: list["ForkLock"] = []
+"""All there are, in the order in which they were made."""
+
+
 class ForkLock:
     """A lock that nobody forks while another thread holds it.
 
@@ -34,8 +38,7 @@ class ForkLock:
         self._patience = patience
         self._lock = threading.RLock()
         self._forking = threading.local()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._hold, after_in_parent=self._give_up, after_in_child=self._begin_child)
+        _locks.append(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -43,15 +46,19 @@ class ForkLock:
     def __exit__(self, *error: object) -> None:
         self._lock.release()
 
-    def _hold(self) -> None:
+    def hold(self) -> None:
+        """Keep other threads from it, before a fork."""
         self._forking.holds = self._lock.acquire(timeout=self._patience)
 
-    def _give_up(self) -> None:
-        if self._forking.holds:
+    def give_up(self) -> None:
+        """Let other threads have it again, after a fork."""
+        # It may have been made by another thread during the fork.
+        if getattr(self._forking, "holds", False):
             self._lock.release()
 
-    def _begin_child(self) -> None:
-        if self._forking.holds:
+    def begin_child(self) -> None:
+        """Make it one that can be had, in the child."""
+        if getattr(self._forking, "holds", False):
             self._lock.release()
         else:
             self._lock = threading.RLock()
@@ -75,8 +82,6 @@ class Imports:
         self._change = threading.Condition()
         self._open = 0
         self._mine = threading.local()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._wait, after_in_parent=self._go_on, after_in_child=self._begin_child)
 
     def __enter__(self) -> None:
         with self._change:
@@ -94,18 +99,44 @@ class Imports:
         """How many are open in this thread, one inside the other."""
         return getattr(self._mine, "open", 0)
 
-    def _wait(self) -> None:
+    def hold(self) -> None:
+        """Wait for those of other threads, and let none begin, before a fork."""
         self._change.acquire()
         self._change.wait_for(lambda: self._open == self.open_here, self._patience)
 
-    def _go_on(self) -> None:
+    def give_up(self) -> None:
+        """Let them begin again, after a fork."""
         self._change.release()
 
-    def _begin_child(self) -> None:
+    def begin_child(self) -> None:
+        """Forget those of other threads, in the child."""
         self._change, self._open = threading.Condition(), self.open_here
 
 
 importing = Imports(5.0)
+
+
+def _before_fork() -> None:
+    # What is imported may want any of the locks, to log a line: while a fork held one, it would not end.
+    importing.hold()
+    for lock in reversed(_locks):
+        lock.hold()
+
+
+def _after_fork() -> None:
+    for lock in _locks:
+        lock.give_up()
+    importing.give_up()
+
+
+def _begin_child() -> None:
+    for lock in _locks:
+        lock.begin_child()
+    importing.begin_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_begin_child)
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:

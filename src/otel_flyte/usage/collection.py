@@ -38,8 +38,8 @@ class Collection:
     """What one collection tells.
 
     Attributes:
-        window: since the collection before.
-        tasks: those that were open in it.
+        window: of the process, since the collection before.
+        tasks: those that were open in it, each with the window in which it was.
         own: this process.
         container: the container, ``None`` where there is none.
         around: what the machine gives.
@@ -47,7 +47,7 @@ class Collection:
     """
 
     window: Window
-    tasks: "list[TaskUsage]"
+    tasks: "list[tuple[TaskUsage, Window]]"
     own: OwnProcess
     container: CgroupSample | None
     around: Surroundings

@@ -82,7 +82,7 @@ def _observations(instrument: Instrument) -> list[Observation]:
 
 def _exemplar(collection: Collection) -> dict[str, Any]:
     """Have the trace of the outermost task be the exemplar; before OpenTelemetry 1.28 there was none to give."""
-    return {"context": collection.tasks[0].scope.context} if _takes_context() else {}
+    return {"context": collection.tasks[0][0].scope.context} if _takes_context() else {}
 
 
 @cache
@@ -97,10 +97,10 @@ def _of_tasks(value: Callable[[Window, Quota], float | None]) -> Callable[[Colle
     """Give a value for each task; of those of one name that run at once, which tell the same, the last."""
 
     def values(collection: Collection) -> Values:
-        by_name: dict[str, TaskUsage] = {_name(task): task for task in collection.tasks}
+        by_name = {_name(task): (task, window) for task, window in collection.tasks}
         return [
-            (value(collection.window, collection.quota(task)), {semconv.TASK_NAME: name})
-            for name, task in by_name.items()
+            (value(window, collection.quota(task)), {semconv.TASK_NAME: name})
+            for name, (task, window) in by_name.items()
         ]
 
     return values
@@ -192,8 +192,8 @@ _TASK = (
         semconv.METRIC_TASK_MEMORY_ALLOCATED,
         LEVEL,
         "By",
-        "The larger of the declared request and the memory in use.",
-        _of_tasks(lambda window, quota: _allocated(window.last.memory, quota.memory_request)),
+        "The larger of the declared request and the largest working set since the last collection.",
+        _of_tasks(lambda window, quota: _allocated(window.memory_peak, quota.memory_request)),
     ),
     Instrument(
         semconv.METRIC_TASK_MEMORY_OF_LIMIT,
@@ -306,7 +306,7 @@ def _of_quota(read: Callable[[Quota], float | None]) -> Callable[[Collection], V
 
     def values(collection: Collection) -> Values:
         in_a_pod = identity.execution_from_environment(os.environ) is not None
-        return [(read(collection.quota(collection.tasks[0])), {})] if in_a_pod and collection.tasks else []
+        return [(read(collection.quota(collection.tasks[0][0])), {})] if in_a_pod and collection.tasks else []
 
     return values
 

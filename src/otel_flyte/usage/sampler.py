@@ -33,13 +33,24 @@ ENDED_LIMIT = 100
 
 
 class Windows:
-    """What was sampled of one task: since its begin, by the minute, and since the begin of its open phase."""
+    """What was sampled of a task: since its begin, by the minute, since metrics were told, and since a phase began."""
 
     def __init__(self, began: float, first: Sample) -> None:
         self.series = TaskSeries(began)
         self.task = Window(first, self.series)
+        self._since = Window(first)
         self._phase: Window | None = None
         self._phase_first: Sample | None = None
+
+    def add(self, sample: Sample) -> None:
+        """Take the next sample."""
+        self.task.add(sample)
+        self._since.add(sample)
+
+    def since_collection(self) -> Window:
+        """Return the window since the collection before, and begin another."""
+        window, self._since = self._since, Window(self._since.last)
+        return window
 
     def phase(self, first: Sample, rebased: Sample) -> Window:
         """Return the window of the phase that began with a sample."""
@@ -94,7 +105,7 @@ class Sampler:
             sample = self.sources.read(devices)
             self._since.add(sample)
             for task in list(self._recorder.open.values()):
-                self._windows(task).task.add(sample)
+                self._windows(task).add(sample)
                 # Its own thread may end the phase meanwhile.
                 first = task.phase_first
                 if first is not None:
@@ -111,7 +122,7 @@ class Sampler:
         """Close the window of a task and tell what it used."""
         with self.lock:
             windows = self._windows(task)
-            windows.task.add(self.sources.read())
+            windows.add(self.sources.read())
             self._ended.append(task)
         return self._told(task, windows)
 
@@ -119,7 +130,7 @@ class Sampler:
         """Tell what a task has used until now, as at its end; it goes on."""
         with self.lock:
             windows = self._windows(task)
-            windows.task.add(self.sources.read())
+            windows.add(self.sources.read())
             return self._told(task, windows)
 
     def so_far(self, task: "TaskUsage") -> dict[str, float]:
@@ -131,12 +142,15 @@ class Sampler:
         """Return what a task declared, as far as that is known by now."""
         return quota.of(task.scope.declared, self.sources.surroundings)
 
-    def next_collection(self) -> "tuple[Window, list[TaskUsage]]":
-        """Begin another window for metrics; return the one until now and its tasks. The lock is held."""
+    def next_collection(self) -> "tuple[Window, list[tuple[TaskUsage, Window]]]":
+        """Begin other windows for metrics; return those until now: the process's, and each task's. The lock is held."""
         sample = self.sources.read()
         window, self._since = self._since, Window(sample)
         window.add(sample)
-        tasks = [*self._ended, *self._recorder.open.values()]
+        running = list(self._recorder.open.values())
+        for task in running:
+            self._windows(task).add(sample)
+        tasks = [(task, self._windows(task).since_collection()) for task in (*self._ended, *running)]
         self._ended.clear()
         return window, tasks
 

@@ -23,6 +23,9 @@ _CODE, _STACK = 26 - 3, 28 - 3
 _SHARED = 2
 """Which number of /proc/PID/statm is that of pages of files."""
 
+_UNKNOWN = (b"", b"0")
+"""No last process id: gVisor says 0 whatever has begun."""
+
 _IO_SECONDS = 5.0
 """CPU time is told in hundredths of a second: who has used none may yet have read something."""
 
@@ -48,8 +51,8 @@ class Procfs:
         Listing a folder gives up the interpreter's lock for each entry. What ``/proc/loadavg`` ends with is the last
         process id that was given: while it stays, nothing can have begun.
         """
-        newest = (self._news.read() or b"").rpartition(b" ")[2] if self._news is not None else b""
-        if anew or not newest or newest != self._newest:
+        newest = (self._news.read() or b"").rpartition(b" ")[2].strip() if self._news is not None else b""
+        if anew or newest in _UNKNOWN or newest != self._newest:
             listed = os.listdir(self._root)  # noqa: PTH208  # pathlib takes twice as long
             self._newest, self._pids = newest, set(map(int, filter(str.isdigit, listed)))
         return self._pids
