@@ -17,6 +17,7 @@ import requests
 import yaml
 
 from otel_flyte import semconv
+from otel_flyte.supervisor import ending
 from support import flyte_pages, native, pods
 from support.native import CONFIG, ROOT, Process
 from support.prometheus import Prometheus
@@ -417,11 +418,26 @@ def test_secrets_go_no_further_and_values_are_no_longer_than_backends_take(
     assert span.resource == {"service.name": "clean"}
 
 
-def test_names_that_a_user_makes_up_for_each_span_do_not_make_a_series_each(
+def test_names_that_a_user_makes_up_for_each_span_are_one_series_and_take_no_room_of_a_tasks_own(stack: Stack) -> None:
+    limit = yaml.safe_load(CONFIG.read_text())["connectors"]["span_metrics"]["aggregation_cardinality_limit"]
+    resource = {"service.name": "names", semconv.TASK_NAME: "t"}
+    killed = {semconv.ERROR_TYPE: ending.OUT_OF_MEMORY}
+    stack.collector.send("traces", spans(limit + 500, resource, {}, name="item {}", scope="user"))
+    stack.collector.send("traces", spans(1, resource, killed, name="task t", scope=semconv.SCOPE))
+
+    calls = 'traces_span_metrics_calls_total{service_name="names"'
+    stack.value(f'{calls}, span_name="user"}}', limit + 500)
+    # As the alert asks for it.
+    stack.value(f'{calls}, error_type="OOMKilled", span_name=~"task .*"}}', 1)
+    assert len(stack.prometheus.now(f"{calls}}}")) == 2
+
+
+def test_a_task_with_ever_new_kinds_of_spans_has_no_more_series_than_it_may(
     existing: Collector, receiver: Receiver
 ) -> None:
     limit = yaml.safe_load(CONFIG.read_text())["connectors"]["span_metrics"]["aggregation_cardinality_limit"]
-    existing.send("traces", spans(limit + 500, {"service.name": "names"}, {}, name="item {}"))
+    resource = {"service.name": "names"}
+    existing.send("traces", spans(limit + 500, resource, {}, name="item {}", scope=semconv.SCOPE))
 
     def sets() -> set[str]:
         points = receiver.metrics("traces.span.metrics.calls")
@@ -478,7 +494,13 @@ def log(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spans(
-    count: int, resource: Mapping[str, Any], attributes: Mapping[str, Any], *, first: int = 1, name: str = "work"
+    count: int,
+    resource: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+    *,
+    first: int = 1,
+    name: str = "work",
+    scope: str = "",
 ) -> dict[str, Any]:
     end = time.time_ns()
     common = {"kind": 1, "startTimeUnixNano": str(end - 20_000_000), "endTimeUnixNano": str(end)}
@@ -492,4 +514,5 @@ def spans(
         }
         for number in range(first, first + count)
     ]
-    return {"resourceSpans": [{"resource": {"attributes": otlp(resource)}, "scopeSpans": [{"spans": made}]}]}
+    scopes = [{"scope": {"name": scope}, "spans": made}]
+    return {"resourceSpans": [{"resource": {"attributes": otlp(resource)}, "scopeSpans": scopes}]}

@@ -7,6 +7,7 @@ with native.Process([collector, f"--config={file}"], env, ready=f"http://127.0.0
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -125,14 +126,15 @@ def wait_until(condition: Callable[[], T], otherwise: str, *, timeout: float = T
 
 
 def free_ports(count: int) -> Iterator[int]:
-    """Different ports that nobody listens on, by TCP or UDP."""
+    """Different ports that nobody listens on, by TCP or UDP; the kernel gives none of them to clients meanwhile."""
     with ExitStack() as held:
         for _ in range(count):
             while True:
+                address = ("127.0.0.1", random.randrange(20_000, 32_000))
                 tcp = held.enter_context(socket.socket())
-                tcp.bind(("127.0.0.1", 0))
                 udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
                 with contextlib.suppress(OSError):
-                    udp.bind(tcp.getsockname())
+                    tcp.bind(address)
+                    udp.bind(address)
                     break
-            yield tcp.getsockname()[1]
+            yield address[1]

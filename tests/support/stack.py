@@ -9,12 +9,10 @@ What a machine has no binary for is left out, and a test that needs it says whic
 
 import json
 import os
-import random
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,8 @@ import pytest
 
 from otel_flyte.stack import binaries, settings
 from otel_flyte.stack.parts import BY_NAME
-from otel_flyte.stack.settings import Port, Settings
+from otel_flyte.stack.settings import Settings
+from support import native
 from support.programs import Ended
 
 _INHERITED = ("PATH", "HOME", "LANG", "XDG_CACHE_HOME", "OTEL_FLYTE_TEMPO", "OTEL_FLYTE_GRAFANA")
@@ -112,20 +111,9 @@ def running(
 
 
 def _ports() -> dict[str, str]:
-    """Ports that are free, none of them among those that the kernel gives to clients meanwhile."""
-    with ExitStack() as held:
-        return {port.variable: str(_free(port, held)) for port in settings.PORTS.values()}
-
-
-def _free(port: Port, held: ExitStack) -> int:
-    """Find a free port, and hold it, so that the next is another one."""
-    kind = socket.SOCK_DGRAM if port.is_udp else socket.SOCK_STREAM
-    while True:
-        number = random.randrange(20_000, 32_000)
-        trial = held.enter_context(socket.socket(socket.AF_INET, kind))
-        with suppress(OSError):
-            trial.bind((settings.LOOPBACK, number))
-            return number
+    """Ports that are free."""
+    variables = [port.variable for port in settings.PORTS.values()]
+    return {name: str(port) for name, port in zip(variables, native.free_ports(len(variables)), strict=True)}
 
 
 def _hidden(folder: Path, parts: Iterable[str]) -> dict[str, str]:
