@@ -228,6 +228,13 @@ def test_the_collector_takes_what_the_operator_is_given(tmp_path: Path, pod: dic
         assert answer.returncode == 0, answer.stderr
 
 
+def test_a_gateway_takes_the_largest_batch_of_an_agent() -> None:
+    batch = yaml.safe_load(AGENT.read_text())["exporters"]["otlp_grpc"]["sending_queue"]["batch"]
+    takes = yaml.safe_load(native.CONFIG.read_text())["receivers"]["otlp"]["protocols"]["grpc"]["max_recv_msg_size_mib"]
+    assert batch["sizer"] == "bytes"
+    assert batch["max_size"] < takes * 2**20
+
+
 def test_a_configuration_of_components_that_are_not_tested_says_so_in_its_first_line() -> None:
     listed = subprocess.run(
         [native.binary("otelcol-flyte"), "components"], check=True, capture_output=True, text=True
@@ -444,18 +451,30 @@ def charts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def templated(charts: Path, chart: str, *values: str) -> list[Yaml]:
+    """What Helm would install of a chart, with values of ours and Flyte's own scheduler."""
+    command = [str(go_program(HELM_PROGRAM)), "template", "flyte", str(charts / chart), "--namespace", "flyte"]
+    command += [argument for name in values for argument in ("--values", str(HELM / name))]
+    if chart == "flyte-core":
+        command += ["--set", "workflow_scheduler.enabled=true", "--set", "workflow_scheduler.type=native"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [one for one in yaml.safe_load_all(text) if one]
+
+
 @pytest.fixture(scope="session")
-def rendered(charts: Path) -> dict[str, list[Yaml]]:
+def without_operator(charts: Path) -> dict[str, list[Yaml]]:
     """What a user gets who upgrades with our values, by chart."""
-    scheduler = ["--set", "workflow_scheduler.enabled=true", "--set", "workflow_scheduler.type=native"]
-    found = {}
-    for chart in CHARTS:
-        command = [str(go_program(HELM_PROGRAM)), "template", "flyte", str(charts / chart), "--namespace", "flyte"]
-        command += ["--values", str(HELM / f"{chart}.yaml"), *(scheduler if chart == "flyte-core" else [])]
-        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found[chart] = [one for one in yaml.safe_load_all(text) if one]
-    found["flyte-binary"] += yaml.safe_load_all((HELM / "flyte-binary-service-monitor.yaml").read_text())
-    return found
+    return {chart: templated(charts, chart, f"{chart}.yaml") for chart in CHARTS}
+
+
+@pytest.fixture(scope="session")
+def rendered(charts: Path, without_operator: dict[str, list[Yaml]]) -> dict[str, list[Yaml]]:
+    """What a user gets who has a Prometheus operator besides."""
+    monitor = yaml.safe_load((HELM / "flyte-binary-service-monitor.yaml").read_text())
+    return {
+        "flyte-core": templated(charts, "flyte-core", "flyte-core.yaml", "flyte-core-service-monitors.yaml"),
+        "flyte-binary": [*without_operator["flyte-binary"], monitor],
+    }
 
 
 def configuration(resources: Sequence[Yaml], *names: str) -> Yaml:
@@ -488,10 +507,12 @@ def paths(values: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield prefix
 
 
-@pytest.mark.parametrize("chart", CHARTS)
-def test_every_value_is_one_that_the_chart_has(chart: str, charts: Path) -> None:
+@pytest.mark.parametrize(
+    ("chart", "values"), [*((chart, chart) for chart in CHARTS), ("flyte-core", "flyte-core-service-monitors")]
+)
+def test_every_value_is_one_that_the_chart_has(chart: str, values: str, charts: Path) -> None:
     known = yaml.safe_load((charts / chart / "values.yaml").read_text())
-    for path in paths(yaml.safe_load((HELM / f"{chart}.yaml").read_text())):
+    for path in paths(yaml.safe_load((HELM / f"{values}.yaml").read_text())):
         at: Any = known
         for depth, key in enumerate(path):
             assert key in at, f"{'.'.join(path)}: no such value in {chart} of {FLYTE}"
@@ -518,13 +539,36 @@ def test_every_key_of_flytes_configuration_is_in_flytes_own_reference(chart: str
     assert unknown == set()
 
 
+def of_prometheus_operator(kind: str) -> Yaml:
+    """Return the schema of one of its kinds."""
+    crds = go_module(PROMETHEUS_OPERATOR) / "example" / "prometheus-operator-crd"
+    crd = yaml.safe_load((crds / f"monitoring.coreos.com_{kind}.yaml").read_text())
+    schema: Yaml = closed(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    return schema
+
+
+def closed(schema: Any) -> Any:
+    """Have objects of named properties take no others: the API server drops them, and so what was meant by them."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: closed(value) for key, value in schema.items()}
+    of_names = found.get("type") == "object" and "properties" in found
+    return {"additionalProperties": False, **found} if of_names else found
+
+
 @pytest.mark.parametrize("chart", CHARTS)
 def test_kubernetes_takes_what_the_chart_makes_of_our_values(chart: str, rendered: dict[str, list[Yaml]]) -> None:
-    crds = go_module(PROMETHEUS_OPERATOR) / "example" / "prometheus-operator-crd"
-    crd = yaml.safe_load((crds / "monitoring.coreos.com_servicemonitors.yaml").read_text())
-    monitor = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     ours = [one for one in rendered[chart] if one["kind"] in ("ConfigMap", "Service", "ServiceMonitor")]
-    assert refused(ours, {"ServiceMonitor": monitor}) == []
+    assert refused(ours, {"ServiceMonitor": of_prometheus_operator("servicemonitors")}) == []
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_where_no_prometheus_operator_is_nothing_of_its_kinds_is_installed(
+    chart: str, without_operator: dict[str, list[Yaml]]
+) -> None:
+    assert [one for one in without_operator[chart] if one["apiVersion"].startswith("monitoring.coreos.com")] == []
 
 
 @pytest.mark.parametrize(("chart", "monitors"), [("flyte-core", 4), ("flyte-binary", 1)])
@@ -561,9 +605,9 @@ def test_what_flyte_sends_goes_to_services_that_are_there(chart: str, rendered: 
 
 
 @needs_kubectl
-def test_what_is_scraped_is_there_with_our_values(rendered: dict[str, list[Yaml]]) -> None:
+def test_what_is_scraped_is_there_with_our_values(without_operator: dict[str, list[Yaml]]) -> None:
     def addresses(chart: str) -> set[str]:
-        services = [one for one in rendered[chart] if one["kind"] == "Service"]
+        services = [one for one in without_operator[chart] if one["kind"] == "Service"]
         return {f"{one['metadata']['name']}.flyte:{port['port']}" for one in services for port in one["spec"]["ports"]}
 
     (targets,) = [
@@ -709,6 +753,71 @@ def test_the_pod_template_tells_a_task_what_its_resource_is_made_of() -> None:
     variables = {variable["name"] for variable in container["env"]}
     assert all(variables & set(names) for names in semconv.K8S_VARIABLES.values())
     assert {"name": semconv.OTEL_FLYTE_CAPTURE_OUTPUT, "value": "true"} in container["env"]
+
+
+# --- backends --------------------------------------------------------------------------------------------------------
+
+
+def docs_command(*words: str) -> str:
+    """Return the one block of shell in docs/deploy.md that has these words."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+    found: str
+    (found,) = [block for block in blocks if all(word in block for word in words)]
+    return found
+
+
+def applied(command: str, folder: Path) -> list[Yaml]:
+    """Run a command of the docs with a `kubectl apply` that keeps what it is given, and return that."""
+    kept = folder / "applied.yaml"
+    stub = folder / "kubectl"
+    stub.write_text(
+        f'#!/bin/sh\ncase " $* " in *" apply "*) cat >> {kept} ;; *) exec {shutil.which("kubectl")} "$@" ;; esac\n'
+    )
+    stub.chmod(0o755)
+    variables = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["sh", "-euc", command], cwd=ROOT, env=variables, check=True, capture_output=True)
+    return [one for one in yaml.safe_load_all(kept.read_text()) if one]
+
+
+def test_a_prometheus_of_the_operator_is_told_what_the_stacks_own_is() -> None:
+    values = yaml.safe_load((HELM / "kube-prometheus-stack.yaml").read_text())
+    spec = values["prometheus"]["prometheusSpec"]
+    resource = {"kind": "Prometheus", "metadata": {"name": "kube-prometheus-stack"}, "spec": spec}
+    assert refused([resource], {"Prometheus": of_prometheus_operator("prometheuses")}) == []
+    own = yaml.safe_load((ROOT / "backends" / "prometheus.yaml").read_text())
+    assert spec["otlp"] == {
+        "translationStrategy": own["otlp"]["translation_strategy"],
+        "promoteResourceAttributes": own["otlp"]["promote_resource_attributes"],
+    }
+    assert spec["tsdb"]["outOfOrderTimeWindow"] == own["storage"]["tsdb"]["out_of_order_time_window"]
+    assert spec["exemplars"]["maxSize"] == own["storage"]["exemplars"]["max_exemplars"]
+
+
+def test_pods_have_the_labels_by_which_alerts_and_dashboards_know_them() -> None:
+    values = yaml.safe_load((HELM / "kube-prometheus-stack.yaml").read_text())
+    (allowed,) = values["kube-state-metrics"]["metricLabelsAllowlist"]
+    labels = {f"label_{name.replace('-', '_')}" for name in re.findall(r"[\w-]+(?=[,\]])", allowed)}
+    files = [*(ROOT / "backends" / "rules").glob("*.yaml"), *(ROOT / "grafana" / "dashboards").glob("*.json")]
+    used = {name for file in files for name in re.findall(r"\blabel_\w+", file.read_text())}
+    assert used - {"label_replace", "label_values", "label_join"} <= labels
+
+
+@needs_kubectl
+def test_every_dashboard_is_in_what_the_docs_have_grafanas_sidecar_find(tmp_path: Path) -> None:
+    (found,) = applied(docs_command("grafana/dashboards", "grafana_dashboard"), tmp_path)
+    assert refused([found]) == []
+    assert found["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    assert found["data"] == {file.name: file.read_text() for file in (ROOT / "grafana" / "dashboards").glob("*.json")}
+    assert len(json.dumps(found)) < 2**20, "more than Kubernetes takes"
+
+
+@needs_kubectl
+def test_every_rule_is_in_what_the_docs_have_a_prometheus_operator_find(tmp_path: Path) -> None:
+    found = applied(docs_command("backends/rules", "PrometheusRule"), tmp_path)
+    assert refused(found, {"PrometheusRule": of_prometheus_operator("prometheusrules")}) == []
+    files = sorted((ROOT / "backends" / "rules").glob("*.yaml"))
+    assert [one["spec"] for one in found] == [yaml.safe_load(file.read_text()) for file in files]
+    assert {one["metadata"]["labels"]["release"] for one in found} == {"kube-prometheus-stack"}
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
