@@ -209,11 +209,11 @@ def _gpus() -> list[panels.Panel]:
 
 def _shortage() -> list[panels.Panel]:
     selected = spans.select(
-        *links.VARIABLES.values(),
         semconv.TASK_NAME,
         semconv.USAGE_OOM_KILLS,
         semconv.USAGE_MEMORY_PEAK,
         semconv.QUOTA_MEMORY_LIMIT,
+        of_resource=links.VARIABLES.values(),
     )
     return [
         panels.time_series(

@@ -30,7 +30,11 @@ _FAILED_SERIES = f'{_SERIES},{label(semconv.RESULT)}="{semconv.RESULT_FAILURE}"'
 _RETRIED_SERIES = f'{_SERIES},{label(semconv.ATTEMPT)}!~"|0"'
 _SPANS = f"{spans.TASKS} && {spans.picked(_VARIABLES.items())}"
 _FAILURE = spans.select(
-    *links.VARIABLES.values(), semconv.TASK_NAME, semconv.ERROR_CODE, semconv.ERROR_KIND, semconv.ERROR_TYPE
+    semconv.TASK_NAME,
+    semconv.ERROR_CODE,
+    semconv.ERROR_KIND,
+    semconv.ERROR_TYPE,
+    of_resource=links.VARIABLES.values(),
 )
 _COLUMNS = {
     semconv.RUN_NAME: "Execution",
@@ -106,16 +110,16 @@ def _golden() -> list[panels.Panel]:
         panels.number(
             "Median duration",
             "Half of the attempts took no longer.",
-            units.Milliseconds,
-            missing.SPAN_METRICS,
-            promql_each(_quantile(0.5, _TASKS, "$__range")),
+            units.Seconds,
+            missing.ATTEMPTS,
+            promql_each(samples.durations(0.5, _SERIES)),
         ),
         panels.number(
             "95 % took no longer than",
             "The 95th percentile of the durations of attempts.",
-            units.Milliseconds,
-            missing.SPAN_METRICS,
-            promql_each(_quantile(0.95, _TASKS, "$__range")),
+            units.Seconds,
+            missing.ATTEMPTS,
+            promql_each(samples.durations(0.95, _SERIES)),
         ),
         panels.number(
             "Retries",
@@ -152,7 +156,8 @@ def _golden() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Duration",
-            "How long attempts took. A click on an exemplar opens its trace.",
+            "How long attempts took, by buckets: between their bounds, such as 0.5 s and 1 s, it is a guess. A click "
+            "on an exemplar opens its trace.",
             units.Milliseconds,
             missing.SPAN_METRICS,
             *(promql(_quantile(share, _TASKS, "$__rate_interval"), name, exemplars=True) for name, share in _QUANTILES),
@@ -168,11 +173,11 @@ def _by_task() -> list[panels.Panel]:
             "Tasks",
             "Attempts that ended in this time, how many failed, and how long they took, by workflow and task.",
             units.Short,
-            missing.SPAN_METRICS,
+            missing.ATTEMPTS,
             promql_now(samples.ended(_SERIES, by)),
             promql_now(samples.ended(_FAILED_SERIES, by)),
-            promql_now(_quantile(0.5, _TASKS, "$__range", by)),
-            promql_now(_quantile(0.95, _TASKS, "$__range", by)),
+            promql_now(samples.durations(0.5, _SERIES, by)),
+            promql_now(samples.durations(0.95, _SERIES, by)),
             names={
                 _WORKFLOW: "Workflow",
                 _TASK: "Task",
@@ -181,13 +186,13 @@ def _by_task() -> list[panels.Panel]:
                 "Value #C": "Median",
                 "Value #D": "95 %",
             },
-            units={"Median": units.Milliseconds, "95 %": units.Milliseconds},
+            units={"Median": units.Seconds, "95 %": units.Seconds},
             links={"Task": [panels.link("Its efficiency", links.efficiency_of_task())]},
             sorted_by="Attempts",
         ),
         panels.time_series(
             "Duration by workflow and task",
-            "The 95th percentile, of the ten that take longest.",
+            "The 95th percentile by buckets, between whose bounds it is a guess: of the ten that take longest.",
             units.Milliseconds,
             missing.SPAN_METRICS,
             promql(

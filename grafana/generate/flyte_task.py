@@ -26,14 +26,28 @@ from otel_flyte import semconv
 # A subtask's node is `{node of the map}-{its attempt}-n{index}`: who picks the map's node sees its subtasks too.
 _NODE = '"${node}(-[0-9]+-n[0-9]+)?"'
 _MATCHERS = {name: f'{label(attribute)}=~"${name}"' for name, attribute in links.VARIABLES.items()} | {
-    # One execution: nothing of another can come in, however its name reads as a regular expression.
-    "execution": f'{label(semconv.RUN_NAME)}="$execution"',
     "node": f"{label(semconv.ACTION_NAME)}=~{_NODE}",
 }
 _PICKED = ",".join(_MATCHERS.values())
-_IDENTITY = tuple(label(name) for name in (semconv.ACTION_NAME, semconv.ATTEMPT, semconv.ARRAY_INDEX, semconv.REPLICA))
-_SUBTASK = (label(semconv.ARRAY_INDEX), label(semconv.ATTEMPT))
-_WHO = f"{{{{{label(semconv.ACTION_NAME)}}}}} #{{{{{label(semconv.ATTEMPT)}}}}} {{{{{label(semconv.REPLICA)}}}}}"
+_COLUMNS = {
+    label(semconv.RUN_NAME): "Execution",
+    label(semconv.ACTION_NAME): "Node",
+    # A local run has tasks where a pod has a node.
+    label(semconv.TASK_NAME): "Task",
+    label(semconv.ATTEMPT): "Attempt",
+    label(semconv.ARRAY_INDEX): "Index",
+    label(semconv.REPLICA): "Replica",
+}
+_IDENTITY = tuple(_COLUMNS)
+_SUBTASK = (label(semconv.RUN_NAME), label(semconv.ARRAY_INDEX), label(semconv.ATTEMPT))
+_NODE_OF = ("node", label(semconv.TASK_NAME), label(semconv.RUN_NAME))
+"""What tells a node from all others, where a map is one node."""
+
+_ITS_NODE = " ".join(f"{{{{{name}}}}}" for name in _NODE_OF)
+_WHO = (
+    f"{{{{{label(semconv.ACTION_NAME)}}}}} #{{{{{label(semconv.ATTEMPT)}}}}} {{{{{label(semconv.REPLICA)}}}}} "
+    f"{{{{{label(semconv.TASK_NAME)}}}}} {{{{{label(semconv.RUN_NAME)}}}}}"
+)
 _DEVICE = (label(semconv.HW_ID), label(semconv.HW_NAME))
 _WHICH = f"{{{{{label(semconv.HW_NAME)}}}}} {{{{{label(semconv.HW_ID)}}}}} · {_WHO}"
 
@@ -53,13 +67,12 @@ _MOST_LINES = 20
 _ATTEMPTS = "flyte_task_attempts_total"
 _DURATION = "flyte_task_duration_seconds_sum"
 
+_EXECUTION = spans.picked((name, links.VARIABLES[name]) for name in ("project", "domain", "workflow", "execution"))
 _TASK_SPANS = " && ".join(
     (
         spans.TASKS,
-        f'span.{semconv.PROJECT} =~ "$project"',
-        f'span.{semconv.DOMAIN} =~ "$domain"',
-        f'span.{semconv.RUN_NAME} = "$execution"',
-        f"span.{semconv.ACTION_NAME} =~ {_NODE}",
+        _EXECUTION,
+        spans.matches(semconv.ACTION_NAME, _NODE),
     )
 )
 
@@ -82,13 +95,24 @@ def _most(expression: str) -> str:
     return f"topk({_MOST_LINES}, {expression})"
 
 
+def _by_node(metric: str) -> str:
+    """Select what is the same for all attempts of a node, or the largest of them: one series for each node."""
+    index = label(semconv.ARRAY_INDEX)
+    plain, subtasks = (samples.largest(metric, f'{_PICKED},{index}{which}""') for which in ("=", "!="))
+    return f"max by ({','.join(_NODE_OF)}) ({_with_node(plain)} or {_with_node_of_map(subtasks)})"
+
+
+def _with_node(expression: str) -> str:
+    return f'label_replace({expression}, "node", "$1", "{label(semconv.ACTION_NAME)}", "(.+)")'
+
+
+def _with_node_of_map(subtasks: str) -> str:
+    """Give subtasks the node of their map."""
+    return f'label_replace({_with_node(subtasks)}, "node", "$1", "{label(semconv.ACTION_NAME)}", "(.+)-[0-9]+-n[0-9]+")'
+
+
 def _declared(resource: str, side: str) -> str:
-    """Select what is declared, which is the same for all attempts of a task."""
-    return f"max({samples.largest(_quota(resource, side), _PICKED)})"
-
-
-def _over_request(expression: str) -> str:
-    return f"{expression} / {_peak(_quota('memory', 'request'))}"
+    return _by_node(_quota(resource, side))
 
 
 def board() -> Dashboard:
@@ -133,22 +157,16 @@ def _variable(name: str, of: str, narrow: str) -> dashboard.QueryVariable:
         of,
         f"target_info{{{narrow}}}",
         is_multiple=False,
-        has_all=name != "execution",
         sort=VariableSort.NUMERICAL_ASC if name in ("attempt", "index") else VariableSort.ALPHABETICAL_ASC,
     )
 
 
 def _nodes(narrow: str) -> str:
     """Compute the nodes: of thousands of subtasks the map's alone."""
-    name, index = label(semconv.ACTION_NAME), label(semconv.ARRAY_INDEX)
+    index = label(semconv.ARRAY_INDEX)
     plain = f'last_over_time(target_info{{{narrow},{index}=""}}[$__range])'
     subtasks = f'last_over_time(target_info{{{narrow},{index}!=""}}[$__range])'
-    nodes = f'label_replace({plain}, "node", "$1", "{name}", "(.+)")'
-    maps = (
-        f'label_replace(label_replace({subtasks}, "node", "$1", "{name}", "(.+)"), '
-        f'"node", "$1", "{name}", "(.+)-[0-9]+-n[0-9]+")'
-    )
-    return f"group by (node) ({nodes}) or group by (node) ({maps})"
+    return f"group by (node) ({_with_node(plain)}) or group by (node) ({_with_node_of_map(subtasks)})"
 
 
 def _glance() -> list[panels.Panel]:
@@ -233,40 +251,44 @@ def _memory_and_cpu() -> list[panels.Panel]:
     return [
         panels.time_series(
             "Memory quota",
-            "Percentage of the memory requested. Limit: limits.mem. Allocated: the larger of requests.mem and the "
-            "memory used, which may exceed 100 %. Used: memory in use, the working set.",
+            "Percentage of the memory requested. Limit of a node: limits.mem. Allocated of a node: the larger of "
+            "requests.mem and the memory used, which may exceed 100 %. Used: the largest working set since the sample "
+            "before.",
             units.PercentUnit,
             missing.REQUEST,
-            samples.chart(f"{_declared('memory', 'limit')} / {_declared('memory', 'request')}", "Limit"),
-            samples.chart(_most(_over_request(_peak(semconv.METRIC_TASK_MEMORY_ALLOCATED))), f"Allocated {_WHO}"),
             samples.chart(
-                _most(_over_request(_peak(semconv.METRIC_TASK_MEMORY_USAGE))), f"Used {_WHO}", exemplars=True
+                _most(f"{_declared('memory', 'limit')} / {_declared('memory', 'request')}"), f"Limit {_ITS_NODE}"
             ),
-            dashed=("Limit",),
+            samples.chart(
+                _most(f"clamp_min({_by_node(semconv.METRIC_TASK_MEMORY_OF_REQUEST)}, 1)"), f"Allocated {_ITS_NODE}"
+            ),
+            samples.chart(_most(_peak(semconv.METRIC_TASK_MEMORY_OF_REQUEST)), f"Used {_WHO}"),
+            dashed=("Limit", "Allocated"),
         ),
         panels.time_series(
             "CPU cores quota",
-            "Cores. Limit: limits.cpu. Allocated: requests.cpu. Used: cores in use, in the mean since the sample "
-            "before.",
+            "Cores. Limit of a node: limits.cpu. Allocated of a node: requests.cpu. Used: cores in use, in the mean "
+            "since the sample before.",
             units.Short,
             missing.USAGE,
-            samples.chart(_declared("cpu", "limit"), "Limit"),
-            samples.chart(_declared("cpu", "request"), "Allocated"),
+            samples.chart(_most(_declared("cpu", "limit")), f"Limit {_ITS_NODE}"),
+            samples.chart(_most(_declared("cpu", "request")), f"Allocated {_ITS_NODE}"),
             # Without exemplars: Prometheus keeps none of gauges that come by OTLP.
             samples.chart(_most(_mean(semconv.METRIC_TASK_CPU_USAGE)), f"Used {_WHO}"),
             dashed=("Limit", "Allocated"),
         ),
         panels.time_series(
             "Memory",
-            "Peak: the largest working set since the sample before. Anonymous: what no file backs. With page cache: "
-            "files that were read count too, so it reaches the limit in healthy tasks. Cgroup: what the kernel kills "
-            "at.",
+            "Peak: the largest working set since the sample before. Sample: the one when it was taken; a click on an "
+            "exemplar opens the trace. Anonymous: what no file backs. With page cache: files that were read count too, "
+            "so it reaches the limit in healthy tasks. Cgroup: what the kernel kills at.",
             units.BytesIEC,
             missing.USAGE,
-            samples.chart(f"max({samples.largest(_quota('memory', 'limit', 'current'), _PICKED)})", "Cgroup"),
-            samples.chart(_declared("memory", "limit"), "Limit"),
-            samples.chart(_declared("memory", "request"), "Request"),
+            samples.chart(_most(_by_node(_quota("memory", "limit", "current"))), f"Cgroup {_ITS_NODE}"),
+            samples.chart(_most(_declared("memory", "limit")), f"Limit {_ITS_NODE}"),
+            samples.chart(_most(_declared("memory", "request")), f"Request {_ITS_NODE}"),
             samples.chart(_most(_peak(semconv.METRIC_TASK_MEMORY_PEAK)), f"Peak {_WHO}"),
+            samples.chart(_most(_peak(semconv.METRIC_TASK_MEMORY_USAGE)), f"Sample {_WHO}", exemplars=True),
             samples.chart(_most(_peak(semconv.METRIC_CONTAINER_MEMORY_RSS)), f"Anonymous {_WHO}"),
             samples.chart(_most(_peak(semconv.METRIC_CONTAINER_MEMORY_USAGE)), f"With page cache {_WHO}"),
             dashed=("Cgroup", "Limit", "Request"),
@@ -409,7 +431,7 @@ def _devices() -> list[panels.Panel]:
                 "[$__range]))"
             ),
             names={
-                **dict(zip(_IDENTITY, ("Node", "Attempt", "Index", "Replica"), strict=True)),
+                **_COLUMNS,
                 label(semconv.HW_NAME): "Device",
                 label(semconv.HW_ID): "Id",
                 label(semconv.ERROR_TYPE): "Error",
@@ -433,7 +455,6 @@ def _subtasks() -> list[panels.Panel]:
     def peak(metric: str) -> str:
         return f"max by ({by}) (max_over_time({observed(metric)}{{{of_map}}}[$__range]))"
 
-    index = label(semconv.ARRAY_INDEX)
     return [
         panels.rows(
             "Subtasks",
@@ -448,8 +469,7 @@ def _subtasks() -> list[panels.Panel]:
             promql_now(peak(semconv.METRIC_TASK_CPU_OF_LIMIT)),
             promql_now(peak(semconv.METRIC_TASK_GPU_OF_REQUEST)),
             names={
-                index: "Index",
-                label(semconv.ATTEMPT): "Attempt",
+                **{name: _COLUMNS[name] for name in _SUBTASK},
                 result: "State",
                 "Value #B": "Duration",
                 "Value #C": "Peak of memory limit",
@@ -464,8 +484,8 @@ def _subtasks() -> list[panels.Panel]:
                         "This subtask alone",
                         links.task(
                             {
-                                "index": f'${{__data.fields["{index}"]}}',
-                                "attempt": f'${{__data.fields["{label(semconv.ATTEMPT)}"]}}',
+                                name: f'${{__data.fields["{label(links.VARIABLES[name])}"]}}'
+                                for name in ("execution", "index", "attempt")
                             }
                         ),
                     )
@@ -478,17 +498,14 @@ def _subtasks() -> list[panels.Panel]:
 
 def _traces() -> list[panels.Panel]:
     selected = spans.select(
-        semconv.ACTION_NAME,
-        semconv.ATTEMPT,
-        semconv.ARRAY_INDEX,
         semconv.RESULT,
         semconv.ERROR_CODE,
         semconv.USAGE_CPU_MEAN,
         semconv.USAGE_MEMORY_PEAK,
         semconv.USAGE_MEMORY_OF_LIMIT,
         semconv.USAGE_ENERGY,
+        of_resource=(semconv.RUN_NAME, semconv.ACTION_NAME, semconv.ATTEMPT, semconv.ARRAY_INDEX),
     )
-    # Phases have no identity of their own, their resource has.
     used = spans.select(
         semconv.USAGE_CPU_MEAN, semconv.USAGE_MEMORY_PEAK, of_resource=(semconv.ATTEMPT, semconv.ARRAY_INDEX)
     )
@@ -502,6 +519,7 @@ def _traces() -> list[panels.Panel]:
             traceql_spans(f"{{ {_TASK_SPANS} }} | {selected}"),
             names={
                 "Name": "Task",
+                semconv.RUN_NAME: "Execution",
                 semconv.ACTION_NAME: "Node",
                 semconv.ATTEMPT: "Attempt",
                 semconv.ARRAY_INDEX: "Index",
@@ -556,7 +574,7 @@ def _traces() -> list[panels.Panel]:
             "The one trace of all pods of this execution, and those of map subtasks with an index of 500 and above.",
             units.Short,
             missing.SPANS,
-            traceql_traces(f'{{ span.{semconv.RUN_NAME} = "$execution" && span.{semconv.PROJECT} =~ "$project" }}'),
+            traceql_traces(f"{{ {spans.OURS} && {_EXECUTION} }}"),
             height=6,
         ),
     ]
@@ -566,16 +584,19 @@ def _logs() -> list[panels.Panel]:
     # Loki wants a selector that can't match nothing, and All may.
     streams = f'{{service_name=~".+", {label(semconv.PROJECT)}=~"$project", {label(semconv.DOMAIN)}=~"$domain"}}'
     fields = (
-        f'{label(semconv.RUN_NAME)}="$execution"',
+        f'{label(semconv.RUN_NAME)}=~"$execution"',
         f"{label(semconv.ACTION_NAME)}=~{_NODE}",
         f'{label(semconv.ATTEMPT)}=~"$attempt"',
         f'{label(semconv.ARRAY_INDEX)}=~"$index"',
+        # What otel-flyte says of the task's life is no line of the task.
+        f'{label(semconv.EVENT_NAME)}!~"{semconv.EVENT_PHASE}|{semconv.EVENT_HEARTBEAT}"',
     )
     picked = f"{streams} | {' | '.join(fields)}"
     return [
         panels.time_series(
             "Log records",
-            "How many log records the task wrote in each interval, by severity.",
+            "How many log records the task wrote in each interval, by severity: otel-flyte's own of its phases are "
+            "left out.",
             units.Short,
             missing.LOGS,
             logql(f"sum by (detected_level) (count_over_time({picked} [$__interval]))", "{{detected_level}}"),

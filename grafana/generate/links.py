@@ -24,7 +24,7 @@ VARIABLES = {
     "attempt": semconv.ATTEMPT,
     "index": semconv.ARRAY_INDEX,
 }
-"""The variables of ``flyte-task``, and the attributes that they are values of."""
+"""The variables of ``flyte-task``, and the attributes of the resource that they are values of."""
 
 
 def task(values: Mapping[str, str], *, since: str = "${__from}", until: str = "${__to}") -> str:

@@ -53,7 +53,7 @@ def time_series(
         minimum: where the axis begins; ``None`` leaves it to the data.
         maximum: where the axis ends.
         steps: colours of thresholds, drawn as lines.
-        dashed: names of series that are no measurement: limits, requests.
+        dashed: what the names of series begin with that are no measurement: limits, requests.
         links: where a click on a point leads.
     """
     panel = _described(
@@ -82,8 +82,8 @@ def time_series(
         panel.thresholds(_thresholds(steps))
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(common_models.GraphThresholdsStyleMode.DASHED))
     for name in dashed:
-        panel.override_by_name(
-            name,
+        panel.override_by_regexp(
+            rf"/^{name}\b/",
             [
                 models.DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [10, 10]}),
                 models.DynamicConfigValue(id_val="custom.fillOpacity", value=0),

@@ -11,6 +11,7 @@ STEP = "1m"
 """The default of ``OTEL_METRIC_EXPORT_INTERVAL``: a point for each sample."""
 
 _ATTEMPTS = "flyte_task_attempts_total"
+_DURATIONS = "flyte_task_duration_seconds"
 
 
 def largest(metric: str, selector: str) -> str:
@@ -42,3 +43,18 @@ def ended(selector: str, by: str = "") -> str:
     before = f"max_over_time({_ATTEMPTS}{{{selector}}}[$__range] offset $__range)"
     grouped = f"sum by ({by})" if by else "sum"
     return f"{grouped} ({now} - ({before} or 0 * {now}))"
+
+
+def durations(share: float, selector: str, by: str = "") -> str:
+    """Return a quantile of the durations of the attempts that ended in the time range, in seconds.
+
+    A pod's one attempt is a series of its own, so that it is exact, where buckets tell no more than their bounds. Of a
+    process that ran a task several times it is the mean that counts, once.
+
+    Args:
+        share: of the attempts, from 0 to 1.
+        selector: the matchers, without braces.
+        by: labels, to have a quantile for each of their values.
+    """
+    total, many = (f"last_over_time({_DURATIONS}_{part}{{{selector}}}[$__range])" for part in ("sum", "count"))
+    return f"quantile{f' by ({by})' if by else ''} ({share}, {total} / {many})"

@@ -12,7 +12,6 @@ SUM = "traces_span_metrics_duration_milliseconds_sum"
 COUNT = "traces_span_metrics_duration_milliseconds_count"
 
 SPAN_NAME = "span_name"
-STATUS = "status_code"
 FAILED = 'status_code="STATUS_CODE_ERROR"'
 
 OF_TASKS = f'{SPAN_NAME}=~"{semconv.SPAN_TASK.format(name=".*")}"'

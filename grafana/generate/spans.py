@@ -6,11 +6,14 @@ from grafana.generate.names import label
 
 from otel_flyte import semconv
 
-_OURS = f'instrumentation:name = "{semconv.SCOPE}"'
+_OF_SPAN = {semconv.TASK_NAME}
+"""Identity that is asked of the task span: a local run has several tasks in one process."""
 
-TASKS = f'{_OURS} && name =~ "{semconv.SPAN_TASK.format(name=".*")}"'
-PHASES = f'{_OURS} && name =~ "{"|".join(semconv.PHASES)}"'
-MARKERS = f'{_OURS} && name = "{semconv.SPAN_RUNNING}"'
+OURS = f'instrumentation:name = "{semconv.SCOPE}"'
+
+TASKS = f'{OURS} && name =~ "{semconv.SPAN_TASK.format(name=".*")}"'
+PHASES = f'{OURS} && name =~ "{"|".join(semconv.PHASES)}"'
+MARKERS = f'{OURS} && name = "{semconv.SPAN_RUNNING}"'
 
 
 def select(*attributes: str, of_resource: Iterable[str] = ()) -> str:
@@ -20,12 +23,28 @@ def select(*attributes: str, of_resource: Iterable[str] = ()) -> str:
 
 
 def picked(attributes: Iterable[tuple[str, str]]) -> str:
-    """Return the condition that attributes of a span match variables.
+    """Return the condition that the identity of a task span matches variables.
 
     Args:
         attributes: variables, and the attributes that they are values of.
     """
-    return " && ".join(f'span.{attribute} =~ "${name}"' for name, attribute in attributes)
+    return " && ".join(matches(attribute, f'"${name}"') for name, attribute in attributes)
+
+
+def matches(attribute: str, pattern: str) -> str:
+    """Return the condition that an attribute of a task's identity matches a pattern.
+
+    Identity is asked of the resource: pods have all of it there, and local runs have it nowhere else. What is not said
+    is as empty, as it is in PromQL: *All* has it too. Beside it must stand a condition that always holds, such as
+    ``OURS``: of spans that match none Tempo reads nothing.
+
+    Args:
+        attribute: one of ``semconv.IDENTITY``.
+        pattern: a regular expression with its quotes.
+    """
+    if attribute in _OF_SPAN:
+        return f"span.{attribute} =~ {pattern}"
+    return f'(resource.{attribute} =~ {pattern} || "" =~ {pattern})'
 
 
 def picked_series(attributes: Iterable[tuple[str, str]]) -> str:

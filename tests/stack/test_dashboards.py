@@ -7,21 +7,26 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 import yaml
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from otel_flyte import semconv
 from otel_flyte.usage.instruments import COUNTER, INSTRUMENTS
-from support import native, pods, prometheus
+from support import native, pods, prometheus, stack
 
 pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11: no dashboards are made")
 
@@ -190,7 +195,8 @@ def test_a_query_uses_variables_that_are_there_and_a_variable_those_before_it(fi
 
 def test_metrics_of_ours_that_are_asked_for_exist() -> None:
     made = {names.observed(instrument.name) for instrument in INSTRUMENTS}
-    made |= {"flyte_task_attempts_total", "flyte_task_duration_seconds_sum", "flyte_task_cache_lookups_total"}
+    made |= {"flyte_task_attempts_total", "flyte_task_cache_lookups_total"}
+    made |= {f"flyte_task_duration_seconds_{part}" for part in ("sum", "count")}
     ours = re.compile(r"\b(?:flyte_task_|flyte_accelerator_|hw_|k8s_container_)\w+")
     labels = {names.label(name) for name in (semconv.TASK_NAME, semconv.HW_ID, semconv.HW_NAME, semconv.HW_STATE)}
     asked = {name for _, source, text in everything_asked() if source == "prometheus" for name in ours.findall(text)}
@@ -243,7 +249,8 @@ POD = (
     'flyte_project="proj",flyte_domain="development",flyte_run_name="f1",flyte_action_name="n0",flyte_attempt="0",'
     'flyte_task_name="etl.load"'
 )
-OF_POD = 'flyte_action_name="n0", flyte_attempt="0"'
+OF_POD = 'flyte_run_name="f1", flyte_action_name="n0", flyte_attempt="0", flyte_task_name="etl.load"'
+OF_NODE = 'flyte_run_name="f1", flyte_task_name="etl.load", node="n0"'
 
 
 def subtask(index: int, node: str = "n0", attempt: int = 0) -> str:
@@ -284,17 +291,30 @@ def answers(
 
 
 def test_memory_quota_is_the_percentage_of_the_memory_requested(tmp_path: Path) -> None:
-    """Allocated is the larger of what is requested and what is used."""
+    """Used is a peak, and allocated the larger of it and what is requested."""
     limit, allocated, used = panel("flyte-task", "Memory quota")
     answers(
         tmp_path,
         {
             f"k8s_container_memory_limit_desired_bytes{{{POD}}}": "200x3",
             f"k8s_container_memory_request_desired_bytes{{{POD}}}": "100x3",
-            f"flyte_task_memory_allocated_bytes{{{POD}}}": "100x2 150",
-            f"flyte_task_memory_usage_bytes{{{POD}}}": "50x2 150",
+            f"flyte_task_memory_request_utilization_ratio{{{POD}}}": "0.5x2 1.5",
         },
-        {limit: {"{}": 2}, allocated: {f"{{{OF_POD}}}": 1.5}, used: {f"{{{OF_POD}}}": 1.5}},
+        {limit: {f"{{{OF_NODE}}}": 2}, allocated: {f"{{{OF_NODE}}}": 1.5}, used: {f"{{{OF_POD}}}": 1.5}},
+        minute=3,
+    )
+
+
+def test_a_local_run_has_its_request_allocated_though_no_container_says_it(tmp_path: Path) -> None:
+    _, allocated, used = panel("flyte-task", "Memory quota", node=".*")
+    of_run = 'flyte_run_name="f1", flyte_task_name="wf.busy"'
+    answers(
+        tmp_path,
+        {
+            "flyte_task_memory_request_utilization_ratio{"
+            f'flyte_project="proj",flyte_domain="development",{of_run}}}': "0.5x3"
+        },
+        {allocated: {f"{{{of_run}}}": 1}, used: {f"{{{of_run}}}": 0.5}},
         minute=3,
     )
 
@@ -308,7 +328,31 @@ def test_cpu_cores_quota_is_in_cores(tmp_path: Path) -> None:
             f"k8s_container_cpu_request_desired{{{POD}}}": "2x3",
             f"flyte_task_cpu_usage{{{POD}}}": "0.5x2 1.5",
         },
-        {limit: {"{}": 4}, allocated: {"{}": 2}, used: {f"{{{OF_POD}}}": 1.5}},
+        {limit: {f"{{{OF_NODE}}}": 4}, allocated: {f"{{{OF_NODE}}}": 2}, used: {f"{{{OF_POD}}}": 1.5}},
+        minute=3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "resource", "unit"), [("Memory quota", "memory", "_bytes"), ("CPU cores quota", "cpu", "")]
+)
+def test_each_node_has_limits_of_its_own_and_a_map_is_one_node(
+    tmp_path: Path, title: str, resource: str, unit: str
+) -> None:
+    limit, *_ = panel("flyte-task", title, node=".*")
+    other = POD.replace('"n0"', '"n1"')
+    limits, requests = (f"k8s_container_{resource}_{side}_desired{unit}" for side in ("limit", "request"))
+    mapped = [subtask(index, "n4") for index in (0, 4999)]
+    answers(
+        tmp_path,
+        {
+            **{
+                f"{limits}{{{pod}}}": f"{value}x3"
+                for pod, value in zip((POD, other, *mapped), (2, 4, 8, 8), strict=True)
+            },
+            **{f"{requests}{{{pod}}}": "1x3" for pod in (POD, other, *mapped)},
+        },
+        {limit: {f"{{{OF_NODE.replace('n0', node)}}}": value for node, value in (("n0", 2), ("n1", 4), ("n4", 8))}},
         minute=3,
     )
 
@@ -324,7 +368,7 @@ def test_a_map_task_lists_its_subtasks_with_state_duration_and_peak_share(tmp_pa
     done, retried, again, runs = subtask(0), subtask(1), subtask(1, attempt=1), subtask(2)
 
     def row(index: int, attempt: int = 0, **more: str) -> str:
-        labels = {"flyte_array_index": str(index), "flyte_attempt": str(attempt), **more}
+        labels = {"flyte_run_name": "f1", "flyte_array_index": str(index), "flyte_attempt": str(attempt), **more}
         return "{" + ", ".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
 
     answers(
@@ -379,7 +423,7 @@ def test_an_index_selects_that_subtask_alone(tmp_path: Path) -> None:
             f"flyte_task_cpu_usage{{{subtask(5, 'n01')}}}": "2x3",
             f"flyte_task_cpu_usage{{{POD}}}": "1x3",
         },
-        {used: {'{flyte_action_name="n0-0-n5", flyte_array_index="5", flyte_attempt="0"}': 5}},
+        {used: {f'{{{OF_POD.replace("n0", "n0-0-n5")}, flyte_array_index="5"}}': 5}},
         minute=2,
     )
 
@@ -402,6 +446,31 @@ def test_attempts_are_counted_exactly_though_each_pod_counts_once(tmp_path: Path
     )
 
 
+def test_the_median_duration_is_that_of_the_attempts_and_not_of_a_bucket(tmp_path: Path) -> None:
+    (median,) = panel("flyte-executions", "Median duration", **EVERYTHING)
+    durations = {"a": 0.56, "b": 0.5, "c": 70}
+    answers(
+        tmp_path,
+        {
+            f'flyte_task_duration_seconds_{part}{{instance="{pod}"}}': f"_x9 {value}"
+            for pod, seconds in durations.items()
+            for part, value in (("sum", seconds), ("count", 1))
+        },
+        {median: {"{}": 0.56}},
+        minute=30,
+    )
+
+
+def test_all_executions_are_those_without_a_name_too(tmp_path: Path) -> None:
+    *_, used = panel("flyte-task", "CPU cores quota", **dict.fromkeys(PICKED, ".*"))
+    answers(
+        tmp_path,
+        {'flyte_task_cpu_usage{flyte_task_name="wf.busy"}': "1x3", f"flyte_task_cpu_usage{{{POD}}}": "2x3"},
+        {used: {'{flyte_task_name="wf.busy"}': 1, f"{{{OF_POD}}}": 2}},
+        minute=3,
+    )
+
+
 def test_idle_gpu_hours_are_the_time_in_which_gpus_did_not_compute(tmp_path: Path) -> None:
     (hours,) = panel("flyte-efficiency", "Idle GPU-hours", **EVERYTHING)
     answers(
@@ -413,6 +482,41 @@ def test_idle_gpu_hours_are_the_time_in_which_gpus_did_not_compute(tmp_path: Pat
         {hours: {"{}": 0.75}},
         minute=59,
     )
+
+
+def test_a_task_whose_identity_only_its_resource_has_is_found_by_it_and_by_all(tmp_path: Path) -> None:
+    """So it is of local runs; those that have none at all are among all."""
+    stack.needs("tempo")
+    asked = {title: panel("flyte-task", title)[0] for title in ("Attempts", "Phases of each attempt")}
+    assert all("span.flyte.run_name" not in text for text in asked.values())
+    with stack.running(tmp_path, without=("grafana", "loki", "prometheus")) as running:
+        for identity in ({semconv.PROJECT: "demo", semconv.RUN_NAME: "demo-1"}, {}):
+            send_a_task(running.url("otlp_http", "/v1/traces"), {"service.name": "flyte", **identity})
+        for title in asked:
+            picked = dict.fromkeys(PICKED, ".*")
+            (text,) = panel("flyte-task", title, **picked)
+            native.wait_until(partial(are_found, running, text, 2), f"not both are found by {text}")
+            for name, number in (("demo-1", 1), ("demo-2", 0)):
+                (text,) = panel("flyte-task", title, **{**picked, "execution": name})
+                assert are_found(running, text, number), text
+
+
+def send_a_task(endpoint: str, identity: Mapping[str, str]) -> None:
+    provider = TracerProvider(resource=Resource(identity), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint)))
+    tracer = provider.get_tracer(semconv.SCOPE)
+    with (
+        tracer.start_as_current_span(semconv.SPAN_TASK.format(name="wf.busy")),
+        tracer.start_as_current_span(semconv.PHASE_USER_CODE),
+    ):
+        pass
+    provider.shutdown()
+
+
+def are_found(running: stack.Stack, traceql: str, number: int) -> bool:
+    """Whether Tempo finds so many traces."""
+    answer = requests.get(running.url("tempo", "/api/search"), {"q": traceql}, timeout=native.TIMEOUT)
+    return len(answer.json()["traces"]) == number
 
 
 # --- data sources ----------------------------------------------------------------------------------------------------
@@ -513,8 +617,9 @@ def test_flytes_log_link_fills_in_every_variable_and_selects_that_attempt(
         "attempt": str(attempt.number),
         "index": "" if attempt.array_index is None else str(attempt.array_index),
     }
+    used = names.observed(semconv.METRIC_TASK_CPU_USAGE)
     (asked,) = {
-        query.text for query in queries.queries(dashboard) if query.panel == "CPU cores quota" and "topk" in query.text
+        query.text for query in queries.queries(dashboard) if query.panel == "CPU cores quota" and used in query.text
     }
     matchers = dict(re.findall(r'(\w+)=~?"([^"]*)"', queries.filled(asked, values)))
     for variable, attribute in links.VARIABLES.items():
