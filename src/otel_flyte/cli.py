@@ -28,6 +28,9 @@ _STANDARD_ERROR = 2
 _LONGEST_RECORDING = 2 * 2**20
 """Bytes of a recording of which `run` writes a page by itself: that takes half a second."""
 
+_LONG_ENOUGH = "7"
+"""Seconds that one of the demo's tasks works, so that there is usage to look at in the stack."""
+
 DEMO = Path(__file__).parent / "examples" / "demo.py"
 
 _FIRST_STEPS = (
@@ -223,7 +226,7 @@ def demo(context: click.Context, *, into_stack: bool) -> None:
         from otel_flyte.stack.demo import filled
 
         with filled() as tell:
-            code = _run((str(DEMO), "pipeline"), then=tell)
+            code = _run((str(DEMO), "pipeline", "--seconds", _LONG_ENOUGH), then=tell)
     context.exit(code)
 
 
@@ -326,6 +329,7 @@ def _run(arguments: Sequence[str], *, first_steps: bool = False, then: Callable[
     ``then`` is called with what was recorded.
     """
     from otel_flyte.flytekit_v1 import pyflyte_run
+    from otel_flyte.stack.identity import named
     from otel_flyte.standard_variables import usable_only
 
     try:
@@ -344,6 +348,7 @@ def _run(arguments: Sequence[str], *, first_steps: bool = False, then: Callable[
         raise _UserError(f"{recording.FOLDER}/ can't be written: {error.strerror or error}") from None
     here = Path.cwd()
     with ExitStack() as recorded:
+        recorded.enter_context(named(target.entity))
         stream: TextIO = getattr(sys, "stderr", None) or recorded.enter_context(Path(os.devnull).open("w"))
         with usable_only():
             recorded.enter_context(recording.to(exporter, stream, _look(stream)))

@@ -1,5 +1,6 @@
 """`otel-flyte stack`, natively: the real collector, Prometheus, Loki and Tempo, on ports that are free."""
 
+import errno
 import json
 import os
 import re
@@ -8,8 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from re import MULTILINE
 from typing import Any, TypeVar
@@ -20,8 +24,10 @@ import pytest
 import requests
 import yaml
 
-from otel_flyte.stack import files, links, processes
+from otel_flyte import semconv
+from otel_flyte.stack import binaries, files, identity, links, processes, state
 from otel_flyte.stack.parts import BY_NAME
+from otel_flyte.stack.status import StackError
 from support import programs, stack
 from support.stack import Stack
 
@@ -50,8 +56,15 @@ def test_it_says_how_it_runs_and_where_each_part_is(running: Stack) -> None:
 
 def test_starting_it_twice_leaves_it_as_it_is(running: Stack) -> None:
     before = running.state
-    assert running.run("stack", "up").returncode == 0
+    again = running.run("stack", "up")
+    assert again.returncode == 0
+    assert "it runs already" in again.stdout.splitlines()
     assert running.state == before
+
+
+def test_parts_are_told_in_the_same_order_whichever_is_ready_first(running: Stack) -> None:
+    told = [re.findall(r"^\w+(?=  )", running.run("stack", each).stdout, MULTILINE) for each in ("up", "status")]
+    assert told == [list(BY_NAME)] * 2
 
 
 def test_two_that_start_it_at_once_start_it_once(tmp_path: Path) -> None:
@@ -133,6 +146,16 @@ def test_a_stack_trace_is_kept_whole(running: Stack) -> None:
     assert "x!" in _trace(running, "1f" * 16)
 
 
+def test_a_log_record_with_long_attributes_and_a_long_line_is_kept(running: Stack) -> None:
+    values = {f"user.{number}": "x" * 16_384 for number in range(6)}
+    attributes = [{"key": key, "value": {"stringValue": value}} for key, value in values.items()]
+    record = {**_record("y" * 300_000), "attributes": attributes}
+    _send(running, "logs", {"resourceLogs": [_resource("scopeLogs", "logRecords", record)]})
+    (stream,) = _until(lambda: _lines(running, '{flyte_project="p"} |= "yyy"'))
+    assert stream["values"][0][1] == "y" * 300_000
+    assert stream["stream"]["user_5"] == "x" * 16_384
+
+
 def test_the_demo_fills_it_and_says_where_to_look(running: Stack, tmp_path: Path) -> None:
     demo = running.run("demo", "--stack", env={"OTEL_TRACES_EXPORTER": "none"}, cwd=tmp_path)
     assert demo.returncode == 0, demo.stderr
@@ -141,8 +164,59 @@ def test_the_demo_fills_it_and_says_where_to_look(running: Stack, tmp_path: Path
         _until(lambda: "task demo.pipeline" in requests.get(links["trace"], timeout=10).text)
     found = _until(lambda: requests.get(links["metrics"], timeout=10).json()["data"]["result"])
     assert {each["metric"]["flyte_project"] for each in found} == {"demo"}
-    assert requests.get(links["logs"], timeout=10).json()["status"] == "success"
+    lines = _until(lambda: requests.get(links["logs"], timeout=10).json()["data"]["result"])
+    assert "demo.train" in {each["stream"]["flyte_task_name"] for each in lines}
+    used = {each["metric"]["__name__"] for each in found if each["metric"].get("flyte_task_name") == "demo.train"}
+    assert {"flyte_task_memory_usage_bytes", "flyte_task_cpu_usage"} <= used
     assert "not there: grafana" in demo.stdout
+
+
+def test_a_run_of_ones_own_is_listed_by_its_name(running: Stack, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from flytekit import task\n\n\n@task\ndef my_task() -> None:\n    print('hello')\n"
+    )
+    ended = running.run("run", "own.py", "my_task", env=running.sender(), cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    (series,) = _until(lambda: _series(running, 'flyte_task_attempts_total{flyte_task_name="own.my_task"}'))
+    assert (series["metric"]["flyte_project"], series["metric"]["flyte_domain"]) == ("local", "local")
+    assert re.fullmatch(r"my-task-\d{8}t\d{6}", series["metric"]["flyte_run_name"])
+
+
+def test_a_demo_that_the_stack_does_not_take_says_so(tmp_path: Path, refusing: str) -> None:
+    demo = stack.new(tmp_path, {"XDG_STATE_HOME": refusing}).run("demo", "--stack", cwd=tmp_path)
+    assert demo.returncode == 1
+    assert "not all of it has arrived in the stack" in demo.stderr
+    assert "In the stack, within" not in demo.stdout
+
+
+@pytest.fixture
+def refusing(tmp_path: Path) -> Iterator[str]:
+    """The state of a stack whose collector is there, and asks everybody to come later."""
+
+    class Later(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(503)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Later) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        new = stack.new(tmp_path)
+        here = {**new.settings.ports, "health": server.server_port, "otlp_http": server.server_port}
+        me = psutil.Process()
+        collector = processes.Process(me.pid, me.create_time())
+        state.folder(new.environ).path.mkdir(parents=True)
+        settings = replace(new.settings, ports=here)
+        state.folder(new.environ).save(state.State(state.NATIVE, settings, {"collector": collector}))
+        yield new.environ["XDG_STATE_HOME"]
+        server.shutdown()
 
 
 def test_a_part_that_was_killed_is_shown_and_started_again(running: Stack) -> None:
@@ -230,6 +304,80 @@ def test_where_a_part_does_not_come_up_nothing_is_left_running(
     _nothing_is_left_of(new)
 
 
+def test_what_a_part_has_started_is_stopped_with_it(tmp_path: Path) -> None:
+    stack.needs(*REAL)
+    collector = binaries.find(BY_NAME["collector"], stack.ENVIRON)
+    wrapper = _program(tmp_path / "bin" / "collector", f'"{collector}" "$@"\nexit $?')
+    new = stack.new(tmp_path, {"OTEL_FLYTE_COLLECTOR": str(wrapper)}, without=("tempo", "loki", "grafana"))
+    try:
+        for died in (False, True):
+            assert new.run("stack", "up", "--native").returncode == 0
+            (child,) = psutil.Process(new.pid("collector")).children()
+            if died:
+                os.kill(new.pid("collector"), signal.SIGKILL)
+            assert "collector" in new.run("stack", "down").stdout
+            assert not child.is_running()
+    finally:
+        new.run("stack", "down")
+    _nothing_is_left_of(new)
+
+
+def test_it_starts_where_the_folder_of_its_user_is_gone(tmp_path: Path) -> None:
+    stack.needs(*REAL)
+    new = stack.new(tmp_path, without=("tempo", "loki", "grafana"))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'rmdir "{gone}"; "{sys.executable}" -m otel_flyte stack up --native'
+    try:
+        up = subprocess.run(["/bin/sh", "-c", command], env=dict(new.environ), cwd=gone, timeout=120, check=False)
+        assert up.returncode == 0
+        assert {psutil.Process(new.pid(name)).cwd() for name in REAL} == {str(new.folder)}
+    finally:
+        new.run("stack", "down")
+
+
+def test_an_address_of_another_machine_is_named_with_its_variable(tmp_path: Path) -> None:
+    stack.needs(*REAL)
+    new = stack.new(tmp_path, {"OTEL_FLYTE_STACK_HOST": "192.0.2.1"}, without=("tempo", "loki", "grafana"))
+    up = new.run("stack", "up", "--native")
+    assert up.returncode == 1
+    assert up.stderr == "otel-flyte: OTEL_FLYTE_STACK_HOST=192.0.2.1 is no address of this machine: correct it\n"
+
+
+def test_a_folder_that_cant_be_written_is_named_with_its_variable(tmp_path: Path) -> None:
+    up = stack.new(tmp_path, {"XDG_STATE_HOME": "/proc/there"}).run("stack", "up", "--native")
+    assert up.returncode == 1
+    (line,) = up.stderr.splitlines()
+    assert line.startswith("otel-flyte: /proc/there/otel-flyte/stack can't be written: ")
+    assert line.endswith("XDG_STATE_HOME moves it")
+
+
+def test_a_full_disk_leaves_no_half_of_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, *args: object, **kwargs: object) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    held = state.State(state.NATIVE, stack.new(tmp_path).settings, {})
+    with pytest.raises(StackError, match=f"^{tmp_path} can't be written: No space left on device"):
+        state.Folder(tmp_path).save(held)
+    assert list(tmp_path.glob("state*")) == []
+
+
+def test_a_relative_folder_for_state_is_ignored_as_its_specification_says(tmp_path: Path) -> None:
+    assert state.folder({"XDG_STATE_HOME": "here"}).path == Path.home() / ".local" / "state" / "otel-flyte" / "stack"
+    assert state.folder({"XDG_STATE_HOME": str(tmp_path)}).path == tmp_path / "otel-flyte" / "stack"
+
+
+def test_a_list_of_exporters_that_is_none_is_said_with_what_is_wrong(tmp_path: Path) -> None:
+    stack.needs(*REAL)
+    new = stack.new(tmp_path, {"TRACES_EXPORTERS": "[otlp_http"}, without=("tempo", "loki", "grafana"))
+    up = new.run("stack", "up", "--native")
+    assert up.returncode == 1
+    (line,) = up.stderr.splitlines()
+    assert "'service.pipelines[traces].exporters' source data must be an array or slice, got string" in line
+
+
 def test_where_there_is_no_engine_and_no_collector_one_line_says_both(tmp_path: Path) -> None:
     new = stack.new(tmp_path, {"PATH": ""}, without=BY_NAME)
     up = new.run("stack", "up")
@@ -277,8 +425,25 @@ def test_the_line_that_says_why_is_found_among_what_a_process_writes_last(tmp_pa
     log = tmp_path / "log"
     log.write_text("level=info msg=begin\nlevel=error msg='no disk'\nlevel=info msg=bye\n\n")
     assert processes.last_words(log) == "level=error msg='no disk'"
+    log.write_text("level=error msg='no disk'\nlevel=info msg='0 errors'\n")
+    assert processes.last_words(log) == "level=error msg='no disk'"
+    log.write_text("Error: the following error(s):\n\n'x' is no list\n")
+    assert processes.last_words(log) == "Error: the following error(s): 'x' is no list"
     log.write_text("begin\nbye\n")
     assert processes.last_words(log) == "bye"
+
+
+def test_a_run_that_is_sent_is_given_a_name_of_its_own() -> None:
+    sent = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    named = r"flyte.project=local,flyte.domain=local,flyte.run_name=my-wf-\d{8}t\d{6}"
+    assert re.fullmatch(named, identity.resource_attributes("my_wf", sent))
+    assert identity.resource_attributes("my_wf", {}) == ""
+    said = {semconv.RESOURCE_ATTRIBUTES: "flyte.run_name=mine,team=a"}
+    mine = identity.resource_attributes("my_wf", sent | said)
+    assert mine == "flyte.run_name=mine,team=a,flyte.project=local,flyte.domain=local"
+    execution = (semconv.FLYTE_EXECUTION_NAME, semconv.FLYTE_EXECUTION_PROJECT, semconv.FLYTE_EXECUTION_DOMAIN)
+    pod = {names[0]: "x" for names in execution}
+    assert identity.resource_attributes("my_wf", sent | pod) == ""
 
 
 def test_links_lead_to_the_dashboard_with_all_variables_that_it_has(tmp_path: Path) -> None:
@@ -312,7 +477,8 @@ DOCKER = """
 echo "$@" >> "$DOCKER_CALLS"
 case "$*" in
   version*|"compose version"*) echo 28 ;;
-  *" up "*) [ -z "$DOCKER_FAILS" ] || { echo "container otel-flyte-loki-1 is unhealthy" >&2; exit 1; } ;;
+  *" up "*) [ -z "$DOCKER_HANGS" ] || exec sleep 300
+            [ -z "$DOCKER_FAILS" ] || { echo "container otel-flyte-loki-1 is unhealthy" >&2; exit 1; } ;;
   *" ps "*) echo '{"Service": "collector", "State": "running", "Health": ""}'
             echo '{"Service": "collector-health", "State": "running", "Health": "healthy"}'
             echo '{"Service": "loki", "State": "running", "Health": "'"${DOCKER_FAILS:-healthy}"'"}' ;;
@@ -346,6 +512,33 @@ def test_a_container_that_does_not_come_up_is_named_with_its_last_line(engine: S
     (line,) = up.stderr.splitlines()
     assert line == "otel-flyte: loki not ready: mkdir /loki: no space left on device"
     assert "down --remove-orphans\n" in (tmp_path / "calls").read_text()
+
+
+def test_containers_that_were_removed_are_not_said_to_run(engine: Stack) -> None:
+    assert engine.run("stack", "up").returncode == 0
+    assert engine.run("stack", "up", env={"DOCKER_FAILS": "unhealthy"}).returncode == 1
+    status = engine.run("stack", "status")
+    assert status.returncode == 1
+    assert status.stdout.startswith("the stack is not running")
+
+
+def test_who_gives_up_waiting_for_containers_leaves_none_running(engine: Stack, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    up = subprocess.Popen(
+        [sys.executable, "-m", "otel_flyte", "stack", "up"],
+        env={**engine.environ, "DOCKER_HANGS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _until(lambda: calls.exists() and " up " in calls.read_text())
+        up.send_signal(signal.SIGINT)
+        assert up.wait(timeout=60) != 0
+    finally:
+        up.kill()
+        up.wait()
+    assert calls.read_text().endswith("down --remove-orphans\n")
+    assert not (engine.folder / "state.json").exists()
 
 
 def _nothing_is_left_of(stopped: Stack) -> None:

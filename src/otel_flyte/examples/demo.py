@@ -11,12 +11,15 @@ import math
 import time
 import uuid
 
-from flytekit import dynamic, eager, kwtypes, map_task, task, workflow
+from flytekit import Resources, current_context, dynamic, eager, kwtypes, map_task, task, workflow
 from flytekit.deck import DeckField
 from flytekit.extras.tasks.shell import ShellTask
 from opentelemetry import trace
 
 SHARDS = 6
+EPOCHS = 3
+REQUESTS, LIMITS = Resources(cpu="500m", mem="256Mi"), Resources(cpu="1", mem="1Gi")
+
 WORDS = ("fast", "robust", "slow", "bug", "love", "cluster")
 
 tracer = trace.get_tracer("reviews")
@@ -29,9 +32,10 @@ class RegistryUnavailableError(Exception):
 disk_space = ShellTask(name="demo.disk_space", script="df -k {inputs.folder} > /dev/null", inputs=kwtypes(folder=str))
 
 
-@task
+@task(requests=REQUESTS, limits=LIMITS)
 def fetch(rows: int) -> str:
     """Fetch a batch part by part, and name it."""
+    current_context().logging.warning("fetching %d rows, though not the newest", rows)
     for language, seconds in (("de", 0.15), ("en", 0.25), ("fr", 0.1)):
         with tracer.start_as_current_span(f"GET /reviews/{language}", attributes={"rows": rows // 3}):
             time.sleep(seconds)
@@ -51,26 +55,30 @@ def split(words: list[str]) -> list[int]:
     return list(range(min(SHARDS, len(words))))
 
 
-@task
+@task(requests=REQUESTS, limits=LIMITS)
 def score(shard: int) -> float:
     """Score one shard; the fourth is the largest."""
     time.sleep(0.35 if shard == 3 else 0.08)
     return math.tanh(shard + 1)
 
 
-@task
-def train(depth: int, scores: list[float]) -> float:
+@task(requests=REQUESTS, limits=LIMITS)
+def train(depth: int, scores: list[float], seconds: float) -> float:
     """Train one candidate, in epochs that have spans of their own."""
-    for epoch in range(3):
+    for epoch in range(EPOCHS):
         with tracer.start_as_current_span("epoch", attributes={"epoch": epoch, "depth": depth}):
-            time.sleep(0.02 * depth)
+            until = time.monotonic() + seconds / EPOCHS
+            while time.monotonic() < until:
+                sum(math.tanh(step) for step in range(100_000))
+                time.sleep(min(0.01, seconds / EPOCHS))
+    print(f"a model of depth {depth} is trained")  # noqa: T201  # what a task prints is shown too
     return sum(scores) / len(scores) / (1 + abs(3 - depth))
 
 
 @dynamic
-def tune(scores: list[float], depths: list[int]) -> list[float]:
-    """Train as many candidates as there are depths."""
-    return [train(depth=depth, scores=scores) for depth in depths]
+def tune(scores: list[float], depths: list[int], seconds: float) -> list[float]:
+    """Train as many candidates as there are depths; the deepest takes its time."""
+    return [train(depth=each, scores=scores, seconds=seconds if each == max(depths) else 0.15) for each in depths]
 
 
 @task
@@ -91,11 +99,11 @@ def prepare(batch: str) -> list[float]:
 
 
 @eager(deck_fields=(DeckField.TIMELINE, DeckField.OUTPUT))
-async def pipeline(rows: int = 3000) -> str:
+async def pipeline(rows: int = 3000, seconds: float = 0.25) -> str:
     """Fetch, score, tune and publish, and ask the registry once more if it is not ready."""
     batch = fetch(rows=rows)
     scores = prepare(batch=batch)
-    candidates = tune(scores=scores, depths=[2, 3, 4])
+    candidates = tune(scores=scores, depths=[2, 3, 4], seconds=seconds)
     model = f"{vocabulary(batch=batch)[0]}-{max(candidates):.2f}"
     try:
         return await register(model=model, already_asked=False)

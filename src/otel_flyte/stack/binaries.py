@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from otel_flyte.stack import files
 from otel_flyte.stack.parts import Part
 
 
@@ -23,11 +24,10 @@ def find(part: Part, environ: Mapping[str, str]) -> Path | None:
         return Path(named).absolute()
     built = (cache(environ) / name / "current" / name for name in part.binaries)
     path = environ.get("PATH", os.defpath)
-    on_path = (Path(found) for name in part.binaries if (found := shutil.which(name, path=path)))
+    on_path = (Path(found).absolute() for name in part.binaries if (found := shutil.which(name, path=path)))
     return next((binary for binary in built if os.access(binary, os.X_OK)), None) or next(on_path, None)
 
 
 def cache(environ: Mapping[str, str]) -> Path:
     """Return the folder that ``native/build.py`` builds into."""
-    home = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "otel-flyte" / "bin"
+    return files.of_user(environ, "XDG_CACHE_HOME", ".cache") / "otel-flyte" / "bin"

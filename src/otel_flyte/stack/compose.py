@@ -33,6 +33,7 @@ class Engine:
         return subprocess.run(  # noqa: S603  # the engine's own command line
             [self.docker, "compose", "--file", str(self.file), *arguments],
             env=dict(self.environ),
+            cwd=self.file.parent,
             capture_output=True,
             text=True,
             check=False,
@@ -72,7 +73,12 @@ def up(engine: Engine, settings: Settings, patience: float) -> None:
         StackError: they don't come up; they have been removed then, their data kept.
     """
     arguments = ("up", "--detach", "--wait", "--wait-timeout", f"{patience:.0f}", "--remove-orphans")
-    said = engine.run(*arguments)
+    try:
+        said = engine.run(*arguments)
+    except BaseException:
+        # Who gives up waiting leaves nothing running.
+        _remove(engine)
+        raise
     if said.returncode == 0:
         return
     ill = [each for each in status(engine, settings) if each.is_bad]
@@ -80,7 +86,7 @@ def up(engine: Engine, settings: Settings, patience: float) -> None:
     if ill:
         logged = engine.run("logs", "--no-color", "--no-log-prefix", "--tail", "1", ill[0].name).stdout
         why = f"{ill[0].name} {ill[0].state}: {_last_line(logged or said.stderr)}"
-    engine.run("down", "--remove-orphans")
+    _remove(engine)
     raise StackError(why)
 
 
@@ -90,7 +96,7 @@ def down(engine: Engine, *, is_data_deleted: bool) -> None:
     Raises:
         StackError: the engine refuses.
     """
-    said = engine.run("down", "--remove-orphans", *(["--volumes"] if is_data_deleted else []))
+    said = _remove(engine, *(["--volumes"] if is_data_deleted else []))
     if said.returncode != 0:
         raise StackError(_last_line(said.stderr))
 
@@ -99,6 +105,10 @@ def status(engine: Engine, settings: Settings) -> list[PartStatus]:
     """Tell of each part."""
     found = {each["Service"]: each for each in _listed(engine.run("ps", "--all", "--format", "json").stdout)}
     return [_status_of(name, found, settings) for name in BY_NAME]
+
+
+def _remove(engine: Engine, *more: str) -> "subprocess.CompletedProcess[str]":
+    return engine.run("down", "--remove-orphans", *more)
 
 
 def _status_of(name: str, found: Mapping[str, Mapping[str, str]], settings: Settings) -> PartStatus:

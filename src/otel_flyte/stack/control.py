@@ -9,7 +9,7 @@ from otel_flyte.stack.native import Setup
 from otel_flyte.stack.parts import BY_NAME
 from otel_flyte.stack.settings import Settings
 from otel_flyte.stack.state import COMPOSE, NATIVE, State
-from otel_flyte.stack.status import MISSING, READY, STOPPED, PartStatus, StackError
+from otel_flyte.stack.status import READY, STOPPED, PartStatus, StackError
 
 Tell = Callable[[str], None]
 
@@ -115,8 +115,15 @@ def _up_by_compose(engine: Engine, held: State | None, setup: Setup, tell: Tell,
     tell(f"as containers, by {engine.file}")
     if held is None:
         native.check_ports(setup.settings, compose.PUBLISHED)
-    compose.up(engine, setup.settings, patience)
+    elif held.settings == setup.settings and not any(each.is_bad for each in compose.status(engine, held.settings)):
+        tell("it runs already")
+    # Before they are there: should this command be killed meanwhile, `down` knows of them.
     setup.folder.save(State(COMPOSE, setup.settings, {}))
+    try:
+        compose.up(engine, setup.settings, patience)
+    except BaseException:
+        setup.folder.forget()
+        raise
     for each in compose.status(engine, setup.settings):
         tell(f"{each.name:<10}  {each.state}  {each.url}")
 
@@ -127,8 +134,6 @@ def _up_natively(why: str, setup: Setup, tell: Tell, patience: float) -> None:
     if collector in plan.missing:
         raise StackError(f"neither by compose ({why}) nor natively ({native.without(collector)})")
     tell(f"natively ({why})")
-    for part in plan.missing:
-        tell(f"{part.name:<10}  {MISSING}: {native.without(part)}")
     native.up(plan, setup, tell, patience)
 
 

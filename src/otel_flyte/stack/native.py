@@ -1,5 +1,6 @@
 """The stack as processes of this machine: for tests, and for hosts without a container engine."""
 
+import errno
 import shutil
 import socket
 import time
@@ -14,7 +15,7 @@ import requests
 from otel_flyte.stack import binaries, processes
 from otel_flyte.stack.parts import BY_NAME, NOWHERE, PARTS, Launch, Part
 from otel_flyte.stack.processes import Process
-from otel_flyte.stack.settings import PORTS, Settings
+from otel_flyte.stack.settings import HOST, PORTS, Settings
 from otel_flyte.stack.state import NATIVE, Folder, State
 from otel_flyte.stack.status import ENDED, MISSING, READY, STARTING, STOPPED, PartStatus, StackError
 
@@ -68,7 +69,7 @@ def up(plan: Plan, setup: Setup, tell: Tell, patience: float) -> None:
     Args:
         plan: What can be started.
         setup: From which files, where, and with which variables.
-        tell: Is told of each part that is ready.
+        tell: Is told of each part that is ready, or missing.
         patience: Seconds that they may take together.
 
     Raises:
@@ -84,19 +85,23 @@ def up(plan: Plan, setup: Setup, tell: Tell, patience: float) -> None:
     if "collector" in running and any(BY_NAME[name].exporters and name not in known for name in plan.found):
         # It was told to send nowhere what now has a place.
         _stop_all({"collector": running.pop("collector")})
+    # A part that was killed may have left what it had started.
+    _stop_all({name: each for name, each in known.items() if name not in running})
     starting = [part for part in PARTS if part.name in plan.found and part.name not in running]
+    if not starting:
+        tell("it runs already")
     check_ports(settings, (key for part in starting for key in part.ports))
     started: dict[str, Process] = {}
     with _stopped_on_failure(started, folder, before):
         for part in starting:
             started[part.name] = _start(part, plan, setup)
             folder.save(State(NATIVE, settings, running | started))
-        _await(running | started, settings, folder, tell, patience)
+        _await(running | started, setup, tell, patience)
 
 
 def down(state: State) -> list[str]:
     """Stop what runs, the collector before what it sends to, and return what was running."""
-    stopped = [name for name, process in state.processes.items() if _runs(process)]
+    stopped = [name for name, process in state.processes.items() if processes.is_anything_left(process)]
     _stop_all(state.processes)
     return stopped
 
@@ -121,7 +126,8 @@ def check_ports(settings: Settings, keys: Iterable[str]) -> None:
     """Try the ports.
 
     Raises:
-        StackError: one is in use; it says by whom, where that can be known, and which variable moves it.
+        StackError: the address is not this machine's, or a port is in use; it says by whom, where that can be known,
+            and which variable moves it.
     """
     for key in keys:
         port, number = PORTS[key], settings.ports[key]
@@ -133,6 +139,8 @@ def check_ports(settings: Settings, keys: Iterable[str]) -> None:
             try:
                 trial.bind((settings.host, number))
             except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise StackError(f"{HOST}={settings.host} is no address of this machine: correct it") from None
                 who = _owner(number)
                 why = f"is in use{who}" if who or "in use" in str(error) else f"can't be had: {error.strerror or error}"
                 raise StackError(f"port {number} ({port.meaning}) {why}: set {port.variable} to move it") from None
@@ -149,10 +157,13 @@ def _owner(number: int) -> str:
 def _start(part: Part, plan: Plan, setup: Setup) -> Process:
     binary = plan.found[part.name]
     launch = Launch(binary, setup.root, setup.folder.data / part.name, setup.settings)
-    launch.data.mkdir(parents=True, exist_ok=True)
+    log = setup.folder.log(part.name)
+    with setup.folder.written():
+        launch.data.mkdir(parents=True, exist_ok=True)
+        processes.new_log(log)
     command = [str(binary), *part.arguments(launch)]
     try:
-        return processes.start(command, _environment(part, launch, plan, setup.environ), setup.folder.log(part.name))
+        return processes.start(command, _environment(part, launch, plan, setup.environ), setup.folder.path, log)
     except OSError as error:
         raise StackError(f"{part.name} can't be started: {binary}: {error.strerror or error}") from None
 
@@ -184,21 +195,31 @@ def _stopped_on_failure(started: Mapping[str, Process], folder: Folder, before: 
         raise
 
 
-def _await(running: Mapping[str, Process], settings: Settings, folder: Folder, tell: Tell, patience: float) -> None:
-    waiting = [part for part in PARTS if part.name in running]
+def _await(running: Mapping[str, Process], setup: Setup, tell: Tell, patience: float) -> None:
+    """Wait for all, and tell of each as soon as those before it are ready: always in the same order."""
+    waiting = {part.name: part for part in PARTS if part.name in running}
+    untold = list(PARTS)
     deadline = time.monotonic() + patience
-    while waiting:
-        for part in list(waiting):
-            if not _runs(running[part.name]):
-                raise StackError(f"{part.name} ended while it started: {processes.last_words(folder.log(part.name))}")
-            if _is_ready(part, settings):
-                waiting.remove(part)
-                tell(f"{part.name:<10}  ready  {settings.url(part.ports[0])}")
+    while untold:
+        for name, part in list(waiting.items()):
+            if not _runs(running[name]):
+                why = processes.last_words(setup.folder.log(name))
+                raise StackError(f"{name} ended while it started: {why}")
+            if _is_ready(part, setup.settings):
+                del waiting[name]
+        while untold and untold[0].name not in waiting:
+            tell(_line_of(untold.pop(0), running, setup.settings))
         if waiting and time.monotonic() > deadline:
-            names = ", ".join(part.name for part in waiting)
-            why = processes.last_words(folder.log(waiting[0].name))
-            raise StackError(f"{names} not ready after {patience:.0f} s; the last of {waiting[0].name}: {why}")
+            log = setup.folder.log(next(iter(waiting)))
+            why = f"{processes.last_words(log)} (all of it: {log})"
+            raise StackError(f"{', '.join(waiting)} not ready after {patience:.0f} s: {why}")
         time.sleep(_PAUSE if waiting else 0)
+
+
+def _line_of(part: Part, running: Mapping[str, Process], settings: Settings) -> str:
+    if part.name in running:
+        return f"{part.name:<10}  {READY}  {settings.url(part.ports[0])}"
+    return f"{part.name:<10}  {MISSING}: {without(part)}"
 
 
 def _is_ready(part: Part, settings: Settings) -> bool:
