@@ -1,11 +1,15 @@
 """Fixtures that every test may use."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from support.receiver import Receiver
+
+# In the background of a shell it is ignored, and what is ignored children inherit.
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture
