@@ -25,7 +25,8 @@ import requests
 import yaml
 
 from otel_flyte import semconv
-from otel_flyte.stack import binaries, files, identity, links, processes, state
+from otel_flyte.local import identity
+from otel_flyte.stack import binaries, files, links, processes, state
 from otel_flyte.stack.parts import BY_NAME
 from otel_flyte.stack.status import StackError
 from support import programs, stack
@@ -419,6 +420,26 @@ def test_a_process_that_has_the_number_of_one_of_ours_is_left_alone(tmp_path: Pa
             assert stranger.poll() is None
         finally:
             stranger.kill()
+
+
+def test_a_state_of_another_version_is_none(tmp_path: Path) -> None:
+    new = stack.new(tmp_path)
+    settings = {"host": "127.0.0.1", "ports": {"otlp_http": 4318}, "retention": "336h"}
+    new.folder.mkdir(parents=True)
+    (new.folder / "state.json").write_text(json.dumps({"mode": "native", "settings": settings, "processes": {}}))
+
+    ended = new.run("stack", "status")
+    assert ended.stderr == ""
+    assert " ready " not in ended.stdout
+
+
+def test_what_a_user_says_of_tasks_is_not_said_of_everything(tmp_path: Path) -> None:
+    said = {semconv.RESOURCE_ATTRIBUTES: "flyte.project=mine", semconv.SERVICE_NAME: "mine"}
+    with stack.running(tmp_path, said, without=("grafana", "tempo", "loki", "prometheus")) as running:
+        environ = Path(f"/proc/{running.pid('collector')}/environ").read_text()
+
+    assert semconv.RESOURCE_ATTRIBUTES not in environ
+    assert "COLLECTOR_STORAGE=" in environ
 
 
 def test_the_line_that_says_why_is_found_among_what_a_process_writes_last(tmp_path: Path) -> None:

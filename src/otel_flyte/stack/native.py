@@ -24,8 +24,9 @@ _HEALTH_TIMEOUT = 5.0
 _STOP_ORDER = (("grafana", "collector"), ("tempo", "loki"), ("prometheus",))
 """As data flows, so that what one part still holds finds the next one there."""
 
-_OF_THE_STACK = ("OTEL_FLYTE_", "OTEL_RESOURCE_")
-"""All other variables of OpenTelemetry are the user's tasks': Tempo and Grafana would trace themselves by them."""
+_OF_THE_STACK = "OTEL_FLYTE_"
+"""All other variables of OpenTelemetry are the user's tasks': Tempo and Grafana would trace themselves by them, and the
+collector would say of everybody's telemetry what a user says of a task."""
 
 Tell = Callable[[str], None]
 

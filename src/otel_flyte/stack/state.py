@@ -10,7 +10,7 @@ from pathlib import Path
 
 from otel_flyte.stack import files
 from otel_flyte.stack.processes import Process
-from otel_flyte.stack.settings import Settings
+from otel_flyte.stack.settings import PORTS, Settings
 from otel_flyte.stack.status import StackError
 
 NATIVE = "native"
@@ -49,7 +49,8 @@ class Folder:
         try:
             held = json.loads(self._file.read_text(encoding="utf-8"))
             processes = {name: Process(**each) for name, each in held["processes"].items()}
-            return State(held["mode"], Settings(**held["settings"]), processes)
+            settings = Settings(**held["settings"])
+            return State(held["mode"], settings, processes) if settings.ports.keys() == PORTS.keys() else None
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError):
