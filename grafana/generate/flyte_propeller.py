@@ -21,7 +21,6 @@ from grafana.generate.services import (
     quantiles,
 )
 from grafana.generate.sources import promql, promql_now
-from grafana.generate.variables import of_label
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -84,21 +83,7 @@ def board() -> Dashboard:
         "Flyte / Propeller",
         "Whether Flyte's engine keeps up, and where the time of executions goes outside of users' code.",
         [
-            of_label("project", "Project", "Of executions.", "project", f"{PROPELLER}collector:flyteworkflow"),
-            of_label(
-                "domain",
-                "Domain",
-                "Of executions.",
-                "domain",
-                f'{PROPELLER}collector:flyteworkflow{{project=~"$project"}}',
-            ),
-            of_label(
-                "workflow",
-                "Workflow",
-                "As propeller calls it: project:domain:name.",
-                "wf",
-                f"{PROPELLER}workflow:accepted{{{OF_PROJECT}}}",
-            ),
+            *services.execution_variables(f"{PROPELLER}workflow:accepted{{{OF_PROJECT}}}"),
             services.quantile_variable(f"{PROPELLER}round:round_total_ms"),
         ],
         [

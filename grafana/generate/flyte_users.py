@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from grafana.generate import links, names, panels
+from grafana.generate import links, names, panels, services
 from grafana.generate.boards import Row
 from grafana.generate.boards import board as made
 from grafana.generate.flyte_propeller import STAGES
@@ -92,21 +92,7 @@ def board() -> Dashboard:
         "Flyte / Users",
         "How the workflows of a project fare, where their time goes, what pods take, what tasks count themselves.",
         [
-            of_label("project", "Project", "Of executions.", "project", f"{PROPELLER}collector:flyteworkflow"),
-            of_label(
-                "domain",
-                "Domain",
-                "Of executions.",
-                "domain",
-                f'{PROPELLER}collector:flyteworkflow{{project=~"$project"}}',
-            ),
-            of_label(
-                "workflow",
-                "Workflow",
-                "As propeller calls it: project:domain:name.",
-                "wf",
-                f"{accepted}{{{OF_PROJECT}}}",
-            ),
+            *services.execution_variables(f"{accepted}{{{OF_PROJECT}}}"),
             of_label(
                 "pod_workflow",
                 "Workflow, on pods",

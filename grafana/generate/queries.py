@@ -1,4 +1,4 @@
-"""Every query of a dashboard: those of its panels, its variables and its annotations, and the links that leave it."""
+"""Every query of a dashboard: those of its panels and its variables, and the links that leave it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 PANEL = "panel"
 VARIABLE = "variable"
-ANNOTATION = "annotation"
 LINK = "link"
 
 _VARIABLE_QUERY = re.compile(r"label_values\((?P<selector>.*),\s*(?P<label>\w+)\)")
@@ -22,7 +21,7 @@ class Query(NamedTuple):
         panel: the title of the panel, or the name of the variable, or where a link of the dashboard itself stands.
         datasource: the uid; empty for links.
         text: PromQL, LogQL or TraceQL with its variables; of a link the URL.
-        kind: ``panel``, ``variable``, ``annotation`` or ``link``.
+        kind: ``panel``, ``variable`` or ``link``.
         shape: how it is asked: ``range``, ``instant``; of Tempo ``search`` or ``metrics``; of variables ``series``.
         label: of a variable, the label whose values it offers; else empty.
     """
@@ -41,10 +40,6 @@ def queries(dashboard: Mapping[str, Any]) -> Iterator[Query]:
     uid = dashboard["uid"]
     for variable in dashboard.get("templating", {}).get("list", []):
         yield from _of_variable(uid, variable)
-    for annotation in dashboard.get("annotations", {}).get("list", []):
-        source = annotation.get("datasource", {}).get("uid", "")
-        if "expr" in annotation:
-            yield Query(uid, annotation["name"], source, annotation["expr"], ANNOTATION, "range")
     for link in dashboard.get("links", []):
         if link.get("url"):
             yield Query(uid, "the dashboard's links", "", link["url"], LINK, "")

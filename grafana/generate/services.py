@@ -37,6 +37,21 @@ def quantile_variable(summary: str) -> QueryVariable:
     return variables.of_label("quantile", "Quantile", "Which quantiles of durations are drawn.", "quantile", summary)
 
 
+def execution_variables(workflow: str) -> list[QueryVariable]:
+    """Offer project, domain and workflow of executions, as propeller knows them.
+
+    Args:
+        workflow: a selector of a metric that has the label ``wf``; it may use the first two.
+    """
+    flyteworkflows = f"{PROPELLER}collector:flyteworkflow"
+    in_project = f'{flyteworkflows}{{project=~"$project"}}'
+    return [
+        variables.of_label("project", "Project", "Of executions.", "project", flyteworkflows),
+        variables.of_label("domain", "Domain", "Of executions.", "domain", in_project),
+        variables.of_label("workflow", "Workflow", "As propeller calls it: project:domain:name.", "wf", workflow),
+    ]
+
+
 def per_second(name: str, labels: str = "", by: Sequence[str] = ()) -> str:
     """Return how often a counter grows, in the sum over replicas."""
     return f"sum{_by(by)} (rate({name}{_in_braces(labels)}[$__rate_interval]))"
