@@ -329,7 +329,7 @@ def _run(arguments: Sequence[str], *, first_steps: bool = False, then: Callable[
     ``then`` is called with what was recorded.
     """
     from otel_flyte.flytekit_v1 import pyflyte_run
-    from otel_flyte.stack.identity import named
+    from otel_flyte.local.identity import named
     from otel_flyte.standard_variables import usable_only
 
     try:

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from otel_flyte import semconv
-from otel_flyte.stack import control, identity, links
+from otel_flyte.local import identity
+from otel_flyte.stack import control, links
 from otel_flyte.stack.status import READY, StackError
 
 PROJECT = "demo"
