@@ -189,6 +189,35 @@ def test_a_forked_child_is_left_to_the_kernel_and_goes_when_it_is_terminated(ran
     assert [span for span in run.spans if told(span)] == []
 
 
+def test_a_child_that_is_terminated_as_it_begins_goes_and_its_parent_stays(tmp_path: Path, receiver: Receiver) -> None:
+    ended = programs.run(
+        """
+        import json, os, signal, time
+        # As a pool may, that ends before its workers have begun: this is before all that is registered later.
+        os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+        from flytekit import task
+
+        @task
+        def fork() -> int:
+            child = os.fork()
+            if not child:
+                signal.alarm(20)
+                signal.pause()
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            time.sleep(0.5)
+            return status
+
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        print(json.dumps([fork(), signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before]))
+        """,
+        tmp_path,
+        receiver.environment() | programs.RAISE,
+    )
+
+    assert ended.said == [-signal.SIGTERM, True]
+    assert [span for span in receiver.spans() if told(span)] == []
+
+
 @pytest.mark.parametrize(("way", "expected"), [("ignore", [False, True, False]), ("wakeup", [True, False, True])])
 def test_what_a_user_has_set_before_stays(way: str, expected: list[bool], ran: Runs) -> None:
     assert outputs(ran(f"dispositions, {way}")) == expected

@@ -29,6 +29,9 @@ _asked_for_default = False
 _lock = threading.RLock()
 """Held while a signal is read and told, so that who waits for it knows that it is told."""
 
+_forking = threading.local()
+"""The signals that a thread had blocked before it forked."""
+
 
 @guarded
 def install() -> None:
@@ -162,6 +165,28 @@ def _die_of(number: signal.Signals) -> None:
         os._exit(128 + number)
 
 
+def _hold_back() -> None:
+    """Before a fork: let what a child is sent wait there until it has the disposition from before.
+
+    A child that is terminated as it begins would tell its parent, through the pipe that it has from it, and live on.
+    """
+    if _descriptors is not None:
+        _forking.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _let_through() -> None:
+    """After a fork: undo what was done before it."""
+    blocked = _forking.__dict__.pop("blocked", None)
+    if blocked is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _begin_child() -> None:
+    _give_back()
+    _let_through()
+
+
+@guarded
 def _give_back() -> None:
     """In a forked child: die of the signal at once, as without us, and leave the parent's pipe alone."""
     global _descriptors, _lock
@@ -182,4 +207,4 @@ def _give_back() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_give_back)
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_begin_child)
