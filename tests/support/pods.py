@@ -12,12 +12,13 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import flytekit.bin.entrypoint
+import psutil
 from flyteidl.core import dynamic_job_pb2, errors_pb2, literals_pb2
 from flytekit.configuration import ImageConfig, SerializationSettings
 from flytekit.core.context_manager import FlyteContextManager
@@ -172,9 +173,9 @@ class Pod:
         try:
             stdout, stderr = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            process.kill()
-            stdout, stderr = process.communicate()
-            raise AssertionError(f"{self.arguments} has not ended\n{stdout}\n{stderr}") from None
+            left = _kill_tree(process)
+            stdout, stderr = process.communicate(timeout=10)
+            raise AssertionError(f"{self.arguments} has not ended: {left}\n{stdout}\n{stderr}") from None
         return Result(
             returncode=process.returncode,
             stdout=stdout,
@@ -378,6 +379,16 @@ def _serialized_settings() -> str:
 
 def _type_of(value: Any) -> Any:
     return list[_type_of(value[0])] if isinstance(value, list) else type(value)  # type: ignore[misc]
+
+
+def _kill_tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Kill a process and all below it, which are given: a child that hangs would hold its pipes open for ever."""
+    root = psutil.Process(process.pid)
+    tree = [root, *root.children(recursive=True)]
+    for each in tree:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    return tree
 
 
 def _files(directory: Path) -> dict[str, bytes]:
