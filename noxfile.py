@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv"
@@ -89,14 +90,14 @@ def newest(session: nox.Session) -> None:
     """All tests with the newest OpenTelemetry and flytekit, as locked."""
     # The extra is there for the newest OpenTelemetry only: with the oldest, its tests are skipped.
     _sync(session, "test", extras=("configuration",))
-    session.run("pytest", *(session.posargs or [f"--ignore={STACK}", *BESIDE]))
+    _test(session, f"--ignore={STACK}")
 
 
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """The tests with the oldest OpenTelemetry and flytekit that are supported, but for those that `ALIKE` names."""
     session.install("-e", ".", *nox.project.dependency_groups(_project(), "test"), *OLDEST)
-    session.run("pytest", *(session.posargs or (f"--ignore={STACK}", *ALIKE, *BESIDE)))
+    _test(session, f"--ignore={STACK}", *ALIKE)
 
 
 @nox.session(python="3.10")
@@ -141,6 +142,18 @@ def benchmarks(session: nox.Session) -> None:
     """The README's table."""
     _sync(session, "test")
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+def _test(session: nox.Session, *options: str) -> None:
+    """Run tests beside each other, and those that failed once more by themselves: they may have lacked time."""
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    try:
+        session.run("pytest", *options, *BESIDE)
+    except CommandFailed:
+        session.warn("Some failed while others ran: whoever fails alone too has failed.")
+        session.run("pytest", "--last-failed", "--last-failed-no-failures=none")
 
 
 def _sync(session: nox.Session, *groups: str, extras: tuple[str, ...] = ()) -> None:

@@ -2,6 +2,8 @@
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import flytekit
 from flytekit import LaunchPlan, reference_task, task, workflow
@@ -42,22 +44,34 @@ def double_by_reference(value: int) -> int:
     return value
 
 
+@asynccontextmanager
+async def between_polls() -> AsyncIterator[None]:
+    """Wait at the end: a process that ends while flytekit polls, which it does every two seconds, may hang for ever."""
+    try:
+        yield
+    finally:
+        await asyncio.sleep(1)
+
+
 @flytekit.eager
 async def orchestrate(value: int) -> int:
-    with tracer.start_as_current_span("my plan"):
-        one, other = await asyncio.gather(double_async(value=value), double_async(value=value + 1))
-    return double(value=one + other)
+    async with between_polls():
+        with tracer.start_as_current_span("my plan"):
+            one, other = await asyncio.gather(double_async(value=value), double_async(value=value + 1))
+        return double(value=one + other)
 
 
 @flytekit.eager
 async def orchestrate_in_vain(value: int) -> int:
-    return await refuse(value=value)
+    async with between_polls():
+        return await refuse(value=value)
 
 
 @flytekit.eager
 async def orchestrate_in_spite(value: int) -> int:
     try:
-        return await refuse(value=value)
+        async with between_polls():
+            return await refuse(value=value)
     except EagerException:
         return -1
 
