@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,7 +22,7 @@ from typing import Any
 
 CHILDREN = 10
 PAUSE_SECONDS = 0.1
-LOOP_SECONDS = 0.2
+LOOP_SECONDS = 0.1
 ROOT = Path(__file__).resolve().parent.parent
 
 Take = Callable[[], object]
@@ -140,36 +141,39 @@ def _group(stack: ExitStack) -> Any:
 
 
 def _loop(_: ExitStack, __: object, rounds: int) -> dict[str, float]:
-    """How much more CPU a process takes for a loop with the sampler's thread at 10 Hz beside it; one CPU has both.
+    """How much more CPU a process takes for a tenth of a second of a loop with a sample beside it; one CPU has both."""
+    sampler = _sampler()
+    wanted, taken = threading.Event(), threading.Event()
 
-    By what each sample added: while others have the CPU, the clock by which samples are taken goes on.
-    """
-    sampler = _sampler(interval=0.1)
-    active = sampler._recorder
-    tasks = dict(active.open)
-    steps = 1_000_000
-    steps = round(steps * LOOP_SECONDS / _loop_seconds(steps))
-    excesses = []
+    def sample() -> None:
+        while wanted.wait():
+            wanted.clear()
+            sampler.take(sampler._devices())
+            taken.set()
+
+    threading.Thread(target=sample, daemon=True).start()
+    steps = round(1_000_000 * LOOP_SECONDS / _loop_seconds(1_000_000))
+
+    def beside() -> float:
+        taken.clear()
+        wanted.set()
+        return _loop_seconds(steps, taken.wait)
+
+    beside()
+    ratios = []
     for _round in range(rounds):
-        alone = _loop_seconds(steps)
-        active.open.update(tasks)
-        sampler.start()
-        # Twice, between two times alone: a machine that grows slower has both sides slower.
-        before = sampler._since.samples
-        beside = _loop_seconds(steps) + _loop_seconds(steps)
-        active.open.clear()
-        sampler._thread.join()
-        samples = sampler._since.samples - before
-        alone += _loop_seconds(steps)
-        excesses.append((beside - alone) / samples)
-    return {"ratio": 1 + 10 * statistics.median(excesses)}
+        # Alone before and after: a machine that grows slower has both sides slower.
+        before, one, other, after = _loop_seconds(steps), beside(), beside(), _loop_seconds(steps)
+        ratios.append((one + other) / (before + after))
+    return {"ratio": statistics.median(ratios)}
 
 
-def _loop_seconds(steps: int) -> float:
+def _loop_seconds(steps: int, then: Callable[[], object] = lambda: None) -> float:
     start = time.process_time()
     total = 0
     for step in range(steps):
         total += step & 7
+    then()
     return time.process_time() - start
 
 

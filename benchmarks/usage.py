@@ -46,7 +46,7 @@ def main(rounds: int, folder: Path | None) -> None:
     for label, name, gpus, every in THEIRS:
         print(_row(label, _measured(others, name, rounds, gpus) if others else {"left out": "no --others"}, every))
 
-    loops = 2 * rounds
+    loops = 12 * rounds
     dispatch = run._dispatch(max(3, rounds // 2))
     print("\n| measured | ratio | goal |")
     print("|---|---|---|")

@@ -4,12 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from otel_flyte.usage.readers import processes
+from otel_flyte.usage.readers.files import KernelFile
 from otel_flyte.usage.readers.processes import ProcessTree, TreeSample
 from otel_flyte.usage.sample import peak_mark
 
@@ -74,6 +77,49 @@ def ticks(sample: TreeSample) -> int:
 def resident(sample: TreeSample) -> int:
     assert sample.rss is not None
     return sample.rss
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_kernel_never_waits_for_is_read_while_no_other_thread_runs() -> None:
+    file = KernelFile("/proc/self/stat" if Path("/proc/self/stat").exists() else __file__, at_once=True)
+    assert file.read()
+    turns, ended = 0, threading.Event()
+
+    def turn() -> None:
+        nonlocal turns
+        while not ended.is_set():
+            turns += 1
+            time.sleep(0)
+
+    thread = threading.Thread(target=turn)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    try:
+        thread.start()
+        before = turns
+        for _ in range(100):
+            file.read()
+        after = turns
+    finally:
+        sys.setswitchinterval(interval)
+        ended.set()
+        thread.join()
+        file.close()
+
+    assert after == before
+
+
+def test_a_descriptor_that_somebody_has_closed_is_opened_again() -> None:
+    file = KernelFile("/dev/null", at_once=True)
+    assert file.read() == b""
+    assert file._descriptor is not None
+    os.close(file._descriptor)
+
+    assert file.read() is None
+    assert file.read() == b""
+    file.close()
 
 
 # --- CPU time --------------------------------------------------------------------------------------------------------

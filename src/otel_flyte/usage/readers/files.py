@@ -1,10 +1,15 @@
 """Small files of the kernel's that are read again and again."""
 
+import functools
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from errno import ENODEV, ESRCH
 
+from otel_flyte.guard import importing
+
 _BYTES = 32768
+_PAGE = 4096
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _STALE = (ENODEV, ESRCH)
 
@@ -13,14 +18,16 @@ class KernelFile:
     """One file below ``/proc`` or ``/sys``, held open: reading it again costs a third of opening it again.
 
     ``path`` is whole, for its meaning must not change: ``/proc/self`` read in a forked child through its parent's
-    descriptor is still the parent. With ``held=False`` it is opened for each reading.
+    descriptor is still the parent. With ``held=False`` it is opened for each reading. With ``at_once=True``, for files
+    of less than a page that the kernel never waits for, reading keeps the interpreter's lock.
     """
 
-    __slots__ = ("_descriptor", "_held", "_path")
+    __slots__ = ("_descriptor", "_held", "_path", "_pread")
 
-    def __init__(self, path: str, *, held: bool = True) -> None:
+    def __init__(self, path: str, *, held: bool = True, at_once: bool = False) -> None:
         self._path = path
         self._held = held
+        self._pread = _pread_at_once() if at_once else os.pread
         self._descriptor: int | None = None
 
     def read(self) -> bytes | None:
@@ -28,7 +35,7 @@ class KernelFile:
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, _FLAGS)
-            return os.pread(self._descriptor, _BYTES, 0)
+            return self._pread(self._descriptor, _BYTES, 0)
         except OSError as error:
             # Whoever has closed descriptors that weren't theirs may have been given this number for a file of theirs.
             self.close() if error.errno in _STALE else self._forget()
@@ -70,3 +77,29 @@ def field(text: bytes | None, name: bytes) -> int | None:
         return None
     begin = (b"\n" + text).find(b"\n" + name + b" ")
     return None if begin < 0 else integer(text[begin + len(name) + 1 :].partition(b"\n")[0])
+
+
+@functools.cache
+def _pread_at_once() -> Callable[[int, int, int], bytes]:
+    """Return a ``pread`` that keeps the interpreter's lock.
+
+    A task in a Python loop hands the lock over for each call that gives it up, which takes both threads longer than the
+    call itself.
+    """
+    try:
+        with importing:
+            import ctypes
+        call = ctypes.PyDLL(None, use_errno=True).pread64
+    except (ImportError, OSError, AttributeError):
+        return os.pread
+    call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int64)
+    call.restype = ctypes.c_ssize_t
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        buffer = ctypes.create_string_buffer(min(size, _PAGE))
+        length: int = call(descriptor, buffer, len(buffer), offset)
+        if length < 0:
+            raise OSError(ctypes.get_errno(), "pread")
+        return buffer.raw[:length]
+
+    return pread

@@ -84,8 +84,8 @@ class _Reader:
 
     def __init__(self, folder: str, pid: int, *, held: bool) -> None:
         self._pid = pid
-        self._stat = KernelFile(f"{folder}/stat", held=held)
-        self._statm = KernelFile(f"{folder}/statm", held=held)
+        self._stat = KernelFile(f"{folder}/stat", held=held, at_once=True)
+        self._statm = KernelFile(f"{folder}/statm", held=held, at_once=True)
         self._io = KernelFile(f"{folder}/io", held=held)
         self._resident: bytes | None = None
         self._shared = 0
@@ -145,7 +145,7 @@ def _of_the_kernel(root: str, name: str) -> KernelFile | None:
     """Open a file unless something else is mounted over it: LXC shows another one, which is some seconds old."""
     path = Path(root, name)
     try:
-        return KernelFile(str(path)) if path.stat().st_dev == Path(root).stat().st_dev else None
+        return KernelFile(str(path), at_once=True) if path.stat().st_dev == Path(root).stat().st_dev else None
     except OSError:
         return None
 
