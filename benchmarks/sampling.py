@@ -152,28 +152,30 @@ def _loop(_: ExitStack, __: object, rounds: int) -> dict[str, float]:
             taken.set()
 
     threading.Thread(target=sample, daemon=True).start()
-    steps = round(1_000_000 * LOOP_SECONDS / _loop_seconds(1_000_000))
+    steps = round(1_000_000 * LOOP_SECONDS / statistics.median(_loop_seconds(1_000_000) for _ in range(5)))
 
     def beside() -> float:
         taken.clear()
-        wanted.set()
-        return _loop_seconds(steps, taken.wait)
+        return _loop_seconds(steps, first=wanted.set, last=taken.wait)
 
     beside()
-    ratios = []
+    excesses = []
     for _round in range(rounds):
         # Alone before and after: a machine that grows slower has both sides slower.
         before, one, other, after = _loop_seconds(steps), beside(), beside(), _loop_seconds(steps)
-        ratios.append((one + other) / (before + after))
-    return {"ratio": statistics.median(ratios)}
+        excesses.append((one + other - before - after) / 2)
+    return {"ratio": 1 + statistics.median(excesses) / LOOP_SECONDS}
 
 
-def _loop_seconds(steps: int, then: Callable[[], object] = lambda: None) -> float:
+def _loop_seconds(
+    steps: int, first: Callable[[], object] = lambda: None, last: Callable[[], object] = lambda: None
+) -> float:
     start = time.process_time()
+    first()
     total = 0
     for step in range(steps):
         total += step & 7
-    then()
+    last()
     return time.process_time() - start
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,13 @@ from support.receiver import Receiver
 
 # In the background of a shell it is ignored, and what is ignored children inherit.
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker of pytest-xdist that dies may leave tests that nobody runs: the whole run has failed."""
+    if error:
+        pytest.exit(f"{node.gateway.id}: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR)
 
 
 @pytest.fixture

@@ -71,7 +71,11 @@ def fork(succeeds: Callable[[], bool]) -> int:
         # Whoever runs the tests may wait for the same signal.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(10)
-        os._exit(0 if succeeds() else 1)
+        code = 1
+        try:
+            code = 0 if succeeds() else 1
+        finally:
+            os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

@@ -1,6 +1,7 @@
 """SIGTERM, by which Kubernetes takes a pod away: every open span says so, and the process ends as without us."""
 
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from support.admin import Admin
 from support.receiver import Event, Receiver, Span
 from support.runs import Result, Run, Runs, Scenario
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 SECONDS = 60
 """For which a task waits that nothing comes to end."""
 CHECKPOINTS = ("finish early", "finish early, handler of the module")
@@ -189,33 +191,89 @@ def test_a_forked_child_is_left_to_the_kernel_and_goes_when_it_is_terminated(ran
     assert [span for span in run.spans if told(span)] == []
 
 
-def test_a_child_that_is_terminated_as_it_begins_goes_and_its_parent_stays(tmp_path: Path, receiver: Receiver) -> None:
-    ended = programs.run(
+FORKING = """
+import flytekit
+from otel_flyte.lifecycle import signals
+
+def blocked():
+    states = [path.read_text() for path in Path("/proc/self/task").glob("*/status")]
+    masks = [int(state.partition("SigBlk:")[2].split()[0], 16) for state in states]
+    return sum(mask >> signal.SIGTERM - 1 & 1 for mask in masks)
+
+@flytekit.task
+def fork() -> int:
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        IN_CHILD
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+ended = fork()
+time.sleep(0.5)
+print(json.dumps([ended, blocked()]))
+"""
+
+
+def forking(prepare: str, in_child: str) -> str:
+    """A program whose task forks: how the child ends, and in how many of its own threads SIGTERM is blocked then."""
+    imports = "import json, os, signal, time\nfrom pathlib import Path\n"
+    return programs.joined(imports, prepare, FORKING.replace("IN_CHILD", in_child))
+
+
+# Hooks of a user's, before all that is registered later.
+PREPARED = {
+    "terminated": ("os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))", "pass"),
+    "terminated later": ("", "os.kill(os.getpid(), signal.SIGTERM)"),
+    "terminated, while another hook forks": (
         """
-        import json, os, signal, time
-        # As a pool may, that ends before its workers have begun: this is before all that is registered later.
-        os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
-        from flytekit import task
+        import concurrent.futures.thread  # Its own hook, which takes a lock, runs later.
 
-        @task
-        def fork() -> int:
-            child = os.fork()
-            if not child:
-                signal.alarm(20)
-                signal.pause()
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            time.sleep(0.5)
-            return status
+        def fork_too():
+            if not done:
+                done.append(True)
+                os.waitpid(os.fork() or os._exit(0), 0)
 
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        print(json.dumps([fork(), signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before]))
+        done = []
+        os.register_at_fork(before=fork_too)
         """,
-        tmp_path,
-        receiver.environment() | programs.RAISE,
-    )
+        "os.kill(os.getpid(), signal.SIGTERM)",
+    ),
+}
 
-    assert ended.said == [-signal.SIGTERM, True]
+
+@LINUX
+@pytest.mark.parametrize("way", PREPARED)
+def test_a_child_that_is_terminated_however_soon_goes_and_its_parent_stays(
+    way: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    ended = programs.run(forking(*PREPARED[way]), tmp_path, receiver.environment() | programs.RAISE)
+
+    assert ended.said == [-signal.SIGTERM, 0]
     assert [span for span in receiver.spans() if told(span)] == []
+
+
+@LINUX
+def test_what_a_users_hook_blocks_in_a_child_stays_blocked(tmp_path: Path, receiver: Receiver) -> None:
+    block = "os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1}))"
+    say = "os._exit(signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGUSR1})"
+    ended = programs.run(forking(block, say), tmp_path, receiver.environment() | programs.RAISE)
+
+    assert ended.said == [True, 0]
+
+
+@LINUX
+def test_a_child_that_is_interrupted_as_it_begins_can_be_terminated(tmp_path: Path, receiver: Receiver) -> None:
+    interrupt = """
+        def interrupt():
+            signals._give_back = lambda: os.kill(os.getpid(), signal.SIGINT) or time.sleep(1)
+
+        os.register_at_fork(after_in_child=interrupt)
+        """
+    say = "os._exit(blocked())"
+    ended = programs.run(forking(interrupt, say), tmp_path, receiver.environment())
+
+    assert ended.said == [0, 0]
 
 
 @pytest.mark.parametrize(("way", "expected"), [("ignore", [False, True, False]), ("wakeup", [True, False, True])])

@@ -99,7 +99,7 @@ def test_what_the_kernel_never_waits_for_is_read_while_no_other_thread_runs() ->
     try:
         thread.start()
         before = turns
-        for _ in range(100):
+        for _ in range(20_000):
             file.read()
         after = turns
     finally:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from otel_flyte import semconv
+from otel_flyte import held_signals, semconv
 
 logger = logging.getLogger(semconv.SCOPE)
 
@@ -121,9 +121,11 @@ def _before_fork() -> None:
     importing.hold()
     for lock in reversed(_locks):
         lock.hold()
+    held_signals.hold_back()
 
 
 def _after_fork() -> None:
+    held_signals.let_through()
     for lock in _locks:
         lock.give_up()
     importing.give_up()
@@ -135,6 +137,7 @@ def _begin_child() -> None:
     importing.begin_child()
 
 
+# Before all others of ours, which import this: so it runs last before a fork, and first after it.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_begin_child)
 

@@ -173,9 +173,9 @@ class Pod:
         try:
             stdout, stderr = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            left = _kill_tree(process)
+            left = _kill_all(self.output_prefix)
             stdout, stderr = process.communicate(timeout=10)
-            raise AssertionError(f"{self.arguments} has not ended: {left}\n{stdout}\n{stderr}") from None
+            raise AssertionError("\n".join([f"{self.arguments} has not ended:", *left, stdout, stderr])) from None
         return Result(
             returncode=process.returncode,
             stdout=stdout,
@@ -381,14 +381,18 @@ def _type_of(value: Any) -> Any:
     return list[_type_of(value[0])] if isinstance(value, list) else type(value)  # type: ignore[misc]
 
 
-def _kill_tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Kill a process and all below it, which are given: a child that hangs would hold its pipes open for ever."""
-    root = psutil.Process(process.pid)
-    tree = [root, *root.children(recursive=True)]
-    for each in tree:
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
-    return tree
+def _kill_all(output_prefix: Path) -> list[str]:
+    """Kill all processes of a pod and say which they were: a child may hang whose parent has ended, and keep its pipes.
+
+    A forked child has its parent's command line, which names the output prefix.
+    """
+    killed = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if str(output_prefix) in process.cmdline():
+                killed.append(f"{process.pid}, child of {process.ppid()}, {process.status()}")
+                process.kill()
+    return killed
 
 
 def _files(directory: Path) -> dict[str, bytes]:

@@ -46,7 +46,10 @@ def double_by_reference(value: int) -> int:
 
 @asynccontextmanager
 async def between_polls() -> AsyncIterator[None]:
-    """Wait at the end: a process that ends while flytekit polls, which it does every two seconds, may hang for ever."""
+    """Wait at the end: a process that ends while flytekit's controller polls, every two seconds, may hang for ever.
+
+    It does without us too: ``_TaskRunner._close`` stops the loop that ``Controller._poll`` then waits for.
+    """
     try:
         yield
     finally:

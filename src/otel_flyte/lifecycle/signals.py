@@ -17,6 +17,7 @@ import threading
 from contextlib import suppress
 from types import FrameType
 
+from otel_flyte import held_signals
 from otel_flyte.guard import guarded, start_thread
 from otel_flyte.lifecycle import open_spans, shutdown, watch
 from otel_flyte.tracing import state
@@ -28,9 +29,6 @@ _asked_for_default = False
 
 _lock = threading.RLock()
 """Held while a signal is read and told, so that who waits for it knows that it is told."""
-
-_forking = threading.local()
-"""The signals that a thread had blocked before it forked."""
 
 
 @guarded
@@ -60,6 +58,7 @@ def install() -> None:
         signal.signal(signal.SIGTERM, _wake_the_thread)
         # System calls go on as they would without a handler.
         signal.siginterrupt(signal.SIGTERM, False)
+    held_signals.held.add(signal.SIGTERM)
     shutdown.at_the_end(uninstall)
 
 
@@ -70,6 +69,7 @@ def uninstall() -> None:
     if _descriptors is None or threading.current_thread() is not threading.main_thread():
         return
     (reading, writing), _descriptors = _descriptors, None
+    held_signals.held.discard(signal.SIGTERM)
     if _is_ours():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     others = signal.set_wakeup_fd(-1)
@@ -165,25 +165,11 @@ def _die_of(number: signal.Signals) -> None:
         os._exit(128 + number)
 
 
-def _hold_back() -> None:
-    """Before a fork: let what a child is sent wait there until it has the disposition from before.
-
-    A child that is terminated as it begins would tell its parent, through the pipe that it has from it, and live on.
-    """
-    if _descriptors is not None:
-        _forking.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-
-def _let_through() -> None:
-    """After a fork: undo what was done before it."""
-    blocked = _forking.__dict__.pop("blocked", None)
-    if blocked is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
 def _begin_child() -> None:
-    _give_back()
-    _let_through()
+    try:
+        _give_back()
+    finally:
+        held_signals.let_through()
 
 
 @guarded
@@ -194,6 +180,7 @@ def _give_back() -> None:
         return
     reading, writing = _descriptors
     _descriptors, _lock = None, threading.RLock()
+    held_signals.held.discard(signal.SIGTERM)
     state.signalled = ""
     with suppress(ValueError):
         if _is_ours():
@@ -207,4 +194,4 @@ def _give_back() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_begin_child)
+    os.register_at_fork(after_in_child=_begin_child)

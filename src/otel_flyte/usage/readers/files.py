@@ -19,7 +19,7 @@ class KernelFile:
 
     ``path`` is whole, for its meaning must not change: ``/proc/self`` read in a forked child through its parent's
     descriptor is still the parent. With ``held=False`` it is opened for each reading. With ``at_once=True``, for files
-    of less than a page that the kernel never waits for, reading keeps the interpreter's lock.
+    of less than a page for which the kernel hardly ever waits, reading keeps the interpreter's lock.
     """
 
     __slots__ = ("_descriptor", "_held", "_path", "_pread")
@@ -89,10 +89,12 @@ def _pread_at_once() -> Callable[[int, int, int], bytes]:
     try:
         with importing:
             import ctypes
-        call = ctypes.PyDLL(None, use_errno=True).pread64
+        libc = ctypes.PyDLL(None, use_errno=True)
+        # glibc's ``pread`` takes shorter offsets on 32 bits; macOS and musl have it alone, with these.
+        call = getattr(libc, "pread64", None) or libc.pread
     except (ImportError, OSError, AttributeError):
         return os.pread
-    call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int64)
+    call.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64)
     call.restype = ctypes.c_ssize_t
 
     def pread(descriptor: int, size: int, offset: int) -> bytes:

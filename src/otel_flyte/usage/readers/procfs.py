@@ -79,7 +79,8 @@ class Procfs:
 class _Reader:
     """Reads ``stat`` each time, and the other two where it shows that they may have changed.
 
-    Every call gives up the interpreter's lock, which a task in a Python loop then has to hand over once more.
+    Opening a file and reading ``io``, for which the kernel may wait, give up the interpreter's lock, which a task in a
+    Python loop then has to hand over once more.
     """
 
     def __init__(self, folder: str, pid: int, *, held: bool) -> None:
