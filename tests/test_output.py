@@ -333,13 +333,14 @@ def test_ctrl_c_for_the_process_group_leaves_time_for_last_words(tmp_path: Path,
 def test_a_reader_that_goes_is_told_to_the_task_as_before(tmp_path: Path, receiver: Receiver) -> None:
     ended = {}
     for name, bare in (("ours", False), ("bare", True)):
-        prepared = pod(tmp_path / name, "meet", {**receiver.environment(), **ON}, bare=bare)
+        prepared = pod(tmp_path / name, "write_until_told", {**receiver.environment(), **ON}, bare=bare)
         with running(prepared) as process:
             assert process.stdout is not None
             process.stdout.close()
             (prepared.directory / "go").touch()
             process.wait(30)
             ended[name] = process.returncode
+        assert b"BrokenPipeError" in (prepared.output_prefix / "error.pb").read_bytes()
     assert ended["ours"] == ended["bare"]
 
 

@@ -176,6 +176,17 @@ def meet() -> None:
     print("after", flush=True)
 
 
+def write_until_told() -> None:
+    """Write to a reader that is gone until somebody says so, for 20 s at most."""
+    print("before", flush=True)
+    Path("ready").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    for _ in range(2000):
+        os.write(1, b"is anybody there?\n")
+        time.sleep(0.01)
+
+
 def be_interrupted() -> None:
     print("before", flush=True)
     Path("ready").touch()
@@ -216,6 +227,7 @@ WAYS = {
         in_background,
         wait_for_all_children,
         meet,
+        write_until_told,
         be_interrupted,
         too_much,
         find_terminal,
