@@ -128,13 +128,11 @@ def stack(session: nox.Session) -> None:
         session.skip("no Go to build its programs with: dashboards, rules and configurations go untested")
     _sync(session, "test", "stack")
     session.run("python", "native/build.py")
-    if session.posargs:
-        session.run("pytest", *session.posargs)
-        return
     whole = f"{STACK}/test_whole_stack.py"
-    session.run("pytest", STACK, f"--ignore={whole}")
-    # What each query finds, and what was sent and is stored, is to be seen.
-    session.run("pytest", "-s", whole)
+    _test(session, STACK, f"--ignore={whole}")
+    if not session.posargs:
+        # What each query finds, and what was sent and is stored, is to be seen.
+        session.run("pytest", "-s", whole)
 
 
 @nox.session(python=PYTHONS[-1])
