@@ -79,13 +79,30 @@ def field(text: bytes | None, name: bytes) -> int | None:
     return None if begin < 0 else integer(text[begin + len(name) + 1 :].partition(b"\n")[0])
 
 
-@functools.cache
 def _pread_at_once() -> Callable[[int, int, int], bytes]:
-    """Return a ``pread`` that keeps the interpreter's lock.
+    """Return a ``pread`` that keeps the interpreter's lock, for one thread at a time.
 
     A task in a Python loop hands the lock over for each call that gives it up, which takes both threads longer than the
     call itself.
     """
+    call = _libc_pread()
+    if call is None:
+        return os.pread
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(_PAGE)
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        length = call(descriptor, buffer, min(size, _PAGE), offset)
+        if length < 0:
+            raise OSError(ctypes.get_errno(), "pread")
+        return ctypes.string_at(buffer, length)
+
+    return pread
+
+
+@functools.cache
+def _libc_pread() -> Callable[..., int] | None:
     try:
         with importing:
             import ctypes
@@ -93,15 +110,8 @@ def _pread_at_once() -> Callable[[int, int, int], bytes]:
         # glibc's ``pread`` takes shorter offsets on 32 bits; macOS and musl have it alone, with these.
         call = getattr(libc, "pread64", None) or libc.pread
     except (ImportError, OSError, AttributeError):
-        return os.pread
+        return None
     call.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64)
     call.restype = ctypes.c_ssize_t
-
-    def pread(descriptor: int, size: int, offset: int) -> bytes:
-        buffer = ctypes.create_string_buffer(min(size, _PAGE))
-        length: int = call(descriptor, buffer, len(buffer), offset)
-        if length < 0:
-            raise OSError(ctypes.get_errno(), "pread")
-        return buffer.raw[:length]
-
+    pread: Callable[..., int] = call
     return pread
