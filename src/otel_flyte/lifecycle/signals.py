@@ -5,8 +5,9 @@ keep a process alive that used to die at once. So a thread acts, woken through `
 part of Python's handling writes to. Whatever handler there was stays: without one, the process still dies of the
 signal, once everything is sent or the exit bound is over.
 
-Limits: C code that holds the GIL, handlers that are installed from C, and a wakeup descriptor that others set after us
-(asyncio's ``add_signal_handler`` does).
+Limits: C code that holds the GIL, handlers that are installed from C, a wakeup descriptor that others set after us
+(asyncio's ``add_signal_handler`` does), and children that C code forks past Python's hooks: what these are sent is
+taken for their parent's.
 """
 
 import functools
@@ -50,6 +51,7 @@ def install() -> None:
         os.close(writing)
         return
     _descriptors = reading, writing
+    held_signals.held.add(signal.SIGTERM)
     _news = select.poll()
     _news.register(reading, select.POLLIN)
     watch.when_readable(reading, _take_note)
@@ -58,7 +60,6 @@ def install() -> None:
         signal.signal(signal.SIGTERM, _wake_the_thread)
         # System calls go on as they would without a handler.
         signal.siginterrupt(signal.SIGTERM, False)
-    held_signals.held.add(signal.SIGTERM)
     shutdown.at_the_end(uninstall)
 
 
@@ -69,12 +70,12 @@ def uninstall() -> None:
     if _descriptors is None or threading.current_thread() is not threading.main_thread():
         return
     (reading, writing), _descriptors = _descriptors, None
-    held_signals.held.discard(signal.SIGTERM)
     if _is_ours():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     others = signal.set_wakeup_fd(-1)
     if others not in (-1, writing):
         signal.set_wakeup_fd(others)
+    held_signals.held.discard(signal.SIGTERM)
     # The descriptors stay open: others could get their numbers while the thread still reads them.
     watch.forget(reading)
 
