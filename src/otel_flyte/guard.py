@@ -125,10 +125,12 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    held_signals.let_through()
-    for lock in _locks:
-        lock.give_up()
-    importing.give_up()
+    try:
+        held_signals.let_through()
+    finally:
+        for lock in _locks:
+            lock.give_up()
+        importing.give_up()
 
 
 def _begin_child() -> None:
