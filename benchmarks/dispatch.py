@@ -23,9 +23,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 import otel_flyte
-from otel_flyte import activation, semconv
-from otel_flyte.flytekit_v1 import task_attributes
-from otel_flyte.lifecycle.id_generator import FlyteIdGenerator
+from otel_flyte import semconv
+from otel_flyte.adapters.flytekit_v1 import task_attributes
+from otel_flyte.config import settings
+from otel_flyte.sdk.id_generator import FlyteIdGenerator
 from otel_flyte.usage import recorder
 
 DISPATCHES = 200
@@ -89,13 +90,13 @@ def _round(
 @contextmanager
 def _no_usage() -> Iterator[None]:
     """What a process reads once is read anew: for it is one that has not begun."""
-    recording, recorder._recorder, activation._settings = recorder._recorder, None, None
+    recording, recorder._recorder, settings._current = recorder._recorder, None, None
     os.environ[semconv.OTEL_FLYTE_SAMPLE_INTERVAL] = "0"
     try:
         yield
     finally:
         del os.environ[semconv.OTEL_FLYTE_SAMPLE_INTERVAL]
-        recorder._recorder, activation._settings = recording, None
+        recorder._recorder, settings._current = recording, None
 
 
 def _dispatch() -> Callable[[], object]:

@@ -35,12 +35,12 @@ PRELOADED = (
     "task_kinds",
     "flytekit.bin.entrypoint",
     "opentelemetry.sdk.metrics.export",
-    "otel_flyte.flytekit_v1.task_spans",
-    "otel_flyte.lifecycle.exporters",
-    "otel_flyte.lifecycle.http_transport",
-    "otel_flyte.lifecycle.logs",
-    "otel_flyte.lifecycle.metrics",
-    "otel_flyte.lifecycle.traces",
+    "otel_flyte.adapters.flytekit_v1.task_spans",
+    "otel_flyte.export.destinations",
+    "otel_flyte.export.http_transport",
+    "otel_flyte.sdk.logs",
+    "otel_flyte.sdk.metrics",
+    "otel_flyte.sdk.traces",
 )
 
 
@@ -122,7 +122,7 @@ _handed_over: Counter[str] = Counter()
 
 
 def _count_what_is_delivered() -> None:
-    from otel_flyte.lifecycle.outlet import Outlet
+    from otel_flyte.export.queue import Outlet
 
     put: Callable[[Outlet, Any], None] = Outlet.put
 

@@ -84,12 +84,12 @@ def _sampler(interval: float = 1.0) -> Any:
     """Give a sampler with a task that is in a phase, as while user code runs."""
     from opentelemetry.context import Context
 
-    from otel_flyte.tracing.spans import Scope
+    from otel_flyte.tasks.open_task import OpenTask
     from otel_flyte.usage import recorder
     from otel_flyte.usage.sampler import Sampler
 
     recorder._recorder = active = recorder.Recorder(interval)
-    active.begin(Scope("task", Context(), None), None, 0.0, None).begin_phase()
+    active.begin(OpenTask("task", Context(), None), None, 0.0, None).begin_phase()
     active.sampler = Sampler(active, interval)
     return active.sampler
 

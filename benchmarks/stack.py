@@ -22,10 +22,11 @@ import fleet
 import psutil
 import requests
 
-from otel_flyte import activation, semconv
-from otel_flyte.identity import Attempt, Execution, unique_node_id
+from otel_flyte import semconv
+from otel_flyte.config import settings
 from otel_flyte.stack import processes
 from otel_flyte.stack.parts import BY_NAME
+from otel_flyte.tasks.identity import Attempt, Execution, unique_node_id
 from support import native, pods, stack
 from support.stack import Stack
 
@@ -158,7 +159,7 @@ def _trace_id(pod: pods.Attempt) -> str:
         nodes, numbers = [*nodes, f"n{pod.array_index}"], [*numbers, pod.subtask_attempt]
     execution = Execution(pod.project, pod.domain, pod.execution)
     attempt = Attempt(execution, "/".join(nodes), unique_node_id(nodes, numbers), pod.number, pod.array_index)
-    return f"{attempt.trace_id(activation.current_settings().map_nested):032x}"
+    return f"{attempt.trace_id(settings.current().map_nested):032x}"
 
 
 def _stored(running: Stack, trace_ids: list[str], sent: int) -> Stored:

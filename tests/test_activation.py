@@ -14,7 +14,8 @@ import opentelemetry.instrumentation
 import pytest
 from packaging.requirements import Requirement
 
-from otel_flyte import identity, semconv
+from otel_flyte import semconv
+from otel_flyte.tasks import identity
 from support import faults, pods, programs, runs
 from support.receiver import Receiver, Span
 from support.runs import Run, Runs, Scenario
@@ -113,7 +114,7 @@ def test_a_signal_that_nobody_uses_is_not_imported(tmp_path: Path) -> None:
 
 
 def test_a_short_task_does_not_wait_for_what_it_does_not_use(tmp_path: Path) -> None:
-    slow = ("psutil", "pynvml", "otel_flyte.output.capture", "otel_flyte.usage.sampler")
+    slow = ("psutil", "pynvml", "otel_flyte.stdio_capture.capture", "otel_flyte.usage.sampler")
     program = f"twice(value=4); print(json.dumps([name for name in {slow} if name in sys.modules]))"
 
     assert ended(tmp_path, LOADED, program, env=CONFIGURED).said == []
@@ -350,7 +351,7 @@ def test_the_entry_points_that_are_installed_are_those_that_are_declared() -> No
 
 
 @imports_pkg_resources
-@pytest.mark.parametrize("entry", distribution("otel-flyte").entry_points, ids=lambda entry: str(entry.group))
+@pytest.mark.parametrize("cli.entry", distribution("otel-flyte").entry_points, ids=lambda entry: str(entry.group))
 def test_each_entry_point_leads_somewhere(entry: EntryPoint) -> None:
     assert entry.load() is not None
 
@@ -474,10 +475,10 @@ MISSING = "ModuleNotFoundError(f'No module named {name!r}', name=name)"
 BROKEN = {
     "our activation broken": broken("otel_flyte.activation", "RuntimeError('broken')"),
     "our names broken": broken("otel_flyte.semconv", "RuntimeError('broken')"),
-    "our guard missing": broken("otel_flyte.guard", MISSING),
-    "our hooks broken": broken("otel_flyte.flytekit_v1.hooks", "RuntimeError('broken')"),
-    "our spans broken": broken("otel_flyte.flytekit_v1.task_spans", "RuntimeError('broken')"),
-    "our providers broken": broken("otel_flyte.lifecycle", "RuntimeError('broken')"),
+    "our guard missing": broken("otel_flyte.runtime.guard", MISSING),
+    "our hooks broken": broken("otel_flyte.adapters.flytekit_v1.hooks", "RuntimeError('broken')"),
+    "our spans broken": broken("otel_flyte.adapters.flytekit_v1.task_spans", "RuntimeError('broken')"),
+    "our providers broken": broken("otel_flyte.sdk.providers", "RuntimeError('broken')"),
     "opentelemetry missing": broken("opentelemetry", MISSING),
     "opentelemetry broken": broken("opentelemetry.trace", "TypeError('Descriptors cannot be created directly.')"),
     "the SDK missing": broken("opentelemetry.sdk", MISSING),
@@ -724,8 +725,12 @@ def test_where_the_environment_can_not_be_written_only_child_processes_lose_thei
 # --- one broken function of ours -------------------------------------------------------------------------------------
 
 CLOSERS = {
-    *("flytekit_v1.pod.end", "flytekit_v1.task_spans.end_task", "flytekit_v1.task_spans.close_attempt"),
-    *("flytekit_v1.task_spans._close", "tracing.spans.Scope.close", "tracing.carrier.hide"),
+    *(
+        "adapters.flytekit_v1.pod.end",
+        "adapters.flytekit_v1.task_spans.end_task",
+        "adapters.flytekit_v1.task_spans.close_attempt",
+    ),
+    *("adapters.flytekit_v1.task_spans._close", "tasks.open_task.OpenTask.close", "tasks.propagation.hide"),
     *("opentelemetry.context.detach", "opentelemetry.sdk.trace.Span.get_span_context"),
 }
 """Who closes what is open can't be spared."""
@@ -771,17 +776,21 @@ def test_faults_were_provoked_wherever_a_task_gets_to(faulty: dict[str, Any]) ->
     reached = {name for name, found in faulty.items() if found["calls"]}
 
     assert {name.rpartition(".")[0] for name in reached} >= {
-        *("activation", "frames", "identity", "settings", "identity.Attempt"),
-        *("flytekit_v1.data_spans", "flytekit_v1.pod", "flytekit_v1.pod.PodAttempt"),
-        *("flytekit_v1.task_attributes", "flytekit_v1.task_spans", "flytekit_v1.task_spans.WatchedItems"),
-        *("lifecycle.exporters", "lifecycle.lazy", "lifecycle.providers", "lifecycle.shutdown"),
-        *("lifecycle.outlet.Outlet", "lifecycle.traces", "lifecycle.traces.OutletSpanProcessor"),
-        *("lifecycle.metrics", "lifecycle.metrics.OutletMetricExporter", "lifecycle.markers"),
-        *("lifecycle.signals", "lifecycle.watch", "lifecycle.open_spans", "lifecycle.open_spans.OpenSpans"),
-        *("lifecycle.forked", "lifecycle.foreign", "lifecycle.losses", "lifecycle.otlp_requests"),
-        *("lifecycle.transport", "lifecycle.http_transport.HttpTransport", "lifecycle.spool.SpoolFile"),
-        *("lifecycle.otlp_json", "lifecycle.supervised"),
-        *("tracing.carrier", "tracing.errors", "tracing.spans", "tracing.spans.Scope", "tracing.values"),
+        *("activation", "runtime.tracebacks", "tasks.identity", "config.settings", "tasks.identity.Attempt"),
+        *("adapters.flytekit_v1.data_spans", "adapters.flytekit_v1.pod", "adapters.flytekit_v1.pod.PodAttempt"),
+        *(
+            "adapters.flytekit_v1.task_attributes",
+            "adapters.flytekit_v1.task_spans",
+            "adapters.flytekit_v1.task_spans.WatchedItems",
+        ),
+        *("export.destinations", "sdk.lazy", "sdk.providers", "process.shutdown"),
+        *("export.queue.Outlet", "sdk.traces", "sdk.traces.OutletSpanProcessor"),
+        *("sdk.metrics", "sdk.metrics.OutletMetricExporter", "export.pending_spans"),
+        *("process.signals", "runtime.ticker", "tracing.open_spans", "tracing.open_spans.OpenSpans"),
+        *("export.relay", "sdk.foreign", "export.dropped", "export.otlp_requests"),
+        *("export.transport", "export.http_transport.HttpTransport", "export.spool.files.SpoolFile"),
+        *("export.otlp_json", "supervisor.client"),
+        *("tasks.propagation", "tasks.failures", "tracing.spans", "tasks.open_task.OpenTask", "runtime.limits"),
         *("opentelemetry.context", "opentelemetry.trace", "opentelemetry.sdk.trace.Span"),
     }
     assert len(reached) > 90

@@ -10,7 +10,8 @@ import flytekit
 import pytest
 
 from otel_flyte import semconv
-from otel_flyte.tracing import errors, values
+from otel_flyte.runtime import limits
+from otel_flyte.tasks import failures
 from support import pods, programs, runs
 from support.receiver import Event, Link, Receiver, Span
 from support.runs import Result, Runs, Scenario
@@ -93,12 +94,12 @@ def test_no_value_of_ours_is_longer_than_promised(name: str, ran: Runs) -> None:
     for span in (*ran(name).spans, *ran(name).markers):
         if span.scope != semconv.SCOPE:
             continue
-        assert size(span.name) <= values.STRING_LIMIT + len("task ")
-        assert size(span.status_message) <= values.STRING_LIMIT
+        assert size(span.name) <= limits.STRING_LIMIT + len("task ")
+        assert size(span.status_message) <= limits.STRING_LIMIT
         holders: tuple[Span | Event | Link, ...] = (span, *span.events, *span.links)
         attributes = [pair for holder in holders for pair in holder.attributes.items()]
         for key, value in (*attributes, *span.resource.items()):
-            limit = errors.STACKTRACE_LIMIT * 4 if key == semconv.EXCEPTION_STACKTRACE else values.STRING_LIMIT
+            limit = failures.STACKTRACE_LIMIT * 4 if key == semconv.EXCEPTION_STACKTRACE else limits.STRING_LIMIT
             entries = value if isinstance(value, tuple) else (value,)
             assert len(entries) <= ARRAY_LIMIT
             assert max([size(entry) for entry in entries if isinstance(entry, str)], default=0) <= limit, key
@@ -134,7 +135,7 @@ def test_labels_arrive_without_what_is_broken_in_them(ran: Runs) -> None:
     attributes = ran("labels").attempt.attributes
 
     assert attributes[semconv.TASK_LABEL.format(key="broken")] == "a?b"
-    assert attributes[semconv.TASK_LABEL.format(key="long")].endswith(values.ELLIPSIS)
+    assert attributes[semconv.TASK_LABEL.format(key="long")].endswith(limits.ELLIPSIS)
 
 
 def test_what_identifies_an_attempt_arrives_without_what_is_broken_in_it(ran: Runs) -> None:

@@ -24,12 +24,13 @@ from click.testing import CliRunner, Result
 from inline_snapshot import snapshot
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-from otel_flyte import cli, semconv
-from otel_flyte.lifecycle.file_exporter import FileSpanExporter
-from otel_flyte.local import recording
-from otel_flyte.local.progress import ProgressProcessor
-from otel_flyte.query.tree import ExecutionTree
+from otel_flyte import semconv
+from otel_flyte.cli import main as cli
+from otel_flyte.export.file_exporter import FileSpanExporter
+from otel_flyte.recording.tree import ExecutionTree
 from otel_flyte.report.text import Look
+from otel_flyte.run import recording
+from otel_flyte.run.progress import ProgressProcessor
 from support import traces
 from support.receiver import Protocol, Receiver
 
@@ -139,7 +140,7 @@ class TestRecordedTraces:
         program = f"""
 import sys
 from click.testing import CliRunner
-from otel_flyte.cli import main
+from otel_flyte.cli.main import main
 for command in ("explain", "dump", "show"):
     assert CliRunner().invoke(main, [command, {recorded!r}]).exit_code == 0
 print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "opentelemetry", "google", "grpc"}})
@@ -291,7 +292,7 @@ class TestRun:
         program = """
 import sys
 sys.modules["flytekit"] = None
-from otel_flyte.cli import main
+from otel_flyte.cli.main import main
 main(["run", "wf.py", "main"])
 """
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -323,8 +324,8 @@ main(["run", "wf.py", "main"])
     def test_a_reader_that_goes_away_does_not_change_how_the_program_ended(self, project: Path) -> None:
         program = """
 import os, sys
-from otel_flyte import cli
-from otel_flyte.flytekit_v1 import pyflyte_run
+from otel_flyte.cli import main as cli
+from otel_flyte.run import pyflyte_run
 
 def invoke(arguments, run=pyflyte_run.invoke):
     code = run(arguments)
@@ -416,7 +417,7 @@ cli.main()
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 trace.set_tracer_provider(TracerProvider())
-from otel_flyte.cli import main
+from otel_flyte.cli.main import main
 main(["run", "wf.py", "main"])
 """
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -430,7 +431,7 @@ main(["run", "wf.py", "main"])
 
 class TestProgress:
     def test_a_phase_is_announced_when_something_happens_inside_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("otel_flyte.local.progress.PATIENCE_SECONDS", 3600)
+        monkeypatch.setattr("otel_flyte.run.progress.PATIENCE_SECONDS", 3600)
         stream = io.StringIO()
         progress = ProgressProcessor(stream, Look())
         recorder = traces.Recorder(traces.Kept())

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from otel_flyte import activation, settings
-from otel_flyte.flytekit_v1 import data_values, task_attributes
+from otel_flyte import activation
+from otel_flyte.adapters.flytekit_v1 import data_values, task_attributes
+from otel_flyte.config import settings
 
 
 class Secretive:

@@ -13,11 +13,12 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_flyte
 from otel_flyte import semconv
-from otel_flyte.flytekit_v1 import decks
-from otel_flyte.query import attempts
-from otel_flyte.query.otlp_file import read
-from otel_flyte.query.tree import ExecutionTree
+from otel_flyte.adapters.flytekit_v1 import decks
+from otel_flyte.recording import attempts
+from otel_flyte.recording.otlp_file import read
+from otel_flyte.recording.tree import ExecutionTree
 from otel_flyte.report import static
+from otel_flyte.sdk import kept_spans
 from support import pods, usages
 from support.browser import CHROMIUM, MISSING, browser
 from support.receiver import Receiver
@@ -138,7 +139,7 @@ def test_a_loop_of_spans_neither_grows_without_bound_nor_hides_the_phases(local:
     @task(enable_deck=True)
     def loops() -> int:
         tracer = local.get_tracer("mine")
-        for number in range(3 * decks.KEPT):
+        for number in range(3 * kept_spans.KEPT):
             tracer.start_span(f"step {number}").end()
         return 1
 

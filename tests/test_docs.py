@@ -41,7 +41,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 
 def test_the_derivation_rule_that_users_are_told_gives_the_ids_that_pods_have() -> None:
-    from otel_flyte.identity import Execution
+    from otel_flyte.tasks.identity import Execution
 
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "traces.md").read_text(), re.DOTALL)
     names: dict[str, object] = {}

@@ -20,8 +20,7 @@ from typing import Any
 
 import pytest
 
-from otel_flyte.lifecycle import wire
-from otel_flyte.supervisor import cgroup
+from otel_flyte.supervisor import cgroup, protocol
 from support import pods, programs, runs
 from support.programs import Ended
 from support.receiver import Receiver, Span
@@ -34,7 +33,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 TASK = """
     import os, signal, subprocess, sys, time
     from opentelemetry.sdk.trace import TracerProvider
-    from otel_flyte.lifecycle import supervised as child
+    from otel_flyte.supervisor import client as child
 
     def start(name="task program.main", **attributes):
         return TracerProvider().get_tracer("program").start_span(name, attributes=attributes)
@@ -295,15 +294,15 @@ def test_a_span_too_long_for_the_pipe_is_left_out(tmp_path: Path, receiver: Rece
 
 def test_pieces_of_messages_that_mingle_make_the_messages_again() -> None:
     long, short = b"a" * 5000, b"done 1"
-    first, *rest = wire.pieces(long)
-    torn = [*wire.pieces(b"b" * 2000)][:-1]
-    stream = b"".join([first, *torn, *wire.pieces(short), *rest])
+    first, *rest = protocol.pieces(long)
+    torn = [*protocol.pieces(b"b" * 2000)][:-1]
+    stream = b"".join([first, *torn, *protocol.pieces(short), *rest])
 
-    messages = wire.Messages()
+    messages = protocol.Messages()
     found = [message for byte in stream for message in messages.feed(bytes([byte]))]
 
     assert found == [short, long]
-    assert all(len(piece) <= 512 for piece in wire.pieces(long))
+    assert all(len(piece) <= 512 for piece in protocol.pieces(long))
 
 
 # --- out of memory ---------------------------------------------------------------------------------------------------
@@ -704,17 +703,17 @@ def test_nothing_is_loaded_before_the_supervisor_must_speak(tmp_path: Path) -> N
     ours = {module for module in loaded if module.startswith("otel_flyte")}
     assert ours == {
         "otel_flyte",
-        "otel_flyte.entry",
+        "otel_flyte._version",
+        "otel_flyte.cli",
+        "otel_flyte.cli.entry",
         "otel_flyte.semconv",
         "otel_flyte.supervisor",
-        *(f"otel_flyte.supervisor.{name}" for name in ("cgroup", "command", "listener", "process")),
-        "otel_flyte.lifecycle",
-        "otel_flyte.lifecycle.wire",
+        *(f"otel_flyte.supervisor.{name}" for name in ("cgroup", "command", "listener", "process", "protocol")),
     }
 
 
 def test_without_a_supervisor_a_process_knows_that_it_has_none(tmp_path: Path) -> None:
-    ask = "import json; from otel_flyte.lifecycle import supervised as child; print(json.dumps(child.is_supervised()))"
+    ask = "import json; from otel_flyte.supervisor import client as child; print(json.dumps(child.is_supervised()))"
 
     assert programs.run(ask, tmp_path).said is False
     ended = run("exec", "--", sys.executable, "-c", ask, folder=tmp_path)

@@ -19,8 +19,10 @@ import flytekit
 import pytest
 from flytekit.core.base_task import PythonTask, Task
 
-from otel_flyte.flytekit_v1 import hooks, wrappers
-from otel_flyte.flytekit_v1.hooks import HOOKS, Hook
+from otel_flyte.adapters import patching
+from otel_flyte.adapters.flytekit_v1 import hooks, wrappers
+from otel_flyte.adapters.flytekit_v1.hooks import HOOKS
+from otel_flyte.adapters.patching import Hook
 from support import programs
 
 Function = Callable[..., Any]
@@ -49,7 +51,7 @@ def imported(hook: Hook) -> Any:
         if not hook.optional:
             raise
         pytest.skip(f"{hook.module.partition('.')[0]} is not installed")
-    if hook.optional and hooks.target(hook) is None:
+    if hook.optional and patching.target(hook) is None:
         pytest.skip(f"this version has no {named(hook)}")
     return module
 
@@ -57,7 +59,7 @@ def imported(hook: Hook) -> Any:
 def original(hook: Hook) -> Function:
     """What flytekit has at a hook, without us."""
     imported(hook)
-    function = hooks.target(hook)
+    function = patching.target(hook)
     assert function is not None, f"flytekit has no {named(hook)}"
     return _without_us(function.__func__ if isinstance(function, staticmethod) else function)
 
@@ -85,7 +87,7 @@ def test_flytekit_has_what_is_wrapped(hook: Hook) -> None:
 def test_what_is_wrapped_takes_the_parameters_that_the_wrapper_relies_on(hook: Hook) -> None:
     parameters = list(inspect.signature(original(hook)).parameters)
 
-    assert [name for name in parameters if name in hook.parameters] == list(hook.parameters)
+    assert [name for name in parameters if name in hook.parameters.split()] == hook.parameters.split()
 
 
 @each_hook
@@ -123,7 +125,7 @@ def test_doctor_finds_every_hook_of_this_flytekit() -> None:
         if not hook.optional:
             imported(hook)
 
-    assert hooks.missing() == []
+    assert patching.missing(hooks.HOOKS) == []
 
 
 # --- nothing that should be in the table is left out -----------------------------------------------------------------
@@ -206,7 +208,7 @@ BORROWED = "_output_deck"
 @pytest.mark.parametrize("pickler", [pickle, cloudpickle], ids=lambda module: str(module.__name__))
 def test_a_wrapped_function_can_be_pickled_by_its_name(hook: Hook, pickler: Any) -> None:
     module = imported(hook)
-    hooks.install_pending()
+    patching.install_pending()
     function = getattr(module, hook.name)
 
     assert _is_ours(function)
@@ -216,7 +218,7 @@ def test_a_wrapped_function_can_be_pickled_by_its_name(hook: Hook, pickler: Any)
 @each_hook
 def test_a_wrapped_function_keeps_its_name_its_documentation_and_its_signature(hook: Hook) -> None:
     module = imported(hook)
-    hooks.install_pending()
+    patching.install_pending()
     owner = getattr(module, hook.name.split(".")[0]) if "." in hook.name else module
     function, unwrapped = getattr(owner, hook.name.rpartition(".")[2]), original(hook)
 
@@ -238,7 +240,8 @@ WITHOUT_HOOKS = """
 
     import importlib, otel_flyte
     from otel_flyte import activation
-    from otel_flyte.flytekit_v1 import hooks
+    from otel_flyte.adapters import patching
+    from otel_flyte.adapters.flytekit_v1 import hooks
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -268,7 +271,7 @@ OWNERS = """
     def owners():
         for hook in hooks.HOOKS:
             module = sys.modules.get(hook.module)
-            if module is not None and hooks.target(hook) is not None:
+            if module is not None and patching.target(hook) is not None:
                 yield hook, (getattr(module, hook.name.split(".")[0]) if "." in hook.name else module)
 
     def everything():
@@ -323,7 +326,7 @@ def test_uninstrument_restores_what_was_imported_and_wrapped_later_too(tmp_path:
         otel_flyte.instrument(tracer_provider=provider)
         import_all()
         late = {owner: attributes for owner, attributes in everything().items() if owner not in before}
-        hooks.install_pending()
+        patching.install_pending()
         wrapped = same(late, everything())
         otel_flyte.uninstrument()
         print(json.dumps([wrapped, same({**before, **late}, everything())]))
@@ -455,7 +458,7 @@ def without_each_hook(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
             hooks.HOOKS = (*table[: max(number, 0)], *renamed, *table[number + 1 :])
             otel_flyte.instrument(tracer_provider=provider)
             name = f"{table[number].module}.{table[number].name}" if number >= 0 else "none"
-            missing = [hook.name for hook in hooks.missing()]
+            missing = [hook.name for hook in patching.missing(hooks.HOOKS)]
             found[name] = {"result": twice(value=4), "spans": spans(), "missing": missing}
             otel_flyte.uninstrument()
         print(json.dumps(found))

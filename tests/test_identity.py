@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 
-from otel_flyte import identity
-from otel_flyte.identity import Attempt, Execution
+from otel_flyte.tasks import identity
+from otel_flyte.tasks.identity import Attempt, Execution
 
 EXECUTION = Execution("proj", "development", "f1c0ffee0123456789ab")
 IN_A_POD = {

@@ -386,7 +386,7 @@ def test_uninstrument_restores_logging_and_the_formatters_of_flytekit(tmp_path: 
 
 
 def test_the_loggers_of_flytekit_are_those_that_are_watched() -> None:
-    from otel_flyte.flytekit_v1 import task_logs
+    from otel_flyte.adapters.flytekit_v1 import task_logs
 
     named = {each.name for each in vars(loggers).values() if isinstance(each, logging.Logger)}
 

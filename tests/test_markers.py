@@ -17,9 +17,9 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_flyte
 from otel_flyte import semconv
-from otel_flyte.lifecycle import exporters, markers
-from otel_flyte.lifecycle.exporters import Destinations
-from otel_flyte.tracing.spans import Scope
+from otel_flyte.export import destinations, pending_spans
+from otel_flyte.export.destinations import Destinations
+from otel_flyte.tasks.open_task import OpenTask
 from support import pods, programs, runs
 from support.receiver import LogRecord, Receiver, Span
 from support.runs import Run, Runs, Scenario
@@ -300,7 +300,7 @@ class Clock(SimpleNamespace):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(markers, "time", clock)
+    monkeypatch.setattr(pending_spans, "time", clock)
     return clock
 
 
@@ -312,18 +312,18 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[ExportLogsServiceRequest]:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", NOWHERE)
     found = Destinations()
     found.outlets.append(outlet)
-    monkeypatch.setattr(exporters, "destinations", lambda signal: found)
+    monkeypatch.setattr(destinations, "of", lambda signal: found)
     return sent
 
 
 @pytest.fixture
-def scope() -> Iterator[Scope]:
-    otel_flyte.activation.tracer_provider_given = TracerProvider(shutdown_on_exit=False)
-    scope = Scope("task spam", context_api.get_current(), None, attributes={semconv.TASK_NAME: "spam"})
+def scope() -> Iterator[OpenTask]:
+    otel_flyte.providers.given_tracer_provider = TracerProvider(shutdown_on_exit=False)
+    scope = OpenTask("task spam", context_api.get_current(), None, attributes={semconv.TASK_NAME: "spam"})
     yield scope
     scope.close()
-    markers._tick()
-    otel_flyte.activation.tracer_provider_given = None
+    pending_spans._tick()
+    otel_flyte.providers.given_tracer_provider = None
 
 
 def names_of(told: list[ExportLogsServiceRequest]) -> list[str]:
@@ -337,28 +337,28 @@ def names_of(told: list[ExportLogsServiceRequest]) -> list[str]:
 
 
 def test_a_day_in_one_phase_has_some_heartbeats_and_a_year_not_more_than_the_limit(
-    clock: Clock, told: list[ExportLogsServiceRequest], scope: Scope
+    clock: Clock, told: list[ExportLogsServiceRequest], scope: OpenTask
 ) -> None:
     scope.open_phase(semconv.PHASE_USER_CODE, scope)
-    markers.announce(scope)
+    pending_spans.announce(scope)
     for clock.now in range(0, 86_400, 10):
-        markers._tick()
+        pending_spans._tick()
     assert 40 < len(told) < 80
     assert set(names_of(told)) == {semconv.EVENT_HEARTBEAT}
 
     for clock.now in range(86_400, 365 * 86_400, 3600):
-        markers._tick()
-    assert len(told) == markers.RECORDS_LIMIT == 100
+        pending_spans._tick()
+    assert len(told) == pending_spans.RECORDS_LIMIT == 100
 
 
 def test_phases_that_change_all_the_time_are_told_no_more_often_than_the_limit(
-    clock: Clock, told: list[ExportLogsServiceRequest], scope: Scope
+    clock: Clock, told: list[ExportLogsServiceRequest], scope: OpenTask
 ) -> None:
-    markers.announce(scope)
+    pending_spans.announce(scope)
     for second in range(1000):
         scope.open_phase(f"phase {second}", scope)
         clock.now = second
-        markers._tick()
+        pending_spans._tick()
         scope.close_phase()
 
     assert len(told) == 100
@@ -366,15 +366,15 @@ def test_phases_that_change_all_the_time_are_told_no_more_often_than_the_limit(
 
 
 def test_a_task_that_has_ended_is_told_of_no_more(
-    clock: Clock, told: list[ExportLogsServiceRequest], scope: Scope
+    clock: Clock, told: list[ExportLogsServiceRequest], scope: OpenTask
 ) -> None:
-    markers.announce(scope)
-    inner = Scope("task eggs", context_api.get_current(), None)
+    pending_spans.announce(scope)
+    inner = OpenTask("task eggs", context_api.get_current(), None)
     inner.open_phase(semconv.PHASE_USER_CODE, inner)
-    markers.announce(inner)
+    pending_spans.announce(inner)
     inner.close()
     clock.now = 1000
-    markers._tick()
+    pending_spans._tick()
 
     assert [request.resource_logs[0].scope_logs[0].log_records[0].body.string_value for request in told] == [
         " for 1000 s"

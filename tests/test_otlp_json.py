@@ -27,7 +27,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_flyte.lifecycle.otlp_json import line_of, request_of, spans_line
+from otel_flyte.export.otlp_json import line_of, request_of, spans_line
 from support.traces import Kept
 
 SPANS_PER_SEED = 40

@@ -14,12 +14,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from faults import collectors
-from otel_flyte import settings
-from otel_flyte.lifecycle import losses
-from otel_flyte.lifecycle.codecs import CODECS
-from otel_flyte.lifecycle.outlet import Limits, Outlet
-from otel_flyte.lifecycle.spool import SpoolFile
-from otel_flyte.lifecycle.transport import connect
+from otel_flyte.config import settings
+from otel_flyte.export import dropped
+from otel_flyte.export.codecs import CODECS
+from otel_flyte.export.queue import Limits, Outlet
+from otel_flyte.export.spool.files import SpoolFile
+from otel_flyte.export.transport import connect
 from support import pods, programs, traces
 from support.receiver import Protocol, Receiver, Reply, Request
 
@@ -32,10 +32,10 @@ of_protocols = pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 
 @pytest.fixture(autouse=True)
 def _nothing_lost(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    losses.report()
+    dropped.report()
     capfd.readouterr()
     yield
-    losses.report()
+    dropped.report()
 
 
 def spans(*names: str, size: int = 0) -> list[ReadableSpan]:
@@ -86,7 +86,7 @@ def names(receiver: Receiver) -> list[str]:
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is said of losses now."""
-    losses.report()
+    dropped.report()
     return [message for message in caplog.messages if "not delivered" in message]
 
 

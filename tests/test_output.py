@@ -23,9 +23,9 @@ import pytest
 from traced_output import LINES
 
 from otel_flyte import semconv
-from otel_flyte.output import lines, pump
-from otel_flyte.output.control import Control
-from otel_flyte.output.journal import FILE_BYTES, Position, Reader, Writer
+from otel_flyte.stdio_capture import lines, pump
+from otel_flyte.stdio_capture.control import Control
+from otel_flyte.stdio_capture.journal import FILE_BYTES, Position, Reader, Writer
 from support import pods, programs
 from support.receiver import LogRecord, Receiver
 
@@ -130,7 +130,7 @@ def pumps_of(folder: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            is_pump = b"otel_flyte.output.pump" in (process / "cmdline").read_bytes()
+            is_pump = b"otel_flyte.stdio_capture.pump" in (process / "cmdline").read_bytes()
             environ = (process / "environ").read_bytes()
         except OSError:
             continue

@@ -10,8 +10,9 @@ from urllib.parse import unquote
 import pytest
 from click.testing import CliRunner, Result
 
-from otel_flyte import cli, semconv
-from otel_flyte.query import attempts, otlp_file
+from otel_flyte import semconv
+from otel_flyte.cli import main as cli
+from otel_flyte.recording import attempts, otlp_file
 from otel_flyte.report import charts, links, page
 from support import pods, traces, usages
 from support.browser import CHROMIUM, MISSING, Browser, browser

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from otel_flyte import identity, semconv
-from otel_flyte.lifecycle import resource as of_process
+from otel_flyte import semconv
+from otel_flyte.sdk import resource as of_process
+from otel_flyte.tasks import identity
 from support import pods, programs, receiver, runs
 from support.receiver import MetricPoint, Receiver
 from support.runs import Run, Runs, Scenario
@@ -273,11 +274,11 @@ WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
     "an exporter that is not installed": (
         pod(
             lambda receiver: of_signal("traces", ENDPOINT=receiver.endpoint("grpc"), PROTOCOL="grpc"),
-            change=without_module("otel_flyte.lifecycle.grpc_transport"),
+            change=without_module("otel_flyte.export.grpc_transport"),
         ),
         (
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://(host): the exporter otlp can't be used "
-            "(No module named 'otel_flyte.lifecycle.grpc_transport'): traces are not exported."
+            "(No module named 'otel_flyte.export.grpc_transport'): traces are not exported."
         ),
     ),
     "a misspelt endpoint": (
@@ -313,7 +314,7 @@ FAILING: dict[str, Scenario] = {
     ),
     "a wrong exporter, and no other": pod(
         lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="jaeger", OTEL_EXPORTER_OTLP_TRACES_PROTOCOL="grpc"),
-        change=without_module("otel_flyte.lifecycle.grpc_transport"),
+        change=without_module("otel_flyte.export.grpc_transport"),
     ),
 }
 

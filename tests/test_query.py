@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
 from otel_flyte import semconv
-from otel_flyte.lifecycle.file_exporter import FileSpanExporter
-from otel_flyte.query import otlp_file
-from otel_flyte.query.cells import cut, duration, printable, width
-from otel_flyte.query.otlp_file import Span, UnreadableError, read
-from otel_flyte.query.tree import NEVER_ENDED, Error, ExecutionTree, Role, Whereabouts
+from otel_flyte.export.file_exporter import FileSpanExporter
+from otel_flyte.recording import otlp_file
+from otel_flyte.recording.cells import cut, duration, printable, width
+from otel_flyte.recording.otlp_file import Span, UnreadableError, read
+from otel_flyte.recording.tree import NEVER_ENDED, Error, ExecutionTree, Role, Whereabouts
 from support import traces
 
 TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
@@ -478,7 +478,7 @@ class TestTree:
 
     def test_neither_flytekit_nor_opentelemetry_is_imported(self) -> None:
         program = (
-            "import sys, otel_flyte.query.document, otel_flyte.query.table, otel_flyte.report.text\n"
+            "import sys, otel_flyte.recording.document, otel_flyte.recording.table, otel_flyte.report.text\n"
             "print([name for name in sys.modules if name.split('.')[0] in ('flytekit', 'opentelemetry', 'click')])"
         )
         done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

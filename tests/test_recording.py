@@ -9,18 +9,18 @@ from pathlib import Path
 
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-from otel_flyte.lifecycle.file_exporter import FileSpanExporter
-from otel_flyte.local.progress import ProgressProcessor
-from otel_flyte.local.recording import RecordingProcessor
-from otel_flyte.query.otlp_file import read
+from otel_flyte.export.file_exporter import FileSpanExporter
+from otel_flyte.recording.otlp_file import read
 from otel_flyte.report.text import Look
+from otel_flyte.run.progress import ProgressProcessor
+from otel_flyte.run.recording import RecordingProcessor
 
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
 from opentelemetry.sdk.trace import TracerProvider
-from otel_flyte.lifecycle.file_exporter import FileSpanExporter
-from otel_flyte.local.recording import RecordingProcessor
+from otel_flyte.export.file_exporter import FileSpanExporter
+from otel_flyte.run.recording import RecordingProcessor
 
 provider = TracerProvider()
 provider.add_span_processor(RecordingProcessor(FileSpanExporter(Path(sys.argv[1]))))

@@ -21,12 +21,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from otel_flyte import cli
-from otel_flyte.lifecycle import remote
-from otel_flyte.lifecycle.otlp_json import spans_line
-from otel_flyte.lifecycle.replay import Progress, Replay, Summary, environ_with
-from otel_flyte.lifecycle.spool import Held, SpoolFile, files, rejected_path, sent_path, settled
-from otel_flyte.local.delivery import Teller
+from otel_flyte.cli import main as cli
+from otel_flyte.cli.delivery import Teller
+from otel_flyte.export.otlp_json import spans_line
+from otel_flyte.export.spool import remote
+from otel_flyte.export.spool.files import Held, SpoolFile, files, rejected_path, sent_path, settled
+from otel_flyte.export.spool.replay import Progress, Replay, Summary, environ_with
 from support import pods, traces
 from support.programs import Ended, run_command, without_privileges
 from support.receiver import Protocol, Receiver, Reply, Request
@@ -592,7 +592,7 @@ class TestRecordsSetAside:
 
 class TestTelling:
     def test_a_terminal_has_a_line_that_lives(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("otel_flyte.local.delivery._PAUSE_SECONDS", 0)
+        monkeypatch.setattr("otel_flyte.cli.delivery._PAUSE_SECONDS", 0)
 
         class Terminal(io.StringIO):
             def isatty(self) -> bool:
@@ -823,7 +823,7 @@ class TestUrls:
         program = f"""
 import atexit, os, threading
 from pathlib import Path
-from otel_flyte.lifecycle import remote
+from otel_flyte.export.spool import remote
 remote.prepare("s3://bucket/spool")
 {child}
 remote.prepare("s3://bucket/spool")
@@ -853,7 +853,7 @@ atexit.register(lambda: (exiting.set(), pushed.wait(30)))
         program = (
             "import sys; sys.modules['fsspec'] = None\n"
             f"sys.argv = ['otel-flyte', *{command!r}, 's3://bucket']\n"
-            "from otel_flyte.cli import main; main()"
+            "from otel_flyte.cli.main import main; main()"
         )
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
         ended = run_command([sys.executable, "-c", program], tmp_path, environ)

@@ -8,9 +8,9 @@ import pytest
 from inline_snapshot import snapshot
 
 from otel_flyte import semconv
-from otel_flyte.query.cells import width
-from otel_flyte.query.otlp_file import Event, Scope, Span
-from otel_flyte.query.tree import ExecutionTree
+from otel_flyte.recording.cells import width
+from otel_flyte.recording.otlp_file import Event, Scope, Span
+from otel_flyte.recording.tree import ExecutionTree
 from otel_flyte.report.text import Look, render
 from support import traces
 

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from flytekit import Resources, task
 from inline_snapshot import snapshot
 
-from otel_flyte import cli, semconv
-from otel_flyte.query.rightsize import quantile, round_up_bytes, round_up_cores
-from otel_flyte.usage import quantity
+from otel_flyte import quantity, semconv
+from otel_flyte.cli import main as cli
+from otel_flyte.recording.rightsize import quantile, round_up_bytes, round_up_cores
 from support import traces, usages
 from support.usages import GIB
 

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from otel_flyte import settings
+from otel_flyte.config import settings
 from otel_flyte.stack import parts
 from otel_flyte.stack import settings as stack_settings
 

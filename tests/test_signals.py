@@ -193,7 +193,7 @@ def test_a_forked_child_is_left_to_the_kernel_and_goes_when_it_is_terminated(ran
 
 FORKING = """
 import flytekit
-from otel_flyte.lifecycle import signals
+from otel_flyte.process import signals
 
 def blocked():
     states = [path.read_text() for path in Path("/proc/self/task").glob("*/status")]
@@ -311,24 +311,24 @@ def test_a_task_in_another_thread_leaves_signals_alone(tmp_path: Path, receiver:
 
 
 BROKEN_HELPERS = (
-    "signals._phases",
-    "open_spans.tell",
-    "open_spans.end_all",
-    "shutdown.end",
-    "shutdown.kick",
-    "losses.report",
+    "process.signals._phases",
+    "tracing.open_spans.tell",
+    "tracing.open_spans.end_all",
+    "process.shutdown.end",
+    "process.shutdown.kick",
+    "export.dropped.report",
 )
 
 
 @pytest.mark.parametrize("name", BROKEN_HELPERS)
 def test_whatever_of_ours_fails_a_process_dies_of_the_signal(name: str, tmp_path: Path, receiver: Receiver) -> None:
-    module, _, function = name.partition(".")
+    room, module, function = name.split(".")
     ended = programs.run(
         f"""
         import os, signal, time
         import traced_signals
         from flytekit import task
-        from otel_flyte.lifecycle import {module}
+        from otel_flyte.{room} import {module}
 
         def fail(*args, **kwargs):
             raise RuntimeError("broken")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_flyte.lifecycle.spool import (
+from otel_flyte.export.spool.files import (
     Held,
     LockedError,
     SpoolFile,
@@ -156,7 +156,7 @@ class TestWriting:
     def test_what_was_appended_survives_a_kill(self, tmp_path: Path) -> None:
         program = f"""
 import os, signal
-from otel_flyte.lifecycle.spool import SpoolFile
+from otel_flyte.export.spool.files import SpoolFile
 spool = SpoolFile({str(tmp_path)!r}, "traces")
 spool.settle(spool.append({LINE!r}))
 spool.append({LINE!r})
@@ -203,7 +203,7 @@ class TestDisksThatRefuse:
         """The limit on a file's size stands for the disk's: it too takes a part of a line, and refuses the rest."""
         program = f"""
 import resource, signal, sys
-from otel_flyte.lifecycle.spool import SpoolFile
+from otel_flyte.export.spool.files import SpoolFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50, resource.RLIM_INFINITY))
 spool = SpoolFile({str(tmp_path)!r}, "traces")
@@ -252,7 +252,7 @@ class TestForks:
     def test_a_forked_child_that_lives_on_does_not_keep_its_parents_file_locked(self, tmp_path: Path) -> None:
         program = f"""
 import os, sys, time
-from otel_flyte.lifecycle.spool import SpoolFile
+from otel_flyte.export.spool.files import SpoolFile
 spool = SpoolFile({str(tmp_path)!r}, "traces")
 spool.append({LINE!r})
 child = os.fork()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from otel_flyte import standard_variables
-from otel_flyte.standard_variables import sampled_out, unusable, usable, usable_only
+from otel_flyte.config import standard
+from otel_flyte.config.standard import sampled_out, unusable, usable, usable_only
 from support import programs
 
 WRONG = {
@@ -108,7 +108,7 @@ RIGHT = {
     "OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider",
     "OTEL_SDK_DISABLED": "FALSE",
 }
-BLANK = dict.fromkeys(standard_variables.VARIABLES, " ")
+BLANK = dict.fromkeys(standard.VARIABLES, " ")
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ USE_THE_SDK = """
     import os
     import sys
 
-    from otel_flyte.standard_variables import usable_only
+    from otel_flyte.config.standard import usable_only
 
     given = dict(os.environ)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)

@@ -42,7 +42,7 @@ def patched(**values: float) -> dict[str, str]:
     modules = {
         "METRICS_AFTER_SECONDS": "otel_flyte.usage.sampler",
         "STEP_SECONDS": "otel_flyte.usage.statistics",
-        "FIRST_HEARTBEAT_SECONDS": "otel_flyte.lifecycle.markers",
+        "FIRST_HEARTBEAT_SECONDS": "otel_flyte.export.pending_spans",
     }
     return {"PATCHES": json.dumps({f"{modules[name]}.{name}": value for name, value in values.items()})}
 

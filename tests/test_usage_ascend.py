@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_flyte import guard
+from otel_flyte.runtime import guard
 from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.devices.ascend import Ascend
 from otel_flyte.usage.devices.ascend_chip import MIB

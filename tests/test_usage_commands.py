@@ -15,7 +15,8 @@ import yaml
 from click.testing import CliRunner, Result
 from inline_snapshot import snapshot
 
-from otel_flyte import cli, semconv
+from otel_flyte import semconv
+from otel_flyte.cli import main as cli
 from support import traces, usages
 from support.usages import GIB
 
@@ -212,7 +213,7 @@ n2    shop.report  1 min 00 s  2        none   success
         program = f"""
 import sys
 from click.testing import CliRunner
-from otel_flyte.cli import main
+from otel_flyte.cli.main import main
 for arguments in (["metrics", {execution!r}], ["metrics", {execution!r}, "n2"], ["rightsize", {execution!r}]):
     assert CliRunner().invoke(main, arguments).exit_code == 0
 print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "opentelemetry", "google", "grpc"}})

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from otel_flyte import guard, semconv
+from otel_flyte import semconv
+from otel_flyte.runtime import guard
 from otel_flyte.usage.devices import accelerators
 from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.devices.nvml import Nvml

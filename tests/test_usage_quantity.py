@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flytekit import Resources
 
-from otel_flyte.usage.quantity import as_cores, as_size, cores, size
+from otel_flyte.quantity import as_cores, as_size, cores, size
 
 LARGEST = 2**63 - 1
 

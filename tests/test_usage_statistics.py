@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from otel_flyte import semconv
-from otel_flyte.settings import LONGEST_INTERVAL_SECONDS
+from otel_flyte.config.settings import LONGEST_INTERVAL_SECONDS
 from otel_flyte.usage.devices.accelerators import Device, DeviceSample
 from otel_flyte.usage.sample import Sample
 from otel_flyte.usage.statistics import LONGEST_SERIES, NOTHING, STEP_SECONDS, Level, Series, Share, TaskSeries, Window

@@ -11,8 +11,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_flyte import semconv
-from otel_flyte.tracing import user_metrics
-from otel_flyte.tracing.user_metrics import UserMetrics
+from otel_flyte.metrics import user_metrics
+from otel_flyte.metrics.user_metrics import UserMetrics
 from support import pods, programs, receiver, runs
 from support.receiver import MetricPoint, Receiver
 from support.runs import Run, Runs, Scenario

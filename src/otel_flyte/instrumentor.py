@@ -6,6 +6,7 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from otel_flyte import activation
+from otel_flyte.adapters import switch
 
 INSTRUMENTS = ("flytekit >= 1.15, < 2",)
 """What must be installed; equal to the extra ``instruments``, where ``opentelemetry-instrument`` looks."""
@@ -29,7 +30,7 @@ class FlyteInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             **kwargs: ``tracer_provider``, ``meter_provider``, ``logger_provider``; and ``skip_dep_check`` as in the
                 base class.
         """
-        if activation.is_active() or self._is_instrumented_by_opentelemetry:
+        if switch.is_on() or self._is_instrumented_by_opentelemetry:
             self._instrument(**kwargs)
         else:
             super().instrument(**kwargs)

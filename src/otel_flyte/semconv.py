@@ -176,10 +176,25 @@ SPAN_GET_DATA = "get data"
 SPAN_PUT_DATA = "put data"
 SPAN_DOCTOR = "otel-flyte doctor"
 
+# --- attributes: the role of a span ----------------------------------------------------------------------------------
+
+SPAN_ROLE = "flyte.span.role"
+"""The role of every span of ours. Readers go by it; recordings from before it have names only."""
+SPAN_ROLE_EXECUTION = "execution"
+SPAN_ROLE_NODE = "node"
+SPAN_ROLE_ATTEMPT = "attempt"
+SPAN_ROLE_PHASE = "phase"
+SPAN_ROLE_TRANSFER = "transfer"
+SPAN_ROLE_ITEM = "item"
+SPAN_ROLE_SUBMISSION = "submission"
+SPAN_ROLE_PENDING = "pending"
+"""A span that stands for a running task until the task's own span arrives."""
+
 # --- attributes: who is running --------------------------------------------------------------------------------------
 
 RUN_NAME = "flyte.run_name"
 ACTION_NAME = "flyte.action_name"
+ORG = "flyte.org"
 PROJECT = "flyte.project"
 DOMAIN = "flyte.domain"
 TASK_NAME = "flyte.task_name"

@@ -24,7 +24,7 @@ from jsonschema import Draft202012Validator
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from otel_flyte import semconv
-from otel_flyte.identity import Execution
+from otel_flyte.tasks.identity import Execution
 from support import native
 from support.receiver import Receiver
 

@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from otel_flyte import semconv
-from otel_flyte.tracing.user_metrics import UserMetrics
+from otel_flyte.metrics.user_metrics import UserMetrics
 from support import flyte_pages, native, prometheus
 from support.prometheus import Prometheus
 

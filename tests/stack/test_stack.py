@@ -25,7 +25,7 @@ import requests
 import yaml
 
 from otel_flyte import semconv
-from otel_flyte.local import identity
+from otel_flyte.run import identity
 from otel_flyte.stack import binaries, files, links, processes, state
 from otel_flyte.stack.parts import BY_NAME
 from otel_flyte.stack.status import StackError

@@ -26,9 +26,9 @@ import requests
 import yaml
 
 from otel_flyte import semconv
-from otel_flyte.identity import Execution
 from otel_flyte.stack import processes
 from otel_flyte.stack.parts import BY_NAME
+from otel_flyte.tasks.identity import Execution
 from support import feed, flyte_pages, load, native, stack
 from support.prometheus import Prometheus
 from support.stack import Stack

@@ -24,7 +24,10 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import otel_flyte
-from otel_flyte import activation, guard, semconv
+from otel_flyte import semconv
+from otel_flyte.adapters import switch
+from otel_flyte.config import settings
+from otel_flyte.runtime import guard
 
 Function = Callable[..., Any]
 
@@ -33,19 +36,22 @@ LONGEST_SECONDS = 100
 
 OUT_OF_REACH = (
     # What runs outside tasks, and what needs a cluster or torch.
-    *("cli", "doctor", "entry", "examples", "instrumentor", "local", "query", "report", "lifecycle.probe"),
-    *("lifecycle.file_exporter", "lifecycle.remote", "lifecycle.replay"),
+    *("cli", "cli.doctor", "cli.entry", "examples", "instrumentor", "local", "recording", "report", "sdk.probe"),
+    *("export.file_exporter", "export.spool.remote", "export.spool.replay"),
     *("supervisor.cgroup", "supervisor.command", "supervisor.ending", "supervisor.listener", "supervisor.process"),
-    *("flytekit_v1.pyflyte_run", "flytekit_v1.submission_spans", "flytekit_v1.rank_spans"),
+    *("run.pyflyte_run", "adapters.flytekit_v1.submission_spans", "adapters.flytekit_v1.rank_spans"),
     # The guard, and the hooks themselves: they call user code, and hold what they call of ours in guards.
-    *("guard", "flytekit_v1.plugin", "flytekit_v1.wrappers"),
+    *("runtime.guard", "autoload", "adapters.flytekit_v1.wrappers"),
 )
 PARTS_OF_HOOKS = (
-    *("activation.is_active", "activation.records", "activation.tracer_provider_is_set"),
-    *("flytekit_v1.data_spans.transfer", "flytekit_v1.data_spans.async_transfer"),
-    *("flytekit_v1.task_spans.WatchedItems.execute", "flytekit_v1.task_spans.WatchedItems.__getattr__"),
+    *("adapters.switch.is_on", "adapters.switch.records", "providers.tracer_provider_is_set"),
+    *("adapters.flytekit_v1.data_spans.transfer", "adapters.flytekit_v1.data_spans.async_transfer"),
+    *(
+        "adapters.flytekit_v1.task_spans.WatchedItems.execute",
+        "adapters.flytekit_v1.task_spans.WatchedItems.__getattr__",
+    ),
     # They hold a guard each; what they call is broken below.
-    *("tracing.spans.Scope.open_phase", "tracing.spans.Scope.close_phase"),
+    *("tasks.open_task.OpenTask.open_phase", "tasks.open_task.OpenTask.close_phase"),
 )
 OF_OPENTELEMETRY = {
     "opentelemetry.context": ("attach", "detach", "get_current", "get_value"),
@@ -131,7 +137,7 @@ def _prepare(folder: Path) -> None:
     for name in (
         *("flytekit.bin.entrypoint", "flytekit.deck", "opentelemetry.exporter.otlp.proto.http.trace_exporter"),
         *("support.pods", "task_kinds", "task_data", "traced_cache", "traced_data", "traced_kinds"),
-        *("task_processes", "traced_forks", "otel_flyte.lifecycle.metrics", "otel_flyte.lifecycle.supervised"),
+        *("task_processes", "traced_forks", "otel_flyte.sdk.metrics", "otel_flyte.supervisor.client"),
     ):
         importlib.import_module(name)
     logging.getLogger("otel_flyte").propagate = False
@@ -139,7 +145,7 @@ def _prepare(folder: Path) -> None:
     _everything(folder / "without telemetry")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(configured)
-    activation._ready = activation._settings = None
+    switch._ready = settings._current = None
 
 
 def _in_child(work: Callable[[], Any]) -> Any:
@@ -194,12 +200,14 @@ def _run(target: Target | None, folder: Path) -> dict[str, Any]:
 
 def _live(folder: Path) -> dict[str, Any]:
     """All that a process does until its end, watched over by a supervisor and at a pace that suits a test."""
-    from otel_flyte.lifecycle import markers, shutdown, watch
+    from otel_flyte.export import pending_spans
+    from otel_flyte.process import shutdown
+    from otel_flyte.runtime import ticker
 
     reading, writing = os.pipe()
     os.environ[semconv.EXEC_PIPE] = f"{os.getpid()}:{writing}:{os.fstat(writing).st_ino}"
-    watch.INTERVAL_SECONDS = 0.05
-    markers.PATIENCE_SECONDS = markers.FIRST_HEARTBEAT_SECONDS = 0.0
+    ticker.INTERVAL_SECONDS = 0.05
+    pending_spans.PATIENCE_SECONDS = pending_spans.FIRST_HEARTBEAT_SECONDS = 0.0
     ended = _everything(folder)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # What raises then is printed by Python, and keeps nothing from ending.
@@ -219,7 +227,7 @@ def _names_of(target: Target) -> Iterator[tuple[Any, str]]:
 def _left_behind() -> list[str]:
     from opentelemetry import trace
 
-    from otel_flyte.tracing import state
+    from otel_flyte.tasks import state
 
     left = []
     if state.current.get() is not None:

@@ -44,7 +44,7 @@ _SOON = {
     "PATCHES": json.dumps(
         {
             "otel_flyte.usage.sampler.METRICS_AFTER_SECONDS": 1.0,
-            "otel_flyte.lifecycle.markers.FIRST_HEARTBEAT_SECONDS": 1.0,
+            "otel_flyte.export.pending_spans.FIRST_HEARTBEAT_SECONDS": 1.0,
         }
     ),
     semconv.METRIC_EXPORT_INTERVAL: "1000",
@@ -224,7 +224,7 @@ import sys
 from otel_flyte.supervisor import cgroup
 counts = iter((0, 1))
 cgroup.oom_kills = lambda: next(counts)
-from otel_flyte.entry import main
+from otel_flyte.cli.entry import main
 sys.exit(main())
 """
 """`otel-flyte exec`, for which the kernel counts one kill."""

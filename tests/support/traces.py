@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import Status, StatusCode
 
 from otel_flyte import semconv
-from otel_flyte.lifecycle.file_exporter import FileSpanExporter
+from otel_flyte.export.file_exporter import FileSpanExporter
 
 BEGIN_NS = 1_780_000_000_000_000_000
 """2026-05-28 20:26:40 UTC"""

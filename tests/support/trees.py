@@ -8,7 +8,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from otel_flyte import identity, semconv
+from otel_flyte import semconv
+from otel_flyte.tasks import identity
 from support.receiver import Attributes, Link, Span
 
 RANDOM = "(random)"

@@ -44,7 +44,7 @@ def linger_locally(value: int) -> int:
 @task
 def train(seconds: float) -> int:
     """Ranks as torch elastic starts them."""
-    from otel_flyte.flytekit_v1 import rank_spans
+    from otel_flyte.adapters.flytekit_v1 import rank_spans
 
     entrypoint = rank_spans.watched(time.sleep)
     worker = multiprocessing.get_context("spawn").Process(target=entrypoint, args=(seconds,))

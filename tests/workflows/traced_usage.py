@@ -24,7 +24,7 @@ from pathlib import Path
 
 from flytekit import Resources, task, workflow
 
-from otel_flyte.tracing import state
+from otel_flyte.tasks import state
 from otel_flyte.usage import recorder
 from otel_flyte.usage.readers import cgroup
 

@@ -8,9 +8,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span, set_span_in_context
 
 from otel_flyte import semconv
-from otel_flyte.guard import guarded
 from otel_flyte.logs import emitter, records
-from otel_flyte.tracing import state
+from otel_flyte.runtime.guard import guarded
+from otel_flyte.tasks import state
 
 _NEVER = (semconv.SCOPE, "opentelemetry")
 """Loggers of ours, and of those who deliver: what they say of a delivery is not to be delivered."""

@@ -15,10 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import _logs
-
-from otel_flyte import activation, semconv, settings
-from otel_flyte.guard import ForkLock
+from otel_flyte import providers, semconv
+from otel_flyte.config import settings
+from otel_flyte.runtime.forks import ForkLock
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -58,11 +57,9 @@ def emit(record: logging.LogRecord) -> bool:
 
 def _provider() -> "LoggerProvider | None":
     """Return the provider that was given, else the global one, unless the user wants no log records."""
-    if activation.logger_provider_given is not None:
-        return activation.logger_provider_given
-    provider = _logs.get_logger_provider()
-    if type(provider).__name__ in ("ProxyLoggerProvider", "NoOpLoggerProvider"):
-        return None
+    provider = providers.logger_provider()
+    if provider is None or provider is providers.given_logger_provider:
+        return provider
     return None if _is_none(os.environ.get(_EXPORTER, "")) else provider
 
 

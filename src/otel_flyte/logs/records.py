@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Any
 
 from otel_flyte import semconv
-from otel_flyte.tracing import errors
-from otel_flyte.tracing.values import ELLIPSIS, ENTRIES_LIMIT, attribute, bounded, encodable
+from otel_flyte.runtime.limits import ELLIPSIS, ENTRIES_LIMIT, attribute, bounded, encodable
+from otel_flyte.tasks import failures
 
 BODY_LIMIT = 2**15
 """Characters of a message; what is longer is cut, as its end shows."""
@@ -64,9 +64,9 @@ def _failure(record: logging.LogRecord) -> dict[str, str]:
     found = {}
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
-        found = errors.attributes(error)
+        found = failures.attributes(error)
     elif record.exc_text:
-        found[semconv.EXCEPTION_STACKTRACE] = encodable(record.exc_text[-errors.STACKTRACE_LIMIT :])
+        found[semconv.EXCEPTION_STACKTRACE] = encodable(record.exc_text[-failures.STACKTRACE_LIMIT :])
     if record.stack_info:
-        found[semconv.CODE_STACKTRACE] = encodable(record.stack_info[-errors.STACKTRACE_LIMIT :])
+        found[semconv.CODE_STACKTRACE] = encodable(record.stack_info[-failures.STACKTRACE_LIMIT :])
     return found

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from otel_flyte.query.cells import cores, duration, percent, printable, size
-from otel_flyte.query.rightsize import AFTER_SHORTAGE, Advice, Amount
-from otel_flyte.usage.quantity import as_cores, as_size
+from otel_flyte.quantity import as_cores, as_size
+from otel_flyte.recording.cells import cores, duration, percent, printable, size
+from otel_flyte.recording.rightsize import AFTER_SHORTAGE, Advice, Amount
 
 
 def as_text(advice: Sequence[Advice]) -> str:

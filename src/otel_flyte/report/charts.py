@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from otel_flyte import semconv
-from otel_flyte.query import cells
-from otel_flyte.query.attempts import Attempt
-from otel_flyte.query.usage import NO_VALUE, Device, Quota, Usage
+from otel_flyte.recording import cells
+from otel_flyte.recording.attempts import Attempt
+from otel_flyte.recording.usage import NO_VALUE, Device, Quota, Usage
 
 LIMIT, ALLOCATED, USED = "limit", "allocated", "used"
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from otel_flyte import semconv
-from otel_flyte.query import usage
-from otel_flyte.query.attempts import Attempt
-from otel_flyte.query.otlp_file import Attributes, Link, LogLine
-from otel_flyte.query.outline import Line, lines
-from otel_flyte.query.tree import Error, Execution, ExecutionTree, Role, TreeSpan
+from otel_flyte.recording import usage
+from otel_flyte.recording.attempts import Attempt
+from otel_flyte.recording.otlp_file import Attributes, Link, LogLine
+from otel_flyte.recording.outline import Line, lines
+from otel_flyte.recording.tree import Error, Execution, ExecutionTree, Role, TreeSpan
 from otel_flyte.report import charts, links
 from otel_flyte.report.charts import Bar, Chart
 

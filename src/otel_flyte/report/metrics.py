@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Sequence
 
 from otel_flyte import semconv
-from otel_flyte.query.attempts import FROM_NOWHERE, Attempt, selectors
-from otel_flyte.query.cells import duration, printable, width
-from otel_flyte.query.usage import NO_VALUE
+from otel_flyte.recording.attempts import FROM_NOWHERE, Attempt, selectors
+from otel_flyte.recording.cells import duration, printable, width
+from otel_flyte.recording.usage import NO_VALUE
 
 MODELARTS = semconv.SERIES[:6]
 

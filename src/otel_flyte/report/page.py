@@ -13,12 +13,12 @@ from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
-from otel_flyte import __version__
-from otel_flyte.query import attempts as task_attempts
-from otel_flyte.query import otlp_file
-from otel_flyte.query.attempts import Attempt
-from otel_flyte.query.otlp_file import Recording
-from otel_flyte.query.tree import Execution, ExecutionTree
+from otel_flyte._version import __version__
+from otel_flyte.recording import attempts as task_attempts
+from otel_flyte.recording import otlp_file
+from otel_flyte.recording.attempts import Attempt
+from otel_flyte.recording.otlp_file import Recording
+from otel_flyte.recording.tree import Execution, ExecutionTree
 from otel_flyte.report import data, static
 
 _PLAIN_ROWS = 2000

@@ -10,10 +10,10 @@ from html import escape
 from importlib.resources import files
 
 from otel_flyte import semconv
-from otel_flyte.query.attempts import Attempt
-from otel_flyte.query.cells import cut, duration, moment, percent, printable
-from otel_flyte.query.outline import Line, lines
-from otel_flyte.query.tree import NEVER_ENDED, Error, Execution, ExecutionTree, Role
+from otel_flyte.recording.attempts import Attempt
+from otel_flyte.recording.cells import cut, duration, moment, percent, printable
+from otel_flyte.recording.outline import Line, lines
+from otel_flyte.recording.tree import NEVER_ENDED, Error, Execution, ExecutionTree, Role
 from otel_flyte.report import charts, links
 from otel_flyte.report.charts import Bar, Chart, Curve
 

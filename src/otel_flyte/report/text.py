@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from otel_flyte import semconv
-from otel_flyte.query.cells import cut, cut_start, duration, moment, printable, width
-from otel_flyte.query.outline import Line, lines
-from otel_flyte.query.tree import NEVER_ENDED, Error, Execution, ExecutionTree, Role
+from otel_flyte.recording.cells import cut, cut_start, duration, moment, printable, width
+from otel_flyte.recording.outline import Line, lines
+from otel_flyte.recording.tree import NEVER_ENDED, Error, Execution, ExecutionTree, Role
 
 NEGLIGIBLE = 0.01
 """Phases that took less than this share of the execution, and hold nothing, are summed up instead of shown."""

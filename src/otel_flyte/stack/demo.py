@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from otel_flyte import semconv
-from otel_flyte.local import identity
+from otel_flyte.run import identity
 from otel_flyte.stack import control, links
 from otel_flyte.stack.status import READY, StackError
 
@@ -47,8 +47,8 @@ def filled() -> Iterator[Callable[[Path], None]]:
     os.environ[semconv.RESOURCE_ATTRIBUTES] = identity.with_identity(named)
 
     def tell(recorded: Path) -> None:
-        from otel_flyte.query.otlp_file import UnreadableError
-        from otel_flyte.query.tree import ExecutionTree
+        from otel_flyte.recording.otlp_file import UnreadableError
+        from otel_flyte.recording.tree import ExecutionTree
 
         if not _is_delivered():
             raise StackError(
@@ -76,7 +76,7 @@ def filled() -> Iterator[Callable[[Path], None]]:
 
 
 def _is_delivered() -> bool:
-    from otel_flyte.lifecycle import shutdown
+    from otel_flyte.process import shutdown
 
     deadline = time.monotonic() + _PATIENCE
     while not (is_settled := shutdown.flush()) and time.monotonic() < deadline:

@@ -55,7 +55,7 @@ def _step_aside(command: list[str], error: OSError) -> NoReturn:
 
 
 def _speak(listener: Listener, status: int, ran_out_of_memory: bool, ended_at: float) -> None:
-    from otel_flyte.guard import guarded
+    from otel_flyte.runtime.guard import guarded
     from otel_flyte.supervisor import ending
 
     how = ending.Ending.of(status, ran_out_of_memory)
@@ -64,7 +64,7 @@ def _speak(listener: Listener, status: int, ran_out_of_memory: bool, ended_at: f
 
 def _wait_for_pumps(listener: Listener, ended_at: float) -> None:
     """Have the task's last words go on and be sent: with the first process of a container all others die."""
-    from otel_flyte import settings
+    from otel_flyte.config import settings
 
     deadline = ended_at + settings.read(os.environ).exit_timeout + _START_SECONDS
     while time.monotonic() < deadline and listener.pumped:

@@ -11,9 +11,9 @@ from typing import Any
 from opentelemetry.trace import StatusCode
 
 from otel_flyte import semconv
-from otel_flyte.lifecycle import shutdown
-from otel_flyte.lifecycle.exporters import destinations
-from otel_flyte.lifecycle.otlp_json import request_of
+from otel_flyte.export import destinations
+from otel_flyte.export.otlp_json import request_of
+from otel_flyte.process import shutdown
 from otel_flyte.supervisor.process import exit_code
 
 OUT_OF_MEMORY = "OOMKilled"
@@ -91,7 +91,7 @@ def deliver(lines: Sequence[bytes], how: Ending, ended_at: float) -> None:
     documents = [ended(json.loads(line), how, time.time_ns()) for line in lines]
     together = {"resourceSpans": [each for document in documents for each in document["resourceSpans"]]}
     _, request = request_of(json.dumps(together).encode())
-    for outlet in destinations("traces").outlets:
+    for outlet in destinations.of("traces").outlets:
         outlet.put_request(request)
     shutdown.end(ended_at + shutdown.exit_timeout())
 

@@ -4,7 +4,7 @@ import fcntl
 import os
 from contextlib import suppress
 
-from otel_flyte.lifecycle import wire
+from otel_flyte.supervisor import protocol
 
 _LOWEST_DESCRIPTOR = 10
 """Below are the standard streams, which may be closed, and the descriptors that shell scripts give numbers to."""
@@ -38,7 +38,7 @@ class Listener:
         with suppress(OSError):  # Not every sandbox has it: any other signal, and the child's end, have us look too.
             fcntl.fcntl(self._reader, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(self._reader, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-        self._messages = wire.Messages()
+        self._messages = protocol.Messages()
         self.address = f"{os.getpid()}:{self._writer}:{os.fstat(self._writer).st_ino}"
         self.pumped: set[bytes] = set()
         self.unsettled: dict[bytes, bytes] = {}
@@ -53,13 +53,13 @@ class Listener:
     def _take_in(self, message: bytes) -> None:
         kind, _, rest = message.partition(b" ")
         span_id, _, line = rest.partition(b" ")
-        if kind == wire.DONE:
+        if kind == protocol.DONE:
             self.unsettled.pop(span_id, None)
-        elif kind == wire.OPEN and (span_id in self.unsettled or len(self.unsettled) < _SPANS_LIMIT):
+        elif kind == protocol.OPEN and (span_id in self.unsettled or len(self.unsettled) < _SPANS_LIMIT):
             self.unsettled[span_id] = line
-        elif kind == wire.PUMP:
+        elif kind == protocol.PUMP:
             self.pumped.add(span_id)
-        elif kind == wire.PUMPED:
+        elif kind == protocol.PUMPED:
             self.pumped.discard(span_id)
 
 

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from otel_flyte import __version__, activation, identity, semconv
-from otel_flyte.guard import guarded
+from otel_flyte import providers, semconv
+from otel_flyte._version import __version__
+from otel_flyte.runtime.guard import guarded
+from otel_flyte.tasks import identity
 from otel_flyte.usage import recorder
 from otel_flyte.usage.collection import Collection, OwnProcess
 from otel_flyte.usage.devices.accelerators import DeviceSample
@@ -49,7 +51,7 @@ class Instrument(NamedTuple):
 
 def begin() -> None:
     """Make the instruments on the meter provider of the moment, unless it has them."""
-    provider = activation.meter_provider_given or metrics.get_meter_provider()
+    provider = providers.given_meter_provider or metrics.get_meter_provider()
     if provider in _registered:
         return
     _registered.append(provider)

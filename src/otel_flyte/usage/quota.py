@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from otel_flyte import semconv
-from otel_flyte.usage import quantity
+from otel_flyte import quantity, semconv
 
 
 class Denominator(NamedTuple):

@@ -5,7 +5,6 @@ short tasks pays nothing that could be noticed. Only what runs for a while is sa
 readers of cgroups and accelerators loaded.
 """
 
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import Span
 
-from otel_flyte import activation, semconv
-from otel_flyte.guard import guarded, importing
-from otel_flyte.lifecycle import watch
-from otel_flyte.tracing.spans import Scope
+from otel_flyte import semconv
+from otel_flyte.config import settings
+from otel_flyte.runtime import forks, ticker
+from otel_flyte.runtime.forks import importing
+from otel_flyte.runtime.guard import guarded
+from otel_flyte.tasks.open_task import OpenTask
 from otel_flyte.usage.sample import WORTH_SECONDS, Sample, in_brief, of_process
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class TaskUsage:
     __slots__ = ("_recorder", "age", "first", "outer", "phase_first", "scope", "shared", "windows")
 
     def __init__(
-        self, recorder: "Recorder", scope: Scope, first: Sample, age: float, outer: "TaskUsage | None"
+        self, recorder: "Recorder", scope: OpenTask, first: Sample, age: float, outer: "TaskUsage | None"
     ) -> None:
         self.scope = scope
         self.outer = outer
@@ -126,7 +127,7 @@ class Recorder:
         self._last = of_process()
         self._pause = SHORTEST_PAUSE_SECONDS
 
-    def begin(self, scope: Scope, first: Sample | None, age: float, outer: TaskUsage | None) -> TaskUsage:
+    def begin(self, scope: OpenTask, first: Sample | None, age: float, outer: TaskUsage | None) -> TaskUsage:
         """Begin to record a task."""
         task = TaskUsage(self, scope, first or self.look(), age, outer)
         if self.open:
@@ -171,7 +172,7 @@ _recorder: Recorder | None = None
 
 
 @guarded
-def begin(scope: Scope, first: Sample | None = None, age: float = 0.0) -> None:
+def begin(scope: OpenTask, first: Sample | None = None, age: float = 0.0) -> None:
     """Begin to record what a task uses.
 
     Args:
@@ -181,11 +182,11 @@ def begin(scope: Scope, first: Sample | None = None, age: float = 0.0) -> None:
     """
     global _recorder
     if _recorder is None:
-        interval = activation.current_settings().sample_interval
+        interval = settings.current().sample_interval
         if not interval:
             return
         _recorder = Recorder(interval)
-        watch.every_second(_recorder.tick)
+        ticker.every_second(_recorder.tick)
     outer = scope.outer.usage if scope.outer is not None else None
     scope.usage = _recorder.begin(scope, first, age, outer if isinstance(outer, TaskUsage) else None)
 
@@ -201,5 +202,4 @@ def _forget() -> None:
     _recorder = None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+forks.register(after_in_child=_forget)

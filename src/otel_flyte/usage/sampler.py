@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from otel_flyte import semconv
-from otel_flyte.guard import guarded, importing, start_thread
+from otel_flyte.runtime.forks import importing
+from otel_flyte.runtime.guard import guarded, start_thread
 from otel_flyte.usage import attributes, quota
 from otel_flyte.usage.attributes import Attributes
 from otel_flyte.usage.collection import Collector

@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 
-from otel_flyte import identity, semconv
+from otel_flyte import semconv
+from otel_flyte.tasks import identity
 from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.quota import Surroundings
 from otel_flyte.usage.readers import cgroup, host, processes

@@ -7,7 +7,7 @@ every result; one that was missing for a while is averaged over the time in whic
 from collections.abc import Sequence
 
 from otel_flyte import semconv
-from otel_flyte.settings import LONGEST_INTERVAL_SECONDS
+from otel_flyte.config.settings import LONGEST_INTERVAL_SECONDS
 from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.sample import Sample
 

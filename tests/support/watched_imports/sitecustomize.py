@@ -12,8 +12,8 @@ class Finder:
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Note a module that a thread of ours imports, where somebody may fork meanwhile."""
         thread = threading.current_thread().name
-        guard = sys.modules.get("otel_flyte.guard")
-        if thread.startswith("otel-flyte") and guard is not None and not guard.importing.open_here:
+        forks = sys.modules.get("otel_flyte.runtime.forks")
+        if thread.startswith("otel-flyte") and forks is not None and not forks.importing.open_here:
             with Path(os.environ["NOTED_IMPORTS"]).open("a") as file:
                 file.write(f"{thread}: {name}\n")
 

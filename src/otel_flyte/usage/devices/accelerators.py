@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from otel_flyte import guard, semconv
+from otel_flyte import semconv
+from otel_flyte.runtime import forks, guard
 
 Pids = Callable[[], Iterable[int]]
 """Gives the process ids of the task: its process and all that come of it."""
@@ -104,14 +105,14 @@ def found(environ: Mapping[str, str], pids: Pids | None = None) -> list[Accelera
     A third party's that can't be had is reported once and left out. ``pids`` gives the processes of the task; without
     it nothing is said of processes.
     """
-    with guard.importing:
+    with forks.importing:
         from otel_flyte.usage.devices.ascend import Ascend
         from otel_flyte.usage.devices.nvml import Nvml
 
     readers: list[Accelerator] = [Nvml(environ=environ, pids=pids), Ascend(environ=environ)]
     for entry in entry_points(group=semconv.ACCELERATOR_GROUP):
         try:
-            with guard.importing:
+            with forks.importing:
                 kind = entry.load()
             readers.append(kind())
         except Exception as error:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from otel_flyte import guard, semconv
+from otel_flyte import semconv
+from otel_flyte.runtime import guard
 from otel_flyte.usage.devices import visible
 from otel_flyte.usage.devices.accelerators import Device, DeviceSample
 from otel_flyte.usage.devices.ascend_chip import Chip, Reading, Source

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_flyte import semconv
-from otel_flyte.guard import importing
+from otel_flyte.runtime.forks import importing
 from otel_flyte.usage.devices import visible
 from otel_flyte.usage.devices.accelerators import Device, DeviceSample, Pids, logger
 from otel_flyte.usage.devices.nvml_driver import ClosedError, Driver, LostError, Part, parts

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from otel_flyte import guard, semconv
+from otel_flyte import semconv
+from otel_flyte.runtime import guard
 from otel_flyte.usage.devices.accelerators import Device, DeviceSample
 from otel_flyte.usage.devices.energy import Energy
 from otel_flyte.usage.devices.nvml_driver import NEVER, Driver, LostError, Part, text

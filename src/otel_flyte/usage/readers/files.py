@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from errno import ENODEV, ESRCH
 
-from otel_flyte.guard import importing
+from otel_flyte.runtime.forks import importing
 
 _BYTES = 32768
 _PAGE = 4096

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from otel_flyte.guard import importing
+from otel_flyte.runtime.forks import importing
 from otel_flyte.usage.readers import files
 
 _KIB = 1024

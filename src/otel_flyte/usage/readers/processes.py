@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from otel_flyte.guard import importing
+from otel_flyte.runtime.forks import importing
 from otel_flyte.usage.readers.ended import Account
 from otel_flyte.usage.readers.process import Key, Process, Reader, Source
 from otel_flyte.usage.readers.procfs import Procfs

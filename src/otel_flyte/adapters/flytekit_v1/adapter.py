@@ -1,0 +1,60 @@
+"""flytekit 1 as an adapter. It imports flytekit only where a method needs it."""
+
+import importlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from otel_flyte.adapters import patching, switch
+from otel_flyte.adapters.base import Finding, Verdict
+from otel_flyte.adapters.patching import Hook
+from otel_flyte.tasks import identity
+from otel_flyte.tasks.identity import Attempt
+
+
+class FlytekitV1:
+    """flytekit 1, whose pods run one attempt each."""
+
+    def is_imported(self) -> bool:
+        """Return whether flytekit is imported."""
+        return "flytekit.core.base_task" in sys.modules
+
+    def hooks(self) -> Sequence[Hook]:
+        """Return the functions that are wrapped."""
+        from otel_flyte.adapters.flytekit_v1.hooks import HOOKS
+
+        return HOOKS
+
+    def attempt_of_process(self, environ: Mapping[str, str], arguments: Sequence[str]) -> Attempt | None:
+        """Return the attempt of this pod, ``None`` outside a pod."""
+        return identity.attempt_from_environment(environ, identity.output_prefix(arguments))
+
+    def check(self) -> Iterator[Finding]:
+        """Check that flytekit can be imported and that its functions are wrapped."""
+        try:
+            flytekit_version = version("flytekit")
+        except PackageNotFoundError:
+            yield Finding(Verdict.FAIL, "flytekit is not installed here: pip install 'flytekit>=1.15,<2'")
+            return
+        try:
+            importlib.import_module("flytekit")
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            yield Finding(Verdict.FAIL, f"flytekit {flytekit_version} can't be imported ({reason})")
+            return
+        if not switch.is_on():
+            problem = f"flytekit {flytekit_version} did not load the instrumentation: reinstall otel-flyte"
+            yield Finding(Verdict.FAIL, problem)
+            return
+        yield self._check_hooks(flytekit_version)
+
+    def _check_hooks(self, flytekit_version: str) -> Finding:
+        expected = [hook for hook in self.hooks() if not hook.optional]
+        for module in {hook.module for hook in expected}:
+            importlib.import_module(module)
+        missing = patching.missing(expected)
+        found = f"flytekit {flytekit_version}, {len(expected) - len(missing)} of {len(expected)} hooks found"
+        if missing:
+            lost = ", ".join(f"{hook.name} ({hook.purpose})" for hook in missing)
+            return Finding(Verdict.NOTE, f"{found}; without {lost}")
+        return Finding(Verdict.OK, f"the instrumentation is on: {found}")

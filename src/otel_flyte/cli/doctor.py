@@ -1,0 +1,155 @@
+"""Whether telemetry of this environment's tasks would be made and arrive, found out by trying."""
+
+import importlib
+import importlib.util
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from otel_flyte import activation, semconv
+from otel_flyte.adapters.base import Finding, Verdict
+from otel_flyte.config import settings, standard
+
+
+def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:  # noqa: C901  # one check after the other
+    """Check one thing after the other: flytekit, the hooks, the configuration, and each signal's way.
+
+    Sending is tried for each signal that goes somewhere, and takes 5 s at most for each.
+    """
+    variable = settings.switched_off_by(environ)
+    if variable:
+        yield Finding(Verdict.FAIL, f"the instrumentation is switched off by {variable}={environ[variable]}")
+        return
+    for adapter in activation.ADAPTERS:
+        yield from adapter.check()
+    for problem in settings.read(environ).problems:
+        yield Finding(Verdict.NOTE, problem)
+    if environ.get(semconv.CONFIG_FILE):
+        yield _configuration_file(environ[semconv.CONFIG_FILE])
+        return
+    problems = [problem for signal in settings.SIGNALS for problem in settings.plan(signal, environ).problems]
+    for problem in dict.fromkeys(problems):
+        yield Finding(Verdict.NOTE, problem)
+    if not settings.configured(environ):
+        missing = "" if problems else f": set {semconv.ENDPOINT}, such as http://localhost:4318"
+        yield Finding(Verdict.FAIL, f"no signal is exported{missing}")
+        return
+    for problem in standard.unusable(environ).values():
+        yield Finding(Verdict.NOTE, problem)
+    if settings.plan("traces", environ).exporters and (sampled_out := standard.sampled_out(environ)):
+        yield Finding(Verdict.FAIL, sampled_out)
+    with standard.usable_only():
+        for signal in settings.SIGNALS:
+            try:
+                yield from _signal(signal, standard.usable(environ))
+            except Exception as error:
+                yield Finding(Verdict.FAIL, f"{signal} can't be exported: {_first_line(error)}")
+    yield from _spool(environ)
+
+
+def _configuration_file(path: str) -> Finding:
+    chosen = f"{semconv.CONFIG_FILE}={path}"
+    if importlib.util.find_spec("opentelemetry.configuration") is None:
+        return Finding(
+            Verdict.FAIL,
+            f"{chosen} needs the package opentelemetry-configuration: pip install 'otel-flyte[configuration]'",
+        )
+    from opentelemetry.configuration import load_config_file
+
+    try:
+        load_config_file(path)
+    except Exception as error:
+        return Finding(Verdict.FAIL, f"{chosen} can't be used ({_first_line(error)})")
+    return Finding(Verdict.NOTE, f"{chosen} decides where telemetry goes; it can be read, and sending is not tried")
+
+
+def _signal(signal: str, environ: Mapping[str, str]) -> Iterator[Finding]:
+    plan = settings.plan(signal, environ)
+    if not plan.exporters:
+        yield Finding(Verdict.NOTE, f"{signal} go nowhere{_decided(plan)}")
+    for name in plan.exporters:
+        yield from _exporter(name, plan, environ)
+
+
+def _exporter(name: str, plan: settings.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
+    from otel_flyte.export import destinations
+    from otel_flyte.sdk import probe
+
+    if name not in settings.OTLP_PROTOCOLS:
+        try:
+            destinations.load(name, plan.signal)
+        except destinations.ExporterError as error:
+            yield from _instead(error, plan, environ)
+        else:
+            yield Finding(Verdict.OK, f"{plan.signal} by {name}{_decided(plan)}: it is there, and sending is not tried")
+        return
+    answer = probe.send(plan)
+    by_http = plan.protocol == settings.HTTP
+    endpoint = answer.destination if by_http else settings.without_password(plan.endpoint)
+    yield Finding(
+        Verdict.OK if answer.arrived else Verdict.FAIL,
+        f"{plan.signal} by {plan.protocol} to {endpoint}{_decided(plan)}: {answer.text}",
+    )
+
+
+def _instead(error: Exception, plan: settings.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Go on as providers do: where an exporter can't be had, OTLP is used if an endpoint covers the signal."""
+    others = {name: value for name, value in environ.items() if name != plan.decided_by}
+    if len(plan.exporters) > 1 or not settings.plan(plan.signal, others).exporters:
+        yield Finding(Verdict.FAIL, f"{plan.signal}{_decided(plan)}: {error}")
+        return
+    yield Finding(Verdict.NOTE, f"{plan.signal}{_decided(plan)}: {error}: {settings.OTLP} is used instead")
+    yield from _signal(plan.signal, others)
+
+
+def _spool(environ: Mapping[str, str]) -> Iterator[Finding]:
+    from otel_flyte.export.spool import remote
+
+    chosen = settings.read(environ).spool
+    if not chosen:
+        return
+    named = f"{semconv.OTEL_FLYTE_SPOOL}={settings.without_password(chosen)}"
+    try:
+        if remote.is_url(chosen):
+            remote.check(chosen)
+            remote.prepare(chosen)
+            yield Finding(Verdict.OK, f"{named} can be opened, and writing is not tried")
+        else:
+            yield _spool_folder(named, Path(chosen.removeprefix("file://")))
+    except remote.RemoteError as error:
+        yield Finding(Verdict.FAIL, f"{semconv.OTEL_FLYTE_SPOOL}: {error}")
+    except OSError as error:
+        yield Finding(Verdict.FAIL, f"{named} can't be written: {error.strerror or error}")
+
+
+def _spool_folder(named: str, folder: Path) -> Finding:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        which = "" if existing == folder else f" can't be made: {existing}"
+        return Finding(Verdict.FAIL, f"{named}{which} is not a folder")
+    with tempfile.NamedTemporaryFile(dir=existing, prefix=".otel-flyte-doctor-") as file:
+        file.write(b"\n")
+        file.flush()
+    if existing != folder:
+        return Finding(Verdict.OK, f"{named} can be made and written")
+    return Finding(Verdict.OK, f"{named} can be written{_waiting(folder)}")
+
+
+def _waiting(folder: Path) -> str:
+    """Say what a replay of the folder would send."""
+    from otel_flyte.export.spool import files as spool
+
+    number = sum(spool.settled(path) < path.stat().st_size for path in spool.files(folder))
+    if not number:
+        return ""
+    files = "1 file waits" if number == 1 else f"{number} files wait"
+    return f"; {files} in it for `otel-flyte replay {shlex.quote(str(folder))}`"
+
+
+def _decided(plan: settings.SignalPlan) -> str:
+    return f" ({plan.decided_by})" if plan.decided_by else ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,17 @@
+"""The console script. The supervisor begins here, without what the rest of the command line imports."""
+
+import sys
+
+_HELP = ("-h", "--help")
+
+
+def main() -> None:
+    """Run ``otel-flyte``."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["exec"] and (len(arguments) == 1 or arguments[1] not in _HELP):
+        from otel_flyte.supervisor.command import supervise
+
+        supervise(arguments[1:])
+    from otel_flyte.cli import main as cli
+
+    cli.main()

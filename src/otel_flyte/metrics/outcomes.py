@@ -1,0 +1,92 @@
+"""How tasks ended, as metrics of low cardinality: durations, attempts by result, and lookups in the local cache."""
+
+import inspect
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import metrics
+from opentelemetry.context import Context
+
+from otel_flyte import providers, semconv
+from otel_flyte._version import __version__
+from otel_flyte.runtime.guard import guarded
+
+if TYPE_CHECKING:
+    from otel_flyte.tasks.open_task import OpenTask
+
+DURATION_BOUNDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400)
+"""Seconds: tasks run from moments to days."""
+
+_DURATION = "How long an attempt of a task took."
+_ATTEMPTS = "Attempts of tasks, by how they ended."
+_LOOKUPS = "Lookups in the local cache."
+
+
+@guarded
+def task_ended(scope: "OpenTask", *, alone: bool) -> None:
+    """Count a task that ends now.
+
+    Args:
+        scope: the task; its span has its outcome.
+        alone: whether nothing else is counted in this process.
+    """
+    provider = providers.meter_provider()
+    if provider is None or semconv.TASK_NAME not in scope.declared:
+        return
+    name = str(scope.declared[semconv.TASK_NAME])
+    said = {semconv.TASK_NAME: name, semconv.RESULT: semconv.RESULT_SUCCESS, **scope.outcome}
+    end_time = time.time_ns()
+    seconds = (end_time - scope.start_time) / 1e9
+    if not (alone and _by_hand(scope, said, seconds, end_time)):
+        instruments = _instruments(provider)
+        instruments.duration.record(seconds, said, **_exemplar(scope.context))
+        instruments.attempts.add(1, said, **_exemplar(scope.context))
+
+
+@guarded
+def cache_looked_up(task_name: str, status: str) -> None:
+    """Count a lookup in the local cache."""
+    provider = providers.meter_provider()
+    if provider is not None:
+        said = {semconv.TASK_NAME: task_name, semconv.CACHE_STATUS: status}
+        _instruments(provider).lookups.add(1, said)
+
+
+def _by_hand(scope: "OpenTask", said: dict[str, str], seconds: float, end_time: int) -> bool:
+    from otel_flyte.export import single_points
+
+    if not single_points.are_possible(scope.span):
+        return False
+    points = single_points.SinglePoints(scope.span, end_time, said)
+    points.histogram(semconv.METRIC_TASK_DURATION, "s", _DURATION, DURATION_BOUNDS, seconds)
+    points.count(semconv.METRIC_TASK_ATTEMPTS, "{attempt}", _ATTEMPTS)
+    points.send()
+    return True
+
+
+class _Instruments:
+    def __init__(self, provider: metrics.MeterProvider) -> None:
+        meter = provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+        bounds: dict[str, Any] = {"explicit_bucket_boundaries_advisory": DURATION_BOUNDS}
+        # OpenTelemetry has taken advice since 1.30.
+        known = inspect.signature(meter.create_histogram).parameters
+        advice = {name: value for name, value in bounds.items() if name in known}
+        self.duration = meter.create_histogram(semconv.METRIC_TASK_DURATION, "s", _DURATION, **advice)
+        self.attempts = meter.create_counter(semconv.METRIC_TASK_ATTEMPTS, "{attempt}", _ATTEMPTS)
+        self.lookups = meter.create_counter(semconv.METRIC_TASK_CACHE, "{lookup}", _LOOKUPS)
+
+
+@cache
+def _instruments(provider: metrics.MeterProvider) -> _Instruments:
+    return _Instruments(provider)
+
+
+@cache
+def _takes_context() -> bool:
+    return "context" in inspect.signature(metrics.Histogram.record).parameters
+
+
+def _exemplar(context: Context) -> dict[str, Any]:
+    """Have the task's trace be the exemplar; before OpenTelemetry 1.29 it was whatever is current."""
+    return {"context": context} if _takes_context() else {}

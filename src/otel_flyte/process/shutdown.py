@@ -1,0 +1,290 @@
+"""The end of the process: what is left is sent, and nobody waits long for a receiver that does not answer."""
+
+import atexit
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from otel_flyte.config import settings
+from otel_flyte.runtime import forks
+from otel_flyte.runtime.guard import guarded, start_thread
+
+
+class Queue(Protocol):
+    """Records of one signal that wait to be sent: see :class:`otel_flyte.export.queue.Outlet`."""
+
+    @property
+    def last_answer(self) -> float:
+        """When the receiver has answered last (``time.monotonic``), 0 if never."""
+
+    def mark(self) -> threading.Event:
+        """Return an event that is set once all records that are queued now are settled."""
+
+    def kick(self, grace: float = 0.0) -> None:
+        """Send what is queued now, or after ``grace`` seconds."""
+
+    def hurry(self, deadline: float) -> None:
+        """Send all that is left before a deadline (``time.monotonic``)."""
+
+    def finish(self) -> None:
+        """Wait for that deadline at most, and count what was not delivered."""
+
+
+class Provider(Protocol):
+    """What providers of all signals have in common."""
+
+    def shutdown(self) -> object:
+        """Send what is buffered and stop."""
+
+
+_SHARE = 0.75
+"""Of the exit bound for waiting: the rest is for counting and saying what is left, and for taking it apart."""
+
+_CHILD_SECONDS = 0.5
+_DEATH_SECONDS = 1.0
+
+_providers: list[Provider] = []
+_outlets: list[Queue] = []
+_collectors: list[Callable[[], object]] = []
+_reports: list[Callable[[], object]] = []
+_in_the_time_left: list[Callable[[float], object]] = []
+_at_the_end: list[Callable[[], object]] = []
+_exiting = threading.Event()
+_providers_done = threading.Event()
+_sent = threading.Event()
+_rest_done = threading.Event()
+_all_done = threading.Event()
+_dying = threading.Event()
+"""Never set: who waits for it waits for death."""
+
+_is_dying = False
+_deadline_of_the_rest: list[float] = []
+_lock = threading.Lock()
+_owner = 0
+_ended = False
+
+_in_vain: tuple[float, float] | None = None
+"""When a flush has ended that was not answered (``time.monotonic``), and how many seconds it has waited."""
+
+
+def exit_timeout() -> float:
+    """Return the seconds that telemetry may add to the end of the process."""
+    return settings.current().exit_timeout
+
+
+def at_exit(provider: Provider) -> None:
+    """Shut a provider down at the end of the process, within the bound."""
+    _prepare()
+    _providers.append(provider)
+
+
+def add_outlet(outlet: Queue) -> None:
+    """Empty an outlet at the end of the process, within the bound."""
+    _prepare()
+    _outlets.append(outlet)
+
+
+def in_the_time_left(function: Callable[[float], object]) -> None:
+    """Call a function with the deadline (by ``time.monotonic``) once all is sent that could be, if there is time."""
+    _in_the_time_left.append(function)
+
+
+def at_the_end(function: Callable[[], object]) -> None:
+    """Call a function, quick and in whichever thread, when nothing more is sent."""
+    _at_the_end.append(function)
+
+
+def collect_with(function: Callable[[], object]) -> None:
+    """Call a function that queues what metrics have come to, before the last flush."""
+    _collectors.append(function)
+
+
+def report_with(function: Callable[[], object]) -> None:
+    """Call a function that reports dropped records, at the end of this process and of its forked children."""
+    if function not in _reports:
+        _reports.append(function)
+
+
+def is_ours(provider: object) -> bool:
+    """Whether a provider is shut down here already."""
+    return any(provider is known for known in _providers)
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Send what there is, and wait for it no longer than ``timeout`` seconds and the exit bound.
+
+    Returns whether all of it was settled: delivered, or given up and counted.
+    """
+    bound = _bound() if timeout is None else min(timeout, _bound())
+    deadline = time.monotonic() + bound
+    collected = _collect_metrics(bound)
+    return _wait([outlet.mark() for outlet in _outlets], max(0.0, deadline - time.monotonic())) and collected
+
+
+def has_begun_to_end() -> bool:
+    """Whether the process is at its end, and delivers what is left."""
+    return _exiting.is_set()
+
+
+def wait_for(outlet: Queue, timeout: float | None = None) -> bool:
+    """Wait until what an outlet holds is settled, no longer than ``timeout`` seconds and the exit bound."""
+    if has_begun_to_end():
+        outlet.kick()
+        return True
+    return _wait([outlet.mark()], _bound() if timeout is None else min(timeout, _bound()))
+
+
+def kick(grace: float = 0.0) -> None:
+    """Have everything sent in the background, now or in a moment."""
+    for outlet in _outlets:
+        outlet.kick(grace)
+
+
+def end(deadline: float | None = None) -> None:
+    """Send what is left, within the bound; what was not delivered is said. Only the first call does anything.
+
+    Args:
+        deadline: by ``time.monotonic``, where the bound did not begin just now.
+    """
+    global _ended
+    if os.getpid() != _owner:
+        _end_child()
+        return
+    with _lock:
+        is_first, _ended = not _ended, True
+    if is_first:
+        try:
+            _end(deadline or time.monotonic() + _time_left())
+        finally:
+            _all_done.set()
+    else:
+        _all_done.wait(exit_timeout())
+    if _is_dying and threading.current_thread() is threading.main_thread():
+        # The process is to end by the signal, and not by its main thread's coming first.
+        _dying.wait(_DEATH_SECONDS)
+
+
+def end_before_death() -> None:
+    """Do the same in a process that is about to die of a signal: nobody else ends it meanwhile."""
+    global _is_dying
+    _is_dying = True
+    end()
+
+
+def _end(deadline: float) -> None:
+    kick()
+    # A provider of metrics has a last collection to hand over.
+    _exiting.set()
+    _wait_until(deadline, _providers_done)
+    outlets = tuple(_outlets)
+    for outlet in outlets:
+        outlet.hurry(deadline)
+    for outlet in outlets:
+        outlet.finish()
+    if _in_the_time_left:
+        _deadline_of_the_rest.append(deadline)
+        _sent.set()
+        _wait_until(deadline, _rest_done)
+    _report()
+    for function in _at_the_end:
+        guarded(function)()
+
+
+def _prepare() -> None:
+    """Get ready while threads can still be started: Python 3.12 starts none once the interpreter is exiting."""
+    global _owner, _ended
+    with _lock:
+        if _owner == os.getpid():
+            return
+        _owner, _ended = os.getpid(), False
+        _providers.clear()
+        _outlets.clear()
+        for event in (_exiting, _providers_done, _sent, _rest_done, _all_done):
+            event.clear()
+        start_thread("otel-flyte-exit", _work_when_exiting)
+        atexit.register(end)
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            # A worker of multiprocessing that was not spawned ends by `os._exit`, past `atexit`.
+            util.Finalize(None, end, exitpriority=0)
+
+
+def _work_when_exiting() -> None:
+    _exiting.wait()
+    for provider in _providers:
+        guarded(provider.shutdown)()
+    _providers_done.set()
+    _sent.wait()
+    for function in _in_the_time_left:
+        guarded(function)(_deadline_of_the_rest[-1])
+    _rest_done.set()
+
+
+def _wait(marks: Sequence[threading.Event], timeout: float) -> bool:
+    """Wait for all marks; what is waited in vain is taken from what the end of the process may wait."""
+    global _in_vain
+    began = time.monotonic()
+    settled = all(mark.wait(max(0.0, began + timeout - time.monotonic())) for mark in marks)
+    if settled:
+        _in_vain = None
+    else:
+        now = time.monotonic()
+        _in_vain = now, now - began + (_in_vain[1] if _in_vain is not None else 0.0)
+    return settled
+
+
+def _wait_until(deadline: float, event: threading.Event) -> None:
+    event.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _bound() -> float:
+    return exit_timeout() * _SHARE
+
+
+def _time_left() -> float:
+    """Return the exit bound, less what a program has waited for a receiver that has not answered since."""
+    bound = _bound()
+    if _in_vain is None:
+        return bound
+    when, seconds = _in_vain
+    answered = any(outlet.last_answer > when for outlet in _outlets)
+    return bound if answered else max(0.0, bound - seconds)
+
+
+def _end_child() -> None:
+    """In a forked child, which has no outlets of its own: write down what its metrics have come to."""
+    _collect_metrics(_CHILD_SECONDS)
+    _report()
+
+
+def _begin_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+forks.register(after_in_child=_begin_child)
+
+
+def _collect_metrics(timeout: float) -> bool:
+    """Queue what was measured; a user's callback may take its time, or wait for a lock that is never released."""
+    if not _collectors:
+        return True
+    with suppress(RuntimeError):  # Python 3.12 starts no thread any more where `atexit` calls this.
+        collecting = start_thread("otel-flyte-collect", _collect)
+        collecting.join(timeout)
+        return not collecting.is_alive()
+    return False
+
+
+def _collect() -> None:
+    for function in _collectors:
+        function()
+
+
+def _report() -> None:
+    for function in _reports:
+        guarded(function)()

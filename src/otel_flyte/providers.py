@@ -1,0 +1,92 @@
+"""The providers in use: those that the program has given us, else the global ones.
+
+Every process that imports flytekit imports this module, so OpenTelemetry is imported only where a provider is needed.
+"""
+
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from otel_flyte import semconv
+from otel_flyte.config import standard
+from otel_flyte.runtime.guard import say_once
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+given_tracer_provider: "TracerProvider | None" = None
+given_meter_provider: "MeterProvider | None" = None
+given_logger_provider: "LoggerProvider | None" = None
+
+
+def give(
+    tracer_provider: "TracerProvider | None",
+    meter_provider: "MeterProvider | None",
+    logger_provider: "LoggerProvider | None",
+) -> None:
+    """Use these providers from now on; ``None`` leaves the one in use."""
+    global given_tracer_provider, given_meter_provider, given_logger_provider
+    given_tracer_provider = tracer_provider or given_tracer_provider
+    given_meter_provider = meter_provider or given_meter_provider
+    given_logger_provider = logger_provider or given_logger_provider
+
+
+def forget() -> None:
+    """Use the global providers again."""
+    global given_tracer_provider, given_meter_provider, given_logger_provider
+    given_tracer_provider = given_meter_provider = given_logger_provider = None
+
+
+def tracer_provider() -> "TracerProvider":
+    """Return the tracer provider in use."""
+    from opentelemetry import trace
+
+    return given_tracer_provider or trace.get_tracer_provider()
+
+
+def meter_provider() -> "MeterProvider | None":
+    """Return the meter provider in use, ``None`` where its instruments would record nothing."""
+    if given_meter_provider is not None:
+        return given_meter_provider
+    from opentelemetry import metrics
+
+    provider = metrics.get_meter_provider()
+    return None if type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider") else provider
+
+
+def logger_provider() -> "LoggerProvider | None":
+    """Return the logger provider in use, ``None`` where its loggers would record nothing."""
+    if given_logger_provider is not None:
+        return given_logger_provider
+    from opentelemetry import _logs
+
+    provider = _logs.get_logger_provider()
+    return None if type(provider).__name__ in ("ProxyLoggerProvider", "NoOpLoggerProvider") else provider
+
+
+def tracer_provider_is_set() -> bool:
+    """Return whether the program, its launcher or this package has set a tracer provider."""
+    if given_tracer_provider is not None:
+        return True
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return False
+    try:
+        if not _named_provider_exists():
+            return trace._TRACER_PROVIDER is not None
+        return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    except Exception as error:
+        # Reading the global provider loads the one that this variable names.
+        named = f"{semconv.TRACER_PROVIDER}={os.environ.get(semconv.TRACER_PROVIDER)}"
+        say_once(f"{named} fails ({error!r}), no spans are recorded: correct it, or unset it.")
+        return False
+
+
+@functools.cache
+def _named_provider_exists() -> bool:
+    """Return whether reading the global provider is safe: it loads the provider that a variable names."""
+    chosen = os.environ.get(semconv.TRACER_PROVIDER)
+    return not chosen or not standard.unusable({semconv.TRACER_PROVIDER: chosen})

@@ -1,0 +1,87 @@
+"""The border between a fault of ours and a user's task.
+
+User code never runs inside a guard: only our bookkeeping before and after it does.
+"""
+
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import ParamSpec, TypeVar
+
+from otel_flyte import semconv
+from otel_flyte.runtime.forks import ForkLock
+
+logger = logging.getLogger(semconv.SCOPE)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_reported: set[str] = set()
+_saying = ForkLock(0.5)
+
+
+def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
+    """Make bookkeeping harmless: an exception is logged once, and the call returns ``None``.
+
+    Only this project's own tests see the exception, through a variable of their own. Users run their workflows under
+    pytest too, so the presence of pytest means nothing.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            report(function.__qualname__, error)
+            return None
+
+    return call
+
+
+def report(where: str, error: Exception) -> None:
+    """Log a fault of ours once for each place; raise it where our own tests ask for it."""
+    if os.environ.get(semconv.RAISE_INTERNAL_ERRORS):
+        raise error
+    if where in _reported:
+        return
+    _reported.add(where)
+    say("otel-flyte: %s failed (%r): the task is not affected, its telemetry may be incomplete.", where, error)
+    logger.debug("The fault in %s:", where, exc_info=error)
+
+
+def say_once(problem: str) -> None:
+    """Log a problem of the configuration once in a process."""
+    if problem not in _reported:
+        _reported.add(problem)
+        say("otel-flyte: %s", problem)
+
+
+def say(text: str, *args: object) -> None:
+    """Log a warning, which a thread of ours may do: no other thread forks meanwhile.
+
+    A child that is forked while a thread writes to stderr inherits the stream's lock, and hangs with its first line.
+    """
+    with _saying:
+        logger.warning(text, *args)
+
+
+def start_thread(name: str, function: Callable[[], object]) -> threading.Thread:
+    """Start a daemon thread whose faults are logged like all of ours; Python would print them while others fork.
+
+    Raises:
+        RuntimeError: the process can start no more threads.
+    """
+
+    def run() -> None:
+        try:
+            function()
+        except Exception as fault:
+            with suppress(Exception):
+                report(name, fault)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,88 @@
+"""A thread beside the task: it announces what runs, and it is there when a signal comes while the task is busy."""
+
+import functools
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+
+from otel_flyte.runtime import forks
+from otel_flyte.runtime.guard import report, start_thread
+
+INTERVAL_SECONDS = 1.0
+
+_lock = threading.Lock()
+_thread_of = 0
+_functions: list[Callable[[], None]] = []
+_descriptors: dict[int, Callable[[], object]] = {}
+_pipe: tuple[int, int] = (-1, -1)
+
+
+def every_second(function: Callable[[], None]) -> None:
+    """Call a function once a second from now on."""
+    if function not in _functions:
+        _functions.append(function)
+    _start()
+
+
+def when_readable(descriptor: int, function: Callable[[], object]) -> None:
+    """Call a function as soon as there is something to read from a descriptor; it has to read it."""
+    _descriptors[descriptor] = function
+    _start()
+    os.write(_pipe[1], b"\0")
+
+
+def forget(descriptor: int) -> None:
+    """Watch a descriptor no more."""
+    _descriptors.pop(descriptor, None)
+
+
+def _start() -> None:
+    global _thread_of, _pipe
+    with _lock:
+        if _thread_of == os.getpid():
+            return
+        _thread_of = os.getpid()
+        _pipe = os.pipe()
+        start_thread("otel-flyte-watch", functools.partial(_run, _pipe[0]))
+
+
+def _run(news: int) -> None:
+    while True:
+        ready = _wait(news)
+        try:
+            for descriptor in ready:
+                if descriptor in _descriptors:
+                    _descriptors[descriptor]()
+                else:
+                    os.read(descriptor, 512)
+            if not ready:
+                for function in tuple(_functions):
+                    function()
+        except Exception as fault:
+            report("watch", fault)
+
+
+def _wait(news: int) -> list[int]:
+    """Wait for a descriptor, or for the interval; what users have closed, though it is not theirs, is forgotten."""
+    poll = select.poll()
+    for descriptor in (news, *_descriptors):
+        poll.register(descriptor, select.POLLIN)
+    happened = dict(poll.poll(INTERVAL_SECONDS * 1000))
+    closed = [descriptor for descriptor, event in happened.items() if event & select.POLLNVAL]
+    for descriptor in closed:
+        forget(descriptor)
+    if news in closed:
+        time.sleep(INTERVAL_SECONDS)
+    return [descriptor for descriptor, event in happened.items() if event & select.POLLIN]
+
+
+def _forget_all() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _functions.clear()
+    _descriptors.clear()
+
+
+forks.register(after_in_child=_forget_all)

@@ -1,0 +1,30 @@
+"""The id generator that our providers use and that ``OTEL_PYTHON_ID_GENERATOR=flyte`` selects elsewhere."""
+
+import secrets
+
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+from otel_flyte.tasks import state
+
+
+class FlyteIdGenerator(IdGenerator):
+    """Random ids from the operating system, so that tasks that call ``random.seed(42)`` never collide.
+
+    A derived id, which an attempt has, is handed over in a context variable by whoever starts the span.
+    """
+
+    takes_derived_ids = True
+
+    def generate_span_id(self) -> int:
+        """Return the derived span id, else 64 random bits."""
+        ids = state.next_ids.get()
+        return ids[1] if ids is not None else secrets.randbits(64) or 1
+
+    def generate_trace_id(self) -> int:
+        """Return the derived trace id, else 128 random bits."""
+        ids = state.next_ids.get()
+        return ids[0] if ids is not None else secrets.randbits(128) or 1
+
+    def is_trace_id_random(self) -> bool:
+        """Whether the lower 56 bits are uniformly random, as they are: a digest where they are derived."""
+        return True

@@ -1,0 +1,51 @@
+"""The spans that have ended last, kept in this process for the deck of a task."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otel_flyte import semconv
+from otel_flyte.sdk.processors import Processor
+
+__all__ = ["KeptSpans", "ReadableSpan", "span_id", "trace_id"]
+
+KEPT = 1000
+"""Spans of ours, and as many of the user's, that are kept; the oldest go first."""
+
+
+def span_id(span: ReadableSpan) -> int:
+    """Return the id of a span, 0 where it has none."""
+    return span.context.span_id if span.context is not None else 0
+
+
+def trace_id(span: ReadableSpan) -> int:
+    """Return the id of a span's trace, 0 where it has none."""
+    return span.context.trace_id if span.context is not None else 0
+
+
+class KeptSpans(Processor):
+    """Keeps the last spans that have ended; those of a loop in user code don't drive out the phases of their task."""
+
+    def __init__(self) -> None:
+        self._ours: deque[ReadableSpan] = deque(maxlen=KEPT)
+        self._others: deque[ReadableSpan] = deque(maxlen=KEPT)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Keep a span."""
+        scope = span.instrumentation_scope
+        kept = self._ours if scope is not None and scope.name == semconv.SCOPE else self._others
+        kept.append(span)
+
+    def below(self, tops: Iterable[ReadableSpan]) -> Iterator[ReadableSpan]:
+        """Give the spans below others, but not those whose parent is not kept."""
+        spans = [*self._ours, *self._others]
+        parents = {span_id(span): span.parent.span_id for span in spans if span.parent is not None}
+        wanted = {span_id(top) for top in tops}
+        for span in spans:
+            above, seen = parents.get(span_id(span)), {span_id(span)}
+            while above is not None and above not in wanted and above not in seen:
+                seen.add(above)
+                above = parents.get(above)
+            if above in wanted:
+                yield span

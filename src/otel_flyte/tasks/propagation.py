@@ -1,0 +1,98 @@
+"""Trace context that comes in and goes out by environment variables, as W3C has it for processes."""
+
+import os
+from collections.abc import Mapping
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    TraceFlags,
+    get_current_span,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from otel_flyte import semconv
+from otel_flyte.runtime.guard import guarded
+
+_propagator = TraceContextTextMapPropagator()
+_VARIABLES = {"traceparent": semconv.TRACEPARENT, "tracestate": semconv.TRACESTATE}
+
+_exposed: dict[str, str] = {}
+"""What this process has put into its own environment: a parent for its children, never for itself."""
+
+_hidden: dict[str, str] = {}
+"""What stood there before."""
+
+
+def incoming(environ: Mapping[str, str]) -> SpanContext:
+    """Return the span that the environment names as parent, an invalid one where there is none."""
+    if not environ.get(semconv.TRACEPARENT) or environ.get(semconv.TRACEPARENT) == _exposed.get(semconv.TRACEPARENT):
+        return INVALID_SPAN_CONTEXT
+    return parse(environ)
+
+
+def launched_by(environ: Mapping[str, str]) -> SpanContext:
+    """Return the span that launched this execution, an invalid one where nobody said so."""
+    return parse({semconv.TRACEPARENT: environ.get(semconv.OTEL_FLYTE_LAUNCHED_BY, "")})
+
+
+def parse(environ: Mapping[str, str]) -> SpanContext:
+    """Return the span that variables name, an invalid one where they name none."""
+    fields = {field: environ[variable] for field, variable in _VARIABLES.items() if environ.get(variable)}
+    return get_current_span(_propagator.extract(fields, Context())).get_span_context()
+
+
+def variables(span: Span) -> dict[str, str]:
+    """Return the variables that make a span the parent of another process; none where it is no valid one."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return {}
+    flags = context.trace_flags & TraceFlags.SAMPLED
+    found = {semconv.TRACEPARENT: f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags:02x}"}
+    if context.trace_state:
+        found[semconv.TRACESTATE] = context.trace_state.to_header()
+    return found
+
+
+@guarded
+def expose(span: Span) -> bool:
+    """Make a span the parent of every process that this one starts from now on.
+
+    Only the outermost span of a process is exposed, the first where threads have several. Returns whether it was.
+    """
+    if _exposed:
+        return False
+    context = span.get_span_context()
+    if not context.trace_flags & TraceFlags.SAMPLED:
+        return False
+    _exposed.update(variables(span))
+    # A look for what is not in the environment costs a short task as much as a phase's bookkeeping: one is enough,
+    # since a state without a parent says nothing.
+    if semconv.TRACEPARENT in os.environ:
+        for name in _VARIABLES.values():
+            if name in os.environ:
+                _hidden[name] = os.environ.pop(name)
+    for name, value in _exposed.items():
+        os.environ[name] = value
+    return True
+
+
+@guarded
+def hide() -> None:
+    """Take back what :func:`expose` has put into the environment, unless the task has put something else there."""
+    for name, value in _exposed.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
+    _exposed.clear()
+    if _hidden:
+        for name, value in _hidden.items():
+            os.environ.setdefault(name, value)
+        _hidden.clear()
+
+
+def remote(span_context: SpanContext) -> Span:
+    """Return a span that stands for one of another process."""
+    return NonRecordingSpan(span_context)

@@ -1,0 +1,71 @@
+"""The spans that are open in this process, so that a signal can be told on each of them."""
+
+from opentelemetry.trace import Span, Status, StatusCode
+
+from otel_flyte import semconv
+from otel_flyte.runtime import forks
+from otel_flyte.runtime.guard import guarded
+
+LIMIT = 4096
+"""Spans that are tracked; users may start spans that they never end."""
+
+inherited: set[int] = set()
+"""In a forked child: ids of the spans that were open when it was forked. Its parent ends them."""
+
+_open: dict[int, Span] = {}
+
+
+def add(span: Span) -> None:
+    """Add a span that has started."""
+    if len(_open) < LIMIT:
+        _open[span.get_span_context().span_id] = span
+
+
+def discard(span_id: int) -> None:
+    """Remove a span that has ended."""
+    _open.pop(span_id, None)
+
+
+@guarded
+def tell(signal_name: str, phases: dict[int, str]) -> None:
+    """Add an event to each open span: the signal, and the phase that it came in.
+
+    Args:
+        signal_name: such as ``SIGTERM``.
+        phases: the phase that is open in each task, by the span ids of the task and of the phase.
+    """
+    for span in list(_open.values()):
+        attributes = {semconv.SIGNAL_NAME: signal_name}
+        phase = _phase_of(span, phases)
+        if phase:
+            attributes[semconv.PHASE] = phase
+        span.add_event(semconv.EVENT_SIGNAL, attributes)
+
+
+@guarded
+def end_all(signal_name: str) -> None:
+    """End each open span as failed by a signal that the process is about to die of, the innermost first."""
+    for span in reversed(list(_open.values())):
+        span.set_status(Status(StatusCode.ERROR, f"ended by {signal_name}"))
+        span.set_attribute(semconv.ERROR_TYPE, signal_name)
+        span.end()
+
+
+def _phase_of(span: Span, phases: dict[int, str]) -> str:
+    """Follow the parents to the nearest task or phase."""
+    step: Span | None = span
+    while step is not None:
+        span_id = step.get_span_context().span_id
+        if span_id in phases:
+            return phases[span_id]
+        parent = getattr(step, "parent", None)
+        step = _open.get(parent.span_id) if parent is not None else None
+    return ""
+
+
+def _inherit() -> None:
+    inherited.update(_open)
+    _open.clear()
+
+
+forks.register(after_in_child=_inherit)
