@@ -211,6 +211,7 @@ SERVICE_INSTANCE_ID = "service.instance.id"
 IDENTITY = (
     RUN_NAME,
     ACTION_NAME,
+    ORG,
     PROJECT,
     DOMAIN,
     TASK_NAME,
@@ -223,7 +224,7 @@ IDENTITY = (
     REPLICA,
     EXECUTION_URL,
 )
-"""What tells one attempt from all others."""
+"""Attributes that identify one attempt."""
 
 # --- attributes: what was declared -----------------------------------------------------------------------------------
 
@@ -252,6 +253,8 @@ RESULT_SKIP = "skip"
 ERROR_TYPE = "error.type"
 ERROR_CODE = "flyte.error.code"
 ERROR_KIND = "flyte.error.kind"
+ERROR_RECOVERABLE = "RECOVERABLE"
+ERROR_NON_RECOVERABLE = "NON_RECOVERABLE"
 ERROR_ORIGIN = "flyte.error.origin"
 EVENT_EXCEPTION = "exception"
 EXCEPTION_TYPE = "exception.type"
