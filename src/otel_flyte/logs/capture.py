@@ -1,4 +1,4 @@
-"""Captures the records of ``logging`` that are made while a task is open, each once."""
+"""Captures the records of ``logging`` that are made while a task is open, each once, and failures as records."""
 
 import logging
 from functools import cache
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import get_current_span, set_span_in_context
+from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
 from otel_flyte import semconv
 from otel_flyte.logs import emitter, records
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import state
+from otel_flyte.tasks.failures import Failure
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -31,6 +32,21 @@ def capture(logger: logging.Logger, record: logging.LogRecord) -> None:
     token = context_api.attach(context)
     try:
         emitter.emit(records.copy(record, task_attributes()))
+    finally:
+        context_api.detach(token)
+
+
+def emit_failure(span: Span, failure: Failure) -> bool:
+    """Emit a failure with the ids of the span that it fails; return whether a logger provider is configured.
+
+    https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-logs/
+    """
+    if not emitter.is_wanted():
+        return False
+    body = ": ".join(filter(None, (failure.type, failure.message)))
+    token = context_api.attach(set_span_in_context(span))
+    try:
+        return emitter.emit(records.event(semconv.EVENT_EXCEPTION, body, {**failure.exception(), **task_attributes()}))
     finally:
         context_api.detach(token)
 

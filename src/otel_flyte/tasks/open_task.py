@@ -79,26 +79,6 @@ class OpenTask(OpenSpan):
         usage: the resources that it uses, where that is measured.
     """
 
-    __slots__ = (
-        "_phase_attributes",
-        "attempt",
-        "declared",
-        "exposed",
-        "identity_attributes",
-        "outcome",
-        "outer",
-        "outer_token",
-        "owner",
-        "owns_process",
-        "phase",
-        "phase_name",
-        "phase_owner",
-        "phase_token",
-        "resources",
-        "start_time",
-        "usage",
-    )
-
     def __init__(
         self,
         name: str,
