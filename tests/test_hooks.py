@@ -239,7 +239,7 @@ WITHOUT_HOOKS = """
     del os.environ["OTEL_FLYTE_ENABLED"]
 
     import importlib, otel_flyte
-    from otel_flyte import activation
+    from otel_flyte.adapters import switch
     from otel_flyte.adapters import patching
     from otel_flyte.adapters.flytekit_v1 import hooks
     from opentelemetry import trace
@@ -247,7 +247,7 @@ WITHOUT_HOOKS = """
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    assert not activation.is_active()
+    assert not switch.is_on()
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
