@@ -351,7 +351,7 @@ def test_the_entry_points_that_are_installed_are_those_that_are_declared() -> No
 
 
 @imports_pkg_resources
-@pytest.mark.parametrize("cli.entry", distribution("otel-flyte").entry_points, ids=lambda entry: str(entry.group))
+@pytest.mark.parametrize("entry", distribution("otel-flyte").entry_points, ids=lambda entry: str(entry.group))
 def test_each_entry_point_leads_somewhere(entry: EntryPoint) -> None:
     assert entry.load() is not None
 

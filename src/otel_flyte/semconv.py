@@ -26,7 +26,8 @@ OTEL_FLYTE_CONTROL_PLANE = "OTEL_FLYTE_CONTROL_PLANE"
 ``TRACEPARENT`` names another parent."""
 
 OTEL_FLYTE_LAUNCHED_BY = "OTEL_FLYTE_LAUNCHED_BY"
-"""W3C ``traceparent`` of the span that launched this execution; its tasks link to it. Set by ``FlyteRemote.execute``."""
+"""W3C ``traceparent`` of the span that launched this execution; its tasks link to it. Set by
+``FlyteRemote.execute``."""
 
 OTEL_FLYTE_EXIT_TIMEOUT = "OTEL_FLYTE_EXIT_TIMEOUT"
 """The most seconds that telemetry may add to the end of a process. Default: 2."""
