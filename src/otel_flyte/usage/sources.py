@@ -8,7 +8,7 @@ from functools import cached_property
 from otel_flyte import semconv
 from otel_flyte.tasks import identity
 from otel_flyte.usage.devices.accelerators import DeviceSample
-from otel_flyte.usage.quota import Surroundings
+from otel_flyte.usage.quota import Machine
 from otel_flyte.usage.readers import cgroup, host, processes
 from otel_flyte.usage.sample import Sample, peak_mark
 
@@ -34,10 +34,10 @@ class Sources:
         self.kind = semconv.USAGE_OF_CONTAINER if self.container is not None else semconv.USAGE_OF_PROCESSES
 
     @cached_property
-    def surroundings(self) -> Surroundings:
+    def machine(self) -> Machine:
         """What the machine gives."""
         limits = self.cgroup.limits() if self.cgroup is not None else None
-        return Surroundings(
+        return Machine(
             cgroup_cores=limits.cpu if limits is not None else None,
             cgroup_memory=limits.memory if limits is not None else None,
             host_cores=host.visible_cores(),

@@ -16,6 +16,7 @@ from flytekit.core.shim_task import ExecutableTemplateShimTask
 
 from otel_flyte import semconv
 from otel_flyte.runtime.limits import ENTRIES_LIMIT, attribute, bounded
+from otel_flyte.tasks.resources import Amounts, DeclaredResources
 
 Attributes = dict[str, Any]
 
@@ -27,11 +28,13 @@ class Description(NamedTuple):
         span_name: the name of its span.
         attributes: name, kind, type, metadata, declared resources, place in the code, types of inputs and outputs. A
             map task has those of the task that it maps, since they are what runs in each of its pods.
+        resources: the declared resources.
         sets_up: whether it prepares its surroundings before its inputs are translated, as Spark and Ray do.
     """
 
     span_name: str
     attributes: Attributes
+    resources: DeclaredResources
     sets_up: bool
 
 
@@ -64,7 +67,8 @@ def _describe(task: Any) -> Description:
     }
     names_its_phases = task_kind in (semconv.KIND_SHIM, semconv.KIND_EAGER_CLEANUP)
     overridden = getattr(type(task), "pre_execute", None) is not PythonTask.pre_execute
-    return Description(semconv.SPAN_TASK.format(name=name), attributes, overridden and not names_its_phases)
+    sets_up = overridden and not names_its_phases
+    return Description(semconv.SPAN_TASK.format(name=name), attributes, declared_resources(mapped), sets_up)
 
 
 def kind(task: Any) -> str:
@@ -143,6 +147,19 @@ def _resources(task: Any) -> Attributes:
     if shared_memory:
         attributes[semconv.SHARED_MEMORY] = attribute(shared_memory)
     return attributes
+
+
+def declared_resources(task: Any) -> DeclaredResources:
+    """Return the declared resources as amounts."""
+    spec = getattr(task, "resources", None)
+    requests, limits = (_amounts(getattr(spec, side, None)) for side in ("requests", "limits"))
+    accelerator = getattr(task, "accelerator", None)
+    return DeclaredResources(requests, limits, accelerator.to_flyte_idl().device if accelerator is not None else "")
+
+
+def _amounts(declared: Any) -> Amounts:
+    names = ("cpu", "mem", "ephemeral_storage", "gpu")
+    return Amounts.parse(*(getattr(declared, name, None) for name in names))
 
 
 def _types(interface: Any) -> Attributes:

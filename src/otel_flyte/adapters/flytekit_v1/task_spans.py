@@ -66,6 +66,7 @@ def begin_task(task: Any, literals: Any) -> OpenTask | None:
         attributes = description.attributes if _missed.get() is None else _with_cache_miss(description.attributes)
         scope = OpenTask(description.span_name, parent, task, attributes=attributes, links=links)
         scope.declared = description.attributes
+        scope.resources = description.resources
         recorder.begin(scope)
         scope.exposed = bool(propagation.expose(scope.span))
         _capture_output(scope)
@@ -265,6 +266,7 @@ def _begin_attempt_dispatch(
         return None
     scope.owner = task
     scope.declared = description.attributes
+    scope.resources = description.resources
     if description.attributes[semconv.TASK_KIND] in _RENAMED_IN_A_POD and _registered_name():
         scope.declared = {**description.attributes, semconv.TASK_NAME: _registered_name()}
     else:

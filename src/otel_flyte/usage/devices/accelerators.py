@@ -13,11 +13,9 @@ own driver says. No estimate is made but where a docstring says so.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Protocol
 
 from otel_flyte import semconv
-from otel_flyte.runtime import forks, guard
 
 Pids = Callable[[], Iterable[int]]
 """Gives the process ids of the task: its process and all that come of it."""
@@ -97,24 +95,3 @@ class Accelerator(Protocol):
 
     def read(self) -> Sequence[DeviceSample]:
         """Read each device that `open` gave; one that can't be read is left out, or said to be lost."""
-
-
-def found(environ: Mapping[str, str], pids: Pids | None = None) -> list[Accelerator]:
-    """Give all readers that are installed; whether there is anything for them to read is found by `Accelerator.open`.
-
-    A third party's that can't be had is reported once and left out. ``pids`` gives the processes of the task; without
-    it nothing is said of processes.
-    """
-    with forks.importing:
-        from otel_flyte.usage.devices.ascend import Ascend
-        from otel_flyte.usage.devices.nvml import Nvml
-
-    readers: list[Accelerator] = [Nvml(environ=environ, pids=pids), Ascend(environ=environ)]
-    for entry in entry_points(group=semconv.ACCELERATOR_GROUP):
-        try:
-            with forks.importing:
-                kind = entry.load()
-            readers.append(kind())
-        except Exception as error:
-            guard.report(f"the accelerator {entry.name}", error)
-    return readers
