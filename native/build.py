@@ -44,9 +44,6 @@ _NO_CLOUDS = "remove_all_sd"
 PROGRAMS = {
     "prometheus": Program("prometheus", f"{_PROMETHEUS}/cmd/prometheus", "3.15.0", _STAMP, _NO_CLOUDS),
     "promtool": Program("prometheus", f"{_PROMETHEUS}/cmd/promtool", "3.15.0", _STAMP, _NO_CLOUDS),
-    "loki": Program(
-        "loki", "github.com/grafana/loki/v3/cmd/loki", "3.7.8", "github.com/grafana/loki/v3/pkg/util/build.Version"
-    ),
     "otelcol-flyte": Program("collector", ".", "0.155.0", tags=f"{_NO_CLOUDS},enable_kubernetes_sd"),
 }
 
