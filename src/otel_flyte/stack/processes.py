@@ -1,11 +1,12 @@
 """Processes that outlive the command that starts them. A process that has reused a pid is never mistaken for ours."""
 
+import math
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import psutil
 _CLOCK_SLACK = 2.0
 """Seconds. The start time of a process is relative to the boot time, which moves when the clock is set."""
 
+_POLL_INTERVAL = 0.05
 _TAIL_BYTES = 16_384
 _ERROR = re.compile(
     r'\blevel="?(error|fatal|critical)|"level":"(error|fatal)|\t(error|fatal)\t|^(error|panic|fatal)\b', re.IGNORECASE
@@ -92,9 +94,9 @@ def stop(graces: Mapping[Process, float]) -> None:
     began = time.monotonic()
     terminated = [(process, _signal_group(process, signal.SIGTERM), grace) for process, grace in graces.items()]
     for process, members, grace in terminated:
-        _, left = psutil.wait_procs(members, max(0.0, began + grace - time.monotonic()))
-        # A process that a member has started meanwhile is killed too.
-        psutil.wait_procs([*left, *_signal_group(process, signal.SIGKILL)])
+        _wait(members, until=began + grace)
+        # Kills also what a member has started meanwhile.
+        _wait(_signal_group(process, signal.SIGKILL), until=math.inf)
 
 
 def last_error(log: Path) -> str:
@@ -145,8 +147,19 @@ def _is_member(found: psutil.Process, process: Process) -> bool:
 
 
 def _is_alive(found: psutil.Process) -> bool:
-    """Return whether a process has not ended. A child of this command that has ended is a zombie until waited for."""
-    return bool(found.status() != psutil.STATUS_ZOMBIE)
+    """Return whether a process has not ended. One that has ended is a zombie until its parent waits for it.
+
+    In a container the parent may be an init that never does.
+    """
+    try:
+        return found.is_running() and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _wait(members: Iterable[psutil.Process], *, until: float) -> None:
+    while any(_is_alive(member) for member in members) and time.monotonic() < until:
+        time.sleep(_POLL_INTERVAL)
 
 
 def _signal_group(process: Process, number: signal.Signals) -> list[psutil.Process]:
