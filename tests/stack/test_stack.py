@@ -445,13 +445,13 @@ def test_what_a_user_says_of_tasks_is_not_said_of_everything(tmp_path: Path) -> 
 def test_the_line_that_says_why_is_found_among_what_a_process_writes_last(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("level=info msg=begin\nlevel=error msg='no disk'\nlevel=info msg=bye\n\n")
-    assert processes.last_words(log) == "level=error msg='no disk'"
+    assert processes.last_error(log) == "level=error msg='no disk'"
     log.write_text("level=error msg='no disk'\nlevel=info msg='0 errors'\n")
-    assert processes.last_words(log) == "level=error msg='no disk'"
+    assert processes.last_error(log) == "level=error msg='no disk'"
     log.write_text("Error: the following error(s):\n\n'x' is no list\n")
-    assert processes.last_words(log) == "Error: the following error(s): 'x' is no list"
+    assert processes.last_error(log) == "Error: the following error(s): 'x' is no list"
     log.write_text("begin\nbye\n")
-    assert processes.last_words(log) == "bye"
+    assert processes.last_error(log) == "bye"
 
 
 def test_a_run_that_is_sent_is_given_a_name_of_its_own() -> None:

@@ -223,10 +223,10 @@ def demo(context: click.Context, *, into_stack: bool) -> None:
     if not into_stack:
         context.exit(_run((str(DEMO), "pipeline"), first_steps=True))
     with one_line():
-        from otel_flyte.stack.demo import filled
+        from otel_flyte.stack.demo import sending_to_stack
 
-        with filled() as tell:
-            code = _run((str(DEMO), "pipeline", "--seconds", _LONG_ENOUGH), then=tell)
+        with sending_to_stack() as print_links:
+            code = _run((str(DEMO), "pipeline", "--seconds", _LONG_ENOUGH), then=print_links)
     context.exit(code)
 
 
