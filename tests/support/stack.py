@@ -86,9 +86,14 @@ class Stack:
         return (self.folder / "logs" / f"{part}.log").read_text(errors="replace")
 
 
+def binary(part: str) -> Path | None:
+    """Return the binary of a part."""
+    return binaries.find(BY_NAME[part], ENVIRON)
+
+
 def is_installed(part: str) -> bool:
     """Return whether a part has a binary."""
-    return binaries.find(BY_NAME[part], ENVIRON) is not None
+    return binary(part) is not None
 
 
 def needs(*parts: str) -> None:
@@ -125,6 +130,22 @@ def running(
         stack.run("stack", "down")
 
 
+def error_of(failed: Ended) -> str:
+    """Return the one line of a command that has failed."""
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("otel-flyte: ")
+    return line.removeprefix("otel-flyte: ")
+
+
+def executable(path: Path, script: str) -> Path:
+    """Write a shell script to a file that can be executed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
 def _ports() -> dict[str, str]:
     variables = [port.variable for port in settings.PORTS.values()]
     return {name: str(port) for name, port in zip(variables, native.free_ports(len(variables)), strict=True)}
@@ -135,10 +156,10 @@ def _hidden(folder: Path, parts: Iterable[str]) -> dict[str, str]:
     visible = folder / "path"
     visible.mkdir(parents=True, exist_ok=True)
     for name, part in BY_NAME.items():
-        binary = binaries.find(part, ENVIRON)
-        if binary is not None and name not in parts:
-            (visible / part.binaries[0]).symlink_to(binary)
-    names = [binary for part in parts for binary in BY_NAME[part].binaries]
+        found = binary(name)
+        if found is not None and name not in parts:
+            (visible / part.binaries[0]).symlink_to(found)
+    names = [name for part in parts for name in BY_NAME[part].binaries]
     path = ENVIRON.get("PATH", os.defpath).split(os.pathsep)
     rest = [entry for entry in path if not any((Path(entry) / name).exists() for name in names)]
     return {
