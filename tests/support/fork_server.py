@@ -1,6 +1,6 @@
-"""Processes that are forked from one which has imported flytekit already: the import is most of a pod's time.
+"""Processes that are forked from one that has imported flytekit: the import takes most of a pod's time.
 
-For tests of which a start, its imports and the activation are no part. ``test_fork_server.py`` compares forked pods with
+They serve tests that are not about start-up, imports or activation. ``test_fork_server.py`` compares forked pods with
 started ones.
 """
 
@@ -31,7 +31,7 @@ READ_LATER = (
 """How variables begin that neither Python nor flytekit reads as it is imported."""
 
 
-class Hung(Exception):
+class HungError(Exception):
     """A process that has not ended in time, with its output so far."""
 
     def __init__(self, left: list[str], stdout: str, stderr: str) -> None:
@@ -61,7 +61,7 @@ class ForkServer:
         """Run a console script to its end; return its exit status, stdout and stderr.
 
         Raises:
-            Hung: if it takes longer than ``timeout`` seconds. It is killed.
+            HungError: if it takes longer than ``timeout`` seconds. It is killed.
         """
         request = {"arguments": list(arguments), "environment": dict(environment), "directory": str(directory)}
         pipes = [os.pipe() for _ in range(3)]
@@ -86,7 +86,7 @@ def _read_to_the_end(reading: Sequence[int], deadline: float) -> tuple[int, str,
         while selector.get_map():
             if time.monotonic() > deadline:
                 left = _kill_session(int(content[status].split()[0]))
-                raise Hung(left, *(_text(content[stream]) for stream in streams))
+                raise HungError(left, *(_text(content[stream]) for stream in streams))
             for key, _ in selector.select(1.0):
                 chunk = os.read(key.fd, 1 << 16)
                 content[key.fd] += chunk
