@@ -24,9 +24,7 @@ from otel_flyte import semconv
 from otel_flyte.usage.instruments import COUNTER, INSTRUMENTS
 from support import native, prometheus, stack
 
-pytest.importorskip(
-    "grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11: no dashboards are generated"
-)
+pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11")
 
 from grafana.generate import names, queries
 

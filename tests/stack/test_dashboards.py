@@ -17,9 +17,7 @@ from otel_flyte import semconv
 from otel_flyte.usage.instruments import INSTRUMENTS
 from support import pods
 
-pytest.importorskip(
-    "grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11: no dashboards are generated"
-)
+pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11")
 
 from grafana.generate import __main__ as generator
 from grafana.generate import links, names, queries
