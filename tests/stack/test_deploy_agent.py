@@ -54,7 +54,8 @@ def api_server() -> Iterator[tuple[str, list[str]]]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(BrokenPipeError):
+                self.wfile.write(body)
 
         def log_message(self, *arguments: Any) -> None:
             pass
