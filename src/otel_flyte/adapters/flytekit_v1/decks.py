@@ -64,8 +64,8 @@ class TelemetryDeck(Deck):  # type: ignore[misc]
             # A notebook may keep the deck for days: the picture alone is needed.
             self._task = None
         usage = task.usage.until_now() if task.usage is not None and not is_over else {}
-        open_spans = (task.span, task.phase) if self._result == RUNNING else (task.span,)
-        running: list[ReadableSpan] = [span for span in open_spans if isinstance(span, ReadableSpan)]
+        open_spans: tuple[object, ...] = (task.span, task.phase) if self._result == RUNNING else (task.span,)
+        running = [span for span in open_spans if isinstance(span, ReadableSpan)]
         spans = [_read(span, {semconv.RESULT: self._result} if span.end_time is None else {}) for span in running]
         spans[0] = _as_root(spans[0], usage)
         spans += map(_read, self._kept.below(running))
