@@ -64,9 +64,9 @@ def demo(context: click.Context, *, into_stack: bool) -> None:
     if not into_stack:
         context.exit(_run((str(DEMO), "pipeline"), first_steps=True))
     with one_line():
-        from otel_flyte.stack.demo import filled
+        from otel_flyte.stack.demo import sending_to_stack
 
-        with filled() as print_links:
+        with sending_to_stack() as print_links:
             code = _run((str(DEMO), "pipeline", "--seconds", _STACK_SECONDS), then=print_links)
     context.exit(code)
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from otel_flyte import semconv
+from otel_flyte.formulas import NO_VALUE
 from otel_flyte.recording import usage, usage_points
 from otel_flyte.recording.model import AttributeValue, Point
 from otel_flyte.recording.roles import Role, entity_name, short_name
 from otel_flyte.recording.span_tree import LOCAL, NEVER_ENDED, TreeSpan
-from otel_flyte.recording.usage import NO_VALUE, Quota, Usage
+from otel_flyte.recording.usage import Quota, Usage
 
 FROM_SPAN = "span"
 FROM_POINTS = "metric records"

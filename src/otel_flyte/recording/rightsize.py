@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from otel_flyte import semconv
+from otel_flyte import formulas, semconv
+from otel_flyte.formulas import NO_VALUE
 from otel_flyte.recording.attempts import Attempt
-from otel_flyte.recording.usage import NO_VALUE, Device, Usage
+from otel_flyte.recording.usage import Device, Usage
 
 LAST = 20
 MEMORY_MARGIN = 0.2
@@ -174,8 +175,7 @@ def _advice(task: str, known: Sequence[Attempt], last: int, margins: Margins) ->
     shared = sum(attempt.usage is not None and attempt.usage.is_shared for attempt in ran)
     out_of_memory = [attempt for attempt in ran if _ran_out_of_memory(attempt)]
     is_throttled = any(map(_is_throttled, evidence))
-    means = _known(usage.cpu_mean for usage in used)
-    p95 = quantile(_minutes(evidence) or means, 0.95)
+    p95 = quantile(_minutes(evidence) or _known(usage.cpu_mean for usage in used), 0.95)
     return Advice(
         task=task,
         versions=tuple(dict.fromkeys(attempt.version for attempt in ran if attempt.version)),
@@ -188,7 +188,7 @@ def _advice(task: str, known: Sequence[Attempt], last: int, margins: Margins) ->
         cpu=_cpu(ran, used, p95, margins.cpu, is_throttled=is_throttled),
         memory=_memory(ran, used, out_of_memory, margins.memory),
         gpus=_gpus(ran, used),
-        cpu_mean=sum(means) / len(means) if means else None,
+        cpu_mean=formulas.mean([usage.cpu_mean for usage in used]),
         cpu_p95=p95,
         throttled=sum(_known(usage.throttled for usage in used)),
         is_throttled=is_throttled,

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Sequence
 
 from otel_flyte import semconv
+from otel_flyte.formulas import NO_VALUE
 from otel_flyte.recording.attempts import NO_SOURCE, Attempt, selectors
 from otel_flyte.recording.cells import duration, printable
 from otel_flyte.recording.table import aligned
-from otel_flyte.recording.usage import NO_VALUE
 
 MODELARTS = semconv.SERIES[:6]
 

@@ -1,8 +1,8 @@
-"""The deck "Telemetry": the timeline and the usage of a task until now, beside the decks of its user.
+"""The deck "Telemetry": the spans of a task until now and its usage, beside the user's decks.
 
-It is added when a task with decks enabled is dispatched, and drawn when flytekit asks for its HTML: at the end of the
-pod, of a failed and of a dynamic task too, by ``Deck.publish()`` while the task runs, and by
-``FlyteContext.get_deck()`` after a local run. Until then this process keeps the last spans that have ended.
+It is added when a task with decks enabled is dispatched, and rendered only when flytekit reads its HTML: at the end of
+the pod, of a failed and of a dynamic task too; by ``Deck.publish()`` while the task runs; and by
+``FlyteContext.get_deck()`` after a local run. Until then this process keeps the spans that ended last.
 """
 
 import time
@@ -32,40 +32,52 @@ _EMPTY = "<p>No span was recorded.</p>"
 
 
 class TelemetryDeck(Deck):  # type: ignore[misc]
-    """A deck that is drawn when flytekit asks for its HTML."""
+    """A deck that is rendered when its HTML is read."""
 
-    def __init__(self, kept: KeptSpans, trace_url: str) -> None:
+    def __init__(self, kept: KeptSpans, trace_url: str, decks: list[Deck]) -> None:
         super().__init__(NAME, "", auto_add_to_deck=False)
+        self._task: OpenTask | None = None
         self._kept = kept
         self._trace_url = trace_url
-        self._task: OpenTask | None = None
+        self._decks = decks
         self._result: str = RUNNING
 
     @property
     def html(self) -> str:
-        """The picture of the task as it is now, or as it was when it ended."""
-        return f"{BEGIN}{self._drawn() or self._html or _EMPTY}{END}"
-
-    def follow(self, task: OpenTask) -> None:
-        """Draw this task from now on."""
-        self._task = task
-
-    def end(self, error: BaseException | None) -> None:
-        """Record the result of the dispatch; in a pod the task's span goes on until its outputs are uploaded."""
-        self._result = semconv.RESULT_SUCCESS if error is None else failures.result(error)
+        """The spans of the task as they are now; after its end, as they were then."""
+        return f"{BEGIN}{self._rendered() or self._html or _EMPTY}{END}"
 
     @guarded
-    def _drawn(self) -> str | None:
-        task = self._task
-        if task is None or not isinstance(task.span, ReadableSpan):
+    def follow(self, task: OpenTask | None) -> None:
+        """Show a task from now on; the deck is removed where the task is not recorded."""
+        self._task = task
+        if task is None:
+            self._decks.remove(self)
+
+    @guarded
+    def end(self, error: BaseException | None) -> None:
+        """Set the result of the dispatch, and move the deck behind the user's own.
+
+        In a pod the task's span goes on until its outputs are uploaded.
+        """
+        self._result = semconv.RESULT_SUCCESS if error is None else failures.result(error)
+        if self in self._decks:
+            self._decks.remove(self)
+            self._decks.append(self)
+
+    @guarded
+    def _rendered(self) -> str | None:
+        open_task = self._task
+        if open_task is None or not isinstance(open_task.span, ReadableSpan):
             return None
-        is_over = task.span.end_time is not None
+        task = open_task.span
+        is_over = task.end_time is not None
         if is_over:
-            # A notebook may keep the deck for days: the picture alone is needed.
+            # A notebook may keep the deck for days, and the spans are not needed any more.
             self._task = None
-        usage = task.usage.until_now() if task.usage is not None and not is_over else {}
-        open_spans: tuple[object, ...] = (task.span, task.phase) if self._result == RUNNING else (task.span,)
-        running = [span for span in open_spans if isinstance(span, ReadableSpan)]
+        usage = open_task.usage.until_now() if open_task.usage is not None and not is_over else {}
+        phase = open_task.phase
+        running = [task, phase] if self._result == RUNNING and isinstance(phase, ReadableSpan) else [task]
         spans = [_read(span, {semconv.RESULT: self._result} if span.end_time is None else {}) for span in running]
         spans[0] = _as_root(spans[0], usage)
         spans += map(_read, self._kept.below(running))
@@ -74,12 +86,12 @@ class TelemetryDeck(Deck):  # type: ignore[misc]
 
 
 _kept: dict[int, tuple[Any, KeptSpans]] = {}
-"""The kept spans of each provider, by the provider's ``id``."""
+"""The processor that keeps the spans of each provider, by the provider's identity."""
 
 
 @guarded
 def begin(params: Any) -> TelemetryDeck | None:
-    """Add the deck to those of a task, before its span starts; ``None`` without a provider of the SDK."""
+    """Add the deck to those of a task, before the task's span begins; ``None`` without a provider of the SDK."""
     provider = providers.tracer_provider()
     if params is None or not hasattr(provider, "add_span_processor"):
         return None
@@ -87,24 +99,9 @@ def begin(params: Any) -> TelemetryDeck | None:
         kept = KeptSpans()
         provider.add_span_processor(kept)
         _kept[id(provider)] = provider, kept
-    deck = TelemetryDeck(_kept[id(provider)][1], settings.current().trace_url)
+    deck = TelemetryDeck(_kept[id(provider)][1], settings.current().trace_url, params.decks)
     params.decks.append(deck)
     return deck
-
-
-@guarded
-def end(deck: TelemetryDeck, params: Any, error: BaseException | None = None) -> None:
-    """Record the result of a dispatch, and move the deck behind those of the user."""
-    deck.end(error)
-    if deck in params.decks:
-        params.decks.remove(deck)
-        params.decks.append(deck)
-
-
-@guarded
-def drop(deck: TelemetryDeck, params: Any) -> None:
-    """Remove the deck of a task that is not recorded."""
-    params.decks.remove(deck)
 
 
 def _picture(recording: Recording, trace_url: str) -> str:
@@ -113,7 +110,7 @@ def _picture(recording: Recording, trace_url: str) -> str:
 
 
 def _read(span: ReadableSpan, more: Mapping[str, Any] = NOTHING) -> Span:
-    """Return a span of the SDK in the form of a recorded one; an open span ends now."""
+    """Return a span of the SDK as one that was read from a file, to render both alike. An open span ends now."""
     scope = span.instrumentation_scope
     return Span(
         trace_id=f"{trace_id(span):032x}",
@@ -135,8 +132,8 @@ def _read(span: ReadableSpan, more: Mapping[str, Any] = NOTHING) -> Span:
     )
 
 
-def _as_root(task: Span, usage: Mapping[str, Any]) -> Span:
-    """Return a task's span without its execution and its parent, which are not in the picture."""
+def _as_root(task: Span, used: Mapping[str, Any]) -> Span:
+    """Return a task's span as a root: the deck does not show its execution and its parents."""
     attributes = {name: value for name, value in task.attributes.items() if name != semconv.RUN_NAME}
     resource = {name: value for name, value in task.resource.items() if name != semconv.RUN_NAME}
-    return replace(task, parent_id=None, attributes={**attributes, **usage}, resource=resource)
+    return replace(task, parent_id=None, attributes={**attributes, **used}, resource=resource)
