@@ -120,7 +120,7 @@ def report(sources: Sequence[str], output: Path | None) -> None:
     https://tempo.example.com/trace/{trace_id}, it links to your backend.
     """
     from otel_flyte.config import settings
-    from otel_flyte.recording.analysis import Analysis
+    from otel_flyte.recording.tree import Analysis
     from otel_flyte.report import page
 
     current = settings.read(os.environ)
@@ -178,7 +178,7 @@ def _tree(files: Sequence[str]) -> "ExecutionTree":
 
 def _attempts(sources: Sequence[str]) -> "Sequence[Attempt]":
     """Return the task attempts; remarks are printed on standard error, away from the result."""
-    from otel_flyte.recording.analysis import Analysis
+    from otel_flyte.recording.tree import Analysis
 
     analysis = Analysis.of(read(sources, required=("spans", "points")))
     for remark in analysis.tree.remarks:

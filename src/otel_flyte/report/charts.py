@@ -6,7 +6,7 @@ usage. A request that was not declared is the limit, as in Kubernetes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from otel_flyte import semconv
 from otel_flyte.formulas import NO_VALUE, STEP_SECONDS, share
@@ -20,8 +20,7 @@ _MIB = 2**20
 _Values = Sequence[float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+class Curve(NamedTuple):
     """One line of a chart.
 
     Attributes:
@@ -33,8 +32,7 @@ class Curve:
     values: tuple[float | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(NamedTuple):
     """One chart.
 
     Attributes:
@@ -60,8 +58,7 @@ class Chart:
         return max([*known, self.peak or 0.0])
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(NamedTuple):
     """The usage of one device: fractions of 1, and its memory in words."""
 
     name: str

@@ -15,8 +15,8 @@ from flytekit.deck import Deck
 
 from otel_flyte import providers, semconv
 from otel_flyte.config import settings
-from otel_flyte.recording.analysis import Analysis
 from otel_flyte.recording.model import Event, Link, Recording, Scope, Span
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.sdk.kept_spans import KeptSpans, ReadableSpan, span_id, trace_id
