@@ -76,7 +76,7 @@ class Gpus:
     Attributes:
         now: the present request.
         idle: the number of GPUs that were idle in all attempts.
-        utilization: the mean utilisation, as a fraction of 1.
+        utilization: the mean, as a fraction of 1.
         memory_peak: bytes of the fullest.
     """
 

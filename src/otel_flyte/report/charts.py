@@ -40,7 +40,6 @@ class Chart(NamedTuple):
         seconds: the duration of the attempt.
         curves: those in the background first.
         peak: the largest measured value, which an average by the minute may hide.
-        note: the numbers in words.
     """
 
     title: str
