@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from otel_flyte import semconv
 from otel_flyte.recording import otlp_file
-from otel_flyte.recording.analysis import Analysis
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import page
 from support import usages
 from support.browser import CHROMIUM, MISSING, browser

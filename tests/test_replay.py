@@ -248,7 +248,7 @@ class TestInterruptions:
             return Reply(delay=60 if receiver.attempts == 3 else 0)
 
         with misbehaving(stall) as receiver:
-            command = [sys.executable, "-m", "otel_flyte.cli", "replay", str(spool), "--endpoint", receiver.endpoint()]
+            command = [sys.executable, "-m", "otel_flyte", "replay", str(spool), "--endpoint", receiver.endpoint()]
             process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             deadline = time.monotonic() + 60
             while receiver.attempts < 3 and time.monotonic() < deadline:
@@ -263,7 +263,7 @@ class TestInterruptions:
         expected = [name for number in range(8) for name in names(20, f"file {number} span")]
         for number in range(8):
             spooled(spool, *(line(name) for name in names(20, f"file {number} span")))
-        command = [sys.executable, "-m", "otel_flyte.cli", "replay", str(spool), "--endpoint", receiver.endpoint()]
+        command = [sys.executable, "-m", "otel_flyte", "replay", str(spool), "--endpoint", receiver.endpoint()]
         both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
         said = [process.communicate(timeout=60)[1] for process in both]
         assert arrived(receiver) == once(expected), said
@@ -871,7 +871,7 @@ def test_an_interrupt_from_the_keyboard_loses_nothing(tmp_path: Path) -> None:
         return Reply(delay=60 if receiver.attempts == 2 else 0)
 
     with misbehaving(stall) as receiver:
-        command = [sys.executable, "-m", "otel_flyte.cli", "replay", str(spool), "--endpoint", receiver.endpoint()]
+        command = [sys.executable, "-m", "otel_flyte", "replay", str(spool), "--endpoint", receiver.endpoint()]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         while receiver.attempts < 2 and time.monotonic() < deadline:
