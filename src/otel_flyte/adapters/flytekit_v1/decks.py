@@ -6,7 +6,7 @@ the pod, of a failed and of a dynamic task too; by ``Deck.publish()`` while the 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -15,9 +15,8 @@ from flytekit.deck import Deck
 
 from otel_flyte import providers, semconv
 from otel_flyte.config import settings
-from otel_flyte.recording import attempts
-from otel_flyte.recording.otlp_file import Event, Link, Recording, Scope, Span
-from otel_flyte.recording.tree import ExecutionTree
+from otel_flyte.recording.model import Event, Link, Recording, Scope, Span
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.sdk.kept_spans import KeptSpans, ReadableSpan, span_id, trace_id
@@ -76,12 +75,12 @@ class TelemetryDeck(Deck):  # type: ignore[misc]
         if is_over:
             # A notebook may keep the deck for days, and the spans are not needed any more.
             self._task = None
-        used = open_task.usage.until_now() if open_task.usage is not None and not is_over else {}
+        usage = open_task.usage.until_now() if open_task.usage is not None and not is_over else {}
         phase = open_task.phase
-        unended = [task, phase] if self._result == RUNNING and isinstance(phase, ReadableSpan) else [task]
-        spans = [_read(span, {semconv.RESULT: self._result} if span.end_time is None else {}) for span in unended]
-        spans[0] = _as_root(spans[0], used)
-        spans += map(_read, self._kept.below(unended))
+        running = [task, phase] if self._result == RUNNING and isinstance(phase, ReadableSpan) else [task]
+        spans = [_read(span, {semconv.RESULT: self._result} if span.end_time is None else {}) for span in running]
+        spans[0] = _as_root(spans[0], usage)
+        spans += map(_read, self._kept.below(running))
         self._html = _picture(Recording(tuple(spans)), self._trace_url)
         return self._html
 
@@ -106,8 +105,8 @@ def begin(params: Any) -> TelemetryDeck | None:
 
 
 def _picture(recording: Recording, trace_url: str) -> str:
-    tree = ExecutionTree.from_spans(recording.spans)
-    return f"<style>{static.style()}</style>{static.picture(tree, attempts.found(recording), trace_url)}"
+    analysis = Analysis.of(recording)
+    return f"<style>{static.style()}</style>{static.picture(analysis.tree, analysis.attempts, trace_url)}"
 
 
 def _read(span: ReadableSpan, more: Mapping[str, Any] = NOTHING) -> Span:
@@ -124,7 +123,10 @@ def _read(span: ReadableSpan, more: Mapping[str, Any] = NOTHING) -> Span:
         status_message=span.status.description or "",
         attributes={**(span.attributes or {}), **more},
         events=tuple(Event(event.name, event.timestamp, dict(event.attributes or {})) for event in span.events),
-        links=tuple(_links(span.links)),
+        links=tuple(
+            Link(f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}", dict(link.attributes or {}))
+            for link in span.links
+        ),
         scope=Scope(scope.name, scope.version or "") if scope is not None else Scope(),
         resource=dict(span.resource.attributes),
     )
@@ -135,8 +137,3 @@ def _as_root(task: Span, used: Mapping[str, Any]) -> Span:
     attributes = {name: value for name, value in task.attributes.items() if name != semconv.RUN_NAME}
     resource = {name: value for name, value in task.resource.items() if name != semconv.RUN_NAME}
     return replace(task, parent_id=None, attributes={**attributes, **used}, resource=resource)
-
-
-def _links(links: Iterable[Any]) -> Iterator[Link]:
-    for link in links:
-        yield Link(f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}", dict(link.attributes or {}))
