@@ -68,10 +68,10 @@ def context_here() -> Context | None:
 def task_attributes() -> "dict[str, AttributeValue]":
     """Return the name of the open task, and its identity where the resource does not have it."""
     task = state.open_here()
-    identity = dict(task.identity_attributes) if task is not None else {}
-    while task is not None and semconv.TASK_NAME not in task.declared:
+    attributes = dict(task.identity_attributes) if task is not None else {}
+    while task is not None and not task.task_name:
         task = task.outer
-    return identity if task is None else {**identity, semconv.TASK_NAME: str(task.declared[semconv.TASK_NAME])}
+    return attributes if task is None else {**attributes, semconv.TASK_NAME: task.task_name}
 
 
 def _is_suppressed() -> bool:

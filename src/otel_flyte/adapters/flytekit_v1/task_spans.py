@@ -152,13 +152,13 @@ def _begin_dispatch(attempt: PodAttempt, task: Any, description: TaskDescription
     opened = attempt.task
     if opened is None:
         return None
-    opened.owner = task
-    opened.declared, opened.resources = description.attributes, description.resources
-    if description.attributes[semconv.TASK_KIND] in _RENAMED_IN_A_POD and _registered_name():
-        opened.declared = {**description.attributes, semconv.TASK_NAME: _registered_name()}
+    attributes = description.attributes
+    if attributes[semconv.TASK_KIND] in _RENAMED_IN_A_POD and _registered_name():
+        attributes = {**attributes, semconv.TASK_NAME: _registered_name()}
     else:
         opened.span.update_name(description.span_name)
-    opened.span.set_attributes(opened.declared)
+    opened.span.set_attributes(attributes)
+    opened.owner, opened.task_name, opened.resources = task, attributes[semconv.TASK_NAME], description.resources
     execution = opened.attempt.execution if opened.attempt is not None else None
     data_spans.add_lineage(opened.span, task, literals, execution, settings.current().map_nested)
     task_spans.update_supervisor(opened)
