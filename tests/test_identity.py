@@ -37,6 +37,29 @@ def test_a_trace_id_never_changes_between_versions() -> None:
     assert f"{EXECUTION.trace_id():032x}" == "5139f3437a93d360a3a54e16296acba6"
 
 
+def test_the_organisation_is_part_of_the_trace_id_and_empty_for_flyte_1() -> None:
+    parts = b"\0".join([b"acme", b"proj", b"development", b"f1c0ffee0123456789ab"])
+    digest = hashlib.blake2b(parts, digest_size=16, person=b"flyte.otel.run.v").hexdigest()
+
+    assert f"{EXECUTION._replace(org='acme').trace_id():032x}" == digest
+    assert attempt_of(f"{PREFIX}/n0/data/0").execution.org == ""
+
+
+def test_an_organisation_is_exported_only_where_there_is_one() -> None:
+    attempt = attempt_of(f"{PREFIX}/n0/data/0/7/1", FLYTE_ATTEMPT_NUMBER="1")
+    of_acme = attempt._replace(execution=EXECUTION._replace(org="acme"))
+
+    assert attempt.attributes() == {
+        "flyte.run_name": EXECUTION.name,
+        "flyte.project": "proj",
+        "flyte.domain": "development",
+        "flyte.attempt": 1,
+        "flyte.node_path": "n0/n7",
+        "flyte.action_name": "n0-0-n7",
+    }
+    assert of_acme.attributes() == {**attempt.attributes(), "flyte.org": "acme"}
+
+
 def test_executions_that_differ_in_one_part_have_different_traces() -> None:
     executions = [Execution(*parts) for parts in itertools.product(("a", "b", "a\u00e9"), repeat=3)]
     # Only a separator keeps these apart.

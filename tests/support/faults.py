@@ -51,6 +51,9 @@ PARTS_OF_HOOKS = (
         "adapters.flytekit_v1.task_spans.ObservedTask.execute",
         "adapters.flytekit_v1.task_spans.ObservedTask.__getattr__",
     ),
+    # Locks of the guard and of forks: a lock that can't be released can't be spared.
+    *(f"runtime.forks.ForkLock.{name}" for name in ("__init__", "__enter__", "__exit__", "hold", "give_up")),
+    *("runtime.forks.ForkLock.begin_child", "runtime.forks.Imports.give_up"),
     # They hold a guard each; what they call is broken below.
     *("tasks.open_task.OpenTask.open_phase", "tasks.open_task.OpenTask.close_phase"),
 )

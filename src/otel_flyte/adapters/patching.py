@@ -37,7 +37,7 @@ class Hook(NamedTuple):
     optional: bool = False
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _known: set[tuple[str, str]] = set()
 _undo: list[Callable[[], object]] = []
 _pending: list[Hook] = []

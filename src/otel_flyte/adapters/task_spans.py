@@ -171,6 +171,7 @@ def _send_now() -> None:
     shutdown.kick()
 
 
+@guarded
 def _expose(task: OpenTask) -> None:
     # The environment has one parent for all processes: attempts that share this process can't be it.
     task.exposed = not task.identity_attributes and bool(propagation.expose(task.span))

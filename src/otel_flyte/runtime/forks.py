@@ -59,6 +59,7 @@ class ForkLock:
         """Release the lock in the parent, after a fork."""
         # Another thread may have created the lock during the fork.
         if getattr(self._forking, "holds", False):
+            self._forking.holds = False
             self._lock.release()
 
     def begin_child(self) -> None:
