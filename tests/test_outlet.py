@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from faults import collectors
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints
 from otel_flyte.export import dropped
 from otel_flyte.export.codecs import CODECS
 from otel_flyte.export.queue import Limits, Outlet
@@ -63,7 +63,7 @@ def outlet(
 ) -> Iterator[Outlet]:
     """An outlet for spans; with the ``with`` block its process ends."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
-    transport = connect(settings.plan("traces", environ), environ)
+    transport = connect(endpoints.plan("traces", environ), environ)
     file = SpoolFile(spool, "traces") if spool else None
     made = Outlet("traces", CODECS["traces"], transport, Limits(queue, batch, delay), spool=file)
     try:

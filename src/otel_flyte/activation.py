@@ -15,7 +15,7 @@ from otel_flyte import providers, semconv
 from otel_flyte.adapters import patching, switch
 from otel_flyte.adapters.base import Adapter
 from otel_flyte.adapters.flytekit_v1.adapter import FlytekitV1
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints, settings
 from otel_flyte.runtime.guard import guarded, say_once
 from otel_flyte.tasks import state
 
@@ -70,12 +70,12 @@ def _log_exception(span: Any, attributes: dict[str, str]) -> bool:
 def _create_providers() -> bool:
     """Set the providers that the environment configures and that are not set; return whether anything is exported."""
     settings.current()
-    for signal in settings.SIGNALS:
-        for problem in settings.plan(signal, os.environ).problems:
+    for signal in endpoints.SIGNALS:
+        for problem in endpoints.plan(signal, os.environ).problems:
             say_once(problem)
-    if not os.environ.get(semconv.TRACER_PROVIDER) and not settings.configured(os.environ):
+    if not os.environ.get(semconv.TRACER_PROVIDER) and not endpoints.configured(os.environ):
         return False
-    from otel_flyte.config import standard
+    from otel_flyte.config import endpoints, standard
 
     for problem in standard.unusable(os.environ).values():
         say_once(problem)
@@ -84,7 +84,7 @@ def _create_providers() -> bool:
             importlib.import_module("opentelemetry.trace")
             if not providers.tracer_provider_is_set():
                 return False
-        if not settings.configured(os.environ):
+        if not endpoints.configured(os.environ):
             return False
         from otel_flyte.sdk.late_psutil import psutil_later
 
@@ -98,5 +98,5 @@ def _create_providers() -> bool:
         created.ensure([signal for signal, provider in given.items() if provider is None])
     # Metrics and log records are exported without spans, too.
     return providers.tracer_provider_is_set() or any(
-        settings.plan(each, os.environ).exporters for each in ("metrics", "logs")
+        endpoints.plan(each, os.environ).exporters for each in ("metrics", "logs")
     )

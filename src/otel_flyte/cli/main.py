@@ -294,7 +294,7 @@ def push(context: click.Context, folder: Path, url: str) -> None:
     was copied, 1 where something is left, 2 where nothing could be.
     """
     from otel_flyte.cli.delivery import size
-    from otel_flyte.config.settings import without_password
+    from otel_flyte.config.urls import without_password
     from otel_flyte.export.spool import remote
 
     try:

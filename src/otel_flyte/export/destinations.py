@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from otel_flyte import semconv
-from otel_flyte.config import settings
-from otel_flyte.config.settings import OTLP_PROTOCOLS, SignalPlan
+from otel_flyte.config import endpoints, settings, urls
+from otel_flyte.config.endpoints import OTLP_PROTOCOLS, SignalPlan
 from otel_flyte.config.standard import usable
 from otel_flyte.export import dropped, relay
 from otel_flyte.export.codecs import CODECS
@@ -69,7 +69,7 @@ def of(signal: str) -> Destinations:
 
 
 def _destinations(signal: str, environ: Mapping[str, str]) -> Destinations:
-    plan = settings.plan(signal, environ)
+    plan = endpoints.plan(signal, environ)
     found = Destinations()
     for name in plan.exporters:
         try:
@@ -180,13 +180,13 @@ def _push(folder: Path, url: str, deadline: float) -> None:
         say_once(f"{error}.")
         return
     if not pushed.problems:
-        dropped.moved(str(folder), settings.without_password(url))
+        dropped.moved(str(folder), urls.without_password(url))
         folder.rmdir()
 
 
 def _say_what_is_left(folder: Path, url: str) -> None:
     if folder.exists() and any(folder.iterdir()):
-        say_once(f"{settings.without_password(url)} was not reached in time: the spool is still in {folder}.")
+        say_once(f"{urls.without_password(url)} was not reached in time: the spool is still in {folder}.")
 
 
 def _limits(signal: str, environ: Mapping[str, str]) -> Limits:
@@ -210,17 +210,17 @@ def _add_instead(
     """Use OTLP where an endpoint covers the signal and the exporter that was asked for can't be had."""
     exporter_variable = semconv.EXPORTER.format(signal=plan.signal.upper())
     variable = plan.decided_by or exporter_variable
-    value = name if variable == exporter_variable else settings.without_password(environ[variable])
+    value = name if variable == exporter_variable else urls.without_password(environ[variable])
     wrong = f"{variable}={value}: {error}"
     others = [other for other in plan.exporters if other != name]
     without_exporter = {key: value for key, value in environ.items() if key != variable}
-    fallback = settings.plan(plan.signal, without_exporter)
+    fallback = endpoints.plan(plan.signal, without_exporter)
     if others or name in OTLP_PROTOCOLS or not fallback.exporters:
         used = f"{', '.join(others)} alone is used" if others else f"{plan.signal} are not exported"
         say_once(f"{wrong}: {used}.")
         return
     try:
-        _add(found, settings.OTLP, fallback, environ)
+        _add(found, endpoints.OTLP, fallback, environ)
     except ExporterError as second_error:
         say_once(f"{wrong}, and {second_error}: {plan.signal} are not exported.")
         return
@@ -230,7 +230,7 @@ def _add_instead(
 def _prepare_to_fork() -> None:
     """Have somebody to read what a child records: its parent may use fewer signals than it."""
     if _made and not relay.is_child():
-        for signal in settings.SIGNALS:
+        for signal in endpoints.SIGNALS:
             guarded(of)(signal)
 
 

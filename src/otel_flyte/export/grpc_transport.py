@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from otel_flyte import semconv
-from otel_flyte.config.settings import HTTP
+from otel_flyte.config.endpoints import HTTP
 from otel_flyte.export.target import USER_AGENT, Target
 from otel_flyte.export.transport import Outcome, Verdict, accepted
 from otel_flyte.runtime.forks import importing

@@ -15,7 +15,8 @@ import requests
 from google.protobuf.message import DecodeError, Message
 
 from otel_flyte import semconv
-from otel_flyte.config.settings import GRPC, without_password, without_passwords
+from otel_flyte.config.endpoints import GRPC
+from otel_flyte.config.urls import without_password, without_passwords
 from otel_flyte.export.target import USER_AGENT, Target
 from otel_flyte.export.transport import Outcome, Verdict, accepted
 from otel_flyte.runtime.forks import importing

@@ -15,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_flyte import semconv
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints
 from otel_flyte.export import otlp_requests
 from otel_flyte.export.queue import SOON_SECONDS
 from otel_flyte.process import shutdown
@@ -126,7 +126,7 @@ def _follow(announced: _Announced, now: float) -> None:
 def _tell(announced: _Announced, event: str, body: str, now: float) -> None:
     with importing:
         from otel_flyte.export import destinations
-    if not settings.plan("logs", os.environ).exporters:
+    if not endpoints.plan("logs", os.environ).exporters:
         return
     outlets = destinations.of("logs").outlets
     if not outlets:

@@ -11,7 +11,7 @@ from opentelemetry.util.re import parse_env_headers
 
 from otel_flyte import semconv
 from otel_flyte._version import __version__
-from otel_flyte.config.settings import GRPC, GRPC_PORT, SignalPlan
+from otel_flyte.config.endpoints import GRPC, GRPC_PORT, SignalPlan
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 USER_AGENT = f"otel-flyte/{__version__}"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError, Message
 
-from otel_flyte.config.settings import GRPC, SignalPlan
+from otel_flyte.config.endpoints import GRPC, SignalPlan
 from otel_flyte.export import otlp_requests
 from otel_flyte.export.target import Target
 from otel_flyte.runtime.forks import importing

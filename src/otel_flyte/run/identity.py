@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from urllib.parse import quote
 
 from otel_flyte import semconv
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints
 from otel_flyte.tasks import identity
 
 PROJECT = "local"
@@ -42,7 +42,7 @@ def resource_attributes(entity: str, environ: Mapping[str, str]) -> str:
     What the variable says already stands, and a pod is that of its own execution.
     """
     said = environ.get(semconv.RESOURCE_ATTRIBUTES, "").strip()
-    is_sent = any(settings.plan(signal, environ).exporters for signal in settings.SIGNALS)
+    is_sent = any(endpoints.plan(signal, environ).exporters for signal in endpoints.SIGNALS)
     if not is_sent or identity.attempt_from_environment(environ, "") is not None:
         return said
     return with_identity({semconv.PROJECT: PROJECT, semconv.DOMAIN: DOMAIN, semconv.RUN_NAME: run_name(entity)}, said)

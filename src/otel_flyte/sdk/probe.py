@@ -8,7 +8,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from otel_flyte import semconv
-from otel_flyte.config.settings import SignalPlan
+from otel_flyte.config.endpoints import SignalPlan
 from otel_flyte.export import otlp_requests
 from otel_flyte.export.transport import Outcome, Verdict, connect
 from otel_flyte.sdk import resource

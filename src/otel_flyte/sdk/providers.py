@@ -7,7 +7,7 @@ from collections.abc import Collection
 from opentelemetry import trace
 
 from otel_flyte import semconv
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints
 from otel_flyte.runtime.guard import guarded, say_once
 from otel_flyte.sdk import lazy, traces
 
@@ -21,7 +21,7 @@ _SETTERS = {
 }
 
 
-def ensure(signals: Collection[str] = settings.SIGNALS) -> None:
+def ensure(signals: Collection[str] = endpoints.SIGNALS) -> None:
     """Make the providers of the signals that are to be delivered, and set those that nobody has set."""
     global _file_was_read
     with _lock:
@@ -31,7 +31,7 @@ def ensure(signals: Collection[str] = settings.SIGNALS) -> None:
             if _configure_by_file():
                 return
         for signal in signals:
-            if settings.plan(signal, os.environ).exporters:
+            if endpoints.plan(signal, os.environ).exporters:
                 guarded(_SETTERS[signal])()
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from google.protobuf.message import Message
 
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints
 from otel_flyte.export import destinations, dropped
 from otel_flyte.export.otlp_json import line_of
 from otel_flyte.stdio_capture import records
@@ -27,7 +27,7 @@ Settled = Callable[[str, Position], object]
 
 def targets(recording: str) -> list[str]:
     """Name the destinations that there are; ``recording`` is the file of a local run, empty without one."""
-    sent = [SENT] if settings.plan("logs", os.environ).exporters and destinations.of("logs").outlets else []
+    sent = [SENT] if endpoints.plan("logs", os.environ).exporters and destinations.of("logs").outlets else []
     return [*sent, RECORDED] if recording else sent
 
 

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from otel_flyte.config.settings import without_password, without_passwords
+from otel_flyte.config.urls import without_password, without_passwords
 from otel_flyte.export.spool import files as spool
 from otel_flyte.export.spool.replay import Replay, Summary, records_in, why_not
 from otel_flyte.runtime import forks

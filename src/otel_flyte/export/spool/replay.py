@@ -18,8 +18,8 @@ from google.protobuf.message import Message
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 
 from otel_flyte import semconv
-from otel_flyte.config import settings
-from otel_flyte.config.settings import without_password
+from otel_flyte.config import endpoints
+from otel_flyte.config.urls import without_password
 from otel_flyte.export import otlp_requests
 from otel_flyte.export.otlp_json import line_of, request_of
 from otel_flyte.export.spool import files as spool
@@ -106,12 +106,12 @@ def environ_with(endpoint: str | None, environ: Mapping[str, str]) -> dict[str, 
     if endpoint is not None:
         scheme, separator, _ = endpoint.lower().partition("://")
         is_known = not separator or scheme in _SCHEMES
-        if not is_known or not settings.plan("traces", {semconv.ENDPOINT: endpoint}).exporters:
+        if not is_known or not endpoints.plan("traces", {semconv.ENDPOINT: endpoint}).exporters:
             raise NoEndpointError(f"--endpoint {without_password(endpoint)} is no URL such as http://host:4318.")
-        for signal in settings.SIGNALS:
+        for signal in endpoints.SIGNALS:
             changed.pop(semconv.SIGNAL_ENDPOINT.format(signal=signal.upper()), None)
             exporter = semconv.EXPORTER.format(signal=signal.upper())
-            if changed.get(exporter) not in settings.OTLP_PROTOCOLS:
+            if changed.get(exporter) not in endpoints.OTLP_PROTOCOLS:
                 changed.pop(exporter, None)
         changed[semconv.ENDPOINT] = endpoint
     return changed
@@ -140,7 +140,7 @@ class Replay:
         self._environ = environ
         self._on_progress = on_progress
         self._patience = patience
-        self._plans = {signal: settings.plan(signal, environ) for signal in settings.SIGNALS}
+        self._plans = {signal: endpoints.plan(signal, environ) for signal in endpoints.SIGNALS}
         self._transports: dict[str, Transport] = {}
         self._taken_at = 0.0
         problems = dict.fromkeys(problem for plan in self._plans.values() for problem in plan.problems)
@@ -293,7 +293,7 @@ class Replay:
         return self._transports[signal]
 
     def _is_planned(self, signal: str) -> bool:
-        return any(name in settings.OTLP_PROTOCOLS for name in self._plans[signal].exporters)
+        return any(name in endpoints.OTLP_PROTOCOLS for name in self._plans[signal].exporters)
 
 
 def records_in(lines: Iterable[bytes]) -> int:
