@@ -42,7 +42,7 @@ def main(subtasks: int) -> None:
         folder = Path(name)
         _record(folder / "wide.jsonl", subtasks)
         with _timed("read and write"):
-            page.write(page.read(folder / "wide.jsonl"), folder / "wide.html")
+            page.write(Analysis.of(otlp_file.read(folder / "wide.jsonl", required=())), folder / "wide.html")
         print(f"{(folder / 'wide.html').stat().st_size / 2**20:.1f} MiB of page")
         with browser(folder) as tab:
             with _timed("open"):

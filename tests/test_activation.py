@@ -114,7 +114,7 @@ def test_a_signal_that_nobody_uses_is_not_imported(tmp_path: Path) -> None:
 
 
 def test_a_short_task_does_not_wait_for_what_it_does_not_use(tmp_path: Path) -> None:
-    slow = ("psutil", "pynvml", "otel_flyte.stdio_capture.capture", "otel_flyte.usage.sampler")
+    slow = ("psutil", "pynvml", "otel_flyte.stdio_capture.capture", "otel_flyte.usage.sampling")
     program = f"twice(value=4); print(json.dumps([name for name in {slow} if name in sys.modules]))"
 
     assert ended(tmp_path, LOADED, program, env=CONFIGURED).said == []
@@ -351,7 +351,7 @@ def test_the_entry_points_that_are_installed_are_those_that_are_declared() -> No
 
 
 @imports_pkg_resources
-@pytest.mark.parametrize("cli.entry", distribution("otel-flyte").entry_points, ids=lambda entry: str(entry.group))
+@pytest.mark.parametrize("entry", distribution("otel-flyte").entry_points, ids=lambda entry: str(entry.group))
 def test_each_entry_point_leads_somewhere(entry: EntryPoint) -> None:
     assert entry.load() is not None
 

@@ -548,7 +548,7 @@ def test_where_no_pipe_can_be_had_the_command_runs_unsupervised(limit: int, tmp_
 def test_the_command_line_knows_exec(tmp_path: Path) -> None:
     assert re.search(r"^ +exec ", run("--help", folder=tmp_path).stdout, re.MULTILINE)
     assert "otel-flyte exec -- COMMAND" in run("exec", "--help", folder=tmp_path).stdout
-    module = [sys.executable, "-m", "otel_flyte.cli", "exec", "--", "sh", "-c", "exit 5"]
+    module = [sys.executable, "-m", "otel_flyte", "exec", "--", "sh", "-c", "exit 5"]
     assert programs.run_command(module, tmp_path).returncode == 5
 
 

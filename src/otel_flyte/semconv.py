@@ -1,19 +1,19 @@
-"""Every name that users see: spans, attributes, environment variables.
+"""Every name that users see: spans, attributes, metrics, events and environment variables.
 
-Standard names are used where a semantic convention exists (``code.*``, ``error.*``, ``k8s.*``); what Flyte alone
-has is ``flyte.*``. Names that ``flyteplugins-otel`` already gives on Flyte 2 are kept, so that one query serves both:
-``flyte.run_name`` is the execution's name and ``flyte.action_name`` admin's unique node id.
+Names follow the semantic conventions where one exists (``code.*``, ``error.*``, ``k8s.*``), and are ``flyte.*``
+otherwise. Names of ``flyteplugins-otel`` for Flyte 2 are kept, so that one query serves both: ``flyte.run_name`` is the
+name of the execution, and ``flyte.action_name`` is the unique node id of flyteadmin.
 
-This module imports nothing, because every process that imports flytekit pays for it. It is also the
+This module imports nothing, because every process that imports flytekit imports it. It is also the
 ``opentelemetry_environment_variables`` entry point, which reads its attributes that begin with ``OTEL_``: only
-variables of this project may be called so here.
+variables of this project may have such names here.
 """
 
 SCOPE = "otel_flyte"
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 DEFAULT_SERVICE_NAME = "flyte"
 
-# --- our environment variables ---------------------------------------------------------------------------------------
+# --- environment variables of this project ---------------------------------------------------------------------------
 
 OTEL_FLYTE_ENABLED = "OTEL_FLYTE_ENABLED"
 """``false`` switches the instrumentation off. Default: ``true``."""
@@ -22,46 +22,47 @@ OTEL_FLYTE_MAP_NESTED = "OTEL_FLYTE_MAP_NESTED"
 """Map subtasks with this index or a higher one have a trace of their own. Default: 500."""
 
 OTEL_FLYTE_CONTROL_PLANE = "OTEL_FLYTE_CONTROL_PLANE"
-"""``true`` says that the control plane's spans are exported: its attempt span is then the parent of a task span that
-``TRACEPARENT`` names none for."""
+"""``true``: the spans of the control plane are exported. Its attempt span is then the parent of the task span, unless
+``TRACEPARENT`` names another parent."""
 
 OTEL_FLYTE_LAUNCHED_BY = "OTEL_FLYTE_LAUNCHED_BY"
-"""W3C ``traceparent`` of whoever launched this execution; its tasks link to it. Set by ``FlyteRemote.execute``."""
+"""W3C ``traceparent`` of the span that launched this execution; its tasks link to it. Set by
+``FlyteRemote.execute``."""
 
 OTEL_FLYTE_EXIT_TIMEOUT = "OTEL_FLYTE_EXIT_TIMEOUT"
-"""Seconds that telemetry may add to the end of a process, at most. Default: 2."""
+"""The most seconds that telemetry may add to the end of a process. Default: 2."""
 
 OTEL_FLYTE_SPOOL = "OTEL_FLYTE_SPOOL"
-"""Folder, or URL that fsspec can write, for what could not be delivered; ``otel-flyte replay`` sends it.
+"""Folder, or URL that fsspec can write, for records that could not be delivered; ``otel-flyte replay`` sends them.
 
 Default: none."""
 
 OTEL_FLYTE_SAMPLE_INTERVAL = "OTEL_FLYTE_SAMPLE_INTERVAL"
-"""Seconds between two samples of what a task uses; 0 takes none. Default: 1."""
+"""Seconds between two samples of the resources in use; 0 switches sampling off. Default: 1."""
 
 OTEL_FLYTE_CAPTURE_OUTPUT = "OTEL_FLYTE_CAPTURE_OUTPUT"
-"""Whether what a task writes to stdout and stderr becomes log records. Default: ``true`` for ``otel-flyte run``."""
+"""``true`` makes log records of stdout and stderr. Default: ``true`` for ``otel-flyte run``, ``false`` in a pod."""
 
 OTEL_FLYTE_CAPTURE_VALUES = "OTEL_FLYTE_CAPTURE_VALUES"
-"""``true`` puts the values of inputs and outputs on spans, bounded; they may be secrets. Default: ``false``."""
+"""``true`` puts the values of inputs and outputs on spans, bounded. They may be secrets. Default: ``false``."""
 
 OTEL_FLYTE_TRACE_URL = "OTEL_FLYTE_TRACE_URL"
-"""URL of a trace in your backend, ``{trace_id}`` and ``{span_id}`` where they go: for links in the Deck and the page.
+"""URL of a trace in your backend, with ``{trace_id}`` and ``{span_id}``, for links in the deck and the page.
 
 Default: none."""
 
 STACK_VARIABLES = tuple(
     f"OTEL_FLYTE_{part}" for part in ("STACK_", "COLLECTOR", "TEMPO", "PROMETHEUS", "LOKI", "GRAFANA")
 )
-"""What the variables of the bundled stack begin with: `otel_flyte.stack.settings` reads them."""
+"""Prefixes of the bundled stack's variables, which `otel_flyte.stack.settings` reads."""
 
-# Not for users: one process of an attempt tells the next, and this project's tests ask for what users never want.
+# Internal: one process of an attempt passes values to the next, and this project's tests make faults visible.
 CODE_DOWNLOAD = "_OTEL_FLYTE_CODE_DOWNLOAD"
 RAISE_INTERNAL_ERRORS = "_OTEL_FLYTE_RAISE"
 EXEC_PIPE = "_OTEL_FLYTE_EXEC"
 CAPTURED_OUTPUT = "_OTEL_FLYTE_OUTPUT"
 
-# --- environment variables of others ---------------------------------------------------------------------------------
+# --- standard environment variables ----------------------------------------------------------------------------------
 
 SDK_DISABLED = "OTEL_SDK_DISABLED"
 DISABLED_INSTRUMENTATIONS = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
@@ -96,7 +97,7 @@ BATCH_TIMEOUT = "OTEL_{batch}_EXPORT_TIMEOUT"
 BATCH_QUEUE = "OTEL_{batch}_MAX_QUEUE_SIZE"
 BATCH_SIZE = "OTEL_{batch}_MAX_EXPORT_BATCH_SIZE"
 BATCHES = ("BSP", "BLRP")
-"""The batch processors of spans and of log records, as variables call them."""
+"""The batch processors of spans and of log records, in names of variables."""
 ATTRIBUTE_COUNT_LIMIT = "OTEL_ATTRIBUTE_COUNT_LIMIT"
 ATTRIBUTE_LENGTH_LIMIT = "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"
 SPAN_ATTRIBUTE_COUNT_LIMIT = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
@@ -122,7 +123,7 @@ K8S_VARIABLES = {
     "k8s.namespace.name": ("K8S_NAMESPACE_NAME", "K8S_POD_NAMESPACE", "POD_NAMESPACE"),
     "k8s.node.name": ("K8S_NODE_NAME", "NODE_NAME", "OTEL_RESOURCE_ATTRIBUTES_NODE_NAME"),
 }
-"""Variables that pod templates commonly fill from the downward API, the first that is set wins."""
+"""Variables that pod templates commonly fill from the downward API; the first that is set wins."""
 
 # --- Flyte's own environment variables, the first that is set wins (flytekit reads them in the same order) ------------
 
@@ -170,7 +171,7 @@ PHASES = (
     PHASE_UPLOAD,
     PHASE_DECK_UPLOAD,
 )
-"""In the order in which an attempt goes through them."""
+"""In the order of an attempt."""
 
 SPAN_GET_DATA = "get data"
 SPAN_PUT_DATA = "put data"
@@ -190,7 +191,7 @@ SPAN_ROLE_SUBMISSION = "submission"
 SPAN_ROLE_PENDING = "pending"
 """A span that stands for a running task until the task's own span arrives."""
 
-# --- attributes: who is running --------------------------------------------------------------------------------------
+# --- attributes: identity --------------------------------------------------------------------------------------------
 
 RUN_NAME = "flyte.run_name"
 ACTION_NAME = "flyte.action_name"
@@ -211,6 +212,7 @@ SERVICE_INSTANCE_ID = "service.instance.id"
 IDENTITY = (
     RUN_NAME,
     ACTION_NAME,
+    ORG,
     PROJECT,
     DOMAIN,
     TASK_NAME,
@@ -223,9 +225,9 @@ IDENTITY = (
     REPLICA,
     EXECUTION_URL,
 )
-"""What tells one attempt from all others."""
+"""Attributes that identify one attempt."""
 
-# --- attributes: what was declared -----------------------------------------------------------------------------------
+# --- attributes: declarations ----------------------------------------------------------------------------------------
 
 TASK_KIND = "flyte.task.kind"
 TASK_TYPE = "flyte.task.type"
@@ -242,7 +244,7 @@ CODE_FILE_PATH = "code.file.path"
 CODE_LINE_NUMBER = "code.line.number"
 CODE_STACKTRACE = "code.stacktrace"
 
-# --- attributes: how it went -----------------------------------------------------------------------------------------
+# --- attributes: outcome ---------------------------------------------------------------------------------------------
 
 RESULT = "flyte.result"
 RESULT_SUCCESS = "success"
@@ -252,6 +254,8 @@ RESULT_SKIP = "skip"
 ERROR_TYPE = "error.type"
 ERROR_CODE = "flyte.error.code"
 ERROR_KIND = "flyte.error.kind"
+ERROR_RECOVERABLE = "RECOVERABLE"
+ERROR_NON_RECOVERABLE = "NON_RECOVERABLE"
 ERROR_ORIGIN = "flyte.error.origin"
 EVENT_EXCEPTION = "exception"
 EXCEPTION_TYPE = "exception.type"
@@ -271,7 +275,7 @@ EVENT_PHASE = "flyte.phase"
 EVENT_HEARTBEAT = "flyte.heartbeat"
 EVENT_NAME = "event.name"
 
-# --- attributes: what was used of what was asked for ------------------------------------------------------------------
+# --- attributes: usage -----------------------------------------------------------------------------------------------
 
 QUOTA_CPU_LIMIT = "flyte.quota.cpu.limit"
 QUOTA_CPU_REQUEST = "flyte.quota.cpu.request"
@@ -355,7 +359,7 @@ SERIES = (
 )
 """The six of ModelArts in its order, in percent, then cores and bytes."""
 
-# --- log records of what a task writes --------------------------------------------------------------------------------
+# --- log records of stdout and stderr ---------------------------------------------------------------------------------
 
 LOG_IOSTREAM = "log.iostream"
 STDOUT = "stdout"

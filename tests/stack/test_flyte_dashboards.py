@@ -94,7 +94,7 @@ def test_a_scrape_finds_counters_that_have_moved_and_levels_that_have_not() -> N
     page = flyte_pages.recorded("propeller")
     counter, level = "flyte:propeller:all:round:success_count", "flyte:propeller:all:free_workers_count"
     for scrapes in (1, 3):
-        text = flyte_pages.moved(page, scrapes)
+        text = flyte_pages.after(page, scrapes)
         assert f"\n{counter} {590 * scrapes}\n" in text
         assert f"\n{level} 6\n" in text
 

@@ -1,0 +1,126 @@
+"""Processes that are forked from one which has imported flytekit already: the import is most of a pod's time.
+
+For tests of which a start, its imports and the activation are no part. ``test_fork_server.py`` compares forked pods with
+started ones.
+"""
+
+import atexit
+import functools
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+PROGRAM = Path(__file__).with_name("fork_server_program.py")
+SCRIPTS = Path(sys.executable).parent
+
+READ_LATER = (
+    *("OTEL_", "_OTEL_FLYTE", "TRACEPARENT", "TRACESTATE", "HOME", "TMPDIR", "_F_SS_C", "FLYTE_PLATFORM_"),
+    *("FLYTE_INTERNAL_", "FLYTE_ATTEMPT_NUMBER", "FLYTE_K8S_ARRAY_INDEX", "BATCH_JOB_ARRAY_INDEX_"),
+)
+"""How variables begin that neither Python nor flytekit reads as it is imported."""
+
+
+class Hung(Exception):
+    """A process that has not ended in time, with its output so far."""
+
+    def __init__(self, left: list[str], stdout: str, stderr: str) -> None:
+        super().__init__("\n".join([*left, stdout, stderr]))
+
+
+class ForkServer:
+    """Forks processes that have the same variables, but for those of ``READ_LATER``."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="fork-server-")
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, str(PROGRAM), str(theirs.fileno()), str(SCRIPTS)],
+                env={**environment, "HOME": self._folder.name, "TMPDIR": self._folder.name},
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                # Of the kind that a forked process gets: Python chooses its buffers by that.
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+
+    def run(
+        self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path, timeout: float
+    ) -> tuple[int, str, str]:
+        """Run a console script to its end; return its exit status, stdout and stderr.
+
+        Raises:
+            Hung: if it takes longer than ``timeout`` seconds. It is killed.
+        """
+        request = {"arguments": list(arguments), "environment": dict(environment), "directory": str(directory)}
+        pipes = [os.pipe() for _ in range(3)]
+        writing = [pipe[1] for pipe in pipes]
+        socket.send_fds(self._requests, [json.dumps(request).encode()], writing)
+        for descriptor in writing:
+            os.close(descriptor)
+        return _read_to_the_end([pipe[0] for pipe in pipes], time.monotonic() + timeout)
+
+    def close(self) -> None:
+        self._requests.close()
+        self._process.communicate()
+        self._folder.cleanup()
+
+
+def _read_to_the_end(reading: Sequence[int], deadline: float) -> tuple[int, str, str]:
+    content = {descriptor: bytearray() for descriptor in reading}
+    *streams, status = reading
+    with selectors.DefaultSelector() as selector:
+        for descriptor in reading:
+            selector.register(descriptor, selectors.EVENT_READ)
+        while selector.get_map():
+            if time.monotonic() > deadline:
+                left = _kill_session(int(content[status].split()[0]))
+                raise Hung(left, *(_text(content[stream]) for stream in streams))
+            for key, _ in selector.select(1.0):
+                chunk = os.read(key.fd, 1 << 16)
+                content[key.fd] += chunk
+                if not chunk:
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+    stdout, stderr = (_text(content[stream]) for stream in streams)
+    return int(content[status].split()[1]), stdout, stderr
+
+
+def _text(content: bytes | bytearray) -> str:
+    return bytes(content).decode(errors="backslashreplace").replace("\r\n", "\n")
+
+
+def _kill_session(session: int) -> list[str]:
+    killed = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == session:
+                killed.append(f"{process.pid}, child of {process.ppid()}, {process.status()}")
+                os.kill(process.pid, signal.SIGKILL)
+    return killed
+
+
+def server_for(environment: Mapping[str, str]) -> ForkServer:
+    """Return this process's server for such an environment; it is started with the first use."""
+    fixed = {name: value for name, value in environment.items() if not name.startswith(READ_LATER)}
+    return _server(frozenset(fixed.items()), "FLYTE_INTERNAL_EXECUTION_ID" in environment)
+
+
+@functools.cache
+def _server(fixed: frozenset[tuple[str, str]], in_pod: bool) -> ForkServer:
+    # flytekit sets up its logs by whether it is in a pod.
+    pod = {"FLYTE_INTERNAL_EXECUTION_ID": "fork-server"} if in_pod else {}
+    server = ForkServer({**dict(fixed), **pod})
+    atexit.register(server.close)
+    return server
