@@ -13,6 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from otel_flyte import semconv
+from otel_flyte.recording import otlp_file
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import page
 from support import usages
 from support.browser import CHROMIUM, MISSING, browser

@@ -787,7 +787,7 @@ def test_faults_were_provoked_wherever_a_task_gets_to(faulty: dict[str, Any]) ->
         *("export.queue.Outlet", "sdk.traces", "sdk.traces.OutletSpanProcessor"),
         *("sdk.metrics", "sdk.metrics.OutletMetricExporter", "export.pending_spans"),
         *("process.signals", "runtime.ticker", "tracing.open_spans", "tracing.open_spans.OpenSpans"),
-        *("export.relay", "sdk.foreign", "export.dropped", "export.otlp_requests"),
+        *("export.relay", "sdk.other_providers", "export.dropped", "export.otlp_requests"),
         *("export.transport", "export.http_transport.HttpTransport", "export.spool.files.SpoolFile"),
         *("export.otlp_json", "supervisor.client"),
         *("tasks.propagation", "tasks.failures", "tracing.spans", "tasks.open_task.OpenTask", "runtime.limits"),

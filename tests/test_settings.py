@@ -121,7 +121,7 @@ def test_what_would_be_sent_to_one_endpoint_twice_is_sent_once_and_said(
 
     assert (plan.exporters, plan.protocol) == (used, protocol)
     count = sum(name.startswith("otlp") for name in given.split(","))
-    assert plan.problems == (f"{own}={given} names OTLP {count} times: {used[-1]} is used.",)
+    assert plan.problems == (f"{own}={given} contains {count} OTLP exporters: {used[-1]} is used",)
 
 
 # --- the protocol ----------------------------------------------------------------------------------------------------
@@ -189,15 +189,15 @@ def test_without_an_endpoint_otlp_goes_where_its_protocol_is_at_home(environ: di
     [
         (
             {ENDPOINT: "http://host:4318", PROTOCOL: "http/json"},
-            f"{PROTOCOL}=http/json is not one of grpc, http/protobuf: http/protobuf is used.",
+            f"{PROTOCOL}=http/json must be one of grpc, http/protobuf: http/protobuf is used",
         ),
         (
             {ENDPOINT: "http://host:4317", PROTOCOL: "gRPC!"},
-            f"{PROTOCOL}=gRPC! is not one of grpc, http/protobuf: grpc is used.",
+            f"{PROTOCOL}=gRPC! must be one of grpc, http/protobuf: grpc is used",
         ),
         (
             {ENDPOINT: "http://host:4318", PROTOCOL: "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http"},
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http is not one of grpc, http/protobuf: http/protobuf is used.",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http must be one of grpc, http/protobuf: http/protobuf is used",
         ),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_protocol_that_is_none_is_said_in_one_line_with_what_is_used(environ: 
     plan = endpoints.plan("traces", environ)
 
     assert plan.problems == (problem,)
-    assert problem.endswith(f"{plan.protocol} is used.")
+    assert problem.endswith(f"{plan.protocol} is used")
 
 
 def test_a_protocol_that_is_none_concerns_nobody_where_nothing_is_exported() -> None:
@@ -233,7 +233,7 @@ def test_an_endpoint_without_a_usable_scheme_gets_one_and_says_so(signal: str, g
     plan = endpoints.plan(signal, {ENDPOINT: given})
 
     assert (plan.exporters, plan.endpoint, plan.corrected) == (("otlp",), used, True)
-    assert plan.problems == (f"{ENDPOINT}={given} does not begin with http:// or https://: {used} is used.",)
+    assert plan.problems == (f"{ENDPOINT}={given} must begin with http:// or https://: {used} is used",)
 
 
 @pytest.mark.parametrize("given", ["http://collector:4318", "https://collector/otlp", "http://[fd00::1]:4318"])
@@ -252,7 +252,7 @@ def test_an_endpoint_that_is_no_url_turns_otlp_off_and_says_so(signal: str, give
     plan = endpoints.plan(signal, {ENDPOINT: given})
 
     assert plan.exporters == ()
-    assert plan.problems == (f"{ENDPOINT}={given} is no URL such as http://host:4318: nothing is sent there.",)
+    assert plan.problems == (f"{ENDPOINT}={given} must be a URL such as http://host:4318: nothing is sent there",)
 
 
 def test_other_exporters_go_on_where_the_endpoint_of_otlp_is_no_url() -> None:
@@ -361,18 +361,18 @@ def test_booleans_are_read_in_their_usual_spellings(value: str, control_plane: b
         (
             "OTEL_FLYTE_ENABLED",
             "flase",
-            "OTEL_FLYTE_ENABLED=flase is neither true nor false: true is used.",
+            "OTEL_FLYTE_ENABLED=flase must be true or false: true is used",
         ),
         (
             "OTEL_FLYTE_CONTROL_PLANE",
             "ture",
-            "OTEL_FLYTE_CONTROL_PLANE=ture is neither true nor false: false is used.",
+            "OTEL_FLYTE_CONTROL_PLANE=ture must be true or false: false is used",
         ),
         *(
             (
                 "OTEL_FLYTE_MAP_NESTED",
                 value,
-                f"OTEL_FLYTE_MAP_NESTED={value} is no whole number from 0 up: 500 is used.",
+                f"OTEL_FLYTE_MAP_NESTED={value} must be a non-negative integer: 500 is used",
             )
             for value in ("5OO", "-1", "1e3", "2.5", "²")
         ),
@@ -394,12 +394,12 @@ def test_a_count_is_a_whole_number(value: str, number: int) -> None:
     [
         ("0", 0, None),
         ("3600", 3600, None),
-        ("3601", 3600, "is more than 3600 s: 3600 is used."),
-        ("1e12", 3600, "is more than 3600 s: 3600 is used."),
-        ("inf", 3600, "is more than 3600 s: 3600 is used."),
-        ("nan", 2, "is no number of seconds from 0 up: 2 is used."),
-        ("-1", 2, "is no number of seconds from 0 up: 2 is used."),
-        ("2s", 2, "is no number of seconds from 0 up: 2 is used."),
+        ("3601", 3600, "must be at most 3600 s: 3600 is used"),
+        ("1e12", 3600, "must be at most 3600 s: 3600 is used"),
+        ("inf", 3600, "must be at most 3600 s: 3600 is used"),
+        ("nan", 2, "must be a non-negative number of seconds: 2 is used"),
+        ("-1", 2, "must be a non-negative number of seconds: 2 is used"),
+        ("2s", 2, "must be a non-negative number of seconds: 2 is used"),
     ],
 )
 def test_the_exit_may_take_an_hour_at_most(value: str, seconds: float, problem: str | None) -> None:
@@ -415,20 +415,20 @@ def test_the_exit_may_take_an_hour_at_most(value: str, seconds: float, problem: 
 @pytest.mark.parametrize(
     ("misspelt", "problem"),
     [
-        ("OTEL_FLYTE_ENABLE", "OTEL_FLYTE_ENABLE is no variable of otel-flyte (did you mean OTEL_FLYTE_ENABLED?)"),
+        ("OTEL_FLYTE_ENABLE", "OTEL_FLYTE_ENABLE is not a variable of otel-flyte (did you mean OTEL_FLYTE_ENABLED?)"),
         (
             "OTEL_FLYTE_CONTROLPLANE",
-            "OTEL_FLYTE_CONTROLPLANE is no variable of otel-flyte (did you mean OTEL_FLYTE_CONTROL_PLANE?)",
+            "OTEL_FLYTE_CONTROLPLANE is not a variable of otel-flyte (did you mean OTEL_FLYTE_CONTROL_PLANE?)",
         ),
         (
             "OTEL_FLYTE_LAUNCHEDBY",
-            "OTEL_FLYTE_LAUNCHEDBY is no variable of otel-flyte (did you mean OTEL_FLYTE_LAUNCHED_BY?)",
+            "OTEL_FLYTE_LAUNCHEDBY is not a variable of otel-flyte (did you mean OTEL_FLYTE_LAUNCHED_BY?)",
         ),
-        ("OTEL_FLYTE_X", "OTEL_FLYTE_X is no variable of otel-flyte"),
+        ("OTEL_FLYTE_X", "OTEL_FLYTE_X is not a variable of otel-flyte"),
     ],
 )
 def test_a_variable_of_ours_that_is_none_is_said_with_what_may_be_meant(misspelt: str, problem: str) -> None:
-    assert settings.read({misspelt: "1"}).problems == (f"{problem}: it is ignored.",)
+    assert settings.read({misspelt: "1"}).problems == (f"{problem}: it is ignored",)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_a_variable_of_ours_that_is_none_is_said_with_what_may_be_meant(misspelt
 )
 def test_a_standard_variable_that_is_misspelt_is_said_with_the_right_one(misspelt: str, meant: str) -> None:
     assert settings.read({misspelt: "x"}).problems == (
-        f"{misspelt} is no variable of OpenTelemetry (did you mean {meant}?): it is ignored.",
+        f"{misspelt} is not a variable of OpenTelemetry (did you mean {meant}?): it is ignored",
     )
 
 

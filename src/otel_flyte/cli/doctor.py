@@ -39,12 +39,11 @@ def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:  # noqa: C901  # 
         yield Finding(Verdict.NOTE, problem)
     if endpoints.plan("traces", environ).exporters and (sampled_out := standard.sampled_out(environ)):
         yield Finding(Verdict.FAIL, sampled_out)
-    with standard.usable_only():
-        for signal in endpoints.SIGNALS:
-            try:
-                yield from _signal(signal, standard.usable(environ))
-            except Exception as error:
-                yield Finding(Verdict.FAIL, f"{signal} can't be exported: {_first_line(error)}")
+    for signal in endpoints.SIGNALS:
+        try:
+            yield from _signal(signal, standard.usable(environ))
+        except Exception as error:
+            yield Finding(Verdict.FAIL, f"{signal} can't be exported: {_first_line(error)}")
     yield from _spool(environ)
 
 
@@ -84,7 +83,7 @@ def _exporter(name: str, plan: endpoints.SignalPlan, environ: Mapping[str, str])
         else:
             yield Finding(Verdict.OK, f"{plan.signal} by {name}{_decided(plan)}: it is there, and sending is not tried")
         return
-    answer = probe.send(plan)
+    answer = probe.send(plan, environ)
     by_http = plan.protocol == endpoints.HTTP
     endpoint = answer.destination if by_http else urls.without_password(plan.endpoint)
     yield Finding(

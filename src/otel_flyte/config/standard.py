@@ -26,6 +26,7 @@ SAMPLERS = (
     f"{PARENT_BASED}{RATIO}",
 )
 EXPONENTIAL = "base2_exponential_bucket_histogram"
+_UNLIMITED = "no limit"
 
 _HEADER_KEY = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+")
 _HEADER_VALUE = re.compile(r"[ !#-+\--:<-\[\]-~]*")
@@ -85,6 +86,15 @@ def usable(environ: Mapping[str, str]) -> dict[str, str]:
 def number(environ: Mapping[str, str], name: str) -> float:
     """Return the value of a numeric variable in a usable environment, or its default."""
     return float(environ.get(name) or VARIABLES[name].default)
+
+
+def limit(environ: Mapping[str, str], name: str) -> int | None:
+    """Return the value of a limit in a usable environment, or its default; ``None`` for no limit."""
+    variable = VARIABLES[name]
+    value = environ.get(name)
+    if value is None:
+        value = environ.get(variable.general, "").strip() or variable.default
+    return int(value) if value.strip() and value != _UNLIMITED else None
 
 
 def sampled_out(environ: Mapping[str, str]) -> str:
@@ -211,15 +221,15 @@ _FOR_EACH_SIGNAL = {
 }
 _LIMITS = {
     semconv.ATTRIBUTE_COUNT_LIMIT: ("128", ""),
-    semconv.ATTRIBUTE_LENGTH_LIMIT: ("no limit", ""),
+    semconv.ATTRIBUTE_LENGTH_LIMIT: (_UNLIMITED, ""),
     semconv.SPAN_ATTRIBUTE_COUNT_LIMIT: ("128", semconv.ATTRIBUTE_COUNT_LIMIT),
-    semconv.SPAN_ATTRIBUTE_LENGTH_LIMIT: ("no limit", semconv.ATTRIBUTE_LENGTH_LIMIT),
+    semconv.SPAN_ATTRIBUTE_LENGTH_LIMIT: (_UNLIMITED, semconv.ATTRIBUTE_LENGTH_LIMIT),
     semconv.SPAN_EVENT_COUNT_LIMIT: ("128", ""),
     semconv.SPAN_LINK_COUNT_LIMIT: ("128", ""),
     semconv.EVENT_ATTRIBUTE_COUNT_LIMIT: ("128", semconv.ATTRIBUTE_COUNT_LIMIT),
     semconv.LINK_ATTRIBUTE_COUNT_LIMIT: ("128", semconv.ATTRIBUTE_COUNT_LIMIT),
     semconv.LOG_ATTRIBUTE_COUNT_LIMIT: ("128", semconv.ATTRIBUTE_COUNT_LIMIT),
-    semconv.LOG_ATTRIBUTE_LENGTH_LIMIT: ("no limit", semconv.ATTRIBUTE_LENGTH_LIMIT),
+    semconv.LOG_ATTRIBUTE_LENGTH_LIMIT: (_UNLIMITED, semconv.ATTRIBUTE_LENGTH_LIMIT),
 }
 _BATCH_DEFAULTS = {
     semconv.BATCH_DELAY: "1000",
