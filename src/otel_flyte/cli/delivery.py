@@ -26,22 +26,22 @@ class Teller:
             self._tell(file)
         elif self._is_live and time.monotonic() - self._live_at > _PAUSE_SECONDS:
             self._live_at = time.monotonic()
-            self._write(f"\r\x1b[K{printable(file.path.name)}: {_sent(file)}, {file.settled / file.size:.0%}")
+            self._write(f"\r\x1b[K{printable(file.path.name)}: {_sent(file)}, {file.acknowledged / file.size:.0%}")
 
     def end(self, summary: Summary) -> None:
         """Tell of what was not told yet, and of what is left."""
         for file in summary.files:
             if file not in self._told:
                 self._tell(file)
-        if not summary.files and not summary.set_aside:
+        if not summary.files and not summary.rejected:
             self._write("otel-flyte: there is nothing left to send\n")
         if summary.stopped:
             left = [file for file in summary.files if file.left]
             what = f"{size(sum(file.left for file in left))} in {len(left)} file{'s' * (len(left) != 1)}"
             reason = printable(summary.stopped)
             self._write(f"otel-flyte: {reason}: {what} left, the same command goes on from there\n")
-        if summary.set_aside:
-            what = f"{summary.set_aside:,} record{'s are' if summary.set_aside != 1 else ' is'} set aside"
+        if summary.rejected:
+            what = f"{summary.rejected:,} record{'s are' if summary.rejected != 1 else ' is'} set aside"
             self._write(f"otel-flyte: {what} in *{REJECTED_SUFFIX}: replay such a file by its name, or remove it\n")
 
     def _tell(self, file: Progress) -> None:

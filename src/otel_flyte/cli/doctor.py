@@ -140,7 +140,7 @@ def _waiting(folder: Path) -> str:
     """Say what a replay of the folder would send."""
     from otel_flyte.export.spool import files as spool
 
-    number = sum(spool.settled(path) < path.stat().st_size for path in spool.files(folder))
+    number = sum(spool.acknowledged_offset(path) < path.stat().st_size for path in spool.files(folder))
     if not number:
         return ""
     files = "1 file waits" if number == 1 else f"{number} files wait"

@@ -363,7 +363,9 @@ def _run(arguments: Sequence[str], *, first_steps: bool = False, then: Callable[
             then(exporter.path)
     if exporter.error:
         why = exporter.error.strerror or exporter.error
-        click.echo(f"otel-flyte: the recording is incomplete, {exporter.lost} spans can't be written: {why}", err=True)
+        click.echo(
+            f"otel-flyte: the recording is incomplete, {exporter.dropped} spans can't be written: {why}", err=True
+        )
     elif is_empty:
         _explain_nothing(code)
     return code
@@ -421,7 +423,7 @@ def _page_of(recorded: Path) -> Path | None:
 def _replay(name: str, work: "Replay") -> "Summary":
     """Replay a folder or a file of this machine."""
     from otel_flyte.export.spool import files as spool
-    from otel_flyte.export.spool.replay import records_set_aside
+    from otel_flyte.export.spool.replay import rejected_records
     from otel_flyte.recording import otlp_file
 
     path = Path(name.removeprefix("file://"))
@@ -432,7 +434,7 @@ def _replay(name: str, work: "Replay") -> "Summary":
             raise _UserError(f"{name}: no such file or folder. Check the path.")
         if path.is_dir():
             summary = work.run(spool.files(path))
-            summary.set_aside = records_set_aside(path)
+            summary.rejected = rejected_records(path)
             return summary
         otlp_file.check_beginning(path, is_broken_allowed=spool.is_spool(path))
     except otlp_file.UnreadableError as error:

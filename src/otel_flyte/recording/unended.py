@@ -11,6 +11,8 @@ from dataclasses import replace
 from otel_flyte import semconv
 from otel_flyte.recording.otlp_file import Event, LogRecord, Span
 
+_ROLES = (semconv.SPAN_ROLE, semconv.MARKER)
+
 
 def stand_ins(spans: Sequence[Span], records: Iterable[LogRecord]) -> tuple[list[Span], dict[str, str]]:
     """Replace the markers of one trace by spans that stand for attempts without an end.
@@ -18,8 +20,8 @@ def stand_ins(spans: Sequence[Span], records: Iterable[LogRecord]) -> tuple[list
     A marker is left out where the attempt's own span is there. With the spans come those whose parent is missing, by
     id, and the attempt that they were part of: they had begun inside a phase that was cut off.
     """
-    markers = [span for span in spans if span.attributes.get(semconv.MARKER) is True]
-    others = [span for span in spans if span.attributes.get(semconv.MARKER) is not True]
+    markers = [span for span in spans if _is_pending(span)]
+    others = [span for span in spans if not _is_pending(span)]
     if not markers:
         return others, {}
     told: dict[str, list[LogRecord]] = defaultdict(list)
@@ -35,9 +37,14 @@ def stand_ins(spans: Sequence[Span], records: Iterable[LogRecord]) -> tuple[list
     return [*others, *attempts.values()], _adopted(others, attempts)
 
 
+def _is_pending(span: Span) -> bool:
+    role = span.attributes.get(semconv.SPAN_ROLE)
+    return role == semconv.SPAN_ROLE_PENDING or span.attributes.get(semconv.MARKER) is True
+
+
 def _attempt(marker: Span, records: Iterable[LogRecord], start_ns: int) -> Span:
     """Give the span that a marker stands for, with the phase that was told last and for how long it had gone on."""
-    attributes = {name: value for name, value in marker.attributes.items() if name != semconv.MARKER}
+    attributes = {name: value for name, value in marker.attributes.items() if name not in _ROLES}
     events = []
     for record in sorted(records, key=lambda record: record.time_ns):
         phase = {
