@@ -5,21 +5,20 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 from otel_flyte import semconv
 from otel_flyte.config import settings
 from otel_flyte.config.settings import OTLP_PROTOCOLS, SignalPlan
 from otel_flyte.config.standard import usable
-from otel_flyte.export import dropped, relay
+from otel_flyte.export import relay
 from otel_flyte.export.codecs import CODECS
 from otel_flyte.export.connection import connect
 from otel_flyte.export.queue import ExportQueue, Limits
 from otel_flyte.export.spool.files import SpoolFile
 from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks
-from otel_flyte.runtime.guard import guarded, say_once, start_thread
+from otel_flyte.runtime.guard import guarded, say_once
 
 DEFAULT_QUEUE = 2**15
 """Records that wait. The SDK's 2,048 drop most of a burst of 10,000; these take some 100 MB when all are in use."""
@@ -152,49 +151,9 @@ def spool_folder() -> str:
     chosen = settings.current().spool.removeprefix("file://")
     if "://" not in chosen:
         return chosen
-    import tempfile
+    from otel_flyte.export.spool import at_url
 
-    from otel_flyte.export.spool import remote
-
-    try:
-        remote.check(chosen)
-    except remote.RemoteError as error:
-        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}: continuing without a spool.")
-        return ""
-    # Some filesystems look for credentials for longer than a task should wait.
-    start_thread("otel-flyte-prepare", functools.partial(_prepare, chosen))
-    folder = Path(tempfile.mkdtemp(prefix="otel-flyte-spool-"))
-    shutdown.in_the_time_left(lambda deadline: _push(folder, chosen, deadline))
-    shutdown.at_the_end(lambda: _report_rest(folder, chosen))
-    return str(folder)
-
-
-def _prepare(url: str) -> None:
-    from otel_flyte.export.spool import remote
-
-    try:
-        remote.prepare(url)
-    except remote.RemoteError as error:
-        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}: check the URL and its credentials.")
-
-
-def _push(folder: Path, url: str, deadline: float) -> None:
-    from otel_flyte.export.spool import remote
-
-    try:
-        pushed = remote.push(folder, url, deadline)
-    except remote.RemoteError as error:
-        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}: check the URL and its credentials.")
-        return
-    if not pushed.problems:
-        dropped.moved(str(folder), settings.without_password(url))
-        folder.rmdir()
-
-
-def _report_rest(folder: Path, url: str) -> None:
-    if folder.exists() and any(folder.iterdir()):
-        url = settings.without_password(url)
-        say_once(f"{url} was not reached in time: run `otel-flyte spool push {folder} {url}` before the pod is gone.")
+    return at_url.create_folder(chosen)
 
 
 def _prepare_to_fork() -> None:

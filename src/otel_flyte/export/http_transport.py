@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import requests
@@ -23,21 +22,14 @@ from otel_flyte.runtime.limits import in_brief
 REQUEST_LIMIT = 20 * 2**20
 """The Collector's default limit of a body, in bytes."""
 
-_RETRYABLE = (
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.BAD_GATEWAY,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    HTTPStatus.GATEWAY_TIMEOUT,
-)
-_WRONG_PATH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+_RETRYABLE = (408, 429, 502, 503, 504)
 _HINTS = {
-    HTTPStatus.UNAUTHORIZED: f", check {semconv.HEADERS}",
-    HTTPStatus.FORBIDDEN: f", check {semconv.HEADERS}",
-    HTTPStatus.NOT_FOUND: ", no {signal} are received at this path, set {exporter}=none to export none",
-    HTTPStatus.METHOD_NOT_ALLOWED: ", no {signal} are received at this path",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: f", the receiver expects another protocol, set {semconv.PROTOCOL}",
-    HTTPStatus.BAD_REQUEST: f", the receiver may not speak OTLP over HTTP, try {semconv.PROTOCOL}={GRPC}",
+    400: f", the receiver may not speak OTLP over HTTP, try {semconv.PROTOCOL}={GRPC}",
+    401: f", check {semconv.HEADERS}",
+    403: f", check {semconv.HEADERS}",
+    404: ", no {signal} are received at this path, set {exporter}=none to export none",
+    405: ", no {signal} are received at this path",
+    415: f", the receiver expects another protocol, set {semconv.PROTOCOL}",
 }
 _NO_RESPONSE = (
     (("Connection refused",), Verdict.RETRY, "connection refused, nothing listens there"),
@@ -104,34 +96,34 @@ class HttpTransport:
 
 def _outcome(target: Target, response: requests.Response) -> Outcome:
     status, content_type = response.status_code, response.headers.get("Content-Type", "")
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+    if 200 <= status < 300:
         if "html" in content_type:
             return Outcome(Verdict.REFUSED, f"answered {status} with a web page, it is no OTLP receiver")
         return accepted(target.signal, response.content)
     answer = f"{status} {in_brief(response.reason or '')}".rstrip()
     if status in _RETRYABLE:
         return Outcome(Verdict.RETRY, answer, retry_after=_retry_after(response.headers.get("Retry-After", "")))
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+    if status == 413:
         return Outcome(Verdict.TOO_LARGE, answer)
     if response.is_redirect:
         location = in_brief(without_password(response.headers["Location"]))
         return Outcome(Verdict.REFUSED, f"redirected to {location}, use that as endpoint")
-    is_bad = status == HTTPStatus.BAD_REQUEST
+    is_bad = status == 400
     hint = _message(response.content) if is_bad and "protobuf" in content_type else _hint(target, status)
     return Outcome(Verdict.REJECTED if is_bad else Verdict.REFUSED, answer + hint)
 
 
 def _hint(target: Target, status: int) -> str:
     """Return what to check. A missing path is mostly the fault of the endpoint."""
-    if status in _WRONG_PATH:
+    if status in (404, 405):
         path = urlsplit(target.address).path
         twice = _SIGNAL_PATH.search(path)
         if twice:
             return f" at {in_brief(path)}, remove {twice[0]} from the endpoint"
         if path in ("", "/"):
             return f", add /v1/{target.signal} to the endpoint"
-    hint = next((text for code, text in _HINTS.items() if code == status), "")
-    return hint.format(signal=target.signal, exporter=semconv.EXPORTER.format(signal=target.signal.upper()))
+    exporter = semconv.EXPORTER.format(signal=target.signal.upper())
+    return _HINTS.get(status, "").format(signal=target.signal, exporter=exporter)
 
 
 def _message(content: bytes) -> str:

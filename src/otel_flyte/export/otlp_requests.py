@@ -11,15 +11,7 @@ from otel_flyte.runtime.limits import in_brief
 
 
 class Shape(NamedTuple):
-    """Names of a signal's messages and fields.
-
-    Attributes:
-        service: prefix of its service and messages.
-        resources: field of a request that holds resources.
-        scopes: field of a resource that holds scopes.
-        records: field of a scope that holds records.
-        noun: plural of what is counted.
-    """
+    """The prefix of a signal's messages, the fields that hold its parts, and the noun for what is counted."""
 
     service: str
     resources: str
@@ -46,12 +38,7 @@ def response(signal: str) -> Any:
 
 
 def request_beside(spans: Any, signal: str) -> tuple[Any, Any]:
-    """Return a request with the resource and scope of encoded spans, and its scope, which holds no records yet.
-
-    Args:
-        spans: a ``ResourceSpans`` message.
-        signal: the signal of the request.
-    """
+    """Return a request with the resource and the scope of a ``ResourceSpans``, and the scope to add records to."""
     shape, made = SHAPES[signal], request(signal)
     resource = getattr(made, shape.resources).add(resource=spans.resource, schema_url=spans.schema_url)
     return made, getattr(resource, shape.scopes).add(scope=spans.scope_spans[0].scope)

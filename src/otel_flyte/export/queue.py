@@ -130,7 +130,6 @@ class ExportQueue:
         self._grace = 0.0
         self._done = threading.Event()
         self._deadline: float | None = None
-        self._is_away = False
         self._gave_up = False
         self._is_closed = False
         relay.prepare()
@@ -155,7 +154,7 @@ class ExportQueue:
         while len(queue) >= self._limit:
             self._drop_oldest()
         queue.append(record)
-        if len(queue) >= self._limits.batch and not self._is_away and not self._wake.is_set():
+        if len(queue) >= self._limits.batch and not self._pending and not self._wake.is_set():
             self._wake.set()
         if self._is_closed:
             say_once(f"{self.signal} that end after the last flush are dropped: end them before the process exits.")
@@ -210,11 +209,10 @@ class ExportQueue:
         self._is_closed = True
         with self._taking:
             self._sender.is_counting = False
-            pending, queued = list(self._pending), list(self._queue)
+            pending = list(self._pending)
         dropped.keep(self.signal, self._spool.folder, sum(batch.left for batch in pending if batch.end))
-        left = sum(batch.left for batch in pending if not batch.end) + sum(map(self._count, queued))
-        reason, destination = self._sender.reason, self._sender.destination
-        dropped.count(self.signal, reason, left + self._count_unread(), f"at {destination}")
+        left = sum(batch.left for batch in pending if not batch.end) + self._count_unread()
+        dropped.count(self.signal, self._sender.reason, left, f"at {self._sender.destination}")
         if self._done.is_set():
             self._spool.close()
             guarded(self._sender.close)()
@@ -292,7 +290,6 @@ class ExportQueue:
                 break
             if len(self._queue) >= self._limits.batch or self._deadline is not None:
                 due = len(self._queue)
-        self._is_away = bool(self._pending)
         dropped.publish()
 
     @guarded
@@ -313,8 +310,7 @@ class ExportQueue:
 
     @guarded
     def _take_all(self) -> None:
-        """Write everything to the spool, if there is one."""
-        while self._spool.is_used and self._take():
+        while self._take():
             pass
 
     def _take(self) -> int:

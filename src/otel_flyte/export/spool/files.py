@@ -34,7 +34,7 @@ FOLDER_MODE = 0o700
 
 
 class LockedError(Exception):
-    """Another process, or another part of this one, holds the file."""
+    """Another process, or another part of this one, holds the file. The message is for users."""
 
 
 class Held:
@@ -64,7 +64,7 @@ class Held:
             self.acknowledged = acknowledged_offset(path)
         except BlockingIOError:
             self.close()
-            raise LockedError(path) from None
+            raise LockedError("in use: another process writes or replays it") from None
         except OSError:
             self.close()
             raise
@@ -226,22 +226,16 @@ def is_spool(path: Path) -> bool:
     return path.name.endswith(SUFFIX)
 
 
-def files(folder: Path) -> list[Path]:
-    """Return the files of a folder that may hold undelivered records, the oldest first.
+def files(folder: Path, *, rejected: bool = False) -> list[Path]:
+    """Return the files of a folder that may hold undelivered records, or rejected ones, the oldest first.
 
     Raises:
         OSError: the folder cannot be read.
     """
-    return [path for path in _json_lines(folder) if not path.name.endswith(REJECTED_SUFFIX)]
-
-
-def rejected_files(folder: Path) -> list[Path]:
-    """Return the files of a folder that hold rejected records.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
-    return [path for path in _json_lines(folder) if path.name.endswith(REJECTED_SUFFIX)]
+    # `Path.glob` returns nothing for a folder that cannot be read.
+    names = (path.name for path in folder.iterdir())
+    found = sorted(name for name in names if name.endswith(".jsonl"))
+    return [folder / name for name in found if name.endswith(REJECTED_SUFFIX) == rejected]
 
 
 def acknowledged_offset(path: Path) -> int:
@@ -260,11 +254,6 @@ def remove(path: Path) -> None:
     """Remove a file and its acknowledged offset, in the order that never makes a replay send it again."""
     path.unlink(missing_ok=True)
     sent_path(path).unlink(missing_ok=True)
-
-
-def _json_lines(folder: Path) -> list[Path]:
-    # `Path.glob` returns nothing for a folder that cannot be read, without an error.
-    return sorted(path for path in folder.iterdir() if path.name.endswith(".jsonl"))
 
 
 def _noted(path: Path) -> tuple[int, int | None]:

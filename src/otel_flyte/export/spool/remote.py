@@ -17,7 +17,7 @@ from otel_flyte.config.settings import without_password
 from otel_flyte.export.otlp_json import count_records
 from otel_flyte.export.spool import files as spool
 from otel_flyte.export.spool.filesystem import RemoteError, check, is_local, is_url, opened, prepare
-from otel_flyte.export.spool.replay import IN_USE, Replay, Summary, problem_with
+from otel_flyte.export.spool.replay import Replay, Summary, problem_with, untouched
 
 __all__ = ["Pushed", "RemoteError", "check", "is_url", "prepare", "push", "replay"]
 
@@ -68,7 +68,7 @@ def push(folder: Path, url: str, deadline: float | None = None) -> Pushed:
     except RemoteError as error:
         if not pushed.files:
             raise
-        left = sum(map(_is_left, paths))
+        left = sum(untouched(path).left > 0 for path in paths)
         pushed.problems.append(f"{pushed.files} of {pushed.files + left} files copied, {left} left ({error})")
     return pushed
 
@@ -119,8 +119,8 @@ def _push(path: Path, files: Any, root: str, pushed: Pushed) -> str:
         held = spool.Held(path)
     except FileNotFoundError:
         return ""  # A replay has sent all of it.
-    except spool.LockedError:
-        return IN_USE
+    except spool.LockedError as reason:
+        return str(reason)
     except OSError as error:
         return problem_with(path, error)
     with held:
@@ -167,13 +167,6 @@ def _write(path: Path, files: Any, target: str) -> None:
     with path.open("rb") as source, files.open(target, "wb") as remote:
         source.seek(spool.acknowledged_offset(path))
         shutil.copyfileobj(source, remote, _CHUNK_BYTES)
-
-
-def _is_left(path: Path) -> bool:
-    try:
-        return path.stat().st_size > spool.acknowledged_offset(path)
-    except OSError:
-        return path.exists()
 
 
 def _listed(files: Any, root: str, suffix: str) -> list[str]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from google.protobuf.message import Message
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
@@ -27,8 +26,6 @@ from otel_flyte.export.transport import Outcome, Transport, Verdict
 
 PATIENCE_SECONDS = 30.0
 """A replay stops when its receiver has accepted nothing for this time."""
-
-IN_USE = "in use: another process writes or replays it"
 
 _SHORTEST_ATTEMPT_SECONDS = 1.0
 _SCHEMES = ("http", "https", "grpc", "grpcs")
@@ -91,12 +88,6 @@ class Summary:
     def is_complete(self) -> bool:
         """Whether every record was accepted."""
         return not (self.stopped or self.rejected or any(file.left or file.problems for file in self.files))
-
-
-class _Line(NamedTuple):
-    number: int
-    end: int
-    content: bytes
 
 
 def environ_with(endpoint: str | None, environ: Mapping[str, str]) -> dict[str, str]:
@@ -167,7 +158,7 @@ class Replay:
                 waiting.extendleft(self._file(waiting.popleft(), summary))
         except _Stopped as stopped:
             summary.stopped = str(stopped)
-            summary.files += [progress for progress in map(_untouched, waiting) if progress.left]
+            summary.files += [progress for progress in map(untouched, waiting) if progress.left]
         finally:
             detach(token)
             for transport in self._transports.values():
@@ -178,43 +169,39 @@ class Replay:
     def _file(self, path: Path, summary: Summary) -> list[Path]:
         """Send the rest of a file, and return the file with its split requests, if there are any."""
         progress = Progress(path)
+        summary.files.append(progress)
         try:
             with spool.Held(path) as held:
                 progress.size, progress.acknowledged = held.size, held.acknowledged
-                if not progress.left:
-                    _remove_spool(path)
-                    return []
-                summary.files.append(progress)
-                if spool.has_foreign_offset(path):
-                    progress.remarks.append(f"{spool.sent_path(path).name} belongs to another file: all of it is sent")
-                return self._held_file(held, progress)
+                if progress.left:
+                    return self._held_file(held, progress)
+                _remove_spool(path)
+                summary.files.remove(progress)
         except FileNotFoundError:
-            return []  # Another replay has sent all of it.
-        except spool.LockedError:
-            problem = IN_USE
-        except _Skipped as skipped:
-            problem = str(skipped)
+            # Another replay has sent all of it.
+            summary.files.remove(progress)
+        except (spool.LockedError, _Skipped) as reason:
+            progress.problems.append(str(reason))
         except OSError as error:
-            problem = problem_with(path, error)
-        progress.problems.append(problem)
-        if progress not in summary.files:
-            summary.files.append(progress)
+            progress.problems.append(problem_with(path, error))
         return []
 
     def _held_file(self, held: spool.Held, progress: Progress) -> list[Path]:
+        if spool.has_foreign_offset(held.path):
+            progress.remarks.append(f"{spool.sent_path(held.path).name} belongs to another file: all of it is sent")
         if not progress.acknowledged and not spool.is_spool(held.path):
             # Nothing is written beside a file that is not OTLP.
-            _request(next(_lines(held.descriptor, 0)), progress)
+            _request(*next(_lines(held.descriptor, 0))[:2], progress)
         # Without a note of the acknowledged offset, the next replay would send all of it again.
         held.acknowledge(progress.acknowledged)
         rest = spool.SpoolFile(held.path.parent, "rest")
         try:
-            for line in _lines(held.descriptor, progress.acknowledged):
-                request = _request(line, progress)
+            for number, content, end in _lines(held.descriptor, progress.acknowledged):
+                request = _request(number, content, progress)
                 for part in self._send(*request, progress) if request else ():
                     rest.append(line_of(part))
-                progress.acknowledged = line.end
-                held.acknowledge(line.end)
+                progress.acknowledged = end
+                held.acknowledge(end)
                 self._on_progress(progress)
             _remove_spool(held.path)
             return [rest.path] if rest.path else []
@@ -295,7 +282,7 @@ def rejected_records(folder: Path) -> int:
         OSError: the folder cannot be read.
     """
     count = 0
-    for path in spool.rejected_files(folder):
+    for path in spool.files(folder, rejected=True):
         try:
             with path.open("rb") as file:
                 file.seek(spool.acknowledged_offset(path))
@@ -313,45 +300,44 @@ def problem_with(path: Path, error: OSError) -> str:
     return f"its acknowledged offset can't be written ({reason}): make the file and its folder writable"
 
 
-def _untouched(path: Path) -> Progress:
+def untouched(path: Path) -> Progress:
+    """Return the progress of a file that was not replayed yet."""
     try:
         return Progress(path, path.stat().st_size, spool.acknowledged_offset(path))
     except OSError:
         return Progress(path)
 
 
-def _lines(descriptor: int, start: int) -> Iterator[_Line]:
+def _lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes, int]]:
+    """Return the number, content and end of each line after an offset."""
     with os.fdopen(os.dup(descriptor), "rb") as file:
         file.seek(0)
         end = 0
         for number, content in enumerate(file, 1):
             end += len(content)
             if end > start:
-                yield _Line(number, end, content)
+                yield number, content, end
 
 
-def _request(line: _Line, progress: Progress) -> tuple[str, Message] | None:
-    """Return the signal and request of a line, or ``None`` if it holds none. The problem of a broken line is noted.
+def _request(number: int, line: bytes, progress: Progress) -> tuple[str, Message] | None:
+    """Return the signal and request of a line, or ``None`` without one. A broken line is noted as a problem.
 
     Raises:
-        _Skipped: a file that is not a spool file ends in this line, while its writer may go on, or does not begin as
-            OTLP at all.
+        _Skipped: the file is no spool file, and this is its first line, or one that its writer may not have completed.
     """
-    content = line.content.strip()
+    content = line.strip()
     if content in _EMPTY:
         return None
     try:
         return request_of(content)
     except ValueError as error:
-        is_cut = not line.content.endswith(b"\n")
-        what = f"line {line.number} is " + ("cut off" if is_cut else f"not OTLP ({error})")
-        if spool.is_spool(progress.path):
-            kept = _keep_rejected(progress.path, line.content.rstrip(b"\n") + b"\n")
-            progress.problems.append(f"{what}: {kept}")
-        elif is_cut or line.number == 1:
-            raise _Skipped(what) from None
-        else:
-            progress.problems.append(f"{what}: skipped")
+        is_cut = not line.endswith(b"\n")
+        problem = f"line {number} is " + ("cut off" if is_cut else f"not OTLP ({error})")
+    if spool.is_spool(progress.path):
+        problem = f"{problem}: {_keep_rejected(progress.path, line)}"
+    elif is_cut or number == 1:
+        raise _Skipped(problem)
+    progress.problems.append(problem)
     return None
 
 
@@ -370,7 +356,7 @@ def _keep_rejected(path: Path, line: bytes) -> str:
     rejected = spool.rejected_path(path)
     # `Path.open` knows no opener.
     with open(rejected, "ab", opener=partial(os.open, mode=spool.mode(path))) as file:
-        file.write(line)
+        file.write(line.rstrip(b"\n") + b"\n")
     return f"kept in {rejected.name}"
 
 
