@@ -141,7 +141,7 @@ def _undelivered(folder: Path) -> str:
     """Return a hint at the undelivered files of a folder."""
     from otel_flyte.export.spool import files as spool
 
-    number = sum(spool.settled(path) < path.stat().st_size for path in spool.files(folder))
+    number = sum(spool.acknowledged_offset(path) < path.stat().st_size for path in spool.files(folder))
     if not number:
         return ""
     return f": {counted(number, 'undelivered file')}, to send with `otel-flyte replay {shlex.quote(str(folder))}`"
