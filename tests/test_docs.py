@@ -129,7 +129,9 @@ def _messages() -> tuple[str, ...]:
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.JoinedStr(values=values):
-                    found.append("".join(part.value if isinstance(part, ast.Constant) else "\n" for part in values))
+                    found.append(
+                        "".join(str(part.value) if isinstance(part, ast.Constant) else "\n" for part in values)
+                    )
                 case ast.Constant(value=str(text)):
                     found.append(re.sub(r"%[sdr]|%\.\d+f", "\n", text))
     return tuple(found)
