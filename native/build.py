@@ -1,9 +1,11 @@
 """Builds the stack's programs from the Go module proxy, once, into the user's cache.
 
-``python native/build.py [NAME...]`` prints the path of each. A program stands at
-``${XDG_CACHE_HOME:-~/.cache}/otel-flyte/bin/<name>/<key>/<name>``, where the key tells what it was built from, and
-``<name>/current`` leads to the folder of the newest. Go's own cache is left as it is: with it, a change of one file
-costs seconds, not minutes. ``GOFLAGS=-p=1`` leaves the machine to others meanwhile.
+``python native/build.py [NAME...]`` prints the path of each program. A program is built to
+``${XDG_CACHE_HOME:-~/.cache}/otel-flyte/bin/<name>/<key>/<name>``. The key is a hash of everything the program is
+built from, and the link ``<name>/current`` points to the newest build. Go's own cache is used as it is, so that a
+rebuild after a change to one file takes seconds. ``GOFLAGS=-p=1`` limits a build to one core.
+
+Tempo, Loki and Grafana are licensed under the AGPL and are never built here.
 """
 
 import fcntl
@@ -21,38 +23,35 @@ from pathlib import Path
 from typing import NamedTuple
 
 KEPT = 3
-"""Builds of one program that stay: two checkouts must not throw out each other's."""
+"""Builds kept of each program, so that two checkouts do not delete each other's builds."""
 
 
 class Program(NamedTuple):
-    """What one program is built from."""
+    """The source of a program. A change to a field or its value changes the key of the build."""
 
     folder: str
-    """Below this one, with a ``go.mod`` that pins everything."""
+    """A folder beside this file, with a ``go.mod`` that pins every dependency."""
     package: str
     version: str
     stamp: str = ""
-    """The Go variable that the program tells its version from; empty where its source has it."""
+    """The Go variable for the version; empty where the source has the version."""
     tags: str = ""
 
 
 _PROMETHEUS = "github.com/prometheus/prometheus"
 _STAMP = "github.com/prometheus/common/version.Version"
-# Discovery by clouds is half of Prometheus, and nothing here asks a cloud; the collector finds kubelets by Kubernetes.
+# Service discovery for clouds is half of Prometheus. Only the collector needs one, that of Kubernetes for kubelets.
 _NO_CLOUDS = "remove_all_sd"
 
 PROGRAMS = {
     "prometheus": Program("prometheus", f"{_PROMETHEUS}/cmd/prometheus", "3.15.0", _STAMP, _NO_CLOUDS),
     "promtool": Program("prometheus", f"{_PROMETHEUS}/cmd/promtool", "3.15.0", _STAMP, _NO_CLOUDS),
-    "loki": Program(
-        "loki", "github.com/grafana/loki/v3/cmd/loki", "3.7.8", "github.com/grafana/loki/v3/pkg/util/build.Version"
-    ),
     "otelcol-flyte": Program("collector", ".", "0.155.0", tags=f"{_NO_CLOUDS},enable_kubernetes_sd"),
 }
 
 
 class BuildError(Exception):
-    """A program that can't be built here; the message is one line for a person."""
+    """A program cannot be built; the message is one line."""
 
 
 class _Go(NamedTuple):
@@ -62,24 +61,24 @@ class _Go(NamedTuple):
 
 
 def build(name: str) -> Path:
-    """Return the path of a program, built now if it was not built before from the same.
+    """Return the path of a program. It is built unless the same source was built before.
 
     Raises:
-        BuildError: There is no Go, it is too old, or the build failed.
+        BuildError: Go is missing or too old, or the build failed.
     """
     program = PROGRAMS[name]
     sources = Path(__file__).parent / program.folder
     go = _go(name, sources)
     home = _cache() / name
     home.mkdir(parents=True, exist_ok=True)
-    built = home / _key(program, sources, go)
+    folder = home / _key(program, sources, go)
     with _locked(home / "lock"):
-        if not (built / name).is_file():
-            _compile(name, program, sources, go, built)
-        os.utime(built)  # What is used is not old.
-        _lead_to(built)
-        _prune(home, built)
-    return built / name
+        if not (folder / name).is_file():
+            _compile(name, program, sources, go, folder)
+        os.utime(folder)  # Builds are deleted by the time of their last use.
+        _link_current(folder)
+        _prune(home, folder)
+    return folder / name
 
 
 def _cache() -> Path:
@@ -89,23 +88,24 @@ def _cache() -> Path:
 def _go(name: str, sources: Path) -> _Go:
     executable = shutil.which("go")
     needed = re.findall(r"^go (\S+)$", (sources / "go.mod").read_text(), re.MULTILINE)[0]
+    install = f"install Go {needed} or newer from https://go.dev/dl"
     if executable is None:
-        raise BuildError(f"{name} is built by Go {needed} or newer, and there is no `go` in PATH: https://go.dev/dl")
-    # Asked where go.mod is: Go may fetch the version that a go.mod names.
-    said = subprocess.run(
+        raise BuildError(f"{name} cannot be built, `go` is not on PATH: {install}")
+    # Run beside go.mod, because Go may switch to the version that go.mod names.
+    result = subprocess.run(
         [executable, "env", "-json", "GOVERSION", "GOOS", "GOARCH"],
         cwd=sources,
         capture_output=True,
         text=True,
         check=False,
     )
-    if said.returncode != 0:
-        raise BuildError(f"{name} is not built: {_last_line(said.stderr)}")
-    found = json.loads(said.stdout)
-    version = found["GOVERSION"].removeprefix("go")
+    if result.returncode != 0:
+        raise BuildError(f"{name} cannot be built, `go env` failed: {_last_line(result.stderr)}")
+    environment = json.loads(result.stdout)
+    version = environment["GOVERSION"].removeprefix("go")
     if _numbers(version) < _numbers(needed):
-        raise BuildError(f"{name} is built by Go {needed} or newer, and {executable} is {version}: https://go.dev/dl")
-    return _Go(executable, version, f"{found['GOOS']}/{found['GOARCH']}")
+        raise BuildError(f"{name} cannot be built, {executable} is Go {version}: {install}")
+    return _Go(executable, version, f"{environment['GOOS']}/{environment['GOARCH']}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -122,24 +122,24 @@ def _key(program: Program, sources: Path, go: _Go) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Wait for whoever else builds this program; what they built is then found."""
+    """Let one process at a time build a program; the next one finds the build."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _compile(name: str, program: Program, sources: Path, go: _Go, built: Path) -> None:
-    for left in built.parent.glob(".building-*"):
-        shutil.rmtree(left)
-    print(f"{name} {program.version} is being built, which takes minutes the first time.", file=sys.stderr)
-    beside = Path(tempfile.mkdtemp(prefix=".building-", dir=built.parent))
-    log = built.parent / "build.log"
+def _compile(name: str, program: Program, sources: Path, go: _Go, folder: Path) -> None:
+    for leftover in folder.parent.glob(".building-*"):
+        shutil.rmtree(leftover)
+    print(f"building {name} {program.version}; the first build takes minutes", file=sys.stderr)
+    temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    log = folder.parent / "build.log"
     stamp = f" -X {program.stamp}={program.version}" if program.stamp else ""
     with log.open("w") as output:
         result = subprocess.run(
             [
                 *(go.executable, "build", "-mod=readonly", "-trimpath", "-buildvcs=false", f"-tags={program.tags}"),
-                *(f"-ldflags=-s -w{stamp}", "-o", str(beside / name), program.package),
+                *(f"-ldflags=-s -w{stamp}", "-o", str(temporary / name), program.package),
             ],
             cwd=sources,
             env={**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"},
@@ -148,36 +148,36 @@ def _compile(name: str, program: Program, sources: Path, go: _Go, built: Path) -
             check=False,
         )
     if result.returncode != 0:
-        shutil.rmtree(beside)
-        raise BuildError(f"{name} did not build: {_last_line(log.read_text())} (all of it: {log})")
-    shutil.rmtree(built, ignore_errors=True)
-    beside.chmod(0o755)
-    beside.rename(built)
+        shutil.rmtree(temporary)
+        raise BuildError(f"{name} failed to build, see {log}: {_last_line(log.read_text())}")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.chmod(0o755)
+    temporary.rename(folder)
 
 
-def _lead_to(built: Path) -> None:
-    link = built.parent / f".current-{os.getpid()}"
+def _link_current(folder: Path) -> None:
+    link = folder.parent / f".current-{os.getpid()}"
     link.unlink(missing_ok=True)
-    link.symlink_to(built.name)
-    link.replace(built.parent / "current")
+    link.symlink_to(folder.name)
+    link.replace(folder.parent / "current")
 
 
-def _prune(home: Path, built: Path) -> None:
-    builds = [path for path in home.iterdir() if path.is_dir() and not path.is_symlink() and path != built]
+def _prune(home: Path, current: Path) -> None:
+    builds = [path for path in home.iterdir() if path.is_dir() and not path.is_symlink() and path != current]
     for old in sorted(builds, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
         shutil.rmtree(old)
 
 
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
-    return lines[-1] if lines else "Go said nothing"
+    return lines[-1] if lines else "no output"
 
 
 def main(names: list[str]) -> int:
-    """Build all that are named, or every program; return the exit code."""
+    """Build the named programs, or all of them; return the exit code."""
     unknown = [name for name in names if name not in PROGRAMS]
     if unknown:
-        print(f"native/build.py: no program is named {unknown[0]}: {', '.join(PROGRAMS)}", file=sys.stderr)
+        print(f"native/build.py: unknown program {unknown[0]}: choose from {', '.join(PROGRAMS)}", file=sys.stderr)
         return 2
     try:
         for name in names or PROGRAMS:

@@ -114,7 +114,7 @@ def test_a_signal_that_nobody_uses_is_not_imported(tmp_path: Path) -> None:
 
 
 def test_a_short_task_does_not_wait_for_what_it_does_not_use(tmp_path: Path) -> None:
-    slow = ("psutil", "pynvml", "otel_flyte.stdio_capture.capture", "otel_flyte.usage.sampler")
+    slow = ("psutil", "pynvml", "otel_flyte.stdio_capture.capture", "otel_flyte.usage.sampling")
     program = f"twice(value=4); print(json.dumps([name for name in {slow} if name in sys.modules]))"
 
     assert ended(tmp_path, LOADED, program, env=CONFIGURED).said == []

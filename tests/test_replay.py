@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from otel_flyte.cli import main as cli
-from otel_flyte.cli.delivery import Teller
+from otel_flyte.cli.replay_output import ReplayOutput
 from otel_flyte.export.otlp_json import spans_line
 from otel_flyte.export.spool import remote
 from otel_flyte.export.spool.files import Held, SpoolFile, files, rejected_path, sent_path, settled
@@ -211,7 +211,7 @@ class TestInterruptions:
         spooled(tmp_path, line("a"))
         spooled(tmp_path, line("b"))
         said = io.StringIO()
-        Teller(said).end(replayed("http://127.0.0.1:1", tmp_path, patience=0.5))
+        ReplayOutput(said).finish(replayed("http://127.0.0.1:1", tmp_path, patience=0.5))
         last = said.getvalue().splitlines()[-1]
         assert last.startswith("otel-flyte: traces were not taken for ")
         assert "http://127.0.0.1:1/v1/traces (connection refused, nothing listens there): " in last
@@ -248,7 +248,7 @@ class TestInterruptions:
             return Reply(delay=60 if receiver.attempts == 3 else 0)
 
         with misbehaving(stall) as receiver:
-            command = [sys.executable, "-m", "otel_flyte.cli", "replay", str(spool), "--endpoint", receiver.endpoint()]
+            command = [sys.executable, "-m", "otel_flyte", "replay", str(spool), "--endpoint", receiver.endpoint()]
             process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             deadline = time.monotonic() + 60
             while receiver.attempts < 3 and time.monotonic() < deadline:
@@ -263,7 +263,7 @@ class TestInterruptions:
         expected = [name for number in range(8) for name in names(20, f"file {number} span")]
         for number in range(8):
             spooled(spool, *(line(name) for name in names(20, f"file {number} span")))
-        command = [sys.executable, "-m", "otel_flyte.cli", "replay", str(spool), "--endpoint", receiver.endpoint()]
+        command = [sys.executable, "-m", "otel_flyte", "replay", str(spool), "--endpoint", receiver.endpoint()]
         both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
         said = [process.communicate(timeout=60)[1] for process in both]
         assert arrived(receiver) == once(expected), said
@@ -473,8 +473,8 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("spool", "options", "complaint"),
         [
-            ("missing", ["--endpoint", "http://127.0.0.1:1"], "no such file or folder"),
-            ("missing.jsonl", ["--endpoint", "http://127.0.0.1:1"], "no such file or folder"),
+            ("missing", ["--endpoint", "http://127.0.0.1:1"], "does not exist: check the path"),
+            ("missing.jsonl", ["--endpoint", "http://127.0.0.1:1"], "does not exist: check the path"),
             (".", [], "Give --endpoint URL, or set OTEL_EXPORTER_OTLP_ENDPOINT"),
             ("", ["--endpoint", "http://127.0.0.1:1"], "SPOOL is empty"),
             (".", ["--endpoint", "http://"], "--endpoint http:// is no URL such as http://host:4318"),
@@ -511,7 +511,9 @@ class TestArguments:
         ended = run_command(without_privileges(["otel-flyte", *command, spool]), tmp_path)
         (tmp_path / spool).chmod(0o700)
         assert ended.returncode == 2
-        assert ended.stderr.rstrip(".\n") == f"otel-flyte: {spool} can't be read: Permission denied"
+        assert ended.stderr == (
+            f"otel-flyte: {spool} can't be read (Permission denied): check the path and its permissions\n"
+        )
 
     def test_where_nothing_may_be_written_nothing_is_sent(self, tmp_path: Path, receiver: Receiver) -> None:
         spool = tmp_path / "spool"
@@ -592,20 +594,20 @@ class TestRecordsSetAside:
 
 class TestTelling:
     def test_a_terminal_has_a_line_that_lives(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("otel_flyte.cli.delivery._PAUSE_SECONDS", 0)
+        monkeypatch.setattr("otel_flyte.cli.replay_output._PAUSE_SECONDS", 0)
 
         class Terminal(io.StringIO):
             def isatty(self) -> bool:
                 return True
 
         said = Terminal()
-        teller = Teller(said)
+        output = ReplayOutput(said)
         file = Progress(tmp_path / "f.spool.jsonl", 2000, 0)
         for settled_bytes, sent in ((500, 1), (2000, 4)):
             file.settled = settled_bytes
             file.sent["traces"] = sent
-            teller.progress(file)
-        teller.end(Summary([file]))
+            output.update(file)
+        output.finish(Summary([file]))
         assert said.getvalue().replace("\r\x1b[K", "<") == (
             "<f.spool.jsonl: 1 span, 25%<f.spool.jsonl: 4 spans sent, 2.0 kB of 2.0 kB\n"
         )
@@ -869,7 +871,7 @@ def test_an_interrupt_from_the_keyboard_loses_nothing(tmp_path: Path) -> None:
         return Reply(delay=60 if receiver.attempts == 2 else 0)
 
     with misbehaving(stall) as receiver:
-        command = [sys.executable, "-m", "otel_flyte.cli", "replay", str(spool), "--endpoint", receiver.endpoint()]
+        command = [sys.executable, "-m", "otel_flyte", "replay", str(spool), "--endpoint", receiver.endpoint()]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         while receiver.attempts < 2 and time.monotonic() < deadline:

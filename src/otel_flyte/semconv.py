@@ -212,6 +212,7 @@ SERVICE_INSTANCE_ID = "service.instance.id"
 IDENTITY = (
     RUN_NAME,
     ACTION_NAME,
+    ORG,
     PROJECT,
     DOMAIN,
     TASK_NAME,
@@ -224,7 +225,7 @@ IDENTITY = (
     REPLICA,
     EXECUTION_URL,
 )
-"""The identity of an attempt."""
+"""Attributes that identify one attempt."""
 
 # --- attributes: declarations ----------------------------------------------------------------------------------------
 
@@ -253,6 +254,8 @@ RESULT_SKIP = "skip"
 ERROR_TYPE = "error.type"
 ERROR_CODE = "flyte.error.code"
 ERROR_KIND = "flyte.error.kind"
+ERROR_RECOVERABLE = "RECOVERABLE"
+ERROR_NON_RECOVERABLE = "NON_RECOVERABLE"
 ERROR_ORIGIN = "flyte.error.origin"
 EVENT_EXCEPTION = "exception"
 EXCEPTION_TYPE = "exception.type"

@@ -1,4 +1,4 @@
-"""What is built natively is what the stack's files name, at their versions; a build that fails says why."""
+"""`native/build.py`: it builds what the stack's files name, at the versions that they name, once."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from support import native
+from support import file_backend, native, stack
 from support.native import BUILD, CONFIG, ROOT
 
 NATIVE = BUILD.parent
@@ -21,10 +21,10 @@ COLLECTOR = NATIVE / "collector"
 KINDS = ("extensions", "receivers", "processors", "connectors", "exporters")
 
 BINARY = "otelcol-flyte"
-"""Of the programs the one whose source is in its folder, so that a test may put another in its place."""
+"""The only program whose source is in its folder, so that a test can replace it."""
 
 TELEMETRY = "go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
-"""What a collector tells of itself by: the builder puts it into each."""
+"""The builder adds it to every collector."""
 
 HELLO = 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("hello") }\n'
 
@@ -33,12 +33,12 @@ HELLO = 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("hello") }\n'
 
 
 def modules(*kinds: str) -> dict[str, str]:
-    """The versions of the manifest's modules, by their paths."""
+    """Return the versions of the manifest's modules, by path."""
     manifest = yaml.safe_load((COLLECTOR / "builder.yaml").read_text())
     return dict(component["gomod"].split() for kind in kinds for component in manifest[kind])
 
 
-def test_the_generated_code_has_the_components_of_the_manifest_and_no_other() -> None:
+def test_the_generated_code_has_the_components_of_the_manifest() -> None:
     generated = (COLLECTOR / "components.go").read_text()
     imported = re.findall(r'^\t\w+ "(\S+)"$', generated, re.MULTILINE)
     versions = dict(re.findall(r'NewFactory\(\)\.Type\(\): "(\S+) (\S+)"', generated))
@@ -47,7 +47,7 @@ def test_the_generated_code_has_the_components_of_the_manifest_and_no_other() ->
     assert versions == modules(*KINDS)
 
 
-def test_the_generated_code_reads_configurations_as_the_manifest_says() -> None:
+def test_the_generated_code_has_the_configuration_providers_of_the_manifest() -> None:
     generated = (COLLECTOR / "main.go").read_text()
 
     assert dict(re.findall(r'Scheme\(\): "(\S+) (\S+)"', generated)) == modules("providers")
@@ -60,19 +60,19 @@ def test_go_mod_has_the_versions_of_the_manifest() -> None:
     assert {path: required.get(path) for path in wanted} == wanted
 
 
-def test_the_manifest_has_the_components_that_are_used_and_no_other() -> None:
+def test_the_manifest_has_exactly_the_components_in_use() -> None:
     agent = ROOT / "deploy" / "kubernetes" / "agent" / "config.yaml"
     used: dict[str, set[str]] = {kind: set() for kind in KINDS}
-    for file in (CONFIG, CONFIG.with_name("kubernetes.yaml"), agent):
+    for file in (CONFIG, CONFIG.with_name("kubernetes.yaml"), agent, file_backend.CONFIG):
         for kind in KINDS:
             used[kind] |= {name.partition("/")[0] for name in yaml.safe_load(file.read_text()).get(kind, ())}
 
-    said = yaml.safe_load(subprocess.check_output([native.binary(BINARY), "components"], text=True))
+    listed = yaml.safe_load(subprocess.check_output([native.binary(BINARY), "components"], text=True))
 
-    assert {kind: {component["name"] for component in said[kind]} for kind in KINDS} == used
+    assert {kind: {component["name"] for component in listed[kind]} for kind in KINDS} == used
 
 
-# --- versions --------------------------------------------------------------------------------------------------------
+# --- programs --------------------------------------------------------------------------------------------------------
 
 
 def programs() -> dict[str, Any]:
@@ -81,7 +81,7 @@ def programs() -> dict[str, Any]:
 
 
 def requirements(folder: str) -> dict[str, str]:
-    """What a folder's go.mod requires: versions by module."""
+    """Return the versions of the modules that a folder's go.mod requires."""
     text = (NATIVE / folder / "go.mod").read_text()
     return dict(re.findall(r"^\s*(?:require )?(\S+\.\S+/\S+) (v\S+)", text.partition("\nrequire")[2], re.MULTILINE))
 
@@ -92,7 +92,6 @@ def requirements(folder: str) -> dict[str, str]:
         # Prometheus 3.15.0 is the module's v0.315.0.
         ("prometheus", "github.com/prometheus/prometheus", "v0.315.0"),
         ("promtool", "github.com/prometheus/prometheus", "v0.315.0"),
-        ("loki", "github.com/grafana/loki/v3", "v3.7.8"),
         ("otelcol-flyte", "go.opentelemetry.io/collector/service", "v0.155.0"),
     ],
 )
@@ -104,10 +103,15 @@ def test_a_program_is_built_from_its_version(name: str, module: str, version: st
 
 
 @pytest.mark.parametrize("name", programs())
-def test_a_program_tells_its_version(name: str) -> None:
+def test_a_program_prints_its_version(name: str) -> None:
     ended = subprocess.run([native.binary(name), "--version"], capture_output=True, text=True, check=True)
 
     assert f"version {programs()[name].version}" in ended.stdout + ended.stderr
+
+
+def test_no_program_under_the_agpl_is_built() -> None:
+    required = {module for program in programs().values() for module in requirements(program.folder)}
+    assert [module for module in required if re.match(r"github\.com/grafana/(loki|tempo|grafana)\b", module)] == []
 
 
 # --- builds ----------------------------------------------------------------------------------------------------------
@@ -117,16 +121,14 @@ class Workplace:
     """A copy of `native/build.py` with a program that builds in a second, and a cache of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.cache = folder / "cache"
-        self.builds = self.cache / "otel-flyte" / "bin" / BINARY
+        self.builds = folder / "cache" / "otel-flyte" / "bin" / BINARY
         self.sources = folder / "native" / "collector"
         self.sources.mkdir(parents=True)
         self.write("go.mod", "module example.invalid/hello\n\ngo 1.20\n")
         self.write("main.go", HELLO)
-        shutil.copy(BUILD, folder / "native" / "build.py")
-        self._script = folder / "native" / "build.py"
-        self._env = {**os.environ, "XDG_CACHE_HOME": str(self.cache)}
-        # Go keeps its own cache where it was: what it has built for others is not built again.
+        self._script = Path(shutil.copy(BUILD, folder / "native" / "build.py"))
+        self._env = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+        # Go keeps its own cache, so that packages are not built again.
         if shutil.which("go"):
             self._env["GOCACHE"] = subprocess.check_output(["go", "env", "GOCACHE"], text=True).strip()
 
@@ -144,7 +146,7 @@ class Workplace:
         return Path(ended.stdout.strip())
 
     def kept(self) -> set[str]:
-        """The keys of the builds that are there."""
+        """Return the keys of the builds."""
         return {path.name for path in self.builds.iterdir() if path.is_dir() and not path.is_symlink()}
 
 
@@ -154,100 +156,83 @@ def workplace(tmp_path: Path) -> Workplace:
 
 
 @pytest.fixture
-def real(workplace: Workplace) -> Workplace:
+def with_go(workplace: Workplace) -> Workplace:
     if shutil.which("go") is None:
-        pytest.skip("there is no Go: nothing is built")
+        pytest.skip("go is not on PATH: nothing is built")
     return workplace
 
 
-def fake_go(folder: Path, script: str) -> Path:
-    """A PATH on which Go is a script of the test's."""
-    folder.mkdir()
-    (folder / "go").write_text(f"#!/bin/sh\n{script}\n")
-    (folder / "go").chmod(0o755)
-    return folder
-
-
-def test_a_program_is_built_once_and_found_by_its_link(real: Workplace) -> None:
-    built = real.build()
-    again = real.run(BINARY)
+def test_a_program_is_built_once_and_linked_as_current(with_go: Workplace) -> None:
+    built = with_go.build()
+    again = with_go.run(BINARY)
 
     assert subprocess.check_output([built], text=True) == "hello\n"
     assert (again.stdout.strip(), again.stderr) == (str(built), "")
-    assert (real.builds / "current" / BINARY).resolve() == built.resolve()
+    assert (with_go.builds / "current" / BINARY).resolve() == built.resolve()
 
 
-def test_another_source_is_another_build(real: Workplace) -> None:
-    first = real.build()
-    real.write("main.go", HELLO.replace("hello", "good morning"))
-    second = real.build()
-
-    assert first != second
-    assert subprocess.check_output([real.builds / "current" / BINARY], text=True) == "good morning\n"
-
-
-def test_the_newest_builds_are_kept(real: Workplace) -> None:
+def test_changed_sources_are_built_and_the_newest_builds_are_kept(with_go: Workplace) -> None:
     built = []
     for word in ("one", "two", "three", "four", "five"):
-        real.write("main.go", HELLO.replace("hello", word))
-        built.append(real.build().parent.name)
+        with_go.write("main.go", HELLO.replace("hello", word))
+        built.append(with_go.build().parent.name)
 
-    assert real.kept() == set(built[-3:])
+    assert subprocess.check_output([with_go.builds / "current" / BINARY], text=True) == "five\n"
+    assert len({*built}) == 5
+    assert with_go.kept() == set(built[-3:])
 
 
-def test_two_at_once_build_once(real: Workplace) -> None:
+def test_concurrent_commands_build_once(with_go: Workplace) -> None:
     with ThreadPoolExecutor() as threads:
-        ended = [each.result() for each in [threads.submit(real.run, BINARY) for _ in range(3)]]
+        ended = [each.result() for each in [threads.submit(with_go.run, BINARY) for _ in range(3)]]
 
     assert {each.returncode for each in ended} == {0}
     assert len({each.stdout for each in ended}) == 1
-    assert sum("is being built" in each.stderr for each in ended) == 1
+    assert sum("building otelcol-flyte" in each.stderr for each in ended) == 1
 
 
-def test_a_build_that_fails_is_one_line_and_leaves_what_was_there(real: Workplace) -> None:
-    before = real.build()
-    real.write("main.go", "package main\n\nfunc main() { nonsense() }\n")
-    ended = real.run(BINARY)
+def test_a_failed_build_is_reported_in_one_line_and_changes_nothing(with_go: Workplace) -> None:
+    before = with_go.build()
+    with_go.write("main.go", "package main\n\nfunc main() { nonsense() }\n")
+    ended = with_go.run(BINARY)
 
     assert ended.returncode == 1
     assert ended.stdout == ""
     *_, last = ended.stderr.splitlines()
-    assert re.fullmatch(rf"native/build\.py: {BINARY} did not build: .*undefined: nonsense \(all of it: \S+\)", last)
-    assert real.kept() == {before.parent.name}
-    assert (real.builds / "current" / BINARY).resolve() == before.resolve()
+    assert re.fullmatch(rf"native/build\.py: {BINARY} failed to build, see \S+: .*undefined: nonsense", last)
+    assert with_go.kept() == {before.parent.name}
+    assert (with_go.builds / "current" / BINARY).resolve() == before.resolve()
 
 
-def test_what_a_killed_build_has_left_is_cleared_away(real: Workplace) -> None:
-    (real.builds / ".building-killed").mkdir(parents=True)
-    built = real.build()
+def test_leftovers_of_a_killed_build_are_deleted(with_go: Workplace) -> None:
+    (with_go.builds / ".building-killed").mkdir(parents=True)
+    built = with_go.build()
 
-    assert real.kept() == {built.parent.name}
-
-
-def test_without_go_it_says_which_is_needed(workplace: Workplace, tmp_path: Path) -> None:
-    nowhere = tmp_path / "empty"
-    nowhere.mkdir()
-    ended = workplace.run(BINARY, path=nowhere)
-
-    assert ended.returncode == 1
-    assert ended.stderr == (
-        f"native/build.py: {BINARY} is built by Go 1.20 or newer, and there is no `go` in PATH: https://go.dev/dl\n"
-    )
+    assert with_go.kept() == {built.parent.name}
 
 
-def test_a_go_that_is_too_old_is_named(workplace: Workplace, tmp_path: Path) -> None:
-    said = '{"GOVERSION": "go1.9.7", "GOOS": "linux", "GOARCH": "amd64"}'
-    path = fake_go(tmp_path / "old", f"echo '{said}'")
-    ended = workplace.run(BINARY, path=path)
+INSTALL = "install Go 1.20 or newer from https://go.dev/dl\n"
+
+
+def test_without_go_the_needed_version_is_reported(workplace: Workplace, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ended = workplace.run(BINARY, path=tmp_path / "empty")
 
     assert ended.returncode == 1
-    assert ended.stderr == (
-        f"native/build.py: {BINARY} is built by Go 1.20 or newer, and {path}/go is 1.9.7: https://go.dev/dl\n"
-    )
+    assert ended.stderr == f"native/build.py: {BINARY} cannot be built, `go` is not on PATH: {INSTALL}"
 
 
-def test_a_name_that_is_no_program_is_bad_usage(workplace: Workplace) -> None:
+def test_a_go_that_is_too_old_is_reported(workplace: Workplace, tmp_path: Path) -> None:
+    answer = '{"GOVERSION": "go1.9.7", "GOOS": "linux", "GOARCH": "amd64"}'
+    go = stack.executable(tmp_path / "old" / "go", f"echo '{answer}'")
+    ended = workplace.run(BINARY, path=go.parent)
+
+    assert ended.returncode == 1
+    assert ended.stderr == f"native/build.py: {BINARY} cannot be built, {go} is Go 1.9.7: {INSTALL}"
+
+
+def test_an_unknown_program_is_a_usage_error(workplace: Workplace) -> None:
     ended = workplace.run("tempo")
 
     assert ended.returncode == 2
-    assert ended.stderr == ("native/build.py: no program is named tempo: prometheus, promtool, loki, otelcol-flyte\n")
+    assert ended.stderr == ("native/build.py: unknown program tempo: choose from prometheus, promtool, otelcol-flyte\n")

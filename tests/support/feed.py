@@ -1,10 +1,10 @@
-"""What a platform sends in an hour, in half a minute: real pods, a demo, `otel-flyte exec`, statsd, Flyte's own pages.
+"""An hour's telemetry of a platform in half a minute: real pods, a demo, `otel-flyte exec`, statsd, Flyte's pages.
 
     with flyte_pages.serving() as pages, stack.running(tmp_path, feed.variables(pages)) as running:
         feed.send(running, tmp_path / "pods")
 
-Every kind of source that a panel or a rule asks for is in it: GPUs, one of which is lost, NPUs, a map task, failures
-and retries, a container that is held back and killed in, caches, what users count and log, telemetry that is lost.
+It has the data for every panel and rule: GPUs, one of which fails, NPUs, a map task, failures and retries, a container
+that is throttled and OOM-killed, caches, user metrics and logs, dropped telemetry.
 """
 
 import json
@@ -28,31 +28,34 @@ from support.receiver import Receiver, Reply
 from support.stack import Stack
 
 EXECUTION = "feed00c0ffee01234567"
-"""The execution that has all that the dashboard of a task shows."""
+"""The execution with data for every panel of the dashboard of a task."""
 
 PROJECT, DOMAIN = Attempt().project, Attempt().domain
 WORKFLOW = f"{PROJECT}:{DOMAIN}:{Attempt().workflow}"
+
+OLD_LINE = "a line from long ago"
+"""The body of the one log record that a log store rejects."""
 
 _FIXTURES = Path(__file__).parents[1] / "fixtures"
 _GROUPS = _FIXTURES / "cgroup"
 _NPUS = _FIXTURES / "ascend"
 _AT_ONCE = 5
-"""Pods that run at once: they mostly sleep."""
+"""Concurrent pods; they mostly sleep."""
 
 _SECONDS = 4.0
 _SOON = {
     "PATCHES": json.dumps(
         {
-            "otel_flyte.usage.sampler.METRICS_AFTER_SECONDS": 1.0,
+            "otel_flyte.usage.recorder.METRICS_AFTER_SECONDS": 1.0,
             "otel_flyte.export.pending_spans.FIRST_HEARTBEAT_SECONDS": 1.0,
         }
     ),
     semconv.METRIC_EXPORT_INTERVAL: "1000",
     semconv.OTEL_FLYTE_SAMPLE_INTERVAL: "0.5",
-    # What the machine that runs the tests is itself, a container or none, must not decide them.
+    # The tests must not depend on whether this machine is a container.
     "GROUPS": str(_GROUPS / "none"),
 }
-"""What has a task of four seconds told of as one of an hour."""
+"""Short intervals, so that a task of four seconds exports what one of an hour does."""
 
 _GPU: dict[str, Any] = fake_nvml.EQUAL
 _TWO_GPUS = {"gpus": [{**_GPU, "uuid": "GPU-0"}, {**_GPU, "uuid": "GPU-1"}]}
@@ -63,12 +66,12 @@ Change = Callable[[Pod], Pod]
 
 @dataclass(frozen=True)
 class _Planned:
-    """A pod that is to run.
+    """A pod to run.
 
     Attributes:
-        task: of the modules in `tests/workflows`.
-        changes: what makes it another pod than any.
-        wave: those of a later one begin once the earlier have ended.
+        task: The name of a task in `tests/workflows`.
+        changes: The differences from an ordinary pod.
+        wave: Pods of a wave start when the previous wave has ended.
     """
 
     task: str
@@ -80,9 +83,9 @@ class _Planned:
 
 
 def variables(pages: Mapping[str, str]) -> dict[str, str]:
-    """Return the collector's variables: it scrapes the pages, and passes on every second what it has counted.
+    """Return the collector's variables: it scrapes the pages, and exports its own metrics every second.
 
-    Kubelet's page is scraped beside kube-state-metrics', as Prometheus of a cluster would.
+    The kubelet's page is scraped with that of kube-state-metrics, as a cluster's Prometheus does.
     """
     often = {
         "FLYTE_SCRAPE_INTERVAL": "2s",
@@ -95,24 +98,26 @@ def variables(pages: Mapping[str, str]) -> dict[str, str]:
 
 
 def send(stack: Stack, folder: Path) -> None:
-    """Run all of it against a stack; it has been sent on return.
+    """Run everything against a stack; all telemetry has been sent on return.
 
     Args:
-        stack: which.
-        folder: where pods have their buckets; it must not exist yet.
+        stack: The running stack.
+        folder: The folder for the pods' buckets; it must not exist yet.
     """
     folder.mkdir()
-    with _killed_for_want_of_memory(folder) as killed, Receiver(lambda _: Reply(status=400)) as refusing:
+    # First, because rules are evaluated once a minute.
+    _send_past_errors(stack)
+    _send_old_log_record(stack)
+    with _oom_killed(folder) as killed, Receiver(lambda _: Reply(status=400)) as refusing:
         planned = [*_of_the_execution(folder), killed, *_of_others(refusing.endpoint())]
         prepared = [(each.wave, _prepared(each, folder / str(number), stack)) for number, each in enumerate(planned)]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             demo = pool.submit(stack.run, "demo", "--stack", cwd=folder)
             for wave in sorted({wave for wave, _ in prepared}):
-                # Who has ended in vain is told of as well: nothing is said of how pods end.
+                # Some pods fail on purpose.
                 list(pool.map(Pod.run, [pod for number, pod in prepared if number == wave]))
             assert demo.result().returncode == 0, demo.result().stderr
     _send_call_between_services(stack)
-    _send_what_is_refused(stack)
 
 
 # --- pods ------------------------------------------------------------------------------------------------------------
@@ -142,7 +147,7 @@ def _of_the_execution(folder: Path) -> Iterator[_Planned]:
 
 
 def _of_others(refusing: str) -> Iterator[_Planned]:
-    """Yield what else goes on, and what has happened before: a rate is seen of what happens twice."""
+    """Yield the pods of other executions. A rate needs two events, so that some happen in both waves."""
 
     def node(name: str) -> Attempt:
         return Attempt(execution="feed00c0ffee89abcdef", nodes=((name, 0),))
@@ -175,7 +180,7 @@ def _with(pod: Pod, **more: str) -> Pod:
 
 
 def _in_container(pod: Pod) -> Pod:
-    """A pod whose group is a copy of a recorded one."""
+    """Give a pod a copy of a recorded cgroup."""
     groups = pod.directory / "groups"
     shutil.copytree(_GROUPS / "v2_pod", groups)
     return _with(pod, GROUPS=str(groups))
@@ -207,7 +212,7 @@ def _with_captured_output(pod: Pod) -> Pod:
 
 
 def _by_statsd_alone(pod: Pod) -> Pod:
-    """A pod without this project, which counts as flytekit does; it reads these settings as "secrets"."""
+    """Run a pod without this project: flytekit sends its metrics by statsd. It reads the address as "secrets"."""
     path = os.pathsep.join([str(pods.BARE), pod.environment["PYTHONPATH"]])
     port = pod.environment["STATSD_PORT"]
     return _with(pod, PYTHONPATH=path, FLYTE_SECRETS_HOST="127.0.0.1", FLYTE_SECRETS_PORT=port)
@@ -227,14 +232,14 @@ cgroup.oom_kills = lambda: next(counts)
 from otel_flyte.cli.entry import main
 sys.exit(main())
 """
-"""`otel-flyte exec`, for which the kernel counts one kill."""
+"""`otel-flyte exec` with a counter of OOM kills that has counted one."""
 
 
 @contextmanager
-def _killed_for_want_of_memory(folder: Path) -> Iterator[_Planned]:
-    """Give a pod under ``otel-flyte exec`` in a control group that it is too large for.
+def _oom_killed(folder: Path) -> Iterator[_Planned]:
+    """Yield a pod under ``otel-flyte exec`` that exceeds the memory limit of its cgroup.
 
-    Where no group can be made it is a pod that is killed as the kernel does it, and a counter that counts it.
+    Where no cgroup can be created, the pod kills itself with SIGKILL, and the counter of OOM kills is replaced.
     """
     attempt = Attempt(execution=EXECUTION, nodes=(("n8", 0),))
     arguments = ("exec", "--")
@@ -255,7 +260,7 @@ def _killed_for_want_of_memory(folder: Path) -> Iterator[_Planned]:
 
 
 def _group(limit: int) -> Path | None:
-    """Make a control group with so many bytes of memory; ``None`` where this user may not."""
+    """Create a cgroup with a memory limit in bytes; return ``None`` without the permission."""
     top, file = next(
         (top, file)
         for top, file in (
@@ -283,11 +288,11 @@ def _started_by(command: tuple[str, ...]) -> Change:
     return lambda pod: replace(pod, arguments=(*command, *pod.arguments))
 
 
-# --- what others send ------------------------------------------------------------------------------------------------
+# --- telemetry of other programs -------------------------------------------------------------------------------------
 
 
 def _send_call_between_services(stack: Stack) -> None:
-    """Send a call of one service to another, as an instrumented client and server tell of it."""
+    """Send the spans of a call from one service to another, as an instrumented client and server do."""
     now = time.time_ns()
     call: dict[str, Any] = {"traceId": os.urandom(16).hex(), "startTimeUnixNano": str(now - 10**8)}
     client = {**call, "spanId": os.urandom(8).hex(), "name": "GET /features", "kind": 3, "endTimeUnixNano": str(now)}
@@ -296,9 +301,17 @@ def _send_call_between_services(stack: Stack) -> None:
         _post(stack, "traces", {"resourceSpans": [_of_service(service, "scopeSpans", {"spans": [span]})]})
 
 
-def _send_what_is_refused(stack: Stack) -> None:
-    """Send a log record that is older than Loki keeps any: a backend refuses it for good, and says so."""
-    record = {"timeUnixNano": str(time.time_ns() - 90 * 86_400 * 10**9), "body": {"stringValue": "of long ago"}}
+def _send_past_errors(stack: Stack) -> None:
+    """Send a counter of Flyte admin for the last minutes, for the panel that compares whole minutes."""
+    now = time.time_ns()
+    points = [{"timeUnixNano": str(now - minute * 60 * 10**9), "asInt": str(10 - minute)} for minute in range(10)]
+    metric = {"name": "flyte:admin:admin:get_execution:codes:Internal", "gauge": {"dataPoints": points}}
+    _post(stack, "metrics", {"resourceMetrics": [_of_service("flyteadmin", "scopeMetrics", {"metrics": [metric]})]})
+
+
+def _send_old_log_record(stack: Stack) -> None:
+    """Send a log record that is older than the retention, which a log store rejects."""
+    record = {"timeUnixNano": str(time.time_ns() - 90 * 86_400 * 10**9), "body": {"stringValue": OLD_LINE}}
     _post(stack, "logs", {"resourceLogs": [_of_service("archive", "scopeLogs", {"logRecords": [record]})]})
 
 

@@ -1,9 +1,9 @@
-"""Flyte's pages of metrics, as its services answer a scrape, on loopback.
+"""The metrics pages of Flyte's services, served on loopback.
 
-The pages are in `tests/recorded/flyte/`. What counts there goes on counting: with each scrape a counter has grown by
-what was recorded, so that rates are those that a human would compute from the page, and the same in each run.
+The pages are in `tests/recorded/flyte/`. With each scrape a counter grows by its recorded value, so that rates are the
+same in each run and follow from the page.
 
-`python tests/support/flyte_pages.py` serves them until it is interrupted, and prints the collector's variables.
+`python tests/support/flyte_pages.py` serves them until interrupted, and prints the collector's variables.
 """
 
 import contextlib
@@ -24,37 +24,37 @@ VARIABLES = {
     "datacatalog": "FLYTE_DATACATALOG_TARGETS",
     "kube-state-metrics": "KUBE_STATE_METRICS_TARGETS",
 }
-"""The variable of `collector/config.yaml` that each page's address goes into."""
+"""The variable of `collector/config.yaml` for the address of each page."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _KIND = re.compile(r"# TYPE (\S+) (\S+)")
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})? (\S+)")
-_OF_TOTALS = ("_sum", "_count", "_bucket")
+_COUNTED_SUFFIXES = ("_sum", "_count", "_bucket")
 
 
 def recorded(page: str) -> str:
-    """Return a page as it was recorded."""
+    """Return a page as recorded."""
     return (RECORDED / f"{page}.prom").read_text(encoding="utf-8")
 
 
 def kinds(text: str) -> dict[str, str]:
-    """Return the kinds of a page's families: `counter`, `gauge`, `summary`, `histogram`."""
+    """Return the type of each metric family of a page: `counter`, `gauge`, `summary`, `histogram`."""
     return dict(_KIND.findall(text))
 
 
 def names(text: str) -> set[str]:
-    """Return the names of a page's series, `_sum`, `_count` and `_bucket` among them."""
+    """Return the names of a page's series, including `_sum`, `_count` and `_bucket`."""
     return {found[1] for line in text.splitlines() if (found := _SAMPLE.fullmatch(line))}
 
 
-def moved(text: str, scrapes: int) -> str:
-    """Return a page as it is after some scrapes: 1 gives it as it was recorded."""
+def after(text: str, scrapes: int) -> str:
+    """Return a page after a number of scrapes: 1 returns it as recorded."""
     kind_of = kinds(text)
-    return "".join(f"{_moved_line(line, kind_of, scrapes)}\n" for line in text.splitlines())
+    return "".join(f"{_line_after(line, kind_of, scrapes)}\n" for line in text.splitlines())
 
 
-def _moved_line(line: str, kind_of: dict[str, str], scrapes: int) -> str:
+def _line_after(line: str, kind_of: dict[str, str], scrapes: int) -> str:
     found = _SAMPLE.fullmatch(line)
     if found is None or not _is_counted(found[1], kind_of):
         return line
@@ -64,12 +64,12 @@ def _moved_line(line: str, kind_of: dict[str, str], scrapes: int) -> str:
 def _is_counted(name: str, kind_of: dict[str, str]) -> bool:
     if name in kind_of:
         return kind_of[name] == "counter"
-    return name.endswith(_OF_TOTALS)
+    return name.endswith(_COUNTED_SUFFIXES)
 
 
 @contextlib.contextmanager
 def serving(*pages: str) -> Iterator[dict[str, str]]:
-    """Serve pages, all unless some are named, each on a port of its own; give their addresses by name."""
+    """Serve the named pages, or all, each on its own port; yield their addresses by name."""
     with contextlib.ExitStack() as stack:
         yield {page: stack.enter_context(_serving(recorded(page))) for page in pages or PAGES}
 
@@ -84,7 +84,7 @@ def _serving(text: str) -> Iterator[str]:
             nonlocal scrapes
             with lock:
                 scrapes += 1
-                body = moved(text, scrapes).encode()
+                body = after(text, scrapes).encode()
             self.send_response(200)
             self.send_header("Content-Type", CONTENT_TYPE)
             self.send_header("Content-Length", str(len(body)))
@@ -106,7 +106,7 @@ def _serving(text: str) -> Iterator[str]:
 
 
 def collector_variables(addresses: dict[str, str]) -> dict[str, str]:
-    """Return what tells the collector where the pages are: YAML lists of addresses, by variable."""
+    """Return the collector's variables for the pages: YAML lists of addresses."""
     return {variable: f"[{addresses[page]}]" for page, variable in VARIABLES.items() if page in addresses}
 
 

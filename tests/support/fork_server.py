@@ -1,6 +1,6 @@
-"""Processes that are forked from one which has imported flytekit already: the import is most of a pod's time.
+"""Processes that are forked from one that has imported flytekit: the import takes most of a pod's time.
 
-For tests of which a start, its imports and the activation are no part. ``test_fork_server.py`` compares forked pods with
+They serve tests that are not about start-up, imports or activation. ``test_fork_server.py`` compares forked pods with
 started ones.
 """
 
@@ -30,11 +30,11 @@ READ_LATER = (
     *("FLYTE_INTERNAL_", "FLYTE_ATTEMPT_NUMBER", "FLYTE_K8S_ARRAY_INDEX", "BATCH_JOB_ARRAY_INDEX_", "_F_SS_C", "_F_WN"),
     *("FLYTE_PLATFORM_", "FLYTE_FAIL_ON_ERROR"),
 )
-"""How variables begin that neither Python nor flytekit reads as it is imported."""
+"""Prefixes of variables that neither Python nor flytekit reads as it is imported."""
 
 
 class ForkServer:
-    """Forks processes that have the same variables, but for those of ``READ_LATER``."""
+    """Forks processes that have the server's variables, and others of those in ``READ_LATER``."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fork-server-")
@@ -45,7 +45,7 @@ class ForkServer:
                 env={**environment, "HOME": self._folder.name, "TMPDIR": self._folder.name},
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                # Of the kind that a forked process gets: Python chooses its buffers by that.
+                # Pipes, as a forked process has: Python chooses its buffers by that.
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
@@ -108,8 +108,9 @@ def _kill_session(session: int) -> list[str]:
 
 
 def can_fork(arguments: Sequence[str], environment: Mapping[str, str], base: Mapping[str, str]) -> bool:
-    """Return whether a command is a console script, and its environment ``base`` but for variables read later."""
-    return arguments[0] in FORKABLE and _read_at_import(environment) == _read_at_import(base)
+    """Return whether a command is a console script whose environment differs from ``base`` in ``READ_LATER`` only."""
+    is_linux = sys.platform == "linux"
+    return is_linux and arguments[0] in FORKABLE and _read_at_import(environment) == _read_at_import(base)
 
 
 def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
@@ -117,13 +118,13 @@ def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def server(base: Mapping[str, str], environment: Mapping[str, str]) -> ForkServer:
-    """Return this process's server for such an environment; it is started with the first use."""
+    """Return this process's server for such an environment; it starts with the first use."""
     return _server(tuple(base.items()), "FLYTE_INTERNAL_EXECUTION_ID" in environment)
 
 
 @functools.cache
 def _server(base: tuple[tuple[str, str], ...], in_pod: bool) -> ForkServer:
-    # flytekit sets up its logs by whether it is in a pod.
+    # flytekit configures its loggers differently in a pod.
     server = ForkServer({**dict(base), **({"FLYTE_INTERNAL_EXECUTION_ID": "fork-server"} if in_pod else {})})
     atexit.register(server.close)
     return server

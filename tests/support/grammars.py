@@ -1,6 +1,7 @@
-"""Whether queries are PromQL, LogQL and TraceQL, by the grammars that Grafana and Prometheus have for them.
+"""The syntax of PromQL, LogQL and TraceQL, checked with the published grammars.
 
-Grafana publishes those of LogQL and TraceQL for Node alone. They are installed once into the user's cache.
+Grafana publishes the grammars of LogQL and TraceQL (Apache-2.0) for Node only. They are installed once into the user's
+cache. A grammar does not know whether a query finds anything: only Loki and Tempo do.
 """
 
 import functools
@@ -19,7 +20,7 @@ PROGRAM = Path(__file__).with_name("grammar")
 
 
 def promql_problem(query: str) -> str | None:
-    """What is wrong with a query, ``None`` where nothing is."""
+    """Return the error in a query, ``None`` if there is none."""
     try:
         promql_parser.parse(query)
     except ValueError as error:
@@ -28,9 +29,9 @@ def promql_problem(query: str) -> str | None:
 
 
 def problems(queries: Sequence[tuple[str, str]]) -> list[str | None]:
-    """What is wrong with each of (``logql`` or ``traceql``, query).
+    """Return the error in each pair of a language (``logql`` or ``traceql``) and a query, ``None`` if there is none.
 
-    Skips the test, by a reason, where there is no Node or no package registry.
+    Skip the test if Node or the package registry is missing.
     """
     answer = subprocess.run(
         ["node", "parse.cjs"], cwd=_installed(), input=json.dumps(queries), capture_output=True, text=True, check=True
@@ -42,13 +43,13 @@ def problems(queries: Sequence[tuple[str, str]]) -> list[str | None]:
 @functools.cache
 def _installed() -> Path:
     if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("no node or npm on the PATH: LogQL and TraceQL are not parsed")
+        pytest.skip("node or npm is not on PATH: LogQL and TraceQL are not parsed")
     files = sorted(PROGRAM.iterdir())
     key = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otel-flyte" / "grammars" / key
     if folder.exists():
         return folder
-    # Made beside and renamed: what is there is whole, also where two test runs begin at once.
+    # Installed beside and renamed, so that the folder is complete even if two test runs start at once.
     unfinished = folder.with_name(f"{key}.{os.getpid()}")
     shutil.copytree(PROGRAM, unfinished)
     made = subprocess.run(
@@ -56,7 +57,7 @@ def _installed() -> Path:
     )
     if made.returncode:
         shutil.rmtree(unfinished)
-        pytest.skip(f"npm could not install the grammars of LogQL and TraceQL: {made.stderr.strip()[-300:]}")
+        pytest.skip(f"npm cannot install the grammars of LogQL and TraceQL: {made.stderr.strip()[-300:]}")
     try:
         unfinished.rename(folder)
     except OSError:

@@ -1,6 +1,6 @@
-"""A process that runs a task over and over, and says at its end what it has recorded: what is stored is held to that.
+"""A process that runs a task repeatedly and writes a report of what it has recorded, to compare with what is stored.
 
-python tests/support/load.py FOLDER    goes on until there is a file `stop` in the folder, then writes `said.json`
+python tests/support/load.py FOLDER    runs until the file `stop` is in the folder, then writes `recorded.json`
 """
 
 # mypy: allow-untyped-decorators
@@ -26,7 +26,7 @@ logger = logging.getLogger("load")
 
 
 class Ended(SpanProcessor):
-    """Remembers the ids of all spans that have ended."""
+    """Collects the ids of all spans that have ended."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -38,7 +38,7 @@ class Ended(SpanProcessor):
 
 @task
 def count(number: int) -> int:
-    """Log a line, count one, and have a span of its own."""
+    """Write a log line, count one, and create a span."""
     with trace.get_tracer("load").start_as_current_span("step"):
         logger.warning("%s %d", LINE, number)
         flytekit.current_context().stats.incr(STAT)
@@ -46,7 +46,7 @@ def count(number: int) -> int:
 
 
 def main(folder: Path) -> None:
-    # With the first task providers are there.
+    # The first task creates the providers.
     count(number=0)
     ended = Ended()
     provider = trace.get_tracer_provider()
@@ -60,8 +60,8 @@ def main(folder: Path) -> None:
             count(number=number)
             time.sleep(PAUSE_SECONDS)
     otel_flyte.flush()
-    said = {"trace": trace_id, "spans": ended.ids, "logs": number + 1, "metrics": number + 1}
-    (folder / "said.json").write_text(json.dumps(said))
+    recorded = {"trace": trace_id, "spans": ended.ids, "logs": number + 1, "metrics": number + 1}
+    (folder / "recorded.json").write_text(json.dumps(recorded))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The stack's programs as `native/build.py` builds them, and processes of them on loopback.
+"""The stack's programs as built by `native/build.py`, and processes of them on loopback.
 
 collector = native.binary("otelcol-flyte")
 with native.Process([collector, f"--config={file}"], env, ready=f"http://127.0.0.1:{port}/", log=tmp_path / "log"):
@@ -28,40 +28,40 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "native" / "build.py"
 CONFIG = ROOT / "collector" / "config.yaml"
 TIMEOUT = 60.0
-"""Seconds: a machine may have much else to do."""
+"""Seconds. Long enough for a machine that is busy with other work."""
 
 _ENVIRON = dict(os.environ)
-"""As it was when tests began: they have FLYTE_*, OTEL_* and the like removed from theirs."""
+"""The environment before a fixture removes FLYTE_*, OTEL_* and similar variables."""
 
 T = TypeVar("T")
 
 
 def binary(name: str) -> Path:
-    """Where a program is, built first if need be; a test is skipped where that can't be done, with the reason."""
-    found, reason = _built(name)
-    if found is None:
+    """Return the path of a program, built first if necessary. Skip the test if it cannot be built."""
+    path, reason = _built(name)
+    if path is None:
         pytest.skip(reason)
-    return found
+    return path
 
 
 @cache
 def _built(name: str) -> tuple[Path | None, str]:
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, str(BUILD), name], env=_ENVIRON, capture_output=True, text=True, check=False
     )
-    if ended.returncode != 0:
-        return None, ended.stderr.strip().splitlines()[-1]
-    return Path(ended.stdout.strip()), ""
+    if result.returncode != 0:
+        return None, result.stderr.strip().splitlines()[-1]
+    return Path(result.stdout.strip()), ""
 
 
 class Process:
-    """A process that is up within its ``with`` block, and may end and begin anew meanwhile.
+    """A process that is ready within its ``with`` block, and that can be stopped and started again there.
 
     Args:
-        command: What it is started with.
-        env: Its environment, all of it.
-        ready: The URL that answers 200 once it is up.
-        log: The file of its output.
+        command: The executable and its arguments.
+        env: Its whole environment.
+        ready: A URL that answers 200 once it is ready.
+        log: The file for its stdout and stderr.
     """
 
     def __init__(self, command: Sequence[str | Path], env: Mapping[str, str], *, ready: str, log: Path) -> None:
@@ -87,7 +87,7 @@ class Process:
     def start(self) -> None:
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(self._command, env=self._env, stdout=output, stderr=output)
-        wait_until(self._is_up, f"{self._command[0]} does not come up; its log is {self._log}")
+        wait_until(self._is_ready, f"{self._command[0]} does not become ready; its log is {self._log}")
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None:
@@ -103,30 +103,30 @@ class Process:
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    def _is_up(self) -> bool:
+    def _is_ready(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, f"{self._command[0]} has ended: {self.log[-2000:]}"
+        assert self._process.poll() is None, f"{self._command[0]} has exited: {self.log[-2000:]}"
         with contextlib.suppress(requests.ConnectionError, requests.Timeout):
             return requests.get(self._ready, timeout=5).ok
         return False
 
 
-def wait_until(condition: Callable[[], T], otherwise: str, *, timeout: float = TIMEOUT, every: float = 0.1) -> T:
-    """What ``condition`` returns as soon as that is truthy.
+def wait_until(condition: Callable[[], T], message: str, *, timeout: float = TIMEOUT, interval: float = 0.1) -> T:
+    """Return the first truthy result of ``condition``.
 
     Raises:
-        TimeoutError: It never was; ``otherwise`` says what that means.
+        TimeoutError: There was none in time; it carries ``message``.
     """
     deadline = time.monotonic() + timeout
-    while not (found := condition()):
+    while not (result := condition()):
         if time.monotonic() > deadline:
-            raise TimeoutError(otherwise)
-        time.sleep(every)
-    return found
+            raise TimeoutError(message)
+        time.sleep(interval)
+    return result
 
 
 def free_ports(count: int) -> Iterator[int]:
-    """Different ports that nobody listens on, by TCP or UDP; the kernel gives none of them to clients meanwhile."""
+    """Yield different ports that are free for TCP and UDP, from a range that the kernel does not give to clients."""
     with ExitStack() as held:
         for _ in range(count):
             while True:

@@ -1,10 +1,12 @@
-"""The bundled stack, natively, on ports that are free: real Prometheus, Loki, Tempo and collector.
+"""The bundled stack, natively, on free ports: real Prometheus and collector, and Loki and Tempo where installed.
 
     with stack.running(tmp_path) as running:
         requests.get(running.url("prometheus", "/api/v1/query"), ...)
         pods.run(..., env=running.sender())
 
-What a machine has no binary for is left out, and a test that needs it says which by `stack.needs("tempo")`.
+Loki, Tempo and Grafana are licensed under the AGPL and are never built here: a person installs them on PATH, or names
+them in OTEL_FLYTE_LOKI, OTEL_FLYTE_TEMPO and OTEL_FLYTE_GRAFANA. A test calls `stack.needs("tempo")`, and is skipped by
+name where that part is missing.
 """
 
 import json
@@ -25,31 +27,33 @@ from otel_flyte.stack.settings import Settings
 from support import native
 from support.programs import Ended
 
-_INHERITED = ("PATH", "HOME", "LANG", "XDG_CACHE_HOME", "OTEL_FLYTE_TEMPO", "OTEL_FLYTE_GRAFANA")
-"""What a test's stack has of the environment of whoever runs the tests: where the binaries are."""
+INSTALLED = ("loki", "tempo", "grafana")
+"""The parts that only a person installs."""
+
+_INHERITED = ("PATH", "HOME", "LANG", "XDG_CACHE_HOME", *(BY_NAME[name].variable for name in INSTALLED))
 
 ENVIRON = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-"""Taken when this is imported: tests have OTEL_FLYTE_* removed from theirs."""
+"""The variables by which binaries are found. Read on import, before a fixture removes OTEL_FLYTE_*."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack of one test."""
+    """The stack of one test."""
 
     environ: Mapping[str, str]
-    """What its commands are run with."""
+    """The environment of its commands."""
     settings: Settings
 
     def url(self, part: str, path: str = "") -> str:
-        """The URL of a port by its key in ``otel_flyte.stack.settings.PORTS``."""
+        """Return the URL of a port by its key in ``otel_flyte.stack.settings.PORTS``."""
         return self.settings.url(part, path)
 
     def sender(self) -> dict[str, str]:
-        """The variables of a pod that sends to it."""
+        """Return the variables of a pod that sends to the stack."""
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.url("otlp_http"), "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ended:
-        """Run ``otel-flyte`` as a user of it does."""
+        """Run ``otel-flyte`` as a user does."""
         ended = subprocess.run(
             [sys.executable, "-m", "otel_flyte", *arguments],
             env={**self.environ, **(env or {})},
@@ -63,13 +67,17 @@ class Stack:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What is remembered of it."""
-        held: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
-        return held
+        """The saved state."""
+        document: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
+        return document
 
     @property
     def folder(self) -> Path:
         return Path(self.environ["XDG_STATE_HOME"]) / "otel-flyte" / "stack"
+
+    def has(self, part: str) -> bool:
+        """Return whether a part was started."""
+        return part in self.state["processes"]
 
     def pid(self, part: str) -> int:
         return int(self.state["processes"][part]["pid"])
@@ -78,17 +86,29 @@ class Stack:
         return (self.folder / "logs" / f"{part}.log").read_text(errors="replace")
 
 
+def binary(part: str) -> Path | None:
+    """Return the binary of a part."""
+    return binaries.find(BY_NAME[part], ENVIRON)
+
+
+def is_installed(part: str) -> bool:
+    """Return whether a part has a binary."""
+    return binary(part) is not None
+
+
 def needs(*parts: str) -> None:
-    """Skip a test where a binary is missing, by name."""
-    missing = [name for name in parts if binaries.find(BY_NAME[name], ENVIRON) is None]
+    """Skip the test if a part has no binary. The reason names the test, so that the summary of pytest lists it."""
+    missing = [name for name in parts if not is_installed(name)]
     if missing:
-        pytest.skip(f"no binary of {', '.join(missing)}: `python native/build.py` builds all but tempo and grafana")
+        test = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+        advice = "; ".join(BY_NAME[name].how_to_install for name in missing)
+        pytest.skip(f"{test} needs {' and '.join(missing)}: {advice}")
 
 
 def new(folder: Path, env: Mapping[str, str] | None = None, *, without: Iterable[str] = ()) -> Stack:
-    """A stack with free ports that keeps all in a folder, and is not started yet.
+    """Return a stack that is not started yet, with free ports and all of its files in a folder.
 
-    ``without`` names parts that are not to be found, whatever this machine has.
+    ``without`` names parts that the stack does not find, whether installed or not.
     """
     hidden = _hidden(folder, without) if (without := tuple(without)) else {}
     environ = {**ENVIRON, "XDG_STATE_HOME": str(folder / "state"), **_ports(), **hidden, **(env or {})}
@@ -99,8 +119,8 @@ def new(folder: Path, env: Mapping[str, str] | None = None, *, without: Iterable
 def running(
     folder: Path, env: Mapping[str, str] | None = None, *, without: Iterable[str] = ("grafana",)
 ) -> Iterator[Stack]:
-    """Start a stack, and stop it; skips where Prometheus, Loki or the collector has no binary."""
-    needs(*({"prometheus", "loki", "collector"} - set(without)))
+    """Start a stack, and stop it at the end. Skip the test if the collector or Prometheus cannot be built."""
+    needs(*({"prometheus", "collector"} - set(without)))
     stack = new(folder, env, without=without)
     try:
         ended = stack.run("stack", "up", "--native")
@@ -110,25 +130,40 @@ def running(
         stack.run("stack", "down")
 
 
+def error_of(failed: Ended) -> str:
+    """Return the one line of a command that has failed."""
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("otel-flyte: ")
+    return line.removeprefix("otel-flyte: ")
+
+
+def executable(path: Path, script: str) -> Path:
+    """Write a shell script to a file that can be executed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
 def _ports() -> dict[str, str]:
-    """Ports that are free."""
     variables = [port.variable for port in settings.PORTS.values()]
     return {name: str(port) for name, port in zip(variables, native.free_ports(len(variables)), strict=True)}
 
 
 def _hidden(folder: Path, parts: Iterable[str]) -> dict[str, str]:
-    """Variables by which some parts are not found, and all others are."""
-    beside = folder / "path"
-    beside.mkdir(parents=True, exist_ok=True)
+    """Return the variables with which some parts are not found, and all others are."""
+    visible = folder / "path"
+    visible.mkdir(parents=True, exist_ok=True)
     for name, part in BY_NAME.items():
-        binary = binaries.find(part, ENVIRON)
-        if binary is not None and name not in parts:
-            (beside / part.binaries[0]).symlink_to(binary)
-    names = [binary for part in parts for binary in BY_NAME[part].binaries]
+        found = binary(name)
+        if found is not None and name not in parts:
+            (visible / part.binaries[0]).symlink_to(found)
+    names = [name for part in parts for name in BY_NAME[part].binaries]
     path = ENVIRON.get("PATH", os.defpath).split(os.pathsep)
-    without = [entry for entry in path if not any((Path(entry) / name).exists() for name in names)]
+    rest = [entry for entry in path if not any((Path(entry) / name).exists() for name in names)]
     return {
         "XDG_CACHE_HOME": str(folder / "cache"),
-        "PATH": os.pathsep.join([str(beside), *without]),
+        "PATH": os.pathsep.join([str(visible), *rest]),
         **{BY_NAME[name].variable: "" for name in parts},
     }

@@ -1,4 +1,4 @@
-"""What tasks are given that stands somewhere: literals that name it, and a server that has it."""
+"""Literals of stored data, for the inputs of tasks, and a web server that has the data."""
 
 import contextlib
 import threading
@@ -22,7 +22,7 @@ def inputs(**literals: Literal) -> bytes:
 
 
 def stored(uri: str, *, folder: bool = False, kind: str = "") -> Literal:
-    """A file, a folder or a pickle at ``uri``; ``kind`` is its format as flytekit names it."""
+    """Return a file, a folder or a pickle at ``uri``; ``kind`` is flytekit's name of its format."""
     blob_type = types_pb2.BlobType(format=kind, dimensionality=int(folder))
     blob = literals_pb2.Blob(uri=uri, metadata=literals_pb2.BlobMetadata(type=blob_type))
     return literals_pb2.Literal(scalar=literals_pb2.Scalar(blob=blob))
@@ -37,17 +37,17 @@ def by_name(**literals: Literal) -> Literal:
 
 
 def raw_output(attempt: str, *, execution: str = pods.Attempt().execution) -> str:
-    """Where an attempt puts its data; ``attempt`` is a unique node id and a number, such as ``n0-0-n3-1``."""
+    """Return the path of an attempt's data; ``attempt`` is a unique node id and a number, such as ``n0-0-n3-1``."""
     return f"s3://bucket/data/k7/{execution}-{attempt}/0123456789abcdef/x.txt"
 
 
 @contextlib.contextmanager
 def web_server(folder: Path) -> Iterator[str]:
-    """Serve a folder; the value is the address."""
+    """Serve a folder, and yield the address."""
 
     class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its caller names it
-            """A test's output is the test's."""
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name in the base class
+            """Write nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

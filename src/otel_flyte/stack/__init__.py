@@ -1,1 +1,1 @@
-"""The bundled stack: collector, Tempo, Prometheus, Loki and Grafana, by compose or natively."""
+"""The bundled stack: collector, Tempo, Prometheus, Loki and Grafana, as containers or as processes."""

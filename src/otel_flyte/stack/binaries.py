@@ -6,28 +6,37 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from otel_flyte.stack import files
-from otel_flyte.stack.parts import Part
+from otel_flyte.stack.parts import PARTS, Part
+from otel_flyte.stack.status import StackError
+
+
+def find_all(environ: Mapping[str, str]) -> dict[str, Path]:
+    """Return the executables of the parts that have one, by name of the part.
+
+    Raises:
+        StackError: A part's variable does not name an executable.
+    """
+    return {part.name: binary for part in PARTS if (binary := find(part, environ))}
 
 
 def find(part: Part, environ: Mapping[str, str]) -> Path | None:
-    """Return the executable of a part: what its variable names, else what was built, else what ``PATH`` has.
+    """Return the executable of a part: from its variable, else as built by ``native/build.py``, else from ``PATH``.
 
-    What ``native/build.py`` has built stands before ``PATH``, for it is of the versions that are tested.
+    Builds come before ``PATH`` because they have the tested versions.
 
     Raises:
-        FileNotFoundError: the variable names no executable.
+        StackError: The variable does not name an executable.
     """
     named = environ.get(part.variable)
     if named:
         if not os.access(named, os.X_OK) or Path(named).is_dir():
-            raise FileNotFoundError(f"{part.variable}={named} is no executable file: correct it, or unset it")
+            raise StackError(f"{part.variable}={named} is not an executable file: correct or unset it")
         return Path(named).absolute()
-    built = (cache(environ) / name / "current" / name for name in part.binaries)
+    if part.is_built:
+        cache = files.user_folder(environ, "XDG_CACHE_HOME", ".cache") / "otel-flyte" / "bin"
+        for name in part.binaries:
+            if os.access(built := cache / name / "current" / name, os.X_OK):
+                return built
     path = environ.get("PATH", os.defpath)
-    on_path = (Path(found).absolute() for name in part.binaries if (found := shutil.which(name, path=path)))
-    return next((binary for binary in built if os.access(binary, os.X_OK)), None) or next(on_path, None)
-
-
-def cache(environ: Mapping[str, str]) -> Path:
-    """Return the folder that ``native/build.py`` builds into."""
-    return files.of_user(environ, "XDG_CACHE_HOME", ".cache") / "otel-flyte" / "bin"
+    on_path = (shutil.which(name, path=path) for name in part.binaries)
+    return next((Path(binary).absolute() for binary in on_path if binary), None)

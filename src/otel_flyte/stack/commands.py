@@ -1,4 +1,4 @@
-"""`otel-flyte stack up|down|status`: reads arguments and prints; what a command needs is imported by the command."""
+"""`otel-flyte stack up|down|status`. Each command imports what it needs, so that the command line starts fast."""
 
 import os
 import sys
@@ -8,11 +8,11 @@ from typing import IO, Any
 
 import click
 
-_PATIENCE = 180.0
+_TIMEOUT = 180.0
 
 
 class _Error(click.ClickException):
-    """One line that says what is wrong."""
+    """An error of one line."""
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"otel-flyte: {self.message}", file=file or sys.stderr)
@@ -24,16 +24,21 @@ def stack() -> None:
 
 
 @stack.command()
-@click.option("--compose", "mode", flag_value="compose", help="As containers, or not at all.")
-@click.option("--native", "mode", flag_value="native", help="As processes, even where a container engine answers.")
+@click.option("--compose", "mode", flag_value="compose", help="Run containers; fail without a container engine.")
+@click.option("--native", "mode", flag_value="native", help="Run processes, even where a container engine answers.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=1), default=_PATIENCE, metavar="SECONDS", help="How long it may take: 180."
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=_TIMEOUT,
+    metavar="SECONDS",
+    help="Time until all parts must be ready. Default: 180.",
 )
 def up(mode: str | None, timeout: float) -> None:
-    """Start it: by docker compose where an engine answers, else natively with the binaries that are here.
+    """Start the stack: with docker compose where an engine answers, else natively with the installed binaries.
 
-    What runs already is left as it is. Natively a part without a binary is left out, and said. Ports are moved by
-    OTEL_FLYTE_STACK_*_PORT. The exit code is 1 where a part does not come up; nothing is left running then.
+    Parts that are already running are left as they are. Natively, a part without a binary is skipped and reported.
+    OTEL_FLYTE_STACK_*_PORT changes a port. If a part does not come up, the exit code is 1 and everything that was
+    started is stopped again.
     """
     with one_line():
         from otel_flyte.stack import control
@@ -44,38 +49,38 @@ def up(mode: str | None, timeout: float) -> None:
 
 
 @stack.command()
-@click.option("--delete", "--volumes", "is_data_deleted", is_flag=True, help="Delete its data too.")
+@click.option("--delete", "--volumes", "is_data_deleted", is_flag=True, help="Delete the stored data too.")
 def down(*, is_data_deleted: bool) -> None:
-    """Stop it; what it has stored stays, unless it is to be deleted."""
+    """Stop the stack. Stored data is kept, unless --delete is given."""
     with one_line():
         from otel_flyte.stack import control
 
         stopped = control.down(os.environ, click.echo, is_data_deleted=is_data_deleted)
     click.echo(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
     if is_data_deleted:
-        click.echo("its data is deleted")
+        click.echo("data deleted")
 
 
 @stack.command()
 @click.pass_context
 def status(context: click.Context) -> None:
-    """Show each part: whether it is ready, where it is, and what is missing.
+    """Show the status and the URL of each part.
 
-    The exit code is 0 where all that was started is ready, 1 where something is not, or nothing was started.
+    The exit code is 0 if every part that was started is ready, and 1 otherwise or if nothing was started.
     """
     with one_line():
         from otel_flyte.stack import control
 
-        mode, parts = control.status(os.environ)
-    click.echo(control.MODES[mode] if mode else "the stack is not running: `otel-flyte stack up` starts it")
+        current, parts = control.status(os.environ)
+    click.echo(control.MODES[current.mode] if current else control.NOT_RUNNING)
     for part in parts:
-        click.echo(f"{part.name:<10}  {part.state:<9}  {part.url:<28}  {part.note}".rstrip())
-    context.exit(1 if mode is None or any(part.is_bad for part in parts) else 0)
+        click.echo(part.line)
+    context.exit(1 if current is None or any(part.is_bad for part in parts) else 0)
 
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Tell of what the user can mend in one line, and exit with 1."""
+    """Report an error that the user can fix in one line, with exit code 1."""
     from otel_flyte.stack.status import StackError
 
     try:

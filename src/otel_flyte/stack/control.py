@@ -1,158 +1,134 @@
-"""How `otel-flyte stack` runs the stack: by compose where an engine answers, else natively."""
+"""The commands of `otel-flyte stack`: as containers where an engine answers, else natively."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
-from otel_flyte.stack import compose, files, native, settings, state
+from otel_flyte.stack import compose, native, settings, state
 from otel_flyte.stack.compose import Engine
-from otel_flyte.stack.native import Setup
+from otel_flyte.stack.native import Print, Setup
 from otel_flyte.stack.parts import BY_NAME
 from otel_flyte.stack.settings import Settings
 from otel_flyte.stack.state import COMPOSE, NATIVE, State
 from otel_flyte.stack.status import READY, STOPPED, PartStatus, StackError
 
-Tell = Callable[[str], None]
-
 MODES = {COMPOSE: "as containers", NATIVE: "natively"}
 
+NOT_RUNNING = "the stack is not running: start it with `otel-flyte stack up`"
 
-def up(mode: str | None, environ: Mapping[str, str], tell: Tell, patience: float) -> Settings:
-    """Start what does not run yet, wait until it is ready, and return where it is.
+
+def up(mode: str | None, environ: Mapping[str, str], report: Print, timeout: float) -> Settings:
+    """Start the parts that are not running, wait until all are ready, and return the settings.
 
     Args:
-        mode: ``compose`` or ``native``, where it is to be that; None leaves it to what is there.
+        mode: ``compose`` or ``native``; None for containers where an engine answers, else natively.
         environ: The user's variables.
-        tell: Is told what happens, line by line.
-        patience: Seconds that it may take.
+        report: Called with each line of progress.
+        timeout: Seconds until all parts must be ready.
 
     Raises:
-        StackError: it does not come up; nothing that this call has started is left running.
-        OSError: its files or folders can't be read or written.
+        StackError: The stack does not come up. What this call has started has been stopped then.
     """
-    setup = Setup(files.root(), settings.read(environ), state.folder(environ), environ)
-    with setup.folder.locked(lambda: _tell_of_waiting(tell)):
-        held = setup.folder.load()
-        if held is not None and held.mode == NATIVE and not native.is_any_running(held):
-            # The machine was started anew, or all of it was killed: nothing binds us to how it ran.
-            held = None
-        engine = _engine(mode, held, setup.root, _with(setup.settings, environ))
+    setup = Setup(settings.read(environ), state.folder(environ), environ)
+    with setup.folder.locked(report):
+        before = setup.folder.load()
+        if before is not None and before.mode == NATIVE and not native.is_any_running(before):
+            # After a reboot, or when all processes were killed, the previous mode does not matter.
+            before = None
+        engine = _engine(mode, before, setup)
         if isinstance(engine, Engine):
-            _up_by_compose(engine, held, setup, tell, patience)
+            _up_as_containers(engine, before, setup, report, timeout)
+        elif "collector" not in setup.binaries:
+            raise StackError(f"no container engine ({engine}) and no collector: {BY_NAME['collector'].how_to_install}")
         else:
-            _up_natively(engine, setup, tell, patience)
+            report(f"natively ({engine})")
+            native.up(setup, report, timeout)
     return setup.settings
 
 
-def down(environ: Mapping[str, str], tell: Tell, *, is_data_deleted: bool) -> list[str]:
-    """Stop it, and return the names of the parts that were running.
+def down(environ: Mapping[str, str], report: Print, *, is_data_deleted: bool) -> list[str]:
+    """Stop the stack, and return the names of the parts that were running.
 
     Raises:
-        StackError: it can't be stopped.
-        OSError: its state can't be read or written.
+        StackError: It cannot be stopped.
     """
     folder = state.folder(environ)
-    with folder.locked(lambda: _tell_of_waiting(tell)):
-        held = folder.load()
+    with folder.locked(report):
+        before = folder.load()
         stopped: list[str] = []
-        if held is not None and held.mode == COMPOSE:
-            engine = _engine_of(held, environ)
-            stopped = [each.name for each in compose.status(engine, held.settings) if each.state != STOPPED]
+        if before is not None and before.mode == COMPOSE:
+            engine = _engine_of(before, environ)
+            stopped = [each.name for each in compose.status(engine, before.settings) if each.state != STOPPED]
             compose.down(engine, is_data_deleted=is_data_deleted)
-        elif held is not None:
-            stopped = native.down(held)
+        elif before is not None:
+            stopped = native.down(before)
         folder.forget()
         if is_data_deleted:
             native.delete_data(folder)
     return stopped
 
 
-def status(environ: Mapping[str, str]) -> tuple[str | None, list[PartStatus]]:
-    """Return how it runs, None where nothing was started, and how each part is.
+def status(environ: Mapping[str, str]) -> tuple[State | None, list[PartStatus]]:
+    """Return the state, None where nothing was started, and the status of every part.
 
     Raises:
-        StackError: it can't be asked.
-        OSError: its state can't be read.
+        StackError: The state cannot be read, or the engine does not answer.
     """
-    held = state.folder(environ).load()
-    return (held.mode if held else None), _statuses(held, environ)
+    current = state.folder(environ).load()
+    if current is not None and current.mode == COMPOSE:
+        return current, compose.status(_engine_of(current, environ), current.settings)
+    return current, native.status(current, environ)
 
 
 def running(environ: Mapping[str, str]) -> tuple[Settings, list[PartStatus]]:
-    """Return where the stack that runs is, and how each part is.
+    """Return the settings of the running stack, and the status of every part.
 
     Raises:
-        StackError: none does, or its collector is not ready.
-        OSError: its state can't be read.
+        StackError: No stack is running, or its collector is not ready.
     """
-    held = state.folder(environ).load()
-    if held is None:
-        raise StackError("the stack is not running: `otel-flyte stack up` starts it")
-    parts = _statuses(held, environ)
+    current, parts = status(environ)
+    if current is None:
+        raise StackError(NOT_RUNNING)
     collector = next(each for each in parts if each.name == "collector")
     if collector.state != READY:
-        raise StackError(f"the stack's collector is {collector.state}: `otel-flyte stack status` says more")
-    return held.settings, parts
+        raise StackError(f"the stack's collector is {collector.state}: see `otel-flyte stack status`")
+    return current.settings, parts
 
 
-def _engine(mode: str | None, held: State | None, root: Path, environ: Mapping[str, str]) -> Engine | str:
-    """Choose how it runs: as it was asked for, else as it runs already, else by an engine that answers.
+def _engine(mode: str | None, before: State | None, setup: Setup) -> Engine | str:
+    """Return the engine, or the reason for running natively: as requested, else as before, else by what answers.
 
     Raises:
-        StackError: it is to run otherwise than it does, or there is no engine where one was asked for.
+        StackError: The stack is running in another mode, or there is no engine where one was requested.
     """
-    running = held.mode if held else None
-    if mode and running and mode != running:
-        raise StackError(f"it runs {MODES[running]}: `otel-flyte stack down` first")
-    if NATIVE in (mode, running):
-        return "asked for" if mode else "as before"
-    engine = compose.find(root, environ)
-    if isinstance(engine, str) and COMPOSE in (mode, running):
-        raise StackError(f"no container engine: {engine}")
+    current = before.mode if before else None
+    if mode and current and mode != current:
+        raise StackError(f"the stack is running {MODES[current]}: run `otel-flyte stack down` first")
+    if NATIVE in (mode, current):
+        return "requested" if mode else "as before"
+    engine = compose.find(setup.settings, setup.environ)
+    if isinstance(engine, str) and COMPOSE in (mode, current):
+        raise StackError(f"no container engine ({engine}): start one, or use --native")
     return engine
 
 
-def _up_by_compose(engine: Engine, held: State | None, setup: Setup, tell: Tell, patience: float) -> None:
-    tell(f"as containers, by {engine.file}")
-    if held is None:
+def _up_as_containers(engine: Engine, before: State | None, setup: Setup, report: Print, timeout: float) -> None:
+    report(f"as containers, from {engine.file}")
+    if before is None:
         native.check_ports(setup.settings, compose.PUBLISHED)
-    elif held.settings == setup.settings and not any(each.is_bad for each in compose.status(engine, held.settings)):
-        tell("it runs already")
-    # Before they are there: should this command be killed meanwhile, `down` knows of them.
+    elif before.settings == setup.settings and not any(each.is_bad for each in compose.status(engine, before.settings)):
+        report("the stack is already running")
+    # Saved first, so that `down` finds the containers if this command is killed.
     setup.folder.save(State(COMPOSE, setup.settings, {}))
     try:
-        compose.up(engine, setup.settings, patience)
+        compose.up(engine, setup.settings, timeout)
     except BaseException:
         setup.folder.forget()
         raise
     for each in compose.status(engine, setup.settings):
-        tell(f"{each.name:<10}  {each.state}  {each.url}")
+        report(each.line)
 
 
-def _up_natively(why: str, setup: Setup, tell: Tell, patience: float) -> None:
-    plan = native.plan(setup.environ)
-    collector = BY_NAME["collector"]
-    if collector in plan.missing:
-        raise StackError(f"neither by compose ({why}) nor natively ({native.without(collector)})")
-    tell(f"natively ({why})")
-    native.up(plan, setup, tell, patience)
-
-
-def _statuses(held: State | None, environ: Mapping[str, str]) -> list[PartStatus]:
-    if held is not None and held.mode == COMPOSE:
-        return compose.status(_engine_of(held, environ), held.settings)
-    return native.status(held, native.plan(environ))
-
-
-def _engine_of(held: State, environ: Mapping[str, str]) -> Engine:
-    engine = compose.find(files.root(), _with(held.settings, environ))
+def _engine_of(current: State, environ: Mapping[str, str]) -> Engine:
+    engine = compose.find(current.settings, environ)
     if isinstance(engine, str):
-        raise StackError(f"it runs as containers, and their engine can't be asked: {engine}")
+        raise StackError(f"the stack runs as containers, and no engine answers ({engine}): start the engine")
     return engine
-
-
-def _with(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    return {**environ, **settings.environment()}
-
-
-def _tell_of_waiting(tell: Tell) -> None:
-    tell("another `otel-flyte stack` is at work: waiting for it")

@@ -1,4 +1,4 @@
-"""`otel-flyte demo --stack`: the demo's telemetry goes to the stack that runs, as that of an execution of its own."""
+"""`otel-flyte demo --stack`: the demo runs as an execution of its own, and its telemetry goes to the running stack."""
 
 import os
 import re
@@ -16,69 +16,70 @@ from otel_flyte.stack import control, links
 from otel_flyte.stack.status import READY, StackError
 
 PROJECT = "demo"
-_PATIENCE = 6.0
-"""Seconds in which the collector takes what is left: it does at once, or it is in trouble."""
+_FLUSH_TIMEOUT = 6.0
+"""Seconds. A collector that works accepts the rest at once."""
 
-_ELSEWHERE = re.compile(r"OTEL_(EXPORTER_OTLP_|(TRACES|METRICS|LOGS)_EXPORTER$|SDK_DISABLED$)")
-"""Variables by which it would go elsewhere, or nowhere."""
+_OVERRIDDEN = re.compile(r"OTEL_(EXPORTER_OTLP_|(TRACES|METRICS|LOGS)_EXPORTER$|SDK_DISABLED$)")
+"""Variables that would send the telemetry elsewhere, or disable it."""
 
 
 @contextmanager
-def filled() -> Iterator[Callable[[Path], None]]:
-    """Have whatever runs in this process while the context lasts send to the stack.
+def sending_to_stack() -> Iterator[Callable[[Path], None]]:
+    """Send the telemetry of this process to the stack within the context.
 
     Yields:
-        What prints where to look, given what was recorded.
+        A function that prints links to the telemetry of a recording. It raises StackError if the stack's collector has
+        not acknowledged everything.
 
     Raises:
-        StackError: no stack runs; what prints raises it where the stack's collector has not taken all of it.
-        OSError: its state can't be read.
+        StackError: No stack is running.
     """
     settings, parts = control.running(os.environ)
-    now = datetime.now(timezone.utc)
+    began = datetime.now(timezone.utc)
     run_name = identity.run_name("demo")
     before = dict(os.environ)
-    for name in filter(_ELSEWHERE.match, before):
+    for name in filter(_OVERRIDDEN.match, before):
         del os.environ[name]
-    variables = {"project": PROJECT, "domain": identity.DOMAIN, "execution": run_name}
-    named = {semconv.PROJECT: PROJECT, semconv.DOMAIN: identity.DOMAIN, semconv.RUN_NAME: run_name}
     os.environ[semconv.ENDPOINT] = settings.url("otlp_http")
     os.environ[semconv.PROTOCOL] = "http/protobuf"
-    os.environ[semconv.RESOURCE_ATTRIBUTES] = identity.with_identity(named)
+    os.environ[semconv.RESOURCE_ATTRIBUTES] = identity.with_identity(
+        {semconv.PROJECT: PROJECT, semconv.DOMAIN: identity.DOMAIN, semconv.RUN_NAME: run_name}
+    )
 
-    def tell(recorded: Path) -> None:
+    def print_links(recording: Path) -> None:
         from otel_flyte.recording.otlp_file import UnreadableError
         from otel_flyte.recording.tree import ExecutionTree
 
-        if not _is_delivered():
+        if not _flush():
             raise StackError(
-                f"not all of it has arrived in the stack: {settings.url('otlp_http')} does not take it. "
-                "`otel-flyte stack status` says which part is not ready"
+                f"{settings.url('otlp_http')} has not acknowledged all telemetry: "
+                "run `otel-flyte stack status` to see which part is not ready"
             )
-        traces: list[str] = []
-        # Where it could not be recorded, that is said already.
+        trace_ids: list[str] = []
+        # An unreadable recording is already reported.
         with suppress(UnreadableError):
-            executions = ExecutionTree.from_file(recorded).executions
-            traces = [trace_id for execution in executions for trace_id in execution.trace_ids]
+            executions = ExecutionTree.from_file(recording).executions
+            trace_ids = [trace_id for execution in executions for trace_id in execution.trace_ids]
         ready = {part.name for part in parts if part.state == READY}
+        variables = {"project": PROJECT, "domain": identity.DOMAIN, "execution": run_name}
         click.echo("\nIn the stack, within a few seconds:")
-        for what, url in links.of_run(settings, ready, traces, variables, int(now.timestamp() * 1000)):
-            click.echo(f"  {what:<9}  {url}")
+        for label, url in links.of_run(settings, ready, trace_ids, variables, int(began.timestamp() * 1000)):
+            click.echo(f"  {label:<9}  {url}")
         for part in parts:
             if part.name not in ready and part.note:
-                click.echo(f"  not there: {part.name}, {part.note}")
+                click.echo(f"  missing: {part.name}, {part.note}")
 
     try:
-        yield tell
+        yield print_links
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
-def _is_delivered() -> bool:
+def _flush() -> bool:
     from otel_flyte.process import shutdown
 
-    deadline = time.monotonic() + _PATIENCE
-    while not (is_settled := shutdown.flush()) and time.monotonic() < deadline:
+    deadline = time.monotonic() + _FLUSH_TIMEOUT
+    while not (is_flushed := shutdown.flush()) and time.monotonic() < deadline:
         pass
-    return is_settled
+    return is_flushed

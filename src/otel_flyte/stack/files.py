@@ -1,10 +1,12 @@
-"""Where the files of the stack are: in the wheel, or at the root of a checkout; and where those of a user are."""
+"""Where the stack's files are, in the wheel or at the root of a checkout, and where a user's files are."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-CARRIED = Path(__file__).parent / "files"
-"""What a wheel carries; a checkout has the same at its root."""
+from otel_flyte.stack.status import StackError
+
+PACKAGED = Path(__file__).parent / "files"
+"""The stack's files in a wheel; a checkout has the same files at its root."""
 
 COMPOSE = "docker-compose.yml"
 
@@ -13,21 +15,21 @@ def root() -> Path:
     """Return the folder with ``docker-compose.yml``, ``collector/``, ``backends/`` and ``grafana/``.
 
     Raises:
-        FileNotFoundError: neither a wheel nor a checkout is around this package.
+        StackError: The package is neither installed from a wheel nor in a checkout.
     """
-    for folder in (CARRIED, Path(__file__).parents[3]):
+    for folder in (PACKAGED, Path(__file__).parents[3]):
         if (folder / COMPOSE).is_file():
             return folder
-    raise FileNotFoundError(f"{CARRIED / COMPOSE} is missing: install otel-flyte from its wheel, or use a checkout")
+    raise StackError(f"{PACKAGED / COMPOSE} is missing: install otel-flyte from its wheel, or use a checkout")
 
 
-def of_user(environ: Mapping[str, str], variable: str, default: str) -> Path:
-    """Return the folder that a variable names, else one below the user's home; a relative one counts as none.
+def user_folder(environ: Mapping[str, str], variable: str, default: str) -> Path:
+    """Return the folder in a variable, else a folder below the user's home. A relative path in the variable is ignored.
 
     The convention: https://specifications.freedesktop.org/basedir-spec/latest/
 
     Raises:
-        FileNotFoundError: nobody says where the home is.
+        StackError: The user's home is not known.
     """
     named = Path(environ.get(variable, ""))
     if named.is_absolute():
@@ -35,4 +37,4 @@ def of_user(environ: Mapping[str, str], variable: str, default: str) -> Path:
     try:
         return Path.home() / default
     except RuntimeError:
-        raise FileNotFoundError(f"neither {variable} nor HOME names a folder: set one") from None
+        raise StackError(f"neither {variable} nor HOME is set: set one of them") from None

@@ -1,4 +1,4 @@
-"""Where to look at what was sent to the stack: in Grafana where it is there, else in the APIs behind it."""
+"""Links to the telemetry in the stack: in Grafana where it is ready, else in the APIs of the backends."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -6,49 +6,42 @@ from urllib.parse import quote, urlencode
 
 from otel_flyte.stack.settings import Settings
 
-ALL = "$__all"
-"""What Grafana calls it where a variable of a dashboard takes every value."""
+_ALL = "$__all"
+"""Grafana's value for all values of a dashboard variable."""
+
+_VARIABLES = ("project", "domain", "workflow", "execution", "node", "attempt", "index")
+"""The variables of the dashboard ``flyte-task``."""
 
 
 def of_run(
-    settings: Settings, parts: Collection[str], trace_ids: Sequence[str], variables: Mapping[str, str], began: int
+    settings: Settings, ready: Collection[str], trace_ids: Sequence[str], variables: Mapping[str, str], began: int
 ) -> list[tuple[str, str]]:
-    """Return what can be looked at, and where.
+    """Return pairs of a label and a URL.
 
     Args:
-        settings: Where the stack is.
-        parts: Those of it that are ready.
+        settings: The addresses of the stack.
+        ready: The names of the parts that are ready.
         trace_ids: The traces of the run, the most important first.
-        variables: Of the dashboard ``flyte-task``: `execution` and the like; those that are left out take every value.
-        began: When the run did, in milliseconds since the epoch.
+        variables: Variables of the dashboard ``flyte-task``, `execution` among them; the others select all values.
+        began: The start of the run, in milliseconds since the epoch.
     """
+    has_grafana = "grafana" in ready
     found: list[tuple[str, str]] = []
-    has_grafana = "grafana" in parts
-    if "tempo" in parts:
-        url = _explore if has_grafana else _trace
-        found += [("trace", url(settings, trace_id)) for trace_id in trace_ids]
+    if "tempo" in ready:
+        api = settings.url("tempo", "/api/v2/traces/")
+        found += [("trace", _explore(settings, each) if has_grafana else f"{api}{each}") for each in trace_ids]
     if has_grafana:
-        found.append(("dashboard", dashboard(settings, variables, began)))
-    if "prometheus" in parts and not has_grafana:
-        query = urlencode({"query": f'{{flyte_run_name="{variables["execution"]}"}}'})
+        selection = {f"var-{name}": variables.get(name, _ALL) for name in _VARIABLES}
+        query = urlencode({**selection, "from": str(began), "to": "now"})
+        return [*found, ("dashboard", settings.url("grafana", f"/d/flyte-task?{query}"))]
+    selector = f'flyte_run_name="{variables["execution"]}"'
+    if "prometheus" in ready:
+        query = urlencode({"query": f"{{{selector}}}"})
         found.append(("metrics", settings.url("prometheus", f"/api/v1/query?{query}")))
-    if "loki" in parts and not has_grafana:
-        query = urlencode(
-            {"query": f'{{service_name=~".+"}} | flyte_run_name="{variables["execution"]}"', "since": "1h"}
-        )
+    if "loki" in ready:
+        query = urlencode({"query": f'{{service_name=~".+"}} | {selector}', "since": "1h"})
         found.append(("logs", settings.url("loki", f"/loki/api/v1/query_range?{query}")))
     return found
-
-
-def dashboard(settings: Settings, variables: Mapping[str, str], began: int) -> str:
-    """Return the URL of the dashboard of one task, with every variable that it has."""
-    names = ("project", "domain", "workflow", "execution", "node", "attempt", "index")
-    query = {f"var-{name}": variables.get(name, ALL) for name in names} | {"from": str(began), "to": "now"}
-    return settings.url("grafana", f"/d/flyte-task?{urlencode(query)}")
-
-
-def _trace(settings: Settings, trace_id: str) -> str:
-    return settings.url("tempo", f"/api/v2/traces/{trace_id}")
 
 
 def _explore(settings: Settings, trace_id: str) -> str:

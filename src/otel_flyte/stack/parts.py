@@ -1,78 +1,49 @@
-"""The parts of the stack as processes: what each is started with, by what one sees that it is ready, what it is for."""
+"""The parts of the stack as processes: how each is started, and how its health is checked."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from otel_flyte.stack.settings import Settings
 
-NOWHERE = "[nop]"
-"""The list of exporters of a signal that nobody keeps."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """All that the command line of a part is made of."""
-
-    binary: Path
-    root: Path
-    """The folder with the stack's files."""
-    data: Path
-    """The part's own folder."""
-    settings: Settings
+NO_EXPORTERS = "[nop]"
+"""The list of exporters of a signal without a backend."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the stack that is one process."""
+    """A part of the stack: one process.
+
+    Arguments and environment are templates for :meth:`str.format`; `template_values` returns their values.
+    """
 
     name: str
     binaries: tuple[str, ...]
-    """What its executable may be called."""
+    """The possible names of its executable."""
     ports: tuple[str, ...]
-    """Keys of `settings.PORTS`; the first is the one that people use."""
+    """Keys of `settings.PORTS`; the first is the port that users need."""
     health: tuple[str, str]
-    """The port and the path that answer 200 once it is ready."""
+    """The port and the path that answer 200 when the part is ready."""
     without_it: str
-    """What one lacks where it is missing."""
-    arguments: Callable[[Launch], list[str]]
-    environment: Callable[[Launch], dict[str, str]]
+    """The effect on the stack when the part is missing."""
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    is_built: bool = False
+    """Whether ``native/build.py`` builds it."""
     exporters: str = ""
-    """The collector's variable for what is sent here."""
+    """The collector's variable for the exporters of the signal that this part stores."""
     grace: float = 10.0
-    """Seconds that it may take to end: what it has acknowledged is on disk well before."""
+    """Seconds between SIGTERM and SIGKILL. Acknowledged data is on disk much sooner."""
 
     @property
     def variable(self) -> str:
         """The variable that names its executable."""
         return f"OTEL_FLYTE_{self.name.upper()}"
 
-
-def _collector_arguments(launch: Launch) -> list[str]:
-    return [f"--config={launch.root / 'collector' / 'config.yaml'}"]
-
-
-def _collector_environment(launch: Launch) -> dict[str, str]:
-    settings = launch.settings
-    backends = ", ".join(settings.address(key) for key in ("tempo", "prometheus", "loki"))
-    return {
-        "COLLECTOR_STORAGE": str(launch.data),
-        "TEMPO_OTLP_ENDPOINT": settings.url("tempo_otlp_http"),
-        "PROMETHEUS_OTLP_ENDPOINT": settings.url("prometheus", "/api/v1/otlp"),
-        "LOKI_OTLP_ENDPOINT": settings.url("loki", "/otlp"),
-        "STACK_TARGETS": f"[{backends}]",
-    }
-
-
-def _tempo_arguments(launch: Launch) -> list[str]:
-    return [f"-config.file={launch.root / 'backends' / 'tempo.yaml'}", "-config.expand-env=true"]
-
-
-def _tempo_environment(launch: Launch) -> dict[str, str]:
-    return {
-        "TEMPO_DATA": str(launch.data),
-        "PROMETHEUS_REMOTE_WRITE_ENDPOINT": launch.settings.url("prometheus", "/api/v1/write"),
-    }
+    @property
+    def how_to_install(self) -> str:
+        """The advice for a part without an executable."""
+        return f"put {' or '.join(f'`{name}`' for name in self.binaries)} on PATH, or set {self.variable}"
 
 
 PROMETHEUS_SWITCHES = (
@@ -80,106 +51,105 @@ PROMETHEUS_SWITCHES = (
     "--web.enable-remote-write-receiver",
     "--enable-feature=exemplar-storage",
 )
-"""What backends/prometheus.yaml can't say; docker-compose.yml says the same."""
-
-
-def _prometheus_arguments(launch: Launch) -> list[str]:
-    settings = launch.settings
-    return [
-        f"--config.file={launch.root / 'backends' / 'prometheus.yaml'}",
-        f"--storage.tsdb.path={launch.data}",
-        f"--storage.tsdb.retention.time={settings.retention}",
-        f"--web.listen-address={settings.host}:{settings.ports['prometheus']}",
-        *PROMETHEUS_SWITCHES,
-    ]
-
-
-def _prometheus_environment(launch: Launch) -> dict[str, str]:
-    return {"GRAFANA_URL": launch.settings.url("grafana")}
-
-
-def _loki_arguments(launch: Launch) -> list[str]:
-    return [f"-config.file={launch.root / 'backends' / 'loki.yaml'}", "-config.expand-env=true"]
-
-
-def _loki_environment(launch: Launch) -> dict[str, str]:
-    return {"LOKI_DATA": str(launch.data)}
-
-
-def _grafana_arguments(launch: Launch) -> list[str]:
-    # Its front end lies beside its binary in an archive, and elsewhere in a Debian package.
-    homes = (launch.binary.resolve().parents[1], Path("/usr/share/grafana"))
-    home = next((home for home in homes if (home / "public").is_dir()), homes[0])
-    return ["server", f"--homepath={home}", f"--config={launch.root / 'backends' / 'grafana.ini'}"]
-
-
-def _grafana_environment(launch: Launch) -> dict[str, str]:
-    settings = launch.settings
-    return {
-        "GF_SERVER_HTTP_ADDR": settings.host,
-        "GF_SERVER_HTTP_PORT": str(settings.ports["grafana"]),
-        "GF_PATHS_DATA": str(launch.data),
-        "GF_PATHS_LOGS": str(launch.data / "log"),
-        "GF_PATHS_PROVISIONING": str(launch.root / "grafana" / "provisioning"),
-        "GRAFANA_DASHBOARDS": str(launch.root / "grafana" / "dashboards"),
-        "PROMETHEUS_URL": settings.url("prometheus"),
-        "TEMPO_URL": settings.url("tempo"),
-        "LOKI_URL": settings.url("loki"),
-    }
-
+"""Options that backends/prometheus.yaml cannot hold; docker-compose.yml has the same."""
 
 PARTS = (
     Part(
         "prometheus",
-        ("prometheus",),
-        ("prometheus",),
-        ("prometheus", "/-/ready"),
-        "metrics are not kept",
-        _prometheus_arguments,
-        _prometheus_environment,
+        binaries=("prometheus",),
+        ports=("prometheus",),
+        health=("prometheus", "/-/ready"),
+        without_it="metrics are not stored",
+        arguments=(
+            "--config.file={root}/backends/prometheus.yaml",
+            "--storage.tsdb.path={data}",
+            "--storage.tsdb.retention.time={retention}",
+            "--web.listen-address={host}:{port[prometheus]}",
+            *PROMETHEUS_SWITCHES,
+        ),
+        environment={"GRAFANA_URL": "http://{address[grafana]}"},
+        is_built=True,
         exporters="METRICS_EXPORTERS",
     ),
     Part(
         "loki",
-        ("loki",),
-        ("loki", "loki_grpc"),
-        ("loki", "/ready"),
-        "logs are not kept",
-        _loki_arguments,
-        _loki_environment,
+        binaries=("loki",),
+        ports=("loki", "loki_grpc"),
+        health=("loki", "/ready"),
+        without_it="logs are not stored",
+        arguments=("-config.file={root}/backends/loki.yaml", "-config.expand-env=true"),
+        environment={"LOKI_DATA": "{data}"},
         exporters="LOGS_EXPORTERS",
     ),
     Part(
         "tempo",
-        ("tempo",),
-        ("tempo", "tempo_grpc", "tempo_otlp_grpc", "tempo_otlp_http"),
-        ("tempo", "/ready"),
-        "traces are not kept",
-        _tempo_arguments,
-        _tempo_environment,
+        binaries=("tempo",),
+        ports=("tempo", "tempo_grpc", "tempo_otlp_grpc", "tempo_otlp_http"),
+        health=("tempo", "/ready"),
+        without_it="traces are not stored",
+        arguments=("-config.file={root}/backends/tempo.yaml", "-config.expand-env=true"),
+        environment={
+            "TEMPO_DATA": "{data}",
+            "PROMETHEUS_REMOTE_WRITE_ENDPOINT": "http://{address[prometheus]}/api/v1/write",
+        },
         exporters="TRACES_EXPORTERS",
-        # Seen in 3.0.3: having answered a query, it never ends. What it holds is on disk within a second.
+        # Seen in 3.0.3: after it has answered a query it never exits on SIGTERM. Its data is on disk within a second.
         grace=5.0,
     ),
     Part(
         "collector",
-        ("otelcol-flyte", "otelcol-contrib"),
-        ("otlp_http", "otlp_grpc", "statsd", "health", "metrics"),
-        ("health", "/"),
-        "nothing is received",
-        _collector_arguments,
-        _collector_environment,
+        binaries=("otelcol-flyte", "otelcol-contrib"),
+        ports=("otlp_http", "otlp_grpc", "statsd", "health", "metrics"),
+        health=("health", "/"),
+        without_it="nothing is received",
+        arguments=("--config={root}/collector/config.yaml",),
+        environment={
+            "COLLECTOR_STORAGE": "{data}",
+            "TEMPO_OTLP_ENDPOINT": "http://{address[tempo_otlp_http]}",
+            "PROMETHEUS_OTLP_ENDPOINT": "http://{address[prometheus]}/api/v1/otlp",
+            "LOKI_OTLP_ENDPOINT": "http://{address[loki]}/otlp",
+            "STACK_TARGETS": "[{address[tempo]}, {address[prometheus]}, {address[loki]}]",
+        },
+        is_built=True,
     ),
     Part(
         "grafana",
-        ("grafana",),
-        ("grafana",),
-        ("grafana", "/api/health"),
-        "dashboards are not shown",
-        _grafana_arguments,
-        _grafana_environment,
+        binaries=("grafana",),
+        ports=("grafana",),
+        health=("grafana", "/api/health"),
+        without_it="dashboards are not shown",
+        arguments=("server", "--homepath={grafana_home}", "--config={root}/backends/grafana.ini"),
+        environment={
+            "GF_SERVER_HTTP_ADDR": "{host}",
+            "GF_SERVER_HTTP_PORT": "{port[grafana]}",
+            "GF_PATHS_DATA": "{data}",
+            "GF_PATHS_LOGS": "{data}/log",
+            "GF_PATHS_PROVISIONING": "{root}/grafana/provisioning",
+            "GRAFANA_DASHBOARDS": "{root}/grafana/dashboards",
+            "PROMETHEUS_URL": "http://{address[prometheus]}",
+            "TEMPO_URL": "http://{address[tempo]}",
+            "LOKI_URL": "http://{address[loki]}",
+        },
     ),
 )
-"""In the order in which they are started; they are stopped in the order in which data flows, the collector first."""
+"""In the order in which they are started."""
+
+STOP_ORDER = (("grafana", "collector"), ("tempo", "loki"), ("prometheus",))
+"""In the direction of the data, so that a part can still deliver what it holds to the next."""
 
 BY_NAME: Mapping[str, Part] = {part.name: part for part in PARTS}
+
+
+def template_values(binary: Path, root: Path, data: Path, settings: Settings) -> dict[str, object]:
+    """Return the values of the placeholders: the stack's files are in ``root``, the part's own data in ``data``."""
+    # Grafana's front end is beside its binary in an archive, and in /usr/share in a Debian package.
+    homes = (binary.resolve().parent.parent, Path("/usr/share/grafana"))
+    return {
+        "root": root,
+        "data": data,
+        "host": settings.host,
+        "port": settings.ports,
+        "address": {key: settings.address(key) for key in settings.ports},
+        "retention": settings.retention,
+        "grafana_home": next((home for home in homes if (home / "public").is_dir()), homes[0]),
+    }

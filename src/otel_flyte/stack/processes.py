@@ -1,11 +1,12 @@
-"""Processes that outlive the command that starts them, and are never taken for others."""
+"""Processes that outlive the command that starts them. A process that has reused a pid is never mistaken for ours."""
 
+import math
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +14,21 @@ from pathlib import Path
 import psutil
 
 _CLOCK_SLACK = 2.0
-"""Seconds: the start of a process is told from the start of the machine, which follows when its clock is set."""
+"""Seconds. The start time of a process is relative to the boot time, which moves when the clock is set."""
 
+_POLL_INTERVAL = 0.05
 _TAIL_BYTES = 16_384
 _ERROR = re.compile(
     r'\blevel="?(error|fatal|critical)|"level":"(error|fatal)|\t(error|fatal)\t|^(error|panic|fatal)\b', re.IGNORECASE
 )
-"""How the parts' loggers and Go itself mark a line that tells of an error."""
+"""An error as marked by the parts' loggers and by Go."""
 
 _LIKE_AN_ERROR = re.compile("error|panic|fatal|failed|cannot", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that we have started, told from a later one with its number by when it began."""
+    """A process that we have started. Its start time tells it from a later process with the same pid."""
 
     pid: int
     started: float
@@ -34,10 +36,10 @@ class Process:
 
 
 def new_log(log: Path) -> None:
-    """Begin a log; the last run's goes to the same name with ``.1``.
+    """Start a new log file; the previous one gets the suffix ``.log.1``.
 
     Raises:
-        OSError: it can't be written.
+        OSError: The file cannot be written.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists():
@@ -46,16 +48,13 @@ def new_log(log: Path) -> None:
 
 
 def start(command: Sequence[str], env: Mapping[str, str], folder: Path, log: Path) -> Process:
-    """Start a process in a session of its own: neither Ctrl-C nor the end of a terminal reaches it.
+    """Start a process in a session of its own, so that neither Ctrl-C nor the end of a terminal reaches it.
 
-    Args:
-        command: The executable and its arguments.
-        env: Its environment.
-        folder: Where it is started: that of whoever starts it may be gone tomorrow.
-        log: What it writes is appended to this file.
+    Its working directory is ``folder``, because the caller's may be deleted while the process runs. Its stdout and
+    stderr are appended to ``log``.
 
     Raises:
-        OSError: it can't be executed, or the log can't be written.
+        OSError: The executable cannot be started, or the log cannot be written.
     """
     with log.open("ab") as stream:
         child = subprocess.Popen(  # noqa: S603  # a part of the stack
@@ -67,49 +66,51 @@ def start(command: Sequence[str], env: Mapping[str, str], folder: Path, log: Pat
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Process(child.pid, _started(child.pid))
+    try:
+        return Process(child.pid, psutil.Process(child.pid).create_time())
+    except psutil.NoSuchProcess:
+        return Process(child.pid, 0.0)
 
 
 def is_running(process: Process) -> bool:
-    """Whether it is there, and still the one that we have started."""
+    """Return whether the process is running and is still the one that we have started."""
     try:
         found = psutil.Process(process.pid)
-        # A child of this very command that has ended is a zombie until it is waited for.
-        return abs(found.create_time() - process.started) < _CLOCK_SLACK and found.status() != psutil.STATUS_ZOMBIE
+        return abs(found.create_time() - process.started) < _CLOCK_SLACK and _is_alive(found)
     except psutil.Error:
         return False
 
 
-def is_anything_left(process: Process) -> bool:
-    """Whether it, or a process that it has started, is there."""
+def is_any_left(process: Process) -> bool:
+    """Return whether the process, or a process that it has started, is running."""
     return bool(_group(process))
 
 
 def stop(graces: Mapping[Process, float]) -> None:
-    """End processes with all that they have started: ask them, and kill what has not ended after its seconds of grace.
+    """Stop processes and all that they have started: SIGTERM, then SIGKILL after each one's grace period in seconds.
 
-    What isn't ours any more is left alone.
+    A process that is not ours any more is left alone.
     """
     began = time.monotonic()
-    asked = [(process, _signalled(process, signal.SIGTERM), grace) for process, grace in graces.items()]
-    for process, members, grace in asked:
-        _, left = psutil.wait_procs(members, max(0.0, began + grace - time.monotonic()))
-        # One that was started meanwhile is killed too.
-        psutil.wait_procs([*left, *_signalled(process, signal.SIGKILL)])
+    terminated = [(process, _signal_group(process, signal.SIGTERM), grace) for process, grace in graces.items()]
+    for process, members, grace in terminated:
+        _wait(members, until=began + grace)
+        # Kills also what a member has started meanwhile.
+        _wait(_signal_group(process, signal.SIGKILL), until=math.inf)
 
 
-def last_words(log: Path) -> str:
-    """Return the line of a log that says what is wrong: the last that tells of an error, else the last of all."""
+def last_error(log: Path) -> str:
+    """Return the last line of a log that reports an error, else its last line."""
     lines = _tail(log)
     if not lines:
-        return "it has written nothing"
-    telling = [number for number, line in enumerate(lines) if _ERROR.search(line)]
-    telling = telling or [number for number, line in enumerate(lines) if _LIKE_AN_ERROR.search(line)]
-    if not telling:
+        return "no output"
+    errors = [number for number, line in enumerate(lines) if _ERROR.search(line)]
+    errors = errors or [number for number, line in enumerate(lines) if _LIKE_AN_ERROR.search(line)]
+    if not errors:
         return lines[-1]
-    # What is announced follows.
-    end = next((number for number in range(telling[-1], len(lines)) if not lines[number].endswith(":")), len(lines) - 1)
-    return " ".join(lines[telling[-1] : end + 1])
+    # A line that ends in a colon is continued on the next.
+    end = next((number for number in range(errors[-1], len(lines)) if not lines[number].endswith(":")), len(lines) - 1)
+    return " ".join(lines[errors[-1] : end + 1])
 
 
 def _tail(log: Path) -> list[str]:
@@ -122,13 +123,15 @@ def _tail(log: Path) -> list[str]:
 
 
 def _group(process: Process) -> list[psutil.Process]:
-    """Return what is there of a process and of those that it has started: they are of its group.
+    """Return the running members of a process's group: itself, and all that it has started.
 
-    The number of a group is given to nobody else as long as one of it is there, but all numbers are given anew when
-    the machine was started anew.
+    The kernel does not reuse the id of a group that has members; after a reboot it does.
     """
-    if process.started < psutil.boot_time() - _CLOCK_SLACK or (_is_there(process.pid) and not is_running(process)):
+    if process.started < psutil.boot_time() - _CLOCK_SLACK:
         return []
+    with suppress(psutil.Error):
+        if _is_alive(psutil.Process(process.pid)) and not is_running(process):
+            return []
     return [found for found in psutil.process_iter() if _is_member(found, process)]
 
 
@@ -137,29 +140,31 @@ def _is_member(found: psutil.Process, process: Process) -> bool:
         return (
             os.getpgid(found.pid) == process.pid
             and found.create_time() > process.started - _CLOCK_SLACK
-            and found.status() != psutil.STATUS_ZOMBIE
+            and _is_alive(found)
         )
     except (psutil.Error, OSError):
         return False
 
 
-def _is_there(pid: int) -> bool:
+def _is_alive(found: psutil.Process) -> bool:
+    """Return whether a process has not ended. One that has ended is a zombie until its parent waits for it.
+
+    In a container the parent may be an init that never does.
+    """
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+        return found.is_running() and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 
-def _signalled(process: Process, number: signal.Signals) -> list[psutil.Process]:
+def _wait(members: Iterable[psutil.Process], *, until: float) -> None:
+    while any(_is_alive(member) for member in members) and time.monotonic() < until:
+        time.sleep(_POLL_INTERVAL)
+
+
+def _signal_group(process: Process, number: signal.Signals) -> list[psutil.Process]:
     members = _group(process)
     for member in members:
         with suppress(psutil.Error):
             member.send_signal(number)
     return members
-
-
-def _started(pid: int) -> float:
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return 0.0

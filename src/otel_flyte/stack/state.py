@@ -1,4 +1,4 @@
-"""What is remembered between two commands: which stack runs, where, and as which processes."""
+"""The state that one command leaves for the next: how the stack runs, with which settings and processes."""
 
 import fcntl
 import json
@@ -21,7 +21,13 @@ _VARIABLE = "XDG_STATE_HOME"
 
 @dataclass(frozen=True)
 class State:
-    """A stack that was started: ``native`` or ``compose``, with its settings and, natively, its processes by part."""
+    """A stack that was started.
+
+    Attributes:
+        mode: ``native`` or ``compose``.
+        settings: The settings that it was started with.
+        processes: Natively, its processes by name of the part.
+    """
 
     mode: str
     settings: Settings
@@ -29,95 +35,94 @@ class State:
 
 
 class Folder:
-    """Where a stack keeps its state, its logs and its data: one stack for each."""
+    """The folder with the state, the logs and the data of one stack."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.data = path / "data"
+        self.logs = path / "logs"
         self._file = path / "state.json"
 
     def log(self, part: str) -> Path:
-        """Return the file that a part writes to."""
-        return self.path / "logs" / f"{part}.log"
+        """Return the log file of a part."""
+        return self.logs / f"{part}.log"
 
     def load(self) -> State | None:
-        """Return what was started last, or None where nothing was or all of it was stopped.
+        """Return the state, or None where nothing was started or all of it was stopped.
 
         Raises:
-            StackError: it can't be read.
+            StackError: The file cannot be read.
         """
         try:
-            held = json.loads(self._file.read_text(encoding="utf-8"))
-            processes = {name: Process(**each) for name, each in held["processes"].items()}
-            settings = Settings(**held["settings"])
-            return State(held["mode"], settings, processes) if settings.ports.keys() == PORTS.keys() else None
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            # Cut off, or of another version. Its processes can't be told from others any more, and are left alone.
+            document = json.loads(self._file.read_text(encoding="utf-8"))
+            processes = {name: Process(**each) for name, each in document["processes"].items()}
+            settings = Settings(**document["settings"])
+            return State(document["mode"], settings, processes) if settings.ports.keys() == PORTS.keys() else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            # Missing, truncated or from another version. Processes that cannot be identified are left alone.
             return None
         except OSError as error:
-            raise self._unusable("read", error) from None
+            raise self._error("read", error) from None
 
     def save(self, state: State) -> None:
-        """Remember what runs, all of it or nothing.
+        """Write the state, completely or not at all.
 
         Raises:
-            StackError: it can't be written.
+            StackError: The file cannot be written.
         """
-        beside = self._file.with_suffix(".new")
-        with self.written():
+        new = self._file.with_suffix(".new")
+        with self.writing():
             try:
-                beside.write_text(json.dumps(asdict(state), indent=2), encoding="utf-8")
-                beside.replace(self._file)
+                new.write_text(json.dumps(asdict(state), indent=2), encoding="utf-8")
+                new.replace(self._file)
             except OSError:
                 with suppress(OSError):
-                    beside.unlink()
+                    new.unlink()
                 raise
 
     def forget(self) -> None:
-        """Remember that nothing runs.
+        """Delete the state.
 
         Raises:
-            StackError: it can't be written.
+            StackError: The file cannot be deleted.
         """
-        with self.written():
+        with self.writing():
             self._file.unlink(missing_ok=True)
 
     @contextmanager
-    def written(self) -> Iterator[None]:
-        """Have what can't be written told with the name of this folder: a full disk says none.
+    def writing(self) -> Iterator[None]:
+        """Convert an OSError into one that names this folder, which a full disk's error does not.
 
         Raises:
-            StackError: the folder, and the variable that moves it.
+            StackError: Something could not be written.
         """
         try:
             yield
         except OSError as error:
-            raise self._unusable("written", error) from None
+            raise self._error("written", error) from None
 
     @contextmanager
-    def locked(self, tell_of_waiting: Callable[[], None]) -> Iterator[None]:
-        """Have one command at a time change what runs; the lock goes with its process, however that ends.
+    def locked(self, report: Callable[[str], None]) -> Iterator[None]:
+        """Let one command at a time change the stack. The lock ends with its process, however that ends.
 
         Raises:
-            StackError: the folder can't be written.
+            StackError: The folder cannot be written.
         """
-        with self.written():
+        with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / "lock").open("w")
         with file as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                tell_of_waiting()
+                report("another `otel-flyte stack` command is running: waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _unusable(self, what: str, error: OSError) -> StackError:
-        return StackError(f"{self.path} can't be {what}: {error.strerror or error}. {_VARIABLE} moves it")
+    def _error(self, what: str, error: OSError) -> StackError:
+        return StackError(f"{self.path} cannot be {what}, {error.strerror or error}: set {_VARIABLE} to another folder")
 
 
 def folder(environ: Mapping[str, str] = os.environ) -> Folder:
     """Return ``$XDG_STATE_HOME/otel-flyte/stack``."""
-    return Folder(files.of_user(environ, _VARIABLE, ".local/state") / "otel-flyte" / "stack")
+    return Folder(files.user_folder(environ, _VARIABLE, ".local/state") / "otel-flyte" / "stack")

@@ -1,4 +1,4 @@
-"""What is told of a stack, however it runs."""
+"""The status of the stack's parts, as containers or as processes."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ MISSING = "missing"
 
 
 class StackError(Exception):
-    """The stack can't do what was asked for; the message is one line that names the part."""
+    """A command on the stack failed; the message is one line: what is wrong, and what to do."""
 
 
 @dataclass(frozen=True)
 class PartStatus:
-    """How a part is."""
+    """The status of one part."""
 
     name: str
     state: str
@@ -23,6 +23,11 @@ class PartStatus:
     note: str = ""
 
     @property
+    def line(self) -> str:
+        """The status as one line of a table."""
+        return f"{self.name:<10}  {self.state:<9}  {self.url:<28}  {self.note}".rstrip()
+
+    @property
     def is_bad(self) -> bool:
-        """Whether a part that was started is not as it should be."""
+        """Whether a part that was started is not ready."""
         return self.state in (STARTING, ENDED)

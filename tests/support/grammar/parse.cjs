@@ -1,4 +1,4 @@
-// Reads a JSON list of [language, query] from stdin; writes a list of what is wrong with each, null where nothing is.
+// Reads a JSON list of [language, query] from stdin; writes a JSON list of the error in each, null if there is none.
 const { readFileSync } = require("node:fs");
 
 const parsers = {
