@@ -2,7 +2,8 @@
 
 What the control plane gives a pod (an argument list, identity variables, ``inputs.pb``, prefixes in a bucket) is given
 here by files. The process is the real one: the console scripts that flytekit installs, with an environment of their
-own. ``bare`` runs the same pod as if this project were not installed. ``forked`` is faster, see ``support.fork_server``.
+own. ``bare`` runs the same pod as if this project were not installed. ``forked`` saves time, see
+``support.fork_server``.
 """
 
 import functools
