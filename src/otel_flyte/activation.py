@@ -63,9 +63,9 @@ def deactivate() -> None:
 
 
 def _log_failure(span: Any, failure: Failure) -> bool:
-    from otel_flyte.logs import exceptions
+    from otel_flyte.logs import capture
 
-    return exceptions.emit(span, failure)
+    return capture.emit_failure(span, failure)
 
 
 @guarded
