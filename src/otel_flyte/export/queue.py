@@ -8,7 +8,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
@@ -31,11 +30,10 @@ FEW = 2048
 _WEIGHED = 256
 """Beyond ``FEW``, the size of one record in this number is measured."""
 
-_COUNTING_SECONDS = 0.2
-
 SOON_SECONDS = 0.1
 """A delay in which more records may come that share the request."""
 
+_COUNTING_SECONDS = 0.2
 _IN_MEMORY = 4
 """Batches that stay in memory although the spool holds them."""
 
@@ -52,6 +50,14 @@ class Limits(NamedTuple):
     queue: int
     batch: int
     delay: float
+
+
+class _Lines(tuple[bytes, ...]):  # noqa: SLOT001  # there are few of them
+    """Lines of OTLP JSON from forked children."""
+
+
+_MADE = (Message, _Lines, threading.Event)
+"""Queued items that are not records of the SDK. Each is a batch of its own."""
 
 
 class _Callback(threading.Event):
@@ -71,18 +77,19 @@ class _Batch:
 
     Attributes:
         count: number of records before any of them was sent.
-        records: the records, as long as they are not encoded or are kept for ``on_acknowledged``.
-        parts: the requests that are not done, once the records are encoded.
+        records: records of the SDK.
+        lines: lines from forked children.
+        parts: the requests that are not done, once there are any.
         mark: an event to set when everything before it is done.
-        start: offset in the spool.
-        end: offset in the spool, 0 if the batch is not there.
+        start, end: offsets in the spool; ``end`` is 0 if the batch is not there.
     """
 
-    __slots__ = ("count", "end", "mark", "parts", "records", "start")
+    __slots__ = ("count", "end", "lines", "mark", "parts", "records", "start")
 
-    def __init__(self, content: "list[Any] | Message | threading.Event", count: int) -> None:
+    def __init__(self, content: Any, count: int) -> None:
         self.count = count
-        self.records = content if isinstance(content, list) else []
+        self.records: Sequence[Any] = content if isinstance(content, list) else ()
+        self.lines: Sequence[bytes] = content if isinstance(content, _Lines) else ()
         self.parts = deque([content]) if isinstance(content, Message) else None
         self.mark = content if isinstance(content, threading.Event) else None
         self.start = self.end = 0
@@ -122,7 +129,6 @@ class ExportQueue:
         self._limit = limits.queue
         self._spool = WriteAhead(spool)
         self._on_acknowledged = on_acknowledged
-        # Records, requests and marks.
         self._queue: deque[Any] = deque()
         self._pending: deque[_Batch] = deque()
         self._taking = threading.Lock()
@@ -181,8 +187,7 @@ class ExportQueue:
             mark.set()
             return mark
         self._queue.append(mark)
-        self._sender.not_before = 0.0
-        self._wake.set()
+        self._send_now()
         return mark
 
     def when_done(self, function: Callable[[], object]) -> None:
@@ -196,9 +201,8 @@ class ExportQueue:
             return
         self._take_from_children()
         self._take_all()
-        self._sender.not_before = 0.0
         self._deadline = deadline
-        self._wake.set()
+        self._send_now()
 
     def finish(self) -> None:
         """Wait until the deadline at most, and count the records that are not done by then."""
@@ -217,6 +221,10 @@ class ExportQueue:
             self._spool.close()
             guarded(self._sender.close)()
 
+    def _send_now(self) -> None:
+        self._sender.not_before = 0.0
+        self._wake.set()
+
     def _begin_child(self) -> None:
         """In a forked child: leave the records to the parent, and write new ones to a file that it reads."""
         self._in_child = True
@@ -232,16 +240,23 @@ class ExportQueue:
 
     def _adapt_limit(self, record: Any) -> None:
         """Lower the limit if records are large: their memory is the task's."""
-        line = guarded(self._codec.line)([record]) if not isinstance(record, Message) else None
+        line = guarded(self._codec.line)([record]) if not isinstance(record, _MADE) else None
         if line:
             self._limit = min(self._limits.queue, max(FEW, QUEUE_BYTES // len(line)))
 
     def _drop_oldest(self) -> None:
-        with suppress(IndexError):
-            oldest = self._queue.popleft()
-            if isinstance(oldest, threading.Event):
-                oldest.set()
+        oldest = self._pop()
+        if isinstance(oldest, threading.Event):
+            oldest.set()
+        if oldest is not None:
             dropped.count(self.signal, dropped.QUEUE_FULL, self._count(oldest))
+
+    def _pop(self) -> Any:
+        """Remove and return the oldest item, or ``None`` if other threads have removed all of them."""
+        try:
+            return self._queue.popleft()
+        except IndexError:
+            return None
 
     def _count(self, item: Any) -> int:
         match item:
@@ -249,6 +264,9 @@ class ExportQueue:
                 return 0
             case Message():
                 return otlp_requests.count(item)
+            case _Lines():
+                # A line holds a span, a log record, or all metrics of a child.
+                return count_records(item) if self.signal == "metrics" else len(item)
         return self._codec.count([item])
 
     def _run(self) -> None:
@@ -267,17 +285,15 @@ class ExportQueue:
         self._done.set()
 
     def _is_over(self) -> bool:
-        if self._deadline is None:
-            return False
-        return self._gave_up or time.monotonic() >= self._deadline or not (self._queue or self._pending)
+        is_over = self._gave_up or not (self._queue or self._pending)
+        return self._deadline is not None and (is_over or time.monotonic() >= self._deadline)
 
     def _pause(self) -> float:
         now, not_before = time.monotonic(), self._sender.not_before
         if self._deadline is not None:
             return max(0.0, min(not_before, self._deadline) - now)
-        if self._pending and not_before > now:
-            return min(self._limits.delay, not_before - now)
-        return self._limits.delay
+        is_waiting = bool(self._pending) and not_before > now
+        return min(self._limits.delay, not_before - now) if is_waiting else self._limits.delay
 
     def _cycle(self) -> None:
         """Send the items that are queued now, and full batches after them; at the end of the process, everything."""
@@ -294,10 +310,10 @@ class ExportQueue:
 
     @guarded
     def _take_from_children(self) -> None:
-        waiting = sum(self._count(item) for item in list(self._queue) if isinstance(item, Message))
+        waiting = sum(len(item) for item in list(self._queue) if isinstance(item, _Lines))
         with self._taking:
             while waiting < self._limit and (lines := relay.read(self.signal)):
-                self._queue.append(self._codec.parsed(lines))
+                self._queue.append(_Lines(lines))
                 waiting += len(lines)
 
     def _count_unread(self) -> int:
@@ -305,7 +321,7 @@ class ExportQueue:
         count, until = 0, time.monotonic() + _COUNTING_SECONDS
         with self._taking:
             while time.monotonic() < until and (lines := relay.read(self.signal)):
-                count += count_records(lines) if self.signal == "metrics" else len(lines)
+                count += self._count(_Lines(lines))
         return count
 
     @guarded
@@ -317,34 +333,33 @@ class ExportQueue:
         """Move a batch from the queue to the pending ones, by way of the spool, and return its number of items."""
         with self._taking:
             records: list[Any] = []
-            # Other threads may drop the item that is to be taken.
-            with suppress(IndexError):
-                while len(records) < self._limits.batch:
-                    item = self._queue.popleft()
-                    if not isinstance(item, (Message, threading.Event)):
-                        records.append(item)
-                    elif records:
-                        self._queue.appendleft(item)
-                        break
-                    else:
-                        self._append(_Batch(item, self._count(item)))
-                        return 1
+            while len(records) < self._limits.batch and (item := self._pop()) is not None:
+                if not isinstance(item, _MADE):
+                    records.append(item)
+                elif records:
+                    self._queue.appendleft(item)
+                    break
+                else:
+                    self._append(_Batch(item, self._count(item)))
+                    return 1
             if records:
                 self._append(_Batch(records, self._codec.count(records)))
             return len(records)
 
     def _append(self, batch: _Batch) -> None:
         if self._spool.is_used and batch.mark is None:
-            lines = self._lines(batch)
-            batch.end = self._spool.write(lines)
+            written = self._written(batch)
+            batch.end = self._spool.write(written)
             if batch.end:
-                batch.start = batch.end - len(lines)
+                batch.start = batch.end - len(written)
                 self._acknowledge(batch.records)
                 if len(self._pending) >= _IN_MEMORY:
-                    batch.records, batch.parts = [], None
+                    batch.records, batch.lines, batch.parts = (), (), None
         self._pending.append(batch)
 
-    def _lines(self, batch: _Batch) -> bytes:
+    def _written(self, batch: _Batch) -> bytes:
+        if batch.lines:
+            return b"".join(line + b"\n" for line in batch.lines)
         if batch.parts is None:
             try:
                 return self._codec.line(batch.records)
@@ -356,10 +371,11 @@ class ExportQueue:
 
     def _deliver(self, batch: _Batch) -> bool:
         """Send the rest of the first pending batch, and return whether all of it is done."""
-        if batch.parts is None and batch.end and not batch.records:
-            batch.parts = deque([self._codec.parsed(self._spool.read(batch.start, batch.end).splitlines())])
-        elif batch.parts is None:
-            batch.parts = self._codec.requests(batch.records)
+        if batch.parts is None:
+            lines = batch.lines
+            if batch.end and not batch.records and not lines:
+                lines = self._spool.read(batch.start, batch.end).splitlines()
+            batch.parts = deque([self._codec.parsed(lines)]) if lines else self._codec.requests(batch.records)
         if self._sender.deliver(batch.parts, self._deadline, is_kept=batch.end > 0):
             self._finish(batch)
             return True
