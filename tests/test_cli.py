@@ -398,7 +398,7 @@ cli.main()
         done = process("otel-flyte", "run", "wf.py", "main", OTEL_TRACES_SAMPLER="always_off")
         assert done.returncode == 0
         assert done.stderr.endswith(
-            "otel-flyte: nothing was recorded, OTEL_TRACES_SAMPLER=always_off records no span: choose another sampler\n"
+            "otel-flyte: nothing was recorded, OTEL_TRACES_SAMPLER=always_off records no spans: choose another sampler\n"
         )
         assert recordings(project) == []
 
@@ -684,7 +684,7 @@ class TestDoctor:
         code, (misspelt, _, metrics, no_exporter, logs) = diagnosed({**receiver.environment(), **environment})
         assert code == 0
         assert "OTEL_FLYTE_MAP_NESTD is not a variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?)" in misspelt
-        assert metrics == "note  metrics go nowhere (OTEL_METRICS_EXPORTER)"
+        assert metrics == "note  metrics are not exported (OTEL_METRICS_EXPORTER)"
         assert no_exporter.startswith("note  logs (OTEL_LOGS_EXPORTER): there is no exporter consol here")
         assert no_exporter.endswith("otlp is used instead")
         assert logs == "ok    logs by http/protobuf to http://HOST/v1/logs (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
@@ -699,23 +699,24 @@ class TestDoctor:
         assert diagnosed({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"}) == (
             1,
             [
-                "note  OTEL_EXPORTER_OTLP_ENDPOINT=http:// must be a URL such as http://host:4318: nothing is sent there",
+                "note  OTEL_EXPORTER_OTLP_ENDPOINT=http:// must be a URL such as http://host:4318: "
+                "nothing is sent there",
                 "FAIL  no signal is exported",
             ],
         )
 
     def test_a_sampler_that_records_nothing_is_a_failure(self, receiver: Receiver) -> None:
         code, (sampler, *_) = diagnosed({**receiver.environment(), "OTEL_TRACES_SAMPLER": "always_off"})
-        assert (code, sampler) == (1, "FAIL  OTEL_TRACES_SAMPLER=always_off records no span")
+        assert (code, sampler) == (1, "FAIL  OTEL_TRACES_SAMPLER=always_off records no spans")
 
     def test_an_exporter_that_is_not_otlp_is_there_and_not_tried(self) -> None:
         assert diagnosed({"OTEL_TRACES_EXPORTER": "console"}) == snapshot(
             (
                 0,
                 [
-                    "ok    traces by console (OTEL_TRACES_EXPORTER): it is there, and sending is not tried",
-                    "note  metrics go nowhere",
-                    "note  logs go nowhere",
+                    "ok    traces by console (OTEL_TRACES_EXPORTER): installed, delivery is not tested",
+                    "note  metrics are not exported",
+                    "note  logs are not exported",
                 ],
             )
         )
@@ -727,7 +728,7 @@ class TestDoctor:
     def test_the_variable_that_switches_the_instrumentation_off_is_named(self) -> None:
         done = process("otel-flyte", "doctor", OTEL_SDK_DISABLED="true")
         assert done.returncode == 1
-        assert done.stdout == "FAIL  the instrumentation is switched off by OTEL_SDK_DISABLED=true\n"
+        assert done.stdout == "FAIL  OTEL_SDK_DISABLED=true disables the instrumentation: unset it\n"
 
     def test_a_configuration_file_that_can_not_be_used_is_a_failure(self, tmp_path: Path) -> None:
         code, (line,) = diagnosed({"OTEL_CONFIG_FILE": str(tmp_path / "otel.yaml")})
@@ -739,12 +740,16 @@ class TestDoctor:
         [
             ("there", 0, "ok    OTEL_FLYTE_SPOOL=there can be written"),
             ("file://there", 0, "ok    OTEL_FLYTE_SPOOL=file://there can be written"),
-            ("new/folder", 0, "ok    OTEL_FLYTE_SPOOL=new/folder can be made and written"),
-            ("file", 1, "FAIL  OTEL_FLYTE_SPOOL=file is not a folder"),
-            ("file/folder", 1, "FAIL  OTEL_FLYTE_SPOOL=file/folder can't be made: {here}/file is not a folder"),
+            ("new/folder", 0, "ok    OTEL_FLYTE_SPOOL=new/folder can be created and written"),
+            ("file", 1, "FAIL  OTEL_FLYTE_SPOOL=file is not a folder: name a folder"),
+            (
+                "file/folder",
+                1,
+                "FAIL  OTEL_FLYTE_SPOOL=file/folder can't be created, {here}/file is not a folder: name a folder",
+            ),
             ("nope://user:secret@x", 1, "FAIL  OTEL_FLYTE_SPOOL: nope://x can't be used (Protocol not known: nope)"),
             ("memory://x", 1, "FAIL  OTEL_FLYTE_SPOOL: memory://x can't be used (it is this process's memory"),
-            ("local://x", 0, "ok    OTEL_FLYTE_SPOOL=local://x can be opened, and writing is not tried"),
+            ("local://x", 0, "ok    OTEL_FLYTE_SPOOL=local://x can be opened: writing is not tested"),
         ],
     )
     def test_whether_the_spool_can_be_written_is_found_out_and_leaves_no_trace(
@@ -762,14 +767,17 @@ class TestDoctor:
     def test_a_spool_that_can_not_be_written_is_a_failure(self, project: Path, receiver: Receiver) -> None:
         (project / "there").mkdir(mode=0o500)
         code, (*_, line) = diagnosed({**receiver.environment(), "OTEL_FLYTE_SPOOL": "there"})
-        assert (code, line) == (1, "FAIL  OTEL_FLYTE_SPOOL=there can't be written: Permission denied")
+        assert (code, line) == (
+            1,
+            "FAIL  OTEL_FLYTE_SPOOL=there can't be written (Permission denied): check its permissions",
+        )
 
     def test_what_waits_in_the_spool_is_counted(self, project: Path, receiver: Receiver) -> None:
         for name in ("a b/1.jsonl", "a b/2.spool.jsonl", "a b/3.jsonl.rejected.jsonl"):
             (project / name).parent.mkdir(exist_ok=True)
             (project / name).write_text("{}\n")
         _, (*_, line) = diagnosed({**receiver.environment(), "OTEL_FLYTE_SPOOL": "a b"})
-        assert line.endswith("a b can be written; 2 files wait in it for `otel-flyte replay 'a b'`")
+        assert line.endswith("a b can be written: 2 undelivered files, to send with `otel-flyte replay 'a b'`")
 
     def test_an_argument_is_bad_usage(self) -> None:
         assert call("doctor", "everything").exit_code == 2

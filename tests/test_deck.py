@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace import TracerProvider
 import otel_flyte
 from otel_flyte import semconv
 from otel_flyte.adapters.flytekit_v1 import decks
-from otel_flyte.recording.analysis import Analysis
 from otel_flyte.recording.otlp_file import read
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
 from otel_flyte.sdk import kept_spans
 from support import pods, usages

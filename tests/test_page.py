@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from otel_flyte import semconv
 from otel_flyte.cli import main as cli
 from otel_flyte.recording import otlp_file
-from otel_flyte.recording.analysis import Analysis
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import charts, links, page
 from support import pods, traces, usages
 from support.browser import CHROMIUM, MISSING, Browser, browser

@@ -25,7 +25,11 @@ from otel_flyte.recording.otlp_file import UnreadableError, read
 from otel_flyte.recording.roles import Role
 from otel_flyte.recording.span_tree import NEVER_ENDED, LastSeen
 from otel_flyte.recording.tree import ExecutionTree
+from otel_flyte.report.text import render
 from support import traces
+
+OLD_RECORDING = Path(__file__).parent / "fixtures" / "recordings" / "without_roles.jsonl"
+"""A run of the demo and a killed attempt, recorded by version 0.1.0: its spans state no role."""
 
 TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
 
@@ -488,6 +492,82 @@ class TestTree:
         )
         done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
         assert done.stdout == "[]\n"
+
+
+class TestRoles:
+    @pytest.mark.parametrize("role", [role for role in Role if role not in (Role.PENDING, Role.USER)])
+    def test_the_stated_role_counts_whatever_the_name(self, role: Role) -> None:
+        named = plain("task t", ROOT, attributes={semconv.SPAN_ROLE: role.value})
+        renamed = plain("anything", CHILD, attributes={semconv.SPAN_ROLE: role.value})
+        assert [found.role for found in ExecutionTree.from_spans([named, renamed]).walk()] == [role, role]
+
+    def test_a_role_that_is_newer_than_this_code_is_read_by_the_name(self) -> None:
+        (found,) = ExecutionTree.from_spans([plain("task t", ROOT, attributes={semconv.SPAN_ROLE: "replica"})]).walk()
+        assert found.role is Role.ATTEMPT
+
+    @pytest.mark.parametrize(
+        ("name", "role"),
+        [
+            ("workflow w", Role.EXECUTION),
+            ("task t", Role.ATTEMPT),
+            ("submit t", Role.SUBMISSION),
+            ("map item", Role.ITEM),
+            ("get data", Role.TRANSFER),
+            ("put data", Role.TRANSFER),
+            ("user code", Role.PHASE),
+            ("rank", Role.PHASE),
+        ],
+    )
+    def test_without_a_stated_role_the_name_implies_it(self, name: str, role: Role) -> None:
+        (found,) = ExecutionTree.from_spans([plain(name, ROOT)]).walk()
+        assert found.role is role
+
+    def test_a_recording_from_before_roles_reads_as_it_did(self) -> None:
+        tree = ExecutionTree.from_file(OLD_RECORDING)
+        assert f"{tree.explain()}\n" == OLD_RECORDING.with_suffix(".explain.txt").read_text()
+        assert f"{render(tree)}\n" == OLD_RECORDING.with_suffix(".show.txt").read_text()
+
+    def test_a_recording_with_roles_reads_as_one_without(self, tmp_path: Path) -> None:
+        tree = ExecutionTree.from_file(OLD_RECORDING)
+        roles = {found.span.span_id: found.role.value for found in tree.walk() if found.role is not Role.USER}
+        documents = [json.loads(line) for line in OLD_RECORDING.read_text().splitlines()]
+        stated = 0
+        for document in documents:
+            for resource in document.get("resourceSpans", ()):
+                for found in resource["scopeSpans"][0]["spans"]:
+                    attributes = found.setdefault("attributes", [])
+                    is_pending = any(pair["key"] == semconv.MARKER for pair in attributes)
+                    attributes[:] = [pair for pair in attributes if pair["key"] != semconv.MARKER]
+                    role = semconv.SPAN_ROLE_PENDING if is_pending else roles.get(found["spanId"])
+                    if role:
+                        attributes.append({"key": semconv.SPAN_ROLE, "value": {"stringValue": role}})
+                        stated += 1
+        assert stated == 50
+        with_roles = ExecutionTree.from_file(written(tmp_path / "f.jsonl", *documents))
+        assert with_roles.explain() == tree.explain()
+
+    def test_spans_of_the_control_plane_have_their_place(self) -> None:
+        spans = [
+            plain(name, f"{number:016x}", parent, start=number, end=20 - number, attributes={semconv.SPAN_ROLE: role})
+            for number, (name, parent, role) in enumerate(
+                [
+                    ("execution f1", None, semconv.SPAN_ROLE_EXECUTION),
+                    ("node n0", f"{1:016x}", semconv.SPAN_ROLE_NODE),
+                    ("attempt 0", f"{2:016x}", semconv.SPAN_ROLE_ATTEMPT),
+                    ("task t", f"{3:016x}", semconv.SPAN_ROLE_ATTEMPT),
+                ],
+                start=1,
+            )
+        ]
+        tree = ExecutionTree.from_spans(spans)
+        assert [found.span.name for found in tree.walk()] == ["execution f1", "node n0", "attempt 0", "task t"]
+        assert [line.partition("  05-")[0].split()[0] for line in tree.explain().splitlines()[2:]] == [
+            "execution",
+            "node",
+            "attempt",
+            "task",
+        ]
+        assert yaml.safe_load(tree.dump())
 
 
 class TestExplain:

@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
         return 0
     names = stale()
     if names:
-        sys.stderr.write(f"stale: {', '.join(names)}; `{COMMAND}` writes them\n")
+        sys.stderr.write(f"grafana.generate: stale dashboards {', '.join(names)}: run `{COMMAND}`\n")
     return int(bool(names))
 
 

@@ -66,9 +66,9 @@ def deactivate() -> None:
 
 
 def _log_failure(span: Any, failure: Failure) -> bool:
-    from otel_flyte.logs import exceptions
+    from otel_flyte.logs import capture
 
-    return exceptions.emit(span, failure)
+    return capture.emit_failure(span, failure)
 
 
 def _resource_attributes() -> Mapping[str, str | int]:

@@ -1,8 +1,10 @@
-"""Alert and recording rules: that they load, fire and keep still; their unit tests are in `tests/stack/rules/`."""
+"""Alert and recording rules: they load, fire and stay silent. Their unit tests are in `tests/stack/rules/`."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,14 @@ DASHBOARDS = ROOT / "grafana" / "dashboards"
 RULES = sorted((ROOT / "backends" / "rules").glob("*.yaml"))
 UNIT_TESTS = sorted((ROOT / "tests" / "stack" / "rules").glob("*.yaml"))
 
-WHAT_THEY_READ = {
+METRICS = {
     "FlyteTaskNearOutOfMemory": names.observed(semconv.METRIC_TASK_MEMORY_OF_LIMIT),
     "FlyteTaskGpuIdle": names.observed(semconv.METRIC_TASK_GPU_OF_REQUEST),
     "FlyteTaskDeviceIdle": names.observed(semconv.METRIC_HW_GPU_UTILIZATION),
     "FlyteTaskThrottled": names.observed(semconv.METRIC_TASK_CPU_THROTTLED),
     "flyte:task_attempts:increase30m": names.metric(semconv.METRIC_TASK_ATTEMPTS, "{attempt}", "create_counter"),
 }
-"""The metrics of ours that rules are about, as Prometheus calls them."""
+"""The metrics of ours in rules, by Prometheus' name."""
 
 SEVERITIES = {"critical", "warning", "info"}
 
@@ -40,13 +42,15 @@ def rules() -> Iterator[dict[str, Any]]:
             yield from group["rules"]
 
 
-def shown_to(*, fire: bool) -> set[str]:
+@cache
+def unit_tested(*, fires: bool) -> set[str]:
+    """Return the alerts with a unit test in which they fire, or do not."""
     return {
         check["alertname"]
         for file in UNIT_TESTS
         for test in yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]
         for check in test.get("alert_rule_test", ())
-        if bool(check["exp_alerts"]) == fire
+        if bool(check["exp_alerts"]) == fires
     }
 
 
@@ -55,32 +59,32 @@ NAMES = sorted({alert["alert"] for alert in ALERTS})
 
 
 @pytest.mark.parametrize("file", RULES, ids=lambda file: file.name)
-def test_a_file_of_rules_is_valid(file: Path) -> None:
+def test_a_rule_file_is_valid(file: Path) -> None:
     checked = promtool("check", "rules", "--lint=all", "--lint-fatal", str(file))
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.mark.parametrize("file", UNIT_TESTS, ids=lambda file: file.name)
-def test_rules_do_what_their_unit_tests_say(file: Path) -> None:
+def test_rules_pass_their_unit_tests(file: Path) -> None:
     tested = promtool("test", "rules", str(file))
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
-@pytest.mark.parametrize("name", WHAT_THEY_READ)
-def test_a_rule_reads_our_metric_by_the_name_that_prometheus_gives_it(name: str) -> None:
+@pytest.mark.parametrize("name", METRICS)
+def test_a_rule_reads_our_metric_by_prometheus_name(name: str) -> None:
     expressions = [rule["expr"] for rule in rules() if name in (rule.get("alert"), rule.get("record"))]
-    assert [expression for expression in expressions if WHAT_THEY_READ[name] not in expression] == []
+    assert [expression for expression in expressions if METRICS[name] not in expression] == []
     assert expressions
 
 
-def test_losses_of_every_signal_are_read() -> None:
+def test_dropped_records_of_every_signal_are_read() -> None:
     (expression,) = [rule["expr"] for rule in rules() if rule.get("record") == "flyte:telemetry_lost:sum"]
     pattern = re.findall(r'__name__=~"([^"]+)"', expression)[0]
     lost = [semconv.METRIC_SPANS_EXPORTED, semconv.METRIC_DATA_POINTS_EXPORTED, semconv.METRIC_LOGS_EXPORTED]
     assert all(re.fullmatch(pattern, names.metric(name, "{record}", "create_counter")) for name in lost)
 
 
-def test_tasks_are_told_apart_by_labels_that_our_resource_and_metrics_have() -> None:
+def test_rules_group_by_labels_that_our_metrics_have() -> None:
     known = {names.label(name) for name in (*semconv.IDENTITY, semconv.RESULT)}
     grouped = {
         label for rule in rules() for by in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in by.split(",")
@@ -89,28 +93,28 @@ def test_tasks_are_told_apart_by_labels_that_our_resource_and_metrics_have() -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_unit_test_shows_that_an_alert_fires_and_another_that_it_does_not(name: str) -> None:
-    assert name in shown_to(fire=True)
-    assert name in shown_to(fire=False)
+def test_an_alert_has_a_unit_test_in_which_it_fires_and_one_in_which_it_does_not(name: str) -> None:
+    assert name in unit_tested(fires=True)
+    assert name in unit_tested(fires=False)
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_an_alert_has_a_severity_says_what_it_is_about_and_what_to_do(alert: dict[str, Any]) -> None:
+def test_an_alert_has_a_severity_a_summary_and_a_description(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in SEVERITIES
     assert alert["annotations"]["summary"]
     assert alert["annotations"]["description"].endswith(".")
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_the_link_of_an_alert_leads_to_a_dashboard_and_fills_variables_that_it_has(alert: dict[str, Any]) -> None:
+def test_the_link_of_an_alert_leads_to_a_dashboard_with_its_variables(alert: dict[str, Any]) -> None:
     url = alert["annotations"]["dashboard"]
     found = re.search(r"/d/([\w-]+)", url)
     assert found is not None
-    board = yaml.safe_load((DASHBOARDS / f"{found[1]}.json").read_text(encoding="utf-8"))
+    board = json.loads((DASHBOARDS / f"{found[1]}.json").read_text(encoding="utf-8"))
     variables = {variable["name"] for variable in board["templating"].get("list", [])}
     assert set(re.findall(r"var-(\w+)=", url)) <= variables
 
 
-def test_the_alert_of_a_task_fills_every_variable_of_its_dashboard() -> None:
+def test_an_alert_on_a_task_fills_in_every_variable_of_its_dashboard() -> None:
     near = next(alert for alert in ALERTS if alert["alert"] == "FlyteTaskNearOutOfMemory")
     assert re.findall(r"var-(\w+)=", near["annotations"]["dashboard"]) == list(links.VARIABLES)

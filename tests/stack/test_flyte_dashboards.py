@@ -1,4 +1,4 @@
-"""The dashboards of Flyte's own services, on the pages that these serve: nothing asks for what is not there."""
+"""The dashboards of Flyte's own services: every query finds data on the recorded pages of these services."""
 
 import json
 import re
@@ -20,20 +20,21 @@ from support.prometheus import Prometheus
 
 DASHBOARDS = Path(__file__).parents[2] / "grafana" / "dashboards"
 BOARDS = ("flyte-users", "flyte-propeller", "flyte-admin")
+INTERVAL = "500ms"
 ALL = ".*"
 WORKFLOW = "flytesnacks:development:training.pipeline"
-NOTHING_PICKED = dict.fromkeys(("project", "domain", "workflow", "pod_workflow", "quantile"), ALL)
-ONE_PICKED = {
+EVERYTHING = dict.fromkeys(("project", "domain", "workflow", "pod_workflow", "quantile"), ALL)
+ONE_WORKFLOW = {
     "project": "flytesnacks",
     "domain": "development",
     "workflow": WORKFLOW,
     "pod_workflow": "training-pipeline",
     "quantile": "0.99",
 }
-CHOICES = {"nothing picked": NOTHING_PICKED, "one workflow picked": ONE_PICKED}
+SELECTIONS = {"everything": EVERYTHING, "one workflow": ONE_WORKFLOW}
 
-ONLY_OF_OTHERS = {"Pending tasks"}
-"""Panels without data where one workflow is picked: it has no such pods."""
+WITHOUT_PODS_OF_IT = {"Pending tasks"}
+"""Panels without data for that workflow: it has no such pods."""
 
 _NAME = re.compile(
     r"\b(?:flyte:[a-zA-Z_:]+|kube_[a-z_]+|container_(?:cpu|memory)_[a-z_]+|grpc_(?:server|client)_[a-z_]+)"
@@ -41,19 +42,19 @@ _NAME = re.compile(
 _PATTERN = re.compile(r'__name__=~"([^"]+)"')
 _PART_OF_A_NAME = re.compile(r'"__name__", "[^"]+"')
 
-INSTEAD = {
+EQUIVALENTS = {
     "cluster:namespace:pod_memory:active:kube_pod_container_resource_limits": "kube_pod_container_resource_limits",
     "cluster:namespace:pod_cpu:active:kube_pod_container_resource_limits": "kube_pod_container_resource_limits",
 }
-"""Rules of kube-prometheus that the published dashboards need, and what they are made of."""
+"""Recording rules of kube-prometheus in the published dashboards, and the metrics that they read."""
 
 
-def asked() -> list[Query]:
+def all_queries() -> list[Query]:
     boards = (json.loads((DASHBOARDS / f"{uid}.json").read_text(encoding="utf-8")) for uid in BOARDS)
     return [query for board in boards for query in queries(board)]
 
 
-QUERIES = [query for query in asked() if query.kind in (PANEL, VARIABLE)]
+QUERIES = [query for query in all_queries() if query.kind in (PANEL, VARIABLE)]
 PANELS = sorted({(query.dashboard, query.panel, query.kind) for query in QUERIES})
 
 
@@ -74,29 +75,31 @@ NAMES = set().union(*(names_in(query.text) for query in QUERIES))
 PATTERNS = set().union(*(patterns_in(query.text) for query in QUERIES))
 
 
-def test_every_metric_that_is_asked_for_is_on_a_recorded_page() -> None:
+def test_every_queried_metric_is_on_a_recorded_page() -> None:
     assert sorted(NAMES - SERVED) == []
     assert [pattern for pattern in PATTERNS if not any(re.fullmatch(pattern, name) for name in SERVED)] == []
 
 
-def test_every_metric_of_the_published_dashboards_is_asked_for() -> None:
+def test_every_metric_of_the_published_dashboards_is_queried() -> None:
     published = (flyte_pages.RECORDED / "published.txt").read_text(encoding="utf-8").split()
     ours = NAMES | {name for name in SERVED if any(re.fullmatch(pattern, name) for pattern in PATTERNS)}
-    missing = [name for name in published if not any(re.fullmatch(INSTEAD.get(name, name), found) for found in ours)]
+    missing = [
+        name for name in published if not any(re.fullmatch(EQUIVALENTS.get(name, name), found) for found in ours)
+    ]
     assert missing == []
 
 
-def test_the_one_page_of_flyte_binary_has_the_names_of_the_services() -> None:
+def test_the_page_of_flyte_binary_has_the_names_of_the_services() -> None:
     assert names_on("flyte-binary") <= names_on("admin", "propeller", "scheduler", "datacatalog")
 
 
-def test_a_scrape_finds_counters_that_have_moved_and_levels_that_have_not() -> None:
+def test_counters_grow_with_each_scrape_and_gauges_do_not() -> None:
     page = flyte_pages.recorded("propeller")
-    counter, level = "flyte:propeller:all:round:success_count", "flyte:propeller:all:free_workers_count"
+    counter, gauge = "flyte:propeller:all:round:success_count", "flyte:propeller:all:free_workers_count"
     for scrapes in (1, 3):
         text = flyte_pages.after(page, scrapes)
         assert f"\n{counter} {590 * scrapes}\n" in text
-        assert f"\n{level} 6\n" in text
+        assert f"\n{gauge} 6\n" in text
 
 
 # --- on a real Prometheus --------------------------------------------------------------------------------------------
@@ -104,17 +107,17 @@ def test_a_scrape_finds_counters_that_have_moved_and_levels_that_have_not() -> N
 
 @pytest.fixture(scope="module")
 def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Give a Prometheus that has scraped all pages some times, and that a task has told what it counts."""
+    """A Prometheus that has scraped all pages several times, and has received a task's metrics."""
     with flyte_pages.serving() as addresses:
-        # What flyte-binary says the others say too.
+        # The page of flyte-binary repeats those of the services.
         pages = {page: address for page, address in addresses.items() if page != "flyte-binary"}
         configuration: dict[str, Any] = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "scrape_configs": prometheus.scrape(pages),
+            "global": {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL},
+            "scrape_configs": prometheus.scrape(pages, interval=INTERVAL),
             "otlp": {"promote_resource_attributes": [semconv.PROJECT, semconv.DOMAIN]},
         }
         with prometheus.running(tmp_path_factory.mktemp("prometheus"), configuration) as server:
-            _count_as_a_task_does(server)
+            _send_user_metrics(server)
             native.wait_until(lambda: _is_scraped(server, len(pages)), "not all pages are scraped")
             yield server
 
@@ -124,29 +127,29 @@ def _is_scraped(server: Prometheus, pages: int) -> bool:
     return len(scraped) == pages and all(float(series["value"][1]) >= 6 for series in scraped)
 
 
-def _count_as_a_task_does(server: Prometheus) -> None:
+def _send_user_metrics(server: Prometheus) -> None:
     resource = Resource({semconv.PROJECT: "flytesnacks", semconv.DOMAIN: "development"})
     reader = PeriodicExportingMetricReader(OTLPMetricExporter(server.otlp_endpoint), export_interval_millis=500)
     provider = MeterProvider([reader], resource)
-    who = {semconv.USER_WORKFLOW: WORKFLOW, semconv.USER_TASK: "training.train"}
+    identity = {semconv.USER_WORKFLOW: WORKFLOW, semconv.USER_TASK: "training.train"}
     metrics = UserMetrics(provider)
-    metrics.count("rows", 5, who)
-    metrics.count("batches", 2, who)
-    metrics.gauge("loss", 0.25, who)
-    metrics.duration("epoch", 1.5, who)
+    metrics.count("rows", 5, identity)
+    metrics.count("batches", 2, identity)
+    metrics.gauge("loss", 0.25, identity)
+    metrics.duration("epoch", 1.5, identity)
     provider.force_flush()
     provider.shutdown()
 
 
-def as_of_seconds(text: str, values: dict[str, str]) -> str:
-    """Fill in a query for pages that are scraped each second, where Flyte's are scraped each minute."""
+def scaled(text: str, values: dict[str, str]) -> str:
+    """Fill in a query for pages that are scraped twice a second instead of once a minute."""
     per_second = re.sub(r":\d+[sm]\]", ":1s]", text)
-    # `$1` is a group of label_replace, and not a variable.
+    # `$1` is a group of label_replace, not a variable.
     return filled(per_second, {**values, "1": "$1"}, step="1s", time_range="5s")
 
 
 def answer(server: Prometheus, query: Query, values: dict[str, str]) -> list[str]:
-    text = as_of_seconds(query.text, values)
+    text = scaled(query.text, values)
     if query.kind == VARIABLE:
         return server.values_of_label(query.label, text)
     if query.shape == "instant":
@@ -154,13 +157,13 @@ def answer(server: Prometheus, query: Query, values: dict[str, str]) -> list[str
     return [value for series in server.over(text, seconds=3) for _, value in series["values"]]
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize(("board", "panel", "kind"), PANELS, ids=[" / ".join(panel) for panel in PANELS])
-def test_a_query_of_a_panel_returns_data(fed: Prometheus, board: str, panel: str, kind: str, choice: str) -> None:
-    if choice != "nothing picked" and panel in ONLY_OF_OTHERS:
+def test_a_query_of_a_panel_returns_data(fed: Prometheus, board: str, panel: str, kind: str, selection: str) -> None:
+    if selection != "everything" and panel in WITHOUT_PODS_OF_IT:
         pytest.skip(f"{WORKFLOW} has no such pods")
     of_panel = [query for query in QUERIES if (query.dashboard, query.panel, query.kind) == (board, panel, kind)]
-    answers = [answer(fed, query, CHOICES[choice]) for query in of_panel]
+    answers = [answer(fed, query, SELECTIONS[selection]) for query in of_panel]
     assert all(answers), [query.text for query, found in zip(of_panel, answers, strict=True) if not found]
-    # What nobody has used for ten minutes is `NaN`, and no line.
+    # A summary without an event for ten minutes is `NaN`.
     assert any(value != "NaN" for found in answers for value in found)

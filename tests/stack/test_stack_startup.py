@@ -86,7 +86,9 @@ def test_it_starts_in_a_deleted_working_directory(built: Stack, tmp_path: Path) 
     deleted = tmp_path / "deleted"
     deleted.mkdir()
     command = f'rmdir "{deleted}"; "{sys.executable}" -m otel_flyte {" ".join(UP)}'
-    up = subprocess.run(["/bin/sh", "-c", command], env=dict(built.environ), cwd=deleted, timeout=120, check=False)
+    up = subprocess.run(
+        ["/bin/sh", "-c", command], env=dict(built.environ), cwd=deleted, capture_output=True, timeout=120, check=False
+    )
     assert up.returncode == 0
     assert {psutil.Process(built.pid(name)).cwd() for name in BUILT} == {str(built.folder)}
 

@@ -461,6 +461,62 @@ def test_a_call_between_services_is_in_the_service_graph(backends: Backends) -> 
     assert retried(backends.prometheus.now, [graph]) != [[]]
 
 
+# --- rules -----------------------------------------------------------------------------------------------------------
+
+
+def _name(rule: Mapping[str, Any]) -> str:
+    return str(rule.get("alert") or rule.get("record"))
+
+
+def _selectors(expression: str) -> list[str]:
+    """Return the series that an expression reads, without functions and offsets."""
+    return sorted(
+        {re.sub(r" (?:offset|@) .*", "", found.prettify()) for found in _within(promql_parser.parse(expression))}
+    )
+
+
+def _within(node: Any) -> Iterator[Any]:
+    if isinstance(node, promql_parser.VectorSelector):
+        yield node
+    for name in ("lhs", "rhs", "expr", "param", "args", "vector_selector"):
+        inner = getattr(node, name, None)
+        for each in inner if isinstance(inner, list) else [inner]:
+            if each is not None:
+                yield from _within(each)
+
+
+SELECTORS = by_parts(
+    [(_name(rule), selector) for rule in RULES for selector in _selectors(rule["expr"])],
+    # Either of the two is enough for a selector of metrics of both.
+    lambda each: needed(each[1])[:1],
+)
+
+
+@pytest.mark.parametrize("parts", SELECTORS, ids=parts_id)
+def test_every_rule_reads_series_that_are_there(parts: Parts, backends: Backends) -> None:
+    stack.needs(*parts)
+    report = Report(f"rules, {parts_id(parts)}")
+    asked = SELECTORS[parts]
+    found = retried(lambda each: backends.prometheus.now(f"last_over_time({each[1]}[{RANGE}s])"), asked)
+    for (name, selector), series in zip(asked, found, strict=True):
+        report.line(f"{name} / {selector}", len(series), selector)
+    assert report.missing == []
+
+
+def test_every_rule_is_evaluated(backends: Backends) -> None:
+    (evaluated,) = retried(lambda _: _all_evaluated(backends), [None])
+    assert [rule["name"] for rule in evaluated] == [_name(rule) for rule in RULES]
+    recorded = [rule["record"] for rule in RULES if "record" in rule]
+    assert all(retried(backends.prometheus.now, recorded)), recorded
+
+
+def _all_evaluated(backends: Backends) -> list[Row]:
+    groups = requests.get(backends.prometheus.url + "/api/v1/rules", timeout=native.TIMEOUT).json()["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert [rule for rule in rules if rule["health"] == "err"] == []
+    return rules if all(rule["health"] == "ok" for rule in rules) else []
+
+
 # --- records sent and stored -----------------------------------------------------------------------------------------
 
 PROCESSES = 2
@@ -604,59 +660,3 @@ def _log_records_in_loki(backends: Backends, name: str) -> int:
 def _counted(backends: Backends, name: str) -> int:
     query = f'last_over_time(flyte_user_{load.STAT}_total{{flyte_run_name="{name}"}}[{RANGE}s])'
     return sum(int(float(series["value"][1])) for series in backends.prometheus.now(query))
-
-
-# --- rules -----------------------------------------------------------------------------------------------------------
-
-
-def _name(rule: Mapping[str, Any]) -> str:
-    return str(rule.get("alert") or rule.get("record"))
-
-
-def _selectors(expression: str) -> list[str]:
-    """Return the series that an expression reads, without functions and offsets."""
-    return sorted(
-        {re.sub(r" (?:offset|@) .*", "", found.prettify()) for found in _within(promql_parser.parse(expression))}
-    )
-
-
-def _within(node: Any) -> Iterator[Any]:
-    if isinstance(node, promql_parser.VectorSelector):
-        yield node
-    for name in ("lhs", "rhs", "expr", "param", "args", "vector_selector"):
-        inner = getattr(node, name, None)
-        for each in inner if isinstance(inner, list) else [inner]:
-            if each is not None:
-                yield from _within(each)
-
-
-SELECTORS = by_parts(
-    [(_name(rule), selector) for rule in RULES for selector in _selectors(rule["expr"])],
-    # Either of the two is enough for a selector of metrics of both.
-    lambda each: needed(each[1])[:1],
-)
-
-
-@pytest.mark.parametrize("parts", SELECTORS, ids=parts_id)
-def test_every_rule_reads_series_that_are_there(parts: Parts, backends: Backends) -> None:
-    stack.needs(*parts)
-    report = Report(f"rules, {parts_id(parts)}")
-    asked = SELECTORS[parts]
-    found = retried(lambda each: backends.prometheus.now(f"last_over_time({each[1]}[{RANGE}s])"), asked)
-    for (name, selector), series in zip(asked, found, strict=True):
-        report.line(f"{name} / {selector}", len(series), selector)
-    assert report.missing == []
-
-
-def test_every_rule_is_evaluated(backends: Backends) -> None:
-    (evaluated,) = retried(lambda _: _all_evaluated(backends), [None])
-    assert [rule["name"] for rule in evaluated] == [_name(rule) for rule in RULES]
-    recorded = [rule["record"] for rule in RULES if "record" in rule]
-    assert all(retried(backends.prometheus.now, recorded)), recorded
-
-
-def _all_evaluated(backends: Backends) -> list[Row]:
-    groups = requests.get(backends.prometheus.url + "/api/v1/rules", timeout=native.TIMEOUT).json()["data"]["groups"]
-    rules = [rule for group in groups for rule in group["rules"]]
-    assert [rule for rule in rules if rule["health"] == "err"] == []
-    return rules if all(rule["health"] == "ok" for rule in rules) else []

@@ -1,7 +1,7 @@
 """Commands that show a recording: show, explain, dump, metrics, rightsize, report."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,33 +15,27 @@ if TYPE_CHECKING:
     from otel_flyte.recording.tree import ExecutionTree
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def show(files: Sequence[str]) -> None:
-    """Draw the tree of a recorded trace beside its timeline.
+def _of_files(command: Callable[[Sequence[str]], None]) -> click.Command:
+    files = "FILE holds OTLP as JSON lines; of a folder every *.jsonl file is read."
+    with_argument = click.argument("files", nargs=-1, required=True, metavar="FILE...")(command)
+    return click.command(help=f"{command.__doc__}\n\n{files}")(with_argument)
 
-    FILE holds OTLP as JSON lines; of a folder every *.jsonl file is read.
-    """
+
+@_of_files
+def show(files: Sequence[str]) -> None:
+    """Draw the tree of a recorded trace beside its timeline."""
     draw(_tree(files))
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@_of_files
 def explain(files: Sequence[str]) -> None:
-    """Print a table of all operations of a recorded trace: start, end, duration, share, entity, and result.
-
-    FILE holds OTLP as JSON lines; of a folder every *.jsonl file is read.
-    """
+    """Print a table of all operations of a recorded trace: start, end, duration, share, entity, and result."""
     print_text(_tree(files).explain())
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@_of_files
 def dump(files: Sequence[str]) -> None:
-    """Print a recorded trace as YAML, with all attributes, errors and sums by phase.
-
-    FILE holds OTLP as JSON lines; of a folder every *.jsonl file is read.
-    """
+    """Print a recorded trace as YAML, with all attributes, errors and sums by phase."""
     print_text(_tree(files).dump())
 
 
@@ -120,7 +114,7 @@ def report(sources: Sequence[str], output: Path | None) -> None:
     https://tempo.example.com/trace/{trace_id}, it links to your backend.
     """
     from otel_flyte.config import settings
-    from otel_flyte.recording.analysis import Analysis
+    from otel_flyte.recording.tree import Analysis
     from otel_flyte.report import page
 
     current = settings.read(os.environ)
@@ -178,7 +172,7 @@ def _tree(files: Sequence[str]) -> "ExecutionTree":
 
 def _attempts(sources: Sequence[str]) -> "Sequence[Attempt]":
     """Return the task attempts; remarks are printed on standard error, away from the result."""
-    from otel_flyte.recording.analysis import Analysis
+    from otel_flyte.recording.tree import Analysis
 
     analysis = Analysis.of(read(sources, required=("spans", "points")))
     for remark in analysis.tree.remarks:

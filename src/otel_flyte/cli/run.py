@@ -13,7 +13,7 @@ from otel_flyte.cli.recordings import draw, not_writable, read
 from otel_flyte.stack.commands import one_line
 
 if TYPE_CHECKING:
-    from otel_flyte.recording.analysis import Analysis
+    from otel_flyte.recording.tree import Analysis
 
 DEMO = Path(__file__).parent.parent / "examples" / "demo.py"
 
@@ -119,7 +119,7 @@ def _run(arguments: Sequence[str], *, first_steps: bool = False, then: Callable[
 
 def _show(path: Path, *, first_steps: bool) -> None:
     """Show a recording; a failure to do so does not change the outcome of the run."""
-    from otel_flyte.recording.analysis import Analysis
+    from otel_flyte.recording.tree import Analysis
 
     try:
         print_text("")

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from otel_flyte import semconv
+from otel_flyte.formulas import NO_VALUE
 from otel_flyte.recording import usage, usage_points
 from otel_flyte.recording.model import AttributeValue, Point
 from otel_flyte.recording.roles import Role, entity_name, short_name
 from otel_flyte.recording.span_tree import LOCAL, NEVER_ENDED, TreeSpan
-from otel_flyte.recording.usage import NO_VALUE, Quota, Usage
+from otel_flyte.recording.usage import Quota, Usage
 
 FROM_SPAN = "span"
 FROM_POINTS = "metric records"
@@ -27,23 +28,17 @@ _Key: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attempt:
-    """One attempt of a task.
+    """One attempt of a task. Texts are empty where they are unknown, times are nanoseconds since the epoch.
 
     Attributes:
-        task: the task's name.
-        version: the task's version, empty where unknown.
         run: name of the execution, empty for a local run.
         path: ids of the nodes that lead to it joined by ``/``, for a map's item the map's and the index; empty in local
             runs.
         number: counted from 0, ``None`` outside a pod.
         span_id: hexadecimal, empty where only points are recorded.
-        start_ns: nanoseconds since the epoch.
-        end_ns: nanoseconds since the epoch; for an attempt that never ended, the time of its last sign.
-        result: ``success``, ``failure``, ``cancellation``, ``never ended``.
-        error_type: such as ``OOMKilled``; empty where unknown.
+        end_ns: for an attempt that never ended, the time of its last sign.
+        error_type: such as ``OOMKilled``.
         is_cached: whether its result was taken from a cache.
-        usage: ``None`` where its span has none.
-        source: the source of the series.
         series: a value a minute by name of :data:`otel_flyte.semconv.SERIES`, -1 where there is none.
         minutes_per_value: the number of minutes for which each recorded value of the series stands.
     """

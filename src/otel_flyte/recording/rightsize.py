@@ -8,11 +8,13 @@ the limit is the peak with a margin, and half as much again as now where attempt
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import compress
 
-from otel_flyte import semconv
+from otel_flyte import formulas, semconv
+from otel_flyte.formulas import NO_VALUE
 from otel_flyte.recording.attempts import Attempt
-from otel_flyte.recording.usage import NO_VALUE, Device, Usage
+from otel_flyte.recording.usage import Device, Usage
 
 LAST = 20
 MEMORY_MARGIN = 0.2
@@ -32,10 +34,13 @@ THROTTLED = 0.05
 SHORT = 30.0
 """Seconds. A shorter attempt may end before it needs most."""
 
+OUT_OF_MEMORY, THROTTLING, _ = PROBLEMS = ("OOM-killed", "throttled", "idle GPU")
+"""The worst first."""
+
 _FITS = (0.9, 1.25)
 """A request fits between these fractions of the recommendation."""
 
-_OUT_OF_MEMORY = "OOMKilled"
+_OOM_KILLED = "OOMKilled"
 _MEBIBYTE, _GIBIBYTE = 2**20, 2**30
 
 
@@ -71,7 +76,7 @@ class Gpus:
     Attributes:
         now: the present request.
         idle: the number of GPUs that were idle in all attempts.
-        utilization: the mean utilisation, as a fraction of 1.
+        utilization: the mean, as a fraction of 1.
         memory_peak: bytes of the fullest.
     """
 
@@ -83,39 +88,51 @@ class Gpus:
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
-    """The recommended resources of one task, with their reasons.
+class Evidence:
+    """The attempts on which an advice rests.
 
     Attributes:
-        attempts: the number of attempts that were considered, of ``known`` ones.
-        evidence: the number of attempts with a usage of their own.
-        shared: the number of attempts that shared their process with others.
-        unmeasured: the number of attempts without usage.
-        longest: seconds of the longest attempt of the evidence.
+        attempts: the number that was considered, of ``known`` ones.
+        measured: the number with a usage of their own.
+        shared: the number that shared their process with others.
+        unmeasured: the number without usage.
+        longest: seconds of the longest measured attempt.
         cpu_p95: cores; of averages by the minute, else of the attempts' means.
         throttled: seconds, of all attempts.
-        out_of_memory: the number of attempts that were, or had processes, OOM-killed.
+        out_of_memory: the number that was, or had processes, OOM-killed.
         npu_utilization: mean over the task's NPUs.
     """
 
-    task: str
-    versions: tuple[str, ...]
     attempts: int
     known: int
-    evidence: int
+    measured: int
     shared: int
     unmeasured: int
-    longest: float = 0.0
-    cpu: Amount | None = None
-    memory: Amount | None = None
-    gpus: Gpus | None = None
-    cpu_mean: float | None = None
-    cpu_p95: float | None = None
-    throttled: float = 0.0
-    is_throttled: bool = False
-    out_of_memory: int = 0
-    npu_utilization: float | None = None
-    margins: Margins = field(default_factory=Margins)
+    longest: float
+    cpu_p95: float | None
+    cpu_mean: float | None
+    throttled: float
+    out_of_memory: int
+    npu_utilization: float | None
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether it is too thin to rely on."""
+        return self.measured == 1 or self.longest < SHORT
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The recommended resources of one task, with their reasons; ``problems`` has the worst first."""
+
+    task: str
+    versions: tuple[str, ...]
+    problems: tuple[str, ...]
+    evidence: Evidence
+    cpu: Amount | None
+    memory: Amount | None
+    gpus: Gpus | None
+    margins: Margins
 
     @property
     def fits(self) -> bool:
@@ -123,30 +140,15 @@ class Advice:
         known = [amount.fits for amount in (self.cpu, self.memory) if amount]
         return bool(known) and all(known) and (self.gpus is None or self.gpus.count == self.gpus.now)
 
-    @property
-    def is_thin(self) -> bool:
-        """Whether the evidence is too thin to rely on."""
-        return self.evidence == 1 or self.longest < SHORT
-
-    @property
-    def is_gpu_idle(self) -> bool:
-        """Whether a GPU is idle."""
-        return self.gpus is not None and self.gpus.idle > 0
-
-    @property
-    def urgency(self) -> int:
-        """Its rank: out of memory first, then throttled, then idle devices, then the rest."""
-        return 0 if self.out_of_memory else 1 if self.is_throttled else 2 if self.is_gpu_idle else 3
-
 
 def advise(attempts: Iterable[Attempt], last: int = LAST, margins: Margins | None = None) -> list[Advice]:
-    """Return the advice for each task from its last attempts, the most urgent first. Cached attempts did not run."""
+    """Return the advice for each task from its last attempts, the worst first. Cached attempts did not run."""
     by_task: dict[str, list[Attempt]] = defaultdict(list)
     for attempt in sorted(attempts, key=lambda attempt: attempt.start_ns):
         if not attempt.is_cached:
             by_task[attempt.task].append(attempt)
     advice = [_advice(task, ran, last, margins or Margins()) for task, ran in by_task.items()]
-    return sorted(advice, key=lambda each: each.urgency)
+    return sorted(advice, key=lambda each: min(map(PROBLEMS.index, each.problems), default=len(PROBLEMS)))
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -169,31 +171,34 @@ def round_up_bytes(size: float) -> int:
 
 def _advice(task: str, known: Sequence[Attempt], last: int, margins: Margins) -> Advice:
     ran = known[-last:]
-    evidence = [attempt for attempt in ran if attempt.usage and not attempt.usage.is_shared]
-    used = [attempt.usage for attempt in evidence if attempt.usage]
+    measured = [attempt for attempt in ran if attempt.usage and not attempt.usage.is_shared]
+    used = [attempt.usage for attempt in measured if attempt.usage]
     shared = sum(attempt.usage is not None and attempt.usage.is_shared for attempt in ran)
     out_of_memory = [attempt for attempt in ran if _ran_out_of_memory(attempt)]
-    is_throttled = any(map(_is_throttled, evidence))
-    means = _known(usage.cpu_mean for usage in used)
-    p95 = quantile(_minutes(evidence) or means, 0.95)
+    is_throttled = any(map(_is_throttled, measured))
+    p95 = quantile(_minutes(measured) or _known(usage.cpu_mean for usage in used), 0.95)
+    gpus = _gpus(ran, used)
+    has_problem = (bool(out_of_memory), is_throttled, gpus is not None and gpus.idle > 0)
     return Advice(
         task=task,
         versions=tuple(dict.fromkeys(attempt.version for attempt in ran if attempt.version)),
-        attempts=len(ran),
-        known=len(known),
-        evidence=len(evidence),
-        shared=shared,
-        unmeasured=len(ran) - len(evidence) - shared,
-        longest=max((attempt.seconds for attempt in evidence), default=0.0),
+        problems=tuple(compress(PROBLEMS, has_problem)),
+        evidence=Evidence(
+            attempts=len(ran),
+            known=len(known),
+            measured=len(measured),
+            shared=shared,
+            unmeasured=len(ran) - len(measured) - shared,
+            longest=max((attempt.seconds for attempt in measured), default=0.0),
+            cpu_p95=p95,
+            cpu_mean=formulas.mean([usage.cpu_mean for usage in used]),
+            throttled=sum(_known(usage.throttled for usage in used)),
+            out_of_memory=len(out_of_memory),
+            npu_utilization=_largest(usage.mean_utilization(semconv.DEVICE_NPU) for usage in used),
+        ),
         cpu=_cpu(ran, used, p95, margins.cpu, is_throttled=is_throttled),
         memory=_memory(ran, used, out_of_memory, margins.memory),
-        gpus=_gpus(ran, used),
-        cpu_mean=sum(means) / len(means) if means else None,
-        cpu_p95=p95,
-        throttled=sum(_known(usage.throttled for usage in used)),
-        is_throttled=is_throttled,
-        out_of_memory=len(out_of_memory),
-        npu_utilization=_largest(usage.mean_utilization(semconv.DEVICE_NPU) for usage in used),
+        gpus=gpus,
         margins=margins,
     )
 
@@ -287,7 +292,7 @@ def _is_empty(device: Sequence[Device]) -> bool | None:
 
 
 def _ran_out_of_memory(attempt: Attempt) -> bool:
-    return _OUT_OF_MEMORY in attempt.error_type or (attempt.usage is not None and attempt.usage.oom_kills > 0)
+    return _OOM_KILLED in attempt.error_type or (attempt.usage is not None and attempt.usage.oom_kills > 0)
 
 
 def _is_throttled(attempt: Attempt) -> bool:
@@ -295,10 +300,10 @@ def _is_throttled(attempt: Attempt) -> bool:
     return waited is not None and waited > THROTTLED * attempt.seconds
 
 
-def _minutes(evidence: Iterable[Attempt]) -> list[float]:
+def _minutes(attempts: Iterable[Attempt]) -> list[float]:
     """Return the cores in use in each minute of all attempts."""
     return [
-        value for attempt in evidence for value in attempt.series.get(semconv.SERIES_CORES, ()) if value != NO_VALUE
+        value for attempt in attempts for value in attempt.series.get(semconv.SERIES_CORES, ()) if value != NO_VALUE
     ]
 
 

@@ -217,7 +217,7 @@ def _worst(results: Iterable[str], default: str = semconv.RESULT_SUCCESS) -> str
 
 
 def _map_of(span: TreeSpan) -> str:
-    """Return ``execution/node path`` of the map of a subtask in a pod; empty for other spans."""
+    """Return ``execution/node path`` of the map of a subtask in a pod."""
     if span.role is not Role.ATTEMPT or span.array_index is None:
         return ""
     return f"{span.attribute(semconv.RUN_NAME) or ''}/{span.node_path.rpartition('/')[0]}"
@@ -265,16 +265,7 @@ def _outcome(span: TreeSpan) -> tuple[str, ...]:
         f"cache {cache!s}" if cache else "",
         f"run {run!s}" if run else "",
         ", ".join(str(part) for part in (own.get(semconv.ERROR_CODE), kind) if part),
-        _last_seen(span),
+        str(span.last_seen or ""),
         *usage.notes(own),
         _ORPHAN if span.orphan else "",
     )
-
-
-def _last_seen(span: TreeSpan) -> str:
-    seen = span.last_seen
-    if seen is None:
-        return ""
-    if seen.is_over:
-        return f"last seen after {seen.phase}"
-    return f"last seen in {seen.phase}" + (f" for {duration(seen.seconds)}" if seen.seconds else "")

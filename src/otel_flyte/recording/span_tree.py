@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from otel_flyte import semconv
+from otel_flyte.recording.cells import duration
 from otel_flyte.recording.failures import Error, error_of
 from otel_flyte.recording.model import AttributeValue, LogRecord, Span
 from otel_flyte.recording.pending import with_unfinished
@@ -28,16 +29,19 @@ class LastSeen:
     """The last sign of an attempt that never ended.
 
     Attributes:
-        phase: the phase in which it was seen.
         seconds: how long it had been in the phase; 0 where that is unknown.
         is_over: whether the phase had ended.
-        time_ns: nanoseconds since the epoch.
     """
 
     phase: str
     seconds: float
     is_over: bool
     time_ns: int
+
+    def __str__(self) -> str:
+        if self.is_over:
+            return f"last seen after {self.phase}"
+        return f"last seen in {self.phase}" + (f" for {duration(self.seconds)}" if self.seconds else "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

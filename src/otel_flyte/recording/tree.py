@@ -1,4 +1,4 @@
-"""The public face of a recording: :class:`ExecutionTree`."""
+"""A recording as a whole: :class:`ExecutionTree`, the public face, and the usage of its attempts."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from os import PathLike
 
 from otel_flyte.recording import otlp_file, table
+from otel_flyte.recording.attempts import Attempt, attempts_of
 from otel_flyte.recording.failures import Error
 from otel_flyte.recording.model import LogRecord, Recording, Span
 from otel_flyte.recording.span_tree import Execution, TreeSpan, executions, in_order
@@ -75,3 +76,19 @@ class ExecutionTree:
         from otel_flyte.recording import document
 
         return document.as_yaml(self.executions)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """A recording, analysed once for all that shows it: its tree, its attempts, and its log records with a body."""
+
+    tree: ExecutionTree
+    attempts: tuple[Attempt, ...]
+    logs: tuple[LogRecord, ...]
+
+    @classmethod
+    def of(cls, recording: Recording) -> "Analysis":
+        """Analyse a recording."""
+        tree = ExecutionTree.from_recording(recording)
+        logs = tuple(record for record in recording.logs if record.body is not None)
+        return cls(tree, attempts_of(tree.walk(), recording.points), logs)

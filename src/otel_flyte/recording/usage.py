@@ -5,14 +5,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from otel_flyte import quantity, semconv
+from otel_flyte import formulas, quantity, semconv
 from otel_flyte.recording import cells
 from otel_flyte.recording.model import Attributes
 
-NO_VALUE = -1.0
-"""The value of a series for a minute without one."""
-
-_MINUTE = 60
 _DEVICE = re.compile(
     re.escape(semconv.USAGE_DEVICE_NAME)
     .replace(r"\{kind\}", f"({semconv.DEVICE_GPU}|{semconv.DEVICE_NPU})")
@@ -49,7 +45,7 @@ class Device:
     @property
     def memory_share(self) -> float | None:
         """The peak of memory as a fraction of the device's memory; ``None`` where either is unknown."""
-        return self.memory_peak / self.memory_limit if self.memory_peak is not None and self.memory_limit else None
+        return formulas.share(self.memory_peak, self.memory_limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +70,7 @@ class Usage:
 
     def mean_utilization(self, kind: str) -> float | None:
         """Return the mean utilisation of the devices of a kind, as a fraction of 1; ``None`` where it is unknown."""
-        means = [device.utilization_mean for device in self.devices if device.kind == kind]
-        known = [mean for mean in means if mean is not None]
-        return sum(known) / len(known) if known else None
+        return formulas.mean([device.utilization_mean for device in self.devices if device.kind == kind])
 
 
 def usage_of(attributes: Attributes) -> Usage | None:
@@ -105,14 +99,17 @@ def quota_of(attributes: Attributes) -> Quota:
         return number(attributes.get(name))
 
     request, limit = semconv.RESOURCES_REQUEST, semconv.RESOURCES_LIMIT
-    cpu = known(semconv.QUOTA_CPU_LIMIT) or declared(limit, "cpu") or known(semconv.QUOTA_CPU_CGROUP)
+    cpu = known(semconv.QUOTA_CPU_LIMIT) or declared(limit, "cpu")
     memory = known(semconv.QUOTA_MEMORY_LIMIT) or declared(limit, "mem", quantity.size)
-    memory = memory or known(semconv.QUOTA_MEMORY_CGROUP)
+    cpu_limit = formulas.denominator(cpu, known(semconv.QUOTA_CPU_CGROUP)).value
+    memory_limit = formulas.denominator(memory, known(semconv.QUOTA_MEMORY_CGROUP)).value
+    cpu_request = known(semconv.QUOTA_CPU_REQUEST) or declared(request, "cpu")
+    memory_request = known(semconv.QUOTA_MEMORY_REQUEST) or declared(request, "mem", quantity.size)
     return Quota(
-        cpu_limit=cpu,
-        cpu_request=known(semconv.QUOTA_CPU_REQUEST) or declared(request, "cpu") or cpu,
-        memory_limit=memory,
-        memory_request=known(semconv.QUOTA_MEMORY_REQUEST) or declared(request, "mem", quantity.size) or memory,
+        cpu_limit=cpu_limit,
+        cpu_request=formulas.request(cpu_request, cpu_limit),
+        memory_limit=memory_limit,
+        memory_request=formulas.request(memory_request, memory_limit),
         gpus=round(known(semconv.QUOTA_GPU_REQUEST) or declared(request, "gpu") or declared(limit, "gpu") or 0),
     )
 
@@ -135,18 +132,17 @@ def of_one_minute(attributes: Attributes) -> dict[str, list[float]]:
     if memory is not None and usage.memory_peak:
         # The fraction is the peak's.
         memory *= (usage.memory_mean or usage.memory_peak) / usage.memory_peak
-    shares = {
-        semconv.SERIES_CPU: number(attributes.get(semconv.USAGE_CPU_OF_LIMIT)),
-        semconv.SERIES_MEMORY: memory,
-        semconv.SERIES_GPU: usage.mean_utilization(semconv.DEVICE_GPU),
-        semconv.SERIES_NPU: usage.mean_utilization(semconv.DEVICE_NPU),
-    }
-    return {name: [100 * share] for name, share in shares.items() if share is not None}
+    cpu = number(attributes.get(semconv.USAGE_CPU_OF_LIMIT))
+    utilization = {kind: usage.mean_utilization(kind) for kind in (semconv.DEVICE_GPU, semconv.DEVICE_NPU)}
+    series = formulas.percentages((cpu, 1.0), (memory, 1.0), utilization, {})
+    percents = {name: formulas.percent(used, whole) for name, (used, whole) in series.items()}
+    return {name: [value] for name, value in percents.items() if value is not None}
 
 
 def minutes_per_value(attributes: Attributes) -> int:
     """Return the number of minutes for which each value of the span's series stands."""
-    return max(1, round((number(attributes.get(semconv.USAGE_STEP)) or _MINUTE) / _MINUTE))
+    step = number(attributes.get(semconv.USAGE_STEP)) or formulas.STEP_SECONDS
+    return max(1, round(step / formulas.STEP_SECONDS))
 
 
 def notes(attributes: Attributes) -> tuple[str, ...]:
@@ -194,4 +190,4 @@ def _device(attributes: Attributes, kind: str, index: int) -> Device:
 
 def _series_value(item: object) -> float:
     value = number(item)
-    return NO_VALUE if value is None or value < 0 else float(value)
+    return formulas.NO_VALUE if value is None or value < 0 else float(value)

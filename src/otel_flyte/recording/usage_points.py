@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import median
 
+from otel_flyte.formulas import NO_VALUE
 from otel_flyte.recording.model import Point
-from otel_flyte.recording.usage import NO_VALUE
 
 USUAL_INTERVAL = 60.0
 """Seconds between two collections where there is only one: OpenTelemetry's default."""

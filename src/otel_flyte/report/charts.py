@@ -6,22 +6,21 @@ usage. A request that was not declared is the limit, as in Kubernetes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from otel_flyte import semconv
+from otel_flyte.formulas import NO_VALUE, STEP_SECONDS, share
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.cells import cores, counted, duration, percent, size
-from otel_flyte.recording.usage import NO_VALUE, Device, Quota, Usage
+from otel_flyte.recording.usage import Device, Quota, Usage
 
 LIMIT, ALLOCATED, USED = "limit", "allocated", "used"
 
-_MINUTE = 60
 _MIB = 2**20
 _Values = Sequence[float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+class Curve(NamedTuple):
     """One line of a chart.
 
     Attributes:
@@ -33,8 +32,7 @@ class Curve:
     values: tuple[float | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(NamedTuple):
     """One chart.
 
     Attributes:
@@ -42,7 +40,6 @@ class Chart:
         seconds: the duration of the attempt.
         curves: those in the background first.
         peak: the largest measured value, which an average by the minute may hide.
-        note: the numbers in words.
     """
 
     title: str
@@ -60,8 +57,7 @@ class Chart:
         return max([*known, self.peak or 0.0])
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(NamedTuple):
     """The usage of one device: fractions of 1, and its memory in words."""
 
     name: str
@@ -90,9 +86,7 @@ def bars_of(usage: Usage | None) -> tuple[Bar, ...]:
 
 def peak_share(usage: Usage | None, quota: Quota) -> float | None:
     """Return the peak of memory as a fraction of the request; ``None`` where either is unknown."""
-    if usage is None or usage.memory_peak is None or not quota.memory_request:
-        return None
-    return usage.memory_peak / quota.memory_request
+    return share(usage.memory_peak, quota.memory_request) if usage else None
 
 
 def _memory(attempt: Attempt, usage: Usage) -> Chart | None:
@@ -126,8 +120,8 @@ def _cpu(attempt: Attempt, usage: Usage) -> Chart | None:
         return None
     throttled = ""
     if usage.throttled:
-        share = f" ({percent(usage.throttled / attempt.seconds)} of the time)" if attempt.seconds else ""
-        throttled = f"throttled for {duration(usage.throttled)}{share}"
+        of_time = f" ({percent(usage.throttled / attempt.seconds)} of the time)" if attempt.seconds else ""
+        throttled = f"throttled for {duration(usage.throttled)}{of_time}"
     note = _joined(
         "" if usage.cpu_mean is None else f"mean {cores(usage.cpu_mean)}",
         "" if usage.cpu_peak is None else f"peak {cores(usage.cpu_peak)}",
@@ -158,15 +152,15 @@ def _device_memory(attempt: Attempt, usage: Usage, kind: str, series: str) -> Ch
     used = _values(attempt, series)
     if not used:
         return None
-    shares = [device.memory_share for device in usage.devices if device.kind == kind]
-    fullest = max((share for share in shares if share is not None), default=None)
-    note = "mean over devices" + ("" if fullest is None else f", the fullest at {percent(fullest)}")
+    devices = [device for device in usage.devices if device.kind == kind]
+    shares = [device.memory_share for device in devices if device.memory_share is not None]
+    note = "mean over devices" + (f", the fullest at {percent(max(shares))}" if shares else "")
     return _chart(attempt, (f"{kind.upper()} memory", "%"), [Curve(USED, _scaled(used, 1.0))], None, note)
 
 
 def _chart(attempt: Attempt, title: tuple[str, str], curves: Sequence[Curve], peak: float | None, note: str) -> Chart:
-    step = _MINUTE * attempt.minutes_per_value
     rounded = None if peak is None else round(peak, 3)
+    step = round(STEP_SECONDS) * attempt.minutes_per_value
     return Chart(*title, step, attempt.seconds, tuple(curves), rounded, note)
 
 

@@ -9,20 +9,18 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any, TypeAlias
 
 from otel_flyte import semconv
-from otel_flyte.recording.analysis import Analysis
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.failures import Error
 from otel_flyte.recording.model import Attributes, LogRecord
 from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import Execution, TreeSpan
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.recording.usage import quota_of, usage_of
 from otel_flyte.report import charts, links
-from otel_flyte.report.charts import Chart
 
 Json: TypeAlias = Any
 
@@ -235,21 +233,9 @@ def _facts(span: TreeSpan) -> Iterator[list[str]]:
 
 def _usage(attempt: Attempt) -> list[Json] | None:
     """Return the charts and the bars of an attempt, ``None`` where it has neither."""
-    drawn = [_chart(chart) for chart in charts.charts_of(attempt)]
-    bars = [list(astuple(bar)) for bar in charts.bars_of(attempt.usage)]
+    drawn = [chart._asdict() | {"seconds": round(chart.seconds, 3)} for chart in charts.charts_of(attempt)]
+    bars = charts.bars_of(attempt.usage)
     return [drawn, bars] if drawn or bars else None
-
-
-def _chart(chart: Chart) -> dict[str, Json]:
-    return {
-        "title": chart.title,
-        "unit": chart.unit,
-        "step": chart.step,
-        "seconds": round(chart.seconds, 3),
-        "peak": chart.peak,
-        "note": chart.note,
-        "curves": [[curve.name, list(curve.values)] for curve in chart.curves],
-    }
 
 
 def _log(record: LogRecord, start_ns: int, indices: Mapping[str, int]) -> list[Json]:

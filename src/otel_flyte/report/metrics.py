@@ -5,14 +5,16 @@ import io
 import json
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from otel_flyte import semconv
+from otel_flyte.formulas import NO_VALUE
 from otel_flyte.recording.attempts import NO_SOURCE, Attempt, selectors
 from otel_flyte.recording.cells import duration, printable
 from otel_flyte.recording.table import aligned
-from otel_flyte.recording.usage import NO_VALUE
 
 MODELARTS = semconv.SERIES[:6]
+_COLUMNS = ("task", "name", "duration", "minutes", "usage", "result")
 
 
 def as_json(attempt: Attempt) -> str:
@@ -42,47 +44,39 @@ def as_table(attempt: Attempt) -> str:
 
 
 def list_as_table(attempts: Sequence[Attempt]) -> str:
-    """Return a line for each attempt, with its selector first."""
+    """Return a line for each attempt in aligned columns, with its selector first."""
     rows = [
-        (
-            shlex.quote(printable(selector)),
-            printable(attempt.task),
-            duration(attempt.seconds),
-            str(attempt.minutes),
-            attempt.source,
-            attempt.result,
-        )
-        for selector, attempt in zip(selectors(attempts), attempts, strict=True)
+        (shlex.quote(printable(task)), printable(name), duration(seconds), str(minutes), *others)
+        for task, name, seconds, minutes, *others in _rows(attempts)
     ]
-    return "\n".join(aligned([("TASK", "name", "duration", "minutes", "usage", "result"), *rows]))
+    return "\n".join(aligned([("TASK", *_COLUMNS[1:]), *rows]))
 
 
 def list_as_json(attempts: Sequence[Attempt]) -> str:
     """Return the list as JSON; the duration in seconds."""
     entries = [
         {
-            "task": selector,
-            "name": attempt.task,
+            **dict(zip(_COLUMNS, row, strict=True)),
             "run": attempt.run,
             "attempt": attempt.number,
             "span_id": attempt.span_id,
-            "duration": attempt.seconds,
-            "minutes": attempt.minutes,
             "usage": None if attempt.source == NO_SOURCE else attempt.source,
-            "result": attempt.result,
         }
-        for selector, attempt in zip(selectors(attempts), attempts, strict=True)
+        for row, attempt in zip(_rows(attempts), attempts, strict=True)
     ]
     return json.dumps({"tasks": entries}, indent=2)
 
 
 def list_as_csv(attempts: Sequence[Attempt]) -> str:
     """Return the list as comma-separated values; the duration in seconds."""
-    rows = [
+    return _csv([_COLUMNS, *_rows(attempts)])
+
+
+def _rows(attempts: Sequence[Attempt]) -> list[tuple[Any, ...]]:
+    return [
         (selector, attempt.task, attempt.seconds, attempt.minutes, attempt.source, attempt.result)
         for selector, attempt in zip(selectors(attempts), attempts, strict=True)
     ]
-    return _csv([("task", "name", "duration", "minutes", "usage", "result"), *rows])
 
 
 def _by_minute(attempt: Attempt) -> list[tuple[float, ...]]:

@@ -12,8 +12,8 @@ from os import PathLike
 from pathlib import Path
 
 from otel_flyte._version import __version__
-from otel_flyte.recording.analysis import Analysis
 from otel_flyte.recording.span_tree import Execution
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import data, static
 
 _STATIC_SPANS = 2000

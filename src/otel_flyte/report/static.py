@@ -9,6 +9,7 @@ from html import escape
 from importlib.resources import files
 
 from otel_flyte import semconv
+from otel_flyte.formulas import mean
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.cells import cut, duration, moment, percent, printable
 from otel_flyte.recording.failures import Error
@@ -182,13 +183,8 @@ def _steps(curve: Curve, step: float, seconds: float) -> list[tuple[float, float
     if len(values) == 1:
         return [(0.0, seconds, values[0])]
     while len(values) > VALUES:
-        values, step = [_mean(values[index : index + 2]) for index in range(0, len(values), 2)], 2 * step
+        values, step = [mean(list(values[index : index + 2])) for index in range(0, len(values), 2)], 2 * step
     return [(index * step, (index + 1) * step, value) for index, value in enumerate(values)]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _path(

@@ -59,7 +59,7 @@ def run(arguments: Sequence[str], target: Target) -> Outcome:
     is_empty = recording.discard_if_empty(exporter)
     if exporter.error:
         reason = exporter.error.strerror or exporter.error
-        problem = f"the recording lacks {exporter.lost} spans that can't be written ({reason}): check the disk"
+        problem = f"the recording lacks {exporter.dropped} spans that can't be written ({reason}): check the disk"
     else:
         problem = _reason_for_nothing(code) if is_empty else ""
     return Outcome(code, None if is_empty else exporter.path, problem)

@@ -43,7 +43,7 @@ def create_provider(values: Mapping[str, str]) -> LoggerProvider:
     """
     provider = LoggerProvider(resource.ours(), shutdown_on_exit=False, **_limits(values))
     found = destinations.of("logs")
-    for queue in found.outlets:
+    for queue in found.queues:
         provider.add_log_record_processor(QueueLogRecords(queue))
     options = arguments.batches(values, "BLRP")
     for exporter in found.exporters:

@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogr
 from otel_flyte import semconv
 from otel_flyte.config import standard
 from otel_flyte.export import codecs, destinations, relay
-from otel_flyte.export.queue import Outlet
+from otel_flyte.export.queue import ExportQueue
 from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded
@@ -51,7 +51,7 @@ class QueueMetrics(Queued, MetricExporter):
         values: usable standard values.
     """
 
-    def __init__(self, queue: Outlet, values: Mapping[str, str]) -> None:
+    def __init__(self, queue: ExportQueue, values: Mapping[str, str]) -> None:
         MetricExporter.__init__(self, _temporality(values), _aggregation(values))
         Queued.__init__(self, queue)
 
@@ -75,7 +75,7 @@ def create_provider(values: Mapping[str, str]) -> MeterProvider:
         values: usable standard values.
     """
     found = destinations.of("metrics")
-    exporters = (*(QueueMetrics(queue, values) for queue in found.outlets), *found.exporters)
+    exporters = (*(QueueMetrics(queue, values) for queue in found.queues), *found.exporters)
     interval = standard.number(values, semconv.METRIC_EXPORT_INTERVAL)
     timeout = standard.number(values, semconv.METRIC_EXPORT_TIMEOUT)
     readers = [PeriodicExportingMetricReader(exporter, interval, timeout) for exporter in exporters]

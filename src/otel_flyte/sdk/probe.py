@@ -10,7 +10,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_flyte import semconv
 from otel_flyte.config.endpoints import SignalPlan
 from otel_flyte.export import otlp_requests
-from otel_flyte.export.transport import Outcome, Verdict, connect
+from otel_flyte.export.connection import connect
+from otel_flyte.export.transport import Outcome, Verdict
 from otel_flyte.sdk import traces
 from otel_flyte.sdk.arguments import usable_environment
 

@@ -6,7 +6,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 
-from otel_flyte.export.queue import Outlet
+from otel_flyte.export.queue import ExportQueue
 from otel_flyte.process import shutdown
 from otel_flyte.supervisor import client
 from otel_flyte.tracing import open_spans
@@ -27,7 +27,7 @@ __all__ = [
 class Queued:
     """A processor or exporter of any signal that puts records into a queue, which another thread sends."""
 
-    def __init__(self, queue: Outlet) -> None:
+    def __init__(self, queue: ExportQueue) -> None:
         self._queue = queue
 
     def force_flush(self, timeout_millis: float = 30_000) -> bool:

@@ -88,7 +88,7 @@ def _processors(values: Mapping[str, str]) -> Sequence[SpanProcessor]:
         shutdown.at_the_end(client.end_delivery)
         destinations.on_acknowledged["traces"] = client.acknowledged
     found = destinations.of("traces")
-    processors += map(QueueSpans, found.outlets)
+    processors += map(QueueSpans, found.queues)
     options = arguments.batches(values, "BSP")
     processors += [BatchSpanProcessor(exporter, **options) for exporter in found.exporters]
     return processors

@@ -30,7 +30,7 @@ _UNDER_WAY = 32
 
 def targets(recording: str) -> list[str]:
     """Return the names of the destinations in use; ``recording`` is the file of a local run, empty without one."""
-    sent = [SENT] if endpoints.plan("logs", os.environ).exporters and destinations.of("logs").outlets else []
+    sent = [SENT] if endpoints.plan("logs", os.environ).exporters and destinations.of("logs").queues else []
     return [*sent, RECORDED] if recording else sent
 
 
@@ -104,12 +104,12 @@ class Handover:
 
 def _queue(requests: Sequence[Message], acknowledge: Callable[[], object] | None = None) -> None:
     """Queue requests; ``acknowledge`` is called once they are done in the last queue."""
-    queues = destinations.of("logs").outlets
+    queues = destinations.of("logs").queues
     for queue in queues:
         for request in requests:
             queue.put_request(request)
         if acknowledge is not None and queue is queues[-1]:
-            queue.when_settled(acknowledge)
+            queue.when_done(acknowledge)
 
 
 def _record(path: str, requests: Sequence[Message]) -> None:

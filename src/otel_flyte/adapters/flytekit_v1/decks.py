@@ -15,8 +15,8 @@ from flytekit.deck import Deck
 
 from otel_flyte import providers, semconv
 from otel_flyte.config import settings
-from otel_flyte.recording.analysis import Analysis
 from otel_flyte.recording.model import Event, Link, Recording, Scope, Span
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.sdk.kept_spans import KeptSpans, ReadableSpan, span_id, trace_id
@@ -75,12 +75,12 @@ class TelemetryDeck(Deck):  # type: ignore[misc]
         if is_over:
             # A notebook may keep the deck for days, and the spans are not needed any more.
             self._task = None
-        used = open_task.usage.until_now() if open_task.usage is not None and not is_over else {}
+        usage = open_task.usage.until_now() if open_task.usage is not None and not is_over else {}
         phase = open_task.phase
-        unended = [task, phase] if self._result == RUNNING and isinstance(phase, ReadableSpan) else [task]
-        spans = [_read(span, {semconv.RESULT: self._result} if span.end_time is None else {}) for span in unended]
-        spans[0] = _as_root(spans[0], used)
-        spans += map(_read, self._kept.below(unended))
+        running = [task, phase] if self._result == RUNNING and isinstance(phase, ReadableSpan) else [task]
+        spans = [_read(span, {semconv.RESULT: self._result} if span.end_time is None else {}) for span in running]
+        spans[0] = _as_root(spans[0], usage)
+        spans += map(_read, self._kept.below(running))
         self._html = _picture(Recording(tuple(spans)), self._trace_url)
         return self._html
 
