@@ -398,7 +398,8 @@ cli.main()
         done = process("otel-flyte", "run", "wf.py", "main", OTEL_TRACES_SAMPLER="always_off")
         assert done.returncode == 0
         assert done.stderr.endswith(
-            "otel-flyte: nothing was recorded, OTEL_TRACES_SAMPLER=always_off records no spans: choose another sampler\n"
+            "otel-flyte: nothing was recorded, "
+            "OTEL_TRACES_SAMPLER=always_off records no spans: choose another sampler\n"
         )
         assert recordings(project) == []
 
@@ -699,8 +700,10 @@ class TestDoctor:
         assert diagnosed({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"}) == (
             1,
             [
-                "note  OTEL_EXPORTER_OTLP_ENDPOINT=http:// must be a URL such as http://host:4318: "
-                "nothing is sent there",
+                (
+                    "note  OTEL_EXPORTER_OTLP_ENDPOINT=http:// must be a URL such as http://host:4318: "
+                    "nothing is sent there"
+                ),
                 "FAIL  no signal is exported",
             ],
         )
