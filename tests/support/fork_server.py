@@ -24,22 +24,17 @@ import psutil
 PROGRAM = Path(__file__).with_name("fork_server_program.py")
 SCRIPTS = Path(sys.executable).parent
 
+FORKABLE = frozenset(str(SCRIPTS / name) for name in ("pyflyte-execute", "pyflyte-map-execute", "pyflyte"))
 READ_LATER = (
-    *("OTEL_", "_OTEL_FLYTE", "TRACEPARENT", "TRACESTATE", "HOME", "TMPDIR", "_F_SS_C", "FLYTE_PLATFORM_"),
-    *("FLYTE_INTERNAL_", "FLYTE_ATTEMPT_NUMBER", "FLYTE_K8S_ARRAY_INDEX", "BATCH_JOB_ARRAY_INDEX_"),
+    *("OTEL_", "_OTEL_FLYTE", "TRACEPARENT", "TRACESTATE", "HOME", "TMPDIR", "RANK", "OMPI_COMM_WORLD_RANK"),
+    *("FLYTE_INTERNAL_", "FLYTE_ATTEMPT_NUMBER", "FLYTE_K8S_ARRAY_INDEX", "BATCH_JOB_ARRAY_INDEX_", "_F_SS_C", "_F_WN"),
+    *("FLYTE_PLATFORM_", "FLYTE_FAIL_ON_ERROR"),
 )
-"""How variables begin that neither Python nor flytekit reads as it is imported."""
-
-
-class HungError(Exception):
-    """A process that has not ended in time, with its output so far."""
-
-    def __init__(self, left: list[str], stdout: str, stderr: str) -> None:
-        super().__init__("\n".join([*left, stdout, stderr]))
+"""Prefixes of variables that neither Python nor flytekit reads as it is imported."""
 
 
 class ForkServer:
-    """Forks processes that have the same variables, but for those of ``READ_LATER``."""
+    """Forks processes that have the server's variables, and others of those in ``READ_LATER``."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fork-server-")
@@ -50,7 +45,7 @@ class ForkServer:
                 env={**environment, "HOME": self._folder.name, "TMPDIR": self._folder.name},
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                # Of the kind that a forked process gets: Python chooses its buffers by that.
+                # Pipes, as a forked process has: Python chooses its buffers by that.
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
@@ -61,7 +56,7 @@ class ForkServer:
         """Run a console script to its end; return its exit status, stdout and stderr.
 
         Raises:
-            HungError: if it takes longer than ``timeout`` seconds. It is killed.
+            AssertionError: if it takes longer than ``timeout`` seconds. It is killed.
         """
         request = {"arguments": list(arguments), "environment": dict(environment), "directory": str(directory)}
         pipes = [os.pipe() for _ in range(3)]
@@ -86,7 +81,8 @@ def _read_to_the_end(reading: Sequence[int], deadline: float) -> tuple[int, str,
         while selector.get_map():
             if time.monotonic() > deadline:
                 left = _kill_session(int(content[status].split()[0]))
-                raise HungError(left, *(_text(content[stream]) for stream in streams))
+                output = (_text(content[stream]) for stream in streams)
+                raise AssertionError("\n".join(["a forked process has not ended:", *left, *output]))
             for key, _ in selector.select(1.0):
                 chunk = os.read(key.fd, 1 << 16)
                 content[key.fd] += chunk
@@ -111,16 +107,24 @@ def _kill_session(session: int) -> list[str]:
     return killed
 
 
-def server_for(environment: Mapping[str, str]) -> ForkServer:
-    """Return this process's server for such an environment; it is started with the first use."""
-    fixed = {name: value for name, value in environment.items() if not name.startswith(READ_LATER)}
-    return _server(frozenset(fixed.items()), "FLYTE_INTERNAL_EXECUTION_ID" in environment)
+def can_fork(arguments: Sequence[str], environment: Mapping[str, str], base: Mapping[str, str]) -> bool:
+    """Return whether a command is a console script whose environment differs from ``base`` in ``READ_LATER`` only."""
+    is_linux = sys.platform == "linux"
+    return is_linux and arguments[0] in FORKABLE and _read_at_import(environment) == _read_at_import(base)
+
+
+def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.startswith(READ_LATER)}
+
+
+def server(base: Mapping[str, str], environment: Mapping[str, str]) -> ForkServer:
+    """Return this process's server for such an environment; it starts with the first use."""
+    return _server(tuple(base.items()), "FLYTE_INTERNAL_EXECUTION_ID" in environment)
 
 
 @functools.cache
-def _server(fixed: frozenset[tuple[str, str]], in_pod: bool) -> ForkServer:
-    # flytekit sets up its logs by whether it is in a pod.
-    pod = {"FLYTE_INTERNAL_EXECUTION_ID": "fork-server"} if in_pod else {}
-    server = ForkServer({**dict(fixed), **pod})
+def _server(base: tuple[tuple[str, str], ...], in_pod: bool) -> ForkServer:
+    # flytekit configures its loggers differently in a pod.
+    server = ForkServer({**dict(base), **({"FLYTE_INTERNAL_EXECUTION_ID": "fork-server"} if in_pod else {})})
     atexit.register(server.close)
     return server

@@ -110,8 +110,8 @@ class SharedEngine:
             Hook("logging", "Logger.callHandlers", _call_handlers, "self record", "log records of a task"),
         )
 
-    def attempt_of_process(self, environ: Mapping[str, str], arguments: Sequence[str]) -> Attempt | None:
-        return None
+    def resource_attributes(self, environ: Mapping[str, str], arguments: Sequence[str]) -> Mapping[str, str | int]:
+        return {}
 
     def describe(self, task: Any) -> TaskDescription:
         return TaskDescription(semconv.SPAN_TASK.format(name=task), {semconv.TASK_NAME: task})

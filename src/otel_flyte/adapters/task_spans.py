@@ -155,9 +155,9 @@ def _watch(task: OpenTask) -> None:
     """Make an attempt visible however its process ends: by a signal, by a kill, without a receiver."""
     from otel_flyte.export import pending_spans
     from otel_flyte.process import signals
-    from otel_flyte.sdk import foreign
+    from otel_flyte.sdk import other_providers
 
-    foreign.adopt()
+    other_providers.adopt()
     signals.install()
     pending_spans.begin()
     pending_spans.announce(task)
