@@ -11,7 +11,7 @@ from nox.command import CommandFailed
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "types", "newest", "oldest", "elastic", "wheel", "stack"]
+nox.options.sessions = ["lint", "types", "newest", "oldest", "elastic", "wheel", "stack", "docs"]
 
 
 def _works(python: str) -> bool:
@@ -173,3 +173,12 @@ def _sync(session: nox.Session, *groups: str, extras: tuple[str, ...] = ()) -> N
 
 def _project() -> dict[str, object]:
     return nox.project.load_toml("pyproject.toml")
+
+
+@nox.session(python=PYTHONS[-1])
+def docs(session: nox.Session) -> None:
+    """The documentation site, in `site`; broken links and unknown names fail."""
+    if PYTHONS[-1] == "3.10":
+        session.skip("mkdocstrings needs Python 3.11")
+    _sync(session, "docs")
+    session.run("zensical", "build", "--strict", "--clean")

@@ -13,6 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from otel_flyte import semconv
+from otel_flyte.recording import otlp_file
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import page
 from support import usages
 from support.browser import CHROMIUM, MISSING, browser
@@ -42,7 +44,7 @@ def main(subtasks: int) -> None:
         folder = Path(name)
         _record(folder / "wide.jsonl", subtasks)
         with _timed("read and write"):
-            page.write(page.read(folder / "wide.jsonl"), folder / "wide.html")
+            page.write(Analysis.of(otlp_file.read(folder / "wide.jsonl", required=())), folder / "wide.html")
         print(f"{(folder / 'wide.html').stat().st_size / 2**20:.1f} MiB of page")
         with browser(folder) as tab:
             with _timed("open"):

@@ -80,41 +80,43 @@ def _seconds(take: Take) -> float:
 # --- ours ------------------------------------------------------------------------------------------------------------
 
 
-def _sampler(interval: float = 1.0) -> Any:
-    """Give a sampler with a task that is in a phase, as while user code runs."""
+def _recording(interval: float = 1.0) -> Any:
+    """Return a recorder with a task that is in a phase, as while user code runs."""
     from opentelemetry.context import Context
 
     from otel_flyte.tasks.open_task import OpenTask
     from otel_flyte.usage import recorder
-    from otel_flyte.usage.sampler import Sampler
+    from otel_flyte.usage.sampling import Sampling
 
     recorder._recorder = active = recorder.Recorder(interval)
     active.begin(OpenTask("task", Context(), None), None, 0.0, None).begin_phase()
-    active.sampler = Sampler(active, interval)
-    return active.sampler
+    active.sampling = Sampling()
+    return active
 
 
 def _tree(*_: object) -> Take:
-    sampler = _sampler()
-    return lambda: sampler.take(sampler._devices())
+    active = _recording()
+    take: Take = active.take
+    return take
 
 
 def _cgroup(stack: ExitStack, _: object) -> Take:
     """Read a control group with CPU, memory and devices where one can be made, else the one that there is."""
-    sampler = _sampler()
-    sampler.sources.container = _group(stack) or sampler.sources.cgroup
-    if sampler.sources.container is None:
+    active = _recording()
+    active.sampling.sources.container = _group(stack) or active.sampling.sources.cgroup
+    if active.sampling.sources.container is None:
         raise ImportError("there is no control group here")
-    return lambda: sampler.take(sampler._devices())
+    take: Take = active.take
+    return take
 
 
 def _both(stack: ExitStack, _: object) -> Take:
     """Take a sample of the tree and read a control group beside it: more than either place asks for."""
-    sampler = _sampler()
-    group = _group(stack) or sampler.sources.cgroup
+    active = _recording()
+    group = _group(stack) or active.sampling.sources.cgroup
 
     def take() -> None:
-        sampler.take(sampler._devices())
+        active.take()
         if group is not None:
             group.read()
 
@@ -145,14 +147,14 @@ def _loop(_: ExitStack, __: object, rounds: int) -> dict[str, float]:
     A sample keeps the interpreter from the loop for no longer than it takes itself. Differences between loops with and
     without tell less: what comes and goes with the machine is ten times as much.
     """
-    sampler = _sampler()
+    active = _recording()
     took: list[float] = []
 
     def sample() -> None:
         for _round in range(rounds):
             time.sleep(PAUSE_SECONDS)
             start = time.monotonic()
-            sampler.take(sampler._devices())
+            active.take()
             took.append(time.monotonic() - start)
 
     beside = threading.Thread(target=sample)

@@ -114,7 +114,7 @@ def test_a_signal_that_nobody_uses_is_not_imported(tmp_path: Path) -> None:
 
 
 def test_a_short_task_does_not_wait_for_what_it_does_not_use(tmp_path: Path) -> None:
-    slow = ("psutil", "pynvml", "otel_flyte.stdio_capture.capture", "otel_flyte.usage.sampler")
+    slow = ("psutil", "pynvml", "otel_flyte.stdio_capture.capture", "otel_flyte.usage.sampling")
     program = f"twice(value=4); print(json.dumps([name for name in {slow} if name in sys.modules]))"
 
     assert ended(tmp_path, LOADED, program, env=CONFIGURED).said == []
@@ -726,11 +726,13 @@ def test_where_the_environment_can_not_be_written_only_child_processes_lose_thei
 
 CLOSERS = {
     *(
-        "adapters.flytekit_v1.pod.end",
+        "adapters.flytekit_v1.pods.end",
         "adapters.flytekit_v1.task_spans.end_task",
         "adapters.flytekit_v1.task_spans.close_attempt",
+        "adapters.task_spans.end",
+        "adapters.task_spans.end_attempt",
     ),
-    *("adapters.flytekit_v1.task_spans._close", "tasks.open_task.OpenTask.close", "tasks.propagation.hide"),
+    *("adapters.task_spans._close", "tasks.open_task.OpenTask.close", "tasks.propagation.hide"),
     *("opentelemetry.context.detach", "opentelemetry.sdk.trace.Span.get_span_context"),
 }
 """Who closes what is open can't be spared."""
@@ -777,15 +779,16 @@ def test_faults_were_provoked_wherever_a_task_gets_to(faulty: dict[str, Any]) ->
 
     assert {name.rpartition(".")[0] for name in reached} >= {
         *("activation", "runtime.tracebacks", "tasks.identity", "config.settings", "tasks.identity.Attempt"),
-        *("adapters.flytekit_v1.data_spans", "adapters.flytekit_v1.pod", "adapters.flytekit_v1.pod.PodAttempt"),
+        *("adapters.flytekit_v1.data_spans", "adapters.flytekit_v1.pods", "adapters.task_spans"),
+        *("adapters.flytekit_v1.pod_attempt", "adapters.flytekit_v1.pod_attempt.PodAttempt"),
         *(
             "adapters.flytekit_v1.task_attributes",
             "adapters.flytekit_v1.task_spans",
-            "adapters.flytekit_v1.task_spans.WatchedItems",
+            "adapters.flytekit_v1.task_spans.ObservedTask",
         ),
         *("export.destinations", "sdk.lazy", "sdk.providers", "process.shutdown"),
-        *("export.queue.Outlet", "sdk.traces", "sdk.traces.OutletSpanProcessor"),
-        *("sdk.metrics", "sdk.metrics.OutletMetricExporter", "export.pending_spans"),
+        *("export.queue.ExportQueue", "sdk.traces", "sdk.traces.QueueSpanProcessor"),
+        *("sdk.metrics", "sdk.metrics.QueueMetricExporter", "export.pending_spans"),
         *("process.signals", "runtime.ticker", "tracing.open_spans", "tracing.open_spans.OpenSpans"),
         *("export.relay", "sdk.foreign", "export.dropped", "export.otlp_requests"),
         *("export.transport", "export.http_transport.HttpTransport", "export.spool.files.SpoolFile"),

@@ -28,7 +28,7 @@ from otel_flyte import semconv
 from otel_flyte.cli import main as cli
 from otel_flyte.export.file_exporter import FileSpanExporter
 from otel_flyte.recording.tree import ExecutionTree
-from otel_flyte.report.text import Look
+from otel_flyte.report.terminal import Terminal
 from otel_flyte.run import recording
 from otel_flyte.run.progress import ProgressProcessor
 from support import traces
@@ -117,9 +117,9 @@ class TestRecordedTraces:
     @pytest.mark.parametrize(
         ("content", "complaint"),
         [
-            (None, "no such file"),
+            (None, "does not exist"),
             ("", "is empty"),
-            ("{", "is no JSON"),
+            ("{", "is not JSON"),
             ('{"spans": []}', "is JSON but not OTLP"),
             ('{"resourceSpans": [{"scopeSpans": [{"spans": [{}]}]}]}', "lacks 'traceId'"),
         ],
@@ -178,7 +178,10 @@ print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "openteleme
             text=True,
             check=False,
         )
-        assert (done.returncode, done.stderr) == (1, f"otel-flyte: can't be printed: {why}\n")
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"otel-flyte: the output can't be printed ({why}): redirect standard output\n",
+        )
 
     def test_the_package_can_be_run_where_its_script_is_not_on_the_path(self, recorded: str) -> None:
         command = [sys.executable, "-m", "otel_flyte", "explain", recorded]
@@ -194,7 +197,7 @@ class TestRun:
         assert done.stdout.startswith(bare.stdout)
         (file,) = recordings(project)
         assert re.fullmatch(r"\d{8}T\d{6}Z-main\.jsonl", file.name)
-        told = f"recorded in .otel-flyte/{file.name}\nto look at: .otel-flyte/{file.stem}.html"
+        told = f"recorded in .otel-flyte/{file.name}\npage: .otel-flyte/{file.stem}.html"
         assert done.stdout.endswith(f"\n{told}\n")
         assert file.with_suffix(".html").exists()
         tree = ExecutionTree.from_file(file)
@@ -267,11 +270,14 @@ class TestRun:
     @pytest.mark.parametrize(
         ("arguments", "complaint"),
         [
-            (["nothing.py", "main"], "nothing.py: no such file"),
-            (["--project", "p", "nothing.py", "main"], "nothing.py: no such file"),
+            (["nothing.py", "main"], "nothing.py does not exist: check the path"),
+            (["--project", "p", "nothing.py", "main"], "nothing.py does not exist: check the path"),
             ([".", "main"], ". is a folder: name a Python file"),
-            (["wf.py", "mian"], "wf.py has no workflow or task mian (did you mean main?): it has invert, leave, main"),
-            (["wf.py", "zzz"], "wf.py has no workflow or task zzz: it has invert, leave, main"),
+            (
+                ["wf.py", "mian"],
+                "wf.py has no workflow or task mian (did you mean main?): choose one of invert, leave, main",
+            ),
+            (["wf.py", "zzz"], "wf.py has no workflow or task zzz: choose one of invert, leave, main"),
         ],
     )
     def test_what_is_not_there_is_told_in_one_line_before_anything_runs(
@@ -297,13 +303,16 @@ main(["run", "wf.py", "main"])
 """
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == "otel-flyte: flytekit is not installed here: pip install 'flytekit>=1.15,<2'\n"
+        assert done.stderr == "otel-flyte: flytekit is not installed: run pip install 'flytekit>=1.15,<2'\n"
 
     def test_a_folder_that_can_not_be_written_is_told_before_anything_runs(self, project: Path) -> None:
         (project / ".otel-flyte").touch()
         done = process("otel-flyte", "run", "wf.py", "main")
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == "otel-flyte: .otel-flyte/ can't be written: File exists\n"
+        assert (
+            done.stderr
+            == "otel-flyte: .otel-flyte/ can't be written (File exists): run in a folder that can be written\n"
+        )
 
     @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
     @pytest.mark.parametrize(("number", "code"), [("8", 0), ("0", 1)])
@@ -318,7 +327,8 @@ main(["run", "wf.py", "main"])
         if closed == ">&-":
             last_line = done.stderr.splitlines()[-1]
             assert last_line == (
-                f"otel-flyte: recorded in .otel-flyte/{file.name}, can't be printed: standard output is closed"
+                f"otel-flyte: recorded in .otel-flyte/{file.name}, but the output can't be printed "
+                "(standard output is closed): redirect standard output"
             )
 
     def test_a_reader_that_goes_away_does_not_change_how_the_program_ended(self, project: Path) -> None:
@@ -357,7 +367,9 @@ cli.main()
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
         )
         assert done.returncode == code
-        incomplete = r"otel-flyte: the recording is incomplete, \d+ spans can't be written: File too large"
+        incomplete = (
+            r"otel-flyte: the recording lacks \d+ spans that can't be written \(File too large\): check the disk"
+        )
         assert any(re.fullmatch(incomplete, line) for line in done.stderr.splitlines())
         assert "nothing was recorded" not in done.stderr
         assert bool(recordings(project)) is some
@@ -370,7 +382,7 @@ cli.main()
         assert done.returncode == 0
         assert done.stdout == process("pyflyte", "run", "wf.py", "main").stdout
         assert done.stderr.endswith(
-            "otel-flyte: nothing was recorded, OTEL_FLYTE_ENABLED switches the instrumentation off\n"
+            "otel-flyte: nothing was recorded, OTEL_FLYTE_ENABLED disables the instrumentation: unset it\n"
         )
         assert recordings(project) == []
 
@@ -386,7 +398,7 @@ cli.main()
         done = process("otel-flyte", "run", "wf.py", "main", OTEL_TRACES_SAMPLER="always_off")
         assert done.returncode == 0
         assert done.stderr.endswith(
-            "otel-flyte: nothing was recorded, OTEL_TRACES_SAMPLER=always_off records no span\n"
+            "otel-flyte: nothing was recorded, OTEL_TRACES_SAMPLER=always_off records no span: choose another sampler\n"
         )
         assert recordings(project) == []
 
@@ -396,7 +408,7 @@ cli.main()
         assert done.returncode == 0
         assert [line for line in done.stderr.splitlines() if "otel-flyte" in line] == [
             "otel-flyte: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots is no whole number from 0 up: 128 is used.",
-            "otel-flyte: OTEL_CONFIG_FILE is not used by a recorded run: other variables say where else it is sent.",
+            "otel-flyte: OTEL_CONFIG_FILE is ignored by a recorded run: set OTEL_EXPORTER_OTLP_ENDPOINT to export it",
         ]
         assert len(recordings(project)) == 1
 
@@ -431,9 +443,9 @@ main(["run", "wf.py", "main"])
 
 class TestProgress:
     def test_a_phase_is_announced_when_something_happens_inside_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("otel_flyte.run.progress.PATIENCE_SECONDS", 3600)
+        monkeypatch.setattr("otel_flyte.run.progress.START_DELAY", 3600)
         stream = io.StringIO()
-        progress = ProgressProcessor(stream, Look())
+        progress = ProgressProcessor(stream, Terminal())
         recorder = traces.Recorder(traces.Kept())
         recorder.add(progress)
         with recorder.span("task t", 0, 3):
@@ -454,7 +466,7 @@ class TestProgress:
     def test_a_phase_that_takes_its_time_is_announced_meanwhile(self) -> None:
         stream = io.StringIO()
         recorder = traces.Recorder(traces.Kept())
-        progress = ProgressProcessor(stream, Look())
+        progress = ProgressProcessor(stream, Terminal())
         recorder.add(progress)
         with recorder.span(semconv.PHASE_USER_CODE, 0, 1):
             deadline = time.monotonic() + 30
@@ -466,7 +478,7 @@ class TestProgress:
     def test_a_stream_that_is_closed_fails_nobody(self) -> None:
         stream = io.StringIO()
         recorder = traces.Recorder(traces.Kept())
-        recorder.add(ProgressProcessor(stream, Look()))
+        recorder.add(ProgressProcessor(stream, Terminal()))
         stream.close()
         recorder.leaf("task t", 0, 1)
 
@@ -672,7 +684,7 @@ class TestDoctor:
         code, (misspelt, _, metrics, no_exporter, logs) = diagnosed({**receiver.environment(), **environment})
         assert code == 0
         assert "OTEL_FLYTE_MAP_NESTD is no variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?)" in misspelt
-        assert metrics == "note  metrics go nowhere (OTEL_METRICS_EXPORTER)"
+        assert metrics == "note  metrics are not exported (OTEL_METRICS_EXPORTER)"
         assert no_exporter.startswith("note  logs (OTEL_LOGS_EXPORTER): there is no exporter consol here")
         assert no_exporter.endswith("otlp is used instead")
         assert logs == "ok    logs by http/protobuf to http://HOST/v1/logs (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
@@ -701,9 +713,9 @@ class TestDoctor:
             (
                 0,
                 [
-                    "ok    traces by console (OTEL_TRACES_EXPORTER): it is there, and sending is not tried",
-                    "note  metrics go nowhere",
-                    "note  logs go nowhere",
+                    "ok    traces by console (OTEL_TRACES_EXPORTER): installed, delivery is not tested",
+                    "note  metrics are not exported",
+                    "note  logs are not exported",
                 ],
             )
         )
@@ -715,7 +727,7 @@ class TestDoctor:
     def test_the_variable_that_switches_the_instrumentation_off_is_named(self) -> None:
         done = process("otel-flyte", "doctor", OTEL_SDK_DISABLED="true")
         assert done.returncode == 1
-        assert done.stdout == "FAIL  the instrumentation is switched off by OTEL_SDK_DISABLED=true\n"
+        assert done.stdout == "FAIL  OTEL_SDK_DISABLED=true disables the instrumentation: unset it\n"
 
     def test_a_configuration_file_that_can_not_be_used_is_a_failure(self, tmp_path: Path) -> None:
         code, (line,) = diagnosed({"OTEL_CONFIG_FILE": str(tmp_path / "otel.yaml")})
@@ -727,12 +739,16 @@ class TestDoctor:
         [
             ("there", 0, "ok    OTEL_FLYTE_SPOOL=there can be written"),
             ("file://there", 0, "ok    OTEL_FLYTE_SPOOL=file://there can be written"),
-            ("new/folder", 0, "ok    OTEL_FLYTE_SPOOL=new/folder can be made and written"),
-            ("file", 1, "FAIL  OTEL_FLYTE_SPOOL=file is not a folder"),
-            ("file/folder", 1, "FAIL  OTEL_FLYTE_SPOOL=file/folder can't be made: {here}/file is not a folder"),
+            ("new/folder", 0, "ok    OTEL_FLYTE_SPOOL=new/folder can be created and written"),
+            ("file", 1, "FAIL  OTEL_FLYTE_SPOOL=file is not a folder: name a folder"),
+            (
+                "file/folder",
+                1,
+                "FAIL  OTEL_FLYTE_SPOOL=file/folder can't be created, {here}/file is not a folder: name a folder",
+            ),
             ("nope://user:secret@x", 1, "FAIL  OTEL_FLYTE_SPOOL: nope://x can't be used (Protocol not known: nope)"),
             ("memory://x", 1, "FAIL  OTEL_FLYTE_SPOOL: memory://x can't be used (it is this process's memory"),
-            ("local://x", 0, "ok    OTEL_FLYTE_SPOOL=local://x can be opened, and writing is not tried"),
+            ("local://x", 0, "ok    OTEL_FLYTE_SPOOL=local://x can be opened: writing is not tested"),
         ],
     )
     def test_whether_the_spool_can_be_written_is_found_out_and_leaves_no_trace(
@@ -750,14 +766,17 @@ class TestDoctor:
     def test_a_spool_that_can_not_be_written_is_a_failure(self, project: Path, receiver: Receiver) -> None:
         (project / "there").mkdir(mode=0o500)
         code, (*_, line) = diagnosed({**receiver.environment(), "OTEL_FLYTE_SPOOL": "there"})
-        assert (code, line) == (1, "FAIL  OTEL_FLYTE_SPOOL=there can't be written: Permission denied")
+        assert (code, line) == (
+            1,
+            "FAIL  OTEL_FLYTE_SPOOL=there can't be written (Permission denied): check its permissions",
+        )
 
     def test_what_waits_in_the_spool_is_counted(self, project: Path, receiver: Receiver) -> None:
         for name in ("a b/1.jsonl", "a b/2.spool.jsonl", "a b/3.jsonl.rejected.jsonl"):
             (project / name).parent.mkdir(exist_ok=True)
             (project / name).write_text("{}\n")
         _, (*_, line) = diagnosed({**receiver.environment(), "OTEL_FLYTE_SPOOL": "a b"})
-        assert line.endswith("a b can be written; 2 files wait in it for `otel-flyte replay 'a b'`")
+        assert line.endswith("a b can be written: 2 undelivered files, to send with `otel-flyte replay 'a b'`")
 
     def test_an_argument_is_bad_usage(self) -> None:
         assert call("doctor", "everything").exit_code == 2

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from otel_flyte import activation
 from otel_flyte.adapters.flytekit_v1 import data_values, task_attributes
 from otel_flyte.config import settings
 
@@ -47,7 +46,7 @@ def told(value: Any) -> dict[str, Any]:
 @pytest.fixture
 def with_values(monkeypatch: pytest.MonkeyPatch) -> None:
     read = settings.read({"OTEL_FLYTE_CAPTURE_VALUES": "true"})
-    monkeypatch.setattr(activation, "current_settings", lambda: read)
+    monkeypatch.setattr(settings, "current", lambda: read)
 
 
 @pytest.mark.parametrize(

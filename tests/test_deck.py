@@ -14,9 +14,8 @@ from opentelemetry.sdk.trace import TracerProvider
 import otel_flyte
 from otel_flyte import semconv
 from otel_flyte.adapters.flytekit_v1 import decks
-from otel_flyte.recording import attempts
 from otel_flyte.recording.otlp_file import read
-from otel_flyte.recording.tree import ExecutionTree
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
 from otel_flyte.sdk import kept_spans
 from support import pods, usages
@@ -216,8 +215,8 @@ def test_ten_hours_are_small(tmp_path: Path) -> None:
     with recorder.span("task train.fit", 0, 60 * minutes, told):
         for step in range(3000):
             recorder.leaf(f"step {step}", step, step + 1, scope="trainer")
-    recording = read(path)
-    drawn = static.style() + static.picture(ExecutionTree.from_spans(recording.spans), attempts.found(recording))
+    analysis = Analysis.of(read(path))
+    drawn = static.style() + static.picture(analysis.tree, analysis.attempts)
     assert drawn.count("<figure>") == 4
     assert len(drawn.encode()) < 200_000
 

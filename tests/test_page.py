@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from otel_flyte import semconv
 from otel_flyte.cli import main as cli
-from otel_flyte.recording import attempts, otlp_file
+from otel_flyte.recording import otlp_file
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import charts, links, page
 from support import pods, traces, usages
 from support.browser import CHROMIUM, MISSING, Browser, browser
@@ -140,7 +141,7 @@ def heavy(path: Path) -> Path:
 
 def written(source: Path, *, trace_url: str = TRACE) -> Path:
     path = source.with_suffix(".html")
-    page.write(page.read(source), path, trace_url)
+    page.write(Analysis.of(otlp_file.read(source, required=())), path, trace_url)
     return path
 
 
@@ -390,11 +391,11 @@ def test_it_prints_its_timeline_and_its_details(chromium: Browser, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("empty", "is empty: no span had ended when its writer did"),
+        ("empty", "is empty, no span ended before its writer did"),
         ("without a root", "parent not recorded"),
         ("another program", "GET /reviews"),
         ("running", "last seen in user code for 42.0 s"),
-        ("cut off", "line 6 is cut off and left out"),
+        ("cut off", "line 6 is incomplete"),
         ("only logs", "holds no span, only logs"),
     ],
 )
@@ -461,7 +462,7 @@ def test_a_page_never_takes_the_place_of_what_it_is_made_of(tmp_path: Path) -> N
     for source in (path, tmp_path):
         result = report(source, "-o", path)
         assert result.exit_code == 2
-        assert result.stderr == f"otel-flyte: {path} is what the page is to be made of: name another file with -o.\n"
+        assert result.stderr == f"otel-flyte: {path} is a source of the page: name another file with -o\n"
     assert path.read_bytes() == before
 
 
@@ -531,8 +532,8 @@ def test_the_query_that_the_documentation_gives_finds_the_spans_of_a_pod(tmp_pat
 
 
 def charts_of(path: Path) -> dict[str, charts.Chart]:
-    (attempt,) = attempts.found(otlp_file.read(path))
-    return {chart.title: chart for chart in charts.of(attempt)}
+    (attempt,) = Analysis.of(otlp_file.read(path)).attempts
+    return {chart.title: chart for chart in charts.charts_of(attempt)}
 
 
 def task(path: Path, seconds: float = 180.0, **attributes: Any) -> Path:

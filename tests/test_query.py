@@ -17,11 +17,19 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
 from otel_flyte import semconv
 from otel_flyte.export.file_exporter import FileSpanExporter
-from otel_flyte.recording import otlp_file
+from otel_flyte.recording import model
 from otel_flyte.recording.cells import cut, duration, printable, width
-from otel_flyte.recording.otlp_file import Span, UnreadableError, read
-from otel_flyte.recording.tree import NEVER_ENDED, Error, ExecutionTree, Role, Whereabouts
+from otel_flyte.recording.failures import Error
+from otel_flyte.recording.model import Span
+from otel_flyte.recording.otlp_file import UnreadableError, read
+from otel_flyte.recording.roles import Role
+from otel_flyte.recording.span_tree import NEVER_ENDED, LastSeen
+from otel_flyte.recording.tree import ExecutionTree
+from otel_flyte.report.text import render
 from support import traces
+
+OLD_RECORDING = Path(__file__).parent / "fixtures" / "recordings" / "without_roles.jsonl"
+"""A run of the demo and a killed attempt, recorded by version 0.1.0: its spans state no role."""
 
 TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
 
@@ -58,7 +66,7 @@ def plain(
     name: str, span_id: str, parent: str | None = None, start: int = 0, end: int | None = 1, **fields: Any
 ) -> Span:
     """A span of ours as a reader gives it, with times in seconds."""
-    fields = {"scope": otlp_file.Scope(semconv.SCOPE), **fields}
+    fields = {"scope": model.Scope(semconv.SCOPE), **fields}
     return Span(TRACE, span_id, parent, name, start * 10**9, None if end is None else end * 10**9, **fields)
 
 
@@ -92,9 +100,9 @@ class TestOtlpFile:
             end_ns=9,
             kind="consumer",
             attributes={**attributes, "e": ["x", "y"], "f": [1, 2]},
-            events=(otlp_file.Event("exception", 7, {"exception.type": "E"}),),
-            links=(otlp_file.Link(f"{0xAB:032x}", f"{0xCD:016x}", {"flyte.link": "launched_by"}),),
-            scope=otlp_file.Scope("scope", "1.2"),
+            events=(model.Event("exception", 7, {"exception.type": "E"}),),
+            links=(model.Link(f"{0xAB:032x}", f"{0xCD:016x}", {"flyte.link": "launched_by"}),),
+            scope=model.Scope("scope", "1.2"),
             resource={"service.name": "flyte"},
         )
 
@@ -192,7 +200,7 @@ os.waitpid(child, 0)
         recording = read(local_run)
         assert recording.spans == whole.spans[:-1]
         assert recording.remarks == (
-            f"{local_run}, line 15 is cut off and left out: its writer ended in the middle of it.",
+            f"{local_run}, line 15 is incomplete because its writer was interrupted: the line is ignored",
         )
 
     def test_a_last_line_that_was_cut_off_inside_a_character_costs_only_itself(self, tmp_path: Path) -> None:
@@ -211,31 +219,31 @@ os.waitpid(child, 0)
         recording = read(tmp_path)
         assert [found.span_id for found in recording.spans] == [ROOT, CHILD]
         assert recording.remarks == (
-            f"{tmp_path / 'c.jsonl'} is empty: no span had ended when its writer did. Record the run again.",
+            f"{tmp_path / 'c.jsonl'} is empty, no span ended before its writer did: record the run again",
         )
 
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"", "is empty: no span had ended when its writer did. Record the run again."),
-            (b"\n \n", "is empty: no span had ended when its writer did. Record the run again."),
-            (b'{"resourceSp', "line 1 is no JSON (Unterminated string starting at): give a file that"),
-            (b"hello\nworld\n", "line 1 is no JSON (Expecting value): give a file that an OTLP file exporter wrote"),
+            (b"", "is empty, no span ended before its writer did: record the run again"),
+            (b"\n \n", "is empty, no span ended before its writer did: record the run again"),
+            (b'{"resourceSp', "line 1 is not JSON (Unterminated string starting at): name a file that"),
+            (b"hello\nworld\n", "line 1 is not JSON (Expecting value): name a file that an OTLP file exporter wrote"),
             (
                 b'{\n  "resourceSpans": [\n    {\n',
-                "line 4 is no JSON (Expecting property name enclosed in double quotes)",
+                "line 4 is not JSON (Expecting property name enclosed in double quotes)",
             ),
             (b'{"data": [], "total": 0}', "line 1 is JSON but not OTLP (an object with data, total, no resourceSpans)"),
             (b"[1, 2]", "line 1 is JSON but not OTLP (a list, no resourceSpans)"),
             (b'"text"', "line 1 is JSON but not OTLP (a str, no resourceSpans)"),
-            (b"\x1f\x8b\x08\x00\xff\xfe", "is not text; it may be compressed, or protobuf: give a file that"),
-            (b"[" * 100_000, "is JSON nested too deep for OTLP"),
-            (b'{"resourceLogs": []}', "holds no span, only logs: give the file that the traces were written to."),
-            (b"{}", "holds no span: give the file that the traces were written to."),
-            (b'{}\n{"resourceSpans": nope}\n{}\n', "line 2 is broken JSON"),
-            (b'{}\n{"resourceSpans": [7]}\n{}\n', "line 2 is not the JSON of OTLP"),
-            (b'{"resourceSpans": 7}', "line 1 is not the JSON of OTLP ('int' object is not iterable)"),
-            (b'{"resourceSpans": [7]}', "line 1 is not the JSON of OTLP"),
+            (b"\x1f\x8b\x08\x00\xff\xfe", "is not text, it may be compressed or protobuf: name a file that"),
+            (b"[" * 100_000, "is JSON that is nested too deeply for OTLP"),
+            (b'{"resourceLogs": []}', "holds no span, only logs: name the file with the traces"),
+            (b"{}", "holds no span: name the file with the traces"),
+            (b'{}\n{"resourceSpans": nope}\n{}\n', "line 2 is not JSON"),
+            (b'{}\n{"resourceSpans": [7]}\n{}\n', "line 2 is not OTLP JSON"),
+            (b'{"resourceSpans": 7}', "line 1 is not OTLP JSON ('int' object is not iterable)"),
+            (b'{"resourceSpans": [7]}', "line 1 is not OTLP JSON"),
         ],
     )
     def test_what_is_no_otlp_is_told_in_one_line(self, tmp_path: Path, content: bytes, message: str) -> None:
@@ -250,12 +258,12 @@ os.waitpid(child, 0)
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ({"traceId": "xyz"}, "'xyz' is no id of 16 bytes"),
-            ({"spanId": "01"}, "is no id of 8 bytes"),
-            ({"startTimeUnixNano": "-5"}, "'-5' is no time"),
+            ({"traceId": "xyz"}, "'xyz' is not an id of 16 bytes"),
+            ({"spanId": "01"}, "is not an id of 8 bytes"),
+            ({"startTimeUnixNano": "-5"}, "'-5' is not a time"),
             ({"endTimeUnixNano": "1e99"}, "invalid literal for int()"),
             ({"attributes": [{}]}, "lacks 'key'"),
-            ({"events": 7}, "line 1 is not the JSON of OTLP"),
+            ({"events": 7}, "line 1 is not OTLP JSON"),
         ],
     )
     def test_a_span_that_is_not_as_otlp_has_it_is_told_in_one_line(
@@ -268,7 +276,7 @@ os.waitpid(child, 0)
         assert "\n" not in str(raised.value)
 
     def test_a_missing_file_and_an_empty_folder_are_told_in_one_line(self, tmp_path: Path) -> None:
-        with pytest.raises(UnreadableError, match=r"nothing\.jsonl: no such file\. Check the path\.$"):
+        with pytest.raises(UnreadableError, match=r"nothing\.jsonl does not exist: check the path$"):
             read(tmp_path / "nothing.jsonl")
         with pytest.raises(UnreadableError, match=r"is a folder without a \*.jsonl file"):
             read(tmp_path)
@@ -276,12 +284,12 @@ os.waitpid(child, 0)
     @pytest.mark.parametrize(
         ("broken", "problem"),
         [
-            ("\0garbage", "is broken JSON (Expecting value: line 1 column 1 (char 0)) and left out."),
-            ('{"resourceSpans": [', "is broken JSON (Expecting value: line 1 column 20 (char 19)) and left out."),
-            ('{"row": 1}', "is JSON but not OTLP (an object with row, no resourceSpans): give a file that"),
+            ("\0garbage", "is not JSON (Expecting value: line 1 column 1 (char 0)): the line is ignored"),
+            ('{"resourceSpans": [', "is not JSON (Expecting value: line 1 column 20 (char 19)): the line is ignored"),
+            ('{"row": 1}', "is JSON but not OTLP (an object with row, no resourceSpans): name a file that"),
             (
                 '{"resourceSpans": [7]}',
-                "is not the JSON of OTLP ('int' object has no attribute 'get'): give a file that",
+                "is not OTLP JSON ('int' object has no attribute 'get'): name a file that",
             ),
         ],
     )
@@ -324,8 +332,8 @@ class TestAttemptsThatNeverEnded:
         ]
 
     def test_the_last_phase_that_was_told_says_where_it_was_and_for_how_long(self, tree: ExecutionTree) -> None:
-        (attempt,) = (span for span in tree.walk() if span.role is Role.TASK)
-        assert attempt.whereabouts == Whereabouts("user code", 42.0, is_over=False, seen_ns=traces.nanoseconds(46))
+        (attempt,) = (span for span in tree.walk() if span.role is Role.ATTEMPT)
+        assert attempt.last_seen == LastSeen("user code", 42.0, is_over=False, time_ns=traces.nanoseconds(46))
         assert "never ended; n1; last seen in user code for 42.0 s" in tree.explain()
         nodes = yaml.safe_load(tree.dump())["f1c0ffee"]["nodes"]
         assert nodes["n1"]["task_attempts"][0]["last_seen"] == {
@@ -367,7 +375,8 @@ class TestAttemptsThatNeverEnded:
         event = {"traceId": TRACE, "spanId": ROOT, "eventName": "flyte.phase", "observedTimeUnixNano": "2"}
         logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [other, {**other, "spanId": ROOT}, event]}]}]}
         recording = read(written(tmp_path / "f.jsonl", logs, request(span())))
-        assert recording.records == (otlp_file.LogRecord(TRACE, ROOT, "flyte.phase", 2),)
+        events = [record for record in recording.logs if record.event]
+        assert events == [model.LogRecord(TRACE, ROOT, 2, "flyte.phase")]
 
 
 class TestTree:
@@ -375,19 +384,19 @@ class TestTree:
         (run,) = ExecutionTree.from_file(local_run).executions
         assert (run.name, run.scope) == ("", "")
         assert [(found.role, found.span.name) for found in run.walk()] == [
-            (Role.WORKFLOW, "workflow shop.main"),
-            (Role.TASK, "task shop.fetch"),
+            (Role.EXECUTION, "workflow shop.main"),
+            (Role.ATTEMPT, "task shop.fetch"),
             (Role.PHASE, "input translation"),
             (Role.PHASE, "user code"),
             (Role.USER, "GET /reviews"),
             (Role.PHASE, "output translation"),
-            (Role.TASK, "task shop.fetch"),
-            (Role.TASK, f"task shop.map_score_{'0f' * 16}-arraynode"),
+            (Role.ATTEMPT, "task shop.fetch"),
+            (Role.ATTEMPT, f"task shop.map_score_{'0f' * 16}-arraynode"),
             (Role.PHASE, "user code"),
-            (Role.MAP_ITEM, "map item"),
-            (Role.MAP_ITEM, "map item"),
-            (Role.MAP_ITEM, "map item"),
-            (Role.TASK, "task shop.train"),
+            (Role.ITEM, "map item"),
+            (Role.ITEM, "map item"),
+            (Role.ITEM, "map item"),
+            (Role.ATTEMPT, "task shop.train"),
             (Role.PHASE, "input translation"),
             (Role.PHASE, "user code"),
         ]
@@ -405,8 +414,8 @@ class TestTree:
         failed: dict[str, Any] = {"status_code": "error"}
         tree = ExecutionTree.from_spans(
             [
-                plain("user code", ROOT, events=(otlp_file.Event("exception", 1, outer),), **failed),
-                plain("step", CHILD, ROOT, events=(otlp_file.Event("exception", 1, inner),), **failed),
+                plain("user code", ROOT, events=(model.Event("exception", 1, outer),), **failed),
+                plain("step", CHILD, ROOT, events=(model.Event("exception", 1, inner),), **failed),
             ]
         )
         assert [(found.span.name, error.message) for found, error in tree.errors()] == [("step", "no")]
@@ -416,8 +425,8 @@ class TestTree:
         failed: dict[str, Any] = {"status_code": "error"}
         tree = ExecutionTree.from_spans(
             [
-                plain("user code", ROOT, events=(otlp_file.Event("exception", 1, outer),), **failed),
-                plain("step", CHILD, ROOT, events=(otlp_file.Event("exception", 1, inner),), **failed),
+                plain("user code", ROOT, events=(model.Event("exception", 1, outer),), **failed),
+                plain("step", CHILD, ROOT, events=(model.Event("exception", 1, inner),), **failed),
             ]
         )
         assert [error.message for _, error in tree.errors()] == ["gave up", "no"]
@@ -483,6 +492,82 @@ class TestTree:
         )
         done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
         assert done.stdout == "[]\n"
+
+
+class TestRoles:
+    @pytest.mark.parametrize("role", [role for role in Role if role not in (Role.PENDING, Role.USER)])
+    def test_the_stated_role_counts_whatever_the_name(self, role: Role) -> None:
+        named = plain("task t", ROOT, attributes={semconv.SPAN_ROLE: role.value})
+        renamed = plain("anything", CHILD, attributes={semconv.SPAN_ROLE: role.value})
+        assert [found.role for found in ExecutionTree.from_spans([named, renamed]).walk()] == [role, role]
+
+    def test_a_role_that_is_newer_than_this_code_is_read_by_the_name(self) -> None:
+        (found,) = ExecutionTree.from_spans([plain("task t", ROOT, attributes={semconv.SPAN_ROLE: "replica"})]).walk()
+        assert found.role is Role.ATTEMPT
+
+    @pytest.mark.parametrize(
+        ("name", "role"),
+        [
+            ("workflow w", Role.EXECUTION),
+            ("task t", Role.ATTEMPT),
+            ("submit t", Role.SUBMISSION),
+            ("map item", Role.ITEM),
+            ("get data", Role.TRANSFER),
+            ("put data", Role.TRANSFER),
+            ("user code", Role.PHASE),
+            ("rank", Role.PHASE),
+        ],
+    )
+    def test_without_a_stated_role_the_name_implies_it(self, name: str, role: Role) -> None:
+        (found,) = ExecutionTree.from_spans([plain(name, ROOT)]).walk()
+        assert found.role is role
+
+    def test_a_recording_from_before_roles_reads_as_it_did(self) -> None:
+        tree = ExecutionTree.from_file(OLD_RECORDING)
+        assert f"{tree.explain()}\n" == OLD_RECORDING.with_suffix(".explain.txt").read_text()
+        assert f"{render(tree)}\n" == OLD_RECORDING.with_suffix(".show.txt").read_text()
+
+    def test_a_recording_with_roles_reads_as_one_without(self, tmp_path: Path) -> None:
+        tree = ExecutionTree.from_file(OLD_RECORDING)
+        roles = {found.span.span_id: found.role.value for found in tree.walk() if found.role is not Role.USER}
+        documents = [json.loads(line) for line in OLD_RECORDING.read_text().splitlines()]
+        stated = 0
+        for document in documents:
+            for resource in document.get("resourceSpans", ()):
+                for found in resource["scopeSpans"][0]["spans"]:
+                    attributes = found.setdefault("attributes", [])
+                    is_pending = any(pair["key"] == semconv.MARKER for pair in attributes)
+                    attributes[:] = [pair for pair in attributes if pair["key"] != semconv.MARKER]
+                    role = semconv.SPAN_ROLE_PENDING if is_pending else roles.get(found["spanId"])
+                    if role:
+                        attributes.append({"key": semconv.SPAN_ROLE, "value": {"stringValue": role}})
+                        stated += 1
+        assert stated == 50
+        with_roles = ExecutionTree.from_file(written(tmp_path / "f.jsonl", *documents))
+        assert with_roles.explain() == tree.explain()
+
+    def test_spans_of_the_control_plane_have_their_place(self) -> None:
+        spans = [
+            plain(name, f"{number:016x}", parent, start=number, end=20 - number, attributes={semconv.SPAN_ROLE: role})
+            for number, (name, parent, role) in enumerate(
+                [
+                    ("execution f1", None, semconv.SPAN_ROLE_EXECUTION),
+                    ("node n0", f"{1:016x}", semconv.SPAN_ROLE_NODE),
+                    ("attempt 0", f"{2:016x}", semconv.SPAN_ROLE_ATTEMPT),
+                    ("task t", f"{3:016x}", semconv.SPAN_ROLE_ATTEMPT),
+                ],
+                start=1,
+            )
+        ]
+        tree = ExecutionTree.from_spans(spans)
+        assert [found.span.name for found in tree.walk()] == ["execution f1", "node n0", "attempt 0", "task t"]
+        assert [line.partition("  05-")[0].split()[0] for line in tree.explain().splitlines()[2:]] == [
+            "execution",
+            "node",
+            "attempt",
+            "task",
+        ]
+        assert yaml.safe_load(tree.dump())
 
 
 class TestExplain:
@@ -739,7 +824,7 @@ shop.main:
         assert whole["breakdown"] == {"user code": 4 + 3 + 4}
 
     def test_runs_of_one_name_are_told_apart(self) -> None:
-        other = Span("cd" * 16, ROOT, None, "task t", 5, 6, scope=otlp_file.Scope(semconv.SCOPE))
+        other = Span("cd" * 16, ROOT, None, "task t", 5, 6, scope=model.Scope(semconv.SCOPE))
         tree = ExecutionTree.from_spans([other, plain("task t", ROOT, start=1)])
         assert list(yaml.safe_load(tree.dump())) == ["t", "t (2)"]
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from otel_flyte.export.file_exporter import FileSpanExporter
 from otel_flyte.recording.otlp_file import read
-from otel_flyte.report.text import Look
+from otel_flyte.report.terminal import Terminal
 from otel_flyte.run.progress import ProgressProcessor
 from otel_flyte.run.recording import RecordingProcessor
 
@@ -81,7 +81,7 @@ def test_a_flush_asks_the_processors_that_come_after_ours_as_well(tmp_path: Path
 
     provider = TracerProvider(shutdown_on_exit=False)
     recording = RecordingProcessor(FileSpanExporter(tmp_path / "f.jsonl"))
-    progress = ProgressProcessor(StringIO(), Look())
+    progress = ProgressProcessor(StringIO(), Terminal())
     for processor in (recording, progress, Last()):
         provider.add_span_processor(processor)
     assert provider.force_flush()

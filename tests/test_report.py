@@ -9,9 +9,10 @@ from inline_snapshot import snapshot
 
 from otel_flyte import semconv
 from otel_flyte.recording.cells import width
-from otel_flyte.recording.otlp_file import Event, Scope, Span
+from otel_flyte.recording.model import Event, Scope, Span
 from otel_flyte.recording.tree import ExecutionTree
-from otel_flyte.report.text import Look, render
+from otel_flyte.report.terminal import Terminal
+from otel_flyte.report.text import render
 from support import traces
 
 TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
@@ -40,7 +41,7 @@ def failed(message: str, stacktrace: str = "") -> Span:
     return task(status_code="error", events=(Event("exception", 1, exception),))
 
 
-class Terminal(io.TextIOWrapper):
+class Stream(io.TextIOWrapper):
     """A stream that is a terminal, or is not, of any encoding."""
 
     def __init__(self, encoding: str = "utf-8", *, tty: bool = True) -> None:
@@ -110,7 +111,7 @@ def test_an_execution_is_drawn_with_the_attempts_of_a_node_and_a_map_rolled_up(e
 
 
 def test_a_terminal_that_has_ascii_only_gets_ascii_only(local_run: ExecutionTree) -> None:
-    drawn = render(local_run, Look(width=80, unicode=False))
+    drawn = render(local_run, Terminal(width=80, unicode=False))
     assert drawn.isascii()
     assert drawn == snapshot("""\
 2026-05-28 20:26:40 UTC - trace a0000000000000000000000000000001
@@ -137,42 +138,42 @@ x workflow shop.main                  10.0 s  ==================================
 @pytest.mark.parametrize("columns", [20, 40, 60, 80, 100, 160, 400])
 def test_no_row_is_wider_than_the_terminal(local_run: ExecutionTree, execution: ExecutionTree, columns: int) -> None:
     for tree in (local_run, execution):
-        for line in render(tree, Look(width=columns)).splitlines():
+        for line in render(tree, Terminal(width=columns)).splitlines():
             is_a_row = not re.search(r"UTC · trace|spans · ", line)
             assert not is_a_row or width(line) <= min(max(columns, 40), 160), line
 
 
 def test_a_narrow_terminal_gets_durations_and_no_bars(local_run: ExecutionTree) -> None:
-    drawn = render(local_run, Look(width=45))
+    drawn = render(local_run, Terminal(width=45))
     assert "━" not in drawn
     assert "10.0 s" in drawn
 
 
 def test_colours_change_nothing_but_the_look(execution: ExecutionTree) -> None:
-    colored = render(execution, Look(color=True))
+    colored = render(execution, Terminal(color=True))
     assert "\x1b[31m" in colored
     assert re.sub(r"\x1b\[[\d;]*m", "", colored) == render(execution)
 
 
 @pytest.mark.parametrize(
-    ("stream", "environ", "look"),
+    ("stream", "environ", "terminal"),
     [
-        (Terminal(), {}, Look(90, color=True, unicode=True)),
-        (Terminal(), {"NO_COLOR": "1"}, Look(90, color=False, unicode=True)),
-        (Terminal(), {"NO_COLOR": ""}, Look(90, color=True, unicode=True)),
-        (Terminal(), {"TERM": "dumb"}, Look(90, color=False, unicode=True)),
-        (Terminal(tty=False), {}, Look(90, color=False, unicode=True)),
-        (Terminal("latin-1"), {}, Look(90, color=True, unicode=False)),
-        (Terminal("ascii"), {}, Look(90, color=True, unicode=False)),
+        (Stream(), {}, Terminal(90, color=True, unicode=True)),
+        (Stream(), {"NO_COLOR": "1"}, Terminal(90, color=False, unicode=True)),
+        (Stream(), {"NO_COLOR": ""}, Terminal(90, color=True, unicode=True)),
+        (Stream(), {"TERM": "dumb"}, Terminal(90, color=False, unicode=True)),
+        (Stream(tty=False), {}, Terminal(90, color=False, unicode=True)),
+        (Stream("latin-1"), {}, Terminal(90, color=True, unicode=False)),
+        (Stream("ascii"), {}, Terminal(90, color=True, unicode=False)),
     ],
 )
-def test_the_look_suits_the_stream(stream: Terminal, environ: dict[str, str], look: Look) -> None:
-    assert Look.of(stream, environ, 90) == look
+def test_the_look_suits_the_stream(stream: Stream, environ: dict[str, str], terminal: Terminal) -> None:
+    assert Terminal.of(stream, environ, 90) == terminal
 
 
 def test_a_span_that_never_ended_is_dashed_to_the_end_of_the_timeline() -> None:
     child = Span(TRACE, CHILD, ROOT, "user code", 5 * 10**9, 10 * 10**9, scope=Scope(semconv.SCOPE))
-    assert render(ExecutionTree.from_spans([task(end=None), child]), Look(width=60)) == snapshot("""\
+    assert render(ExecutionTree.from_spans([task(end=None), child]), Terminal(width=60)) == snapshot("""\
 1970-01-01 00:00:00 UTC · trace abababababababababababababababab
 ? task t  last seen after use… never ended  ┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅
 └─ user code                        5.00 s         ╺━━━━━━━━
@@ -182,7 +183,7 @@ def test_a_span_that_never_ended_is_dashed_to_the_end_of_the_timeline() -> None:
 
 def test_an_attempt_that_was_killed_is_drawn_with_where_it_was_seen_last(tmp_path: Path) -> None:
     traces.killed(tmp_path / "killed.jsonl")
-    assert render(ExecutionTree.from_file(tmp_path / "killed.jsonl"), Look(width=110)) == snapshot("""\
+    assert render(ExecutionTree.from_file(tmp_path / "killed.jsonl"), Terminal(width=110)) == snapshot("""\
 2026-05-28 20:26:40 UTC · trace f1c0ffee000000000000000000000000
 ? execution f1c0ffee  shop/production                       never ended  ┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅
 └─ ? task train.fit  n1 · last seen in user code for 42.0 s never ended  ┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅
@@ -195,7 +196,7 @@ def test_an_attempt_that_was_killed_is_drawn_with_where_it_was_seen_last(tmp_pat
 
 def test_a_trace_whose_root_is_not_recorded_is_no_success() -> None:
     orphan = Span(TRACE, ROOT, CHILD, "task t", 1, 10**9, scope=Scope(semconv.SCOPE))
-    assert render(ExecutionTree.from_spans([orphan]), Look(width=70)) == snapshot("""\
+    assert render(ExecutionTree.from_spans([orphan]), Terminal(width=70)) == snapshot("""\
 1970-01-01 00:00:00 UTC · trace abababababababababababababababab
 · trace abababababababababababababab…      1.00 s  ━━━━━━━━━━━━━━━━━━━
 └─ ✓ task t                                1.00 s  ━━━━━━━━━━━━━━━━━━━
@@ -205,7 +206,7 @@ def test_a_trace_whose_root_is_not_recorded_is_no_success() -> None:
         Span(TRACE, span_id, None, f"task {span_id[1]}", 1, 10**9, scope=Scope(semconv.SCOPE))
         for span_id in (ROOT, CHILD)
     ]
-    assert render(ExecutionTree.from_spans(pods), Look(width=70)) == snapshot("""\
+    assert render(ExecutionTree.from_spans(pods), Terminal(width=70)) == snapshot("""\
 1970-01-01 00:00:00 UTC · trace abababababababababababababababab
 · trace abababababababababababababab…      1.00 s  ━━━━━━━━━━━━━━━━━━━
 ├─ ✓ task 1                                1.00 s  ━━━━━━━━━━━━━━━━━━━
@@ -215,7 +216,7 @@ def test_a_trace_whose_root_is_not_recorded_is_no_success() -> None:
 
 
 def test_an_attempt_of_which_nothing_ended_is_drawn() -> None:
-    assert render(ExecutionTree.from_spans([task(end=None)]), Look(width=60)) == snapshot("""\
+    assert render(ExecutionTree.from_spans([task(end=None)]), Terminal(width=60)) == snapshot("""\
 1970-01-01 00:00:00 UTC · trace abababababababababababababababab
 ? task t never ended  ╸
 1 span · 0 errors\
@@ -225,7 +226,7 @@ def test_an_attempt_of_which_nothing_ended_is_drawn() -> None:
 def test_a_long_message_is_wrapped_and_cut() -> None:
     drawn = render(
         ExecutionTree.from_spans([failed("\n".join(f"line {number} " + "x" * 50 for number in range(9)))]),
-        Look(width=60),
+        Terminal(width=60),
     )
     assert drawn == snapshot("""\
 1970-01-01 00:00:00 UTC · trace abababababababababababababababab

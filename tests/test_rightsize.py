@@ -139,7 +139,7 @@ t: 3 attempts
         runs.add("t", usages.quota())
         assert runs.text() == snapshot("""\
 t: 1 attempt
-  note: no evidence: of no attempt is it known what it alone used
+  note: no evidence: no attempt has a usage of its own
   note: 1 attempt without usage, no evidence
 """)
 

@@ -91,29 +91,42 @@ def test_each_child_of_an_eager_task_is_a_submission_below_what_asked_for_it(run
     assert runs("eager").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.orchestrate  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.is_eager = True
       flyte.task.kind = eager
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
       my plan
         submit traced_launches.double_async  PRODUCER
+            flyte.span.role = submission
             flyte.submitted.name = traced_launches.double_async
             flyte.submitted.run_name = e-orchestr-f1c0f-double-a-3b0bd11765f78fad
         submit traced_launches.double_async  PRODUCER
+            flyte.span.role = submission
             flyte.submitted.name = traced_launches.double_async
             flyte.submitted.run_name = e-orchestr-f1c0f-double-a-75050ce84f8564a5
       submit traced_launches.double  PRODUCER
+          flyte.span.role = submission
           flyte.submitted.name = traced_launches.double
           flyte.submitted.run_name = e-orchestr-f1c0f-double-f7cec93d5babfbf0
     output translation
+        flyte.span.role = phase
     deck
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
     deck upload
+        flyte.span.role = phase
       put data
           flyte.data.uri = (root)/bucket/metadata/propeller/proj-…c0ffee0123456789ab/n0/data/0/deck.html
+          flyte.span.role = transfer
 """)
 
 
@@ -158,27 +171,36 @@ trace 5139f3437a93d360a3a54e16296acba6
       flyte.error.kind = NON_RECOVERABLE
       flyte.error.origin = USER
       flyte.result = failure
+      flyte.span.role = attempt
       flyte.task.is_eager = True
       flyte.task.kind = eager
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
         ERROR: Error executing traced_launches.refuse…e: USER:Refused /   message: no capacity
         error.type = flytekit.exceptions.eager.EagerException
+        flyte.span.role = phase
       submit traced_launches.refuse  PRODUCER
           ERROR: Error executing traced_launches.refuse…e: USER:Refused /   message: no capacity
           error.type = flytekit.exceptions.eager.EagerException
+          flyte.span.role = submission
           flyte.submitted.name = traced_launches.refuse
           flyte.submitted.run_name = e-orchestr-f1c0f-refuse-4a8f7868b44ce593
           ! exception
               exception.message = Error executing traced_launches.refuse…e: USER:Refused /   message: no capacity
               exception.type = flytekit.exceptions.eager.EagerException
     upload
+        flyte.span.role = phase
     deck upload
+        flyte.span.role = phase
       put data
           flyte.data.uri = (root)/bucket/metadata/propeller/proj-…c0ffee0123456789ab/n0/data/0/deck.html
+          flyte.span.role = transfer
 """)
 
 
@@ -186,27 +208,38 @@ def test_an_eager_task_that_goes_on_after_a_child_has_failed_has_not_failed(runs
     assert runs("eager in spite").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.orchestrate_in_spite  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.is_eager = True
       flyte.task.kind = eager
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
       submit traced_launches.refuse  PRODUCER
           ERROR: Error executing traced_launches.refuse…e: USER:Refused /   message: no capacity
           error.type = flytekit.exceptions.eager.EagerException
+          flyte.span.role = submission
           flyte.submitted.name = traced_launches.refuse
           flyte.submitted.run_name = e-orchestr-f1c0f-refuse-4a8f7868b44ce593
           ! exception
               exception.message = Error executing traced_launches.refuse…e: USER:Refused /   message: no capacity
               exception.type = flytekit.exceptions.eager.EagerException
     output translation
+        flyte.span.role = phase
     deck
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
     deck upload
+        flyte.span.role = phase
       put data
           flyte.data.uri = (root)/bucket/metadata/propeller/proj-…c0ffee0123456789ab/n0/data/0/deck.html
+          flyte.span.role = transfer
 """)
 
 
@@ -224,18 +257,26 @@ def test_a_task_that_launches_an_execution_has_its_submission_below_user_code(ru
     assert runs("launch from a task").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.launch  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
       submit traced_launches.double  PRODUCER
+          flyte.span.role = submission
           flyte.submitted.name = traced_launches.double
           flyte.submitted.run_name = f0000000000000000000
           -> launched: [cca1862f0371694f] in trace 666d8eae3ee2e3d5e8e212685d9a9d3f
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -267,18 +308,22 @@ def test_a_program_that_is_traced_has_a_submission_for_each_execution_that_it_la
 trace (random)
   request
     submit traced_launches.double  PRODUCER
+        flyte.span.role = submission
         flyte.submitted.name = traced_launches.double
         flyte.submitted.run_name = f0000000000000000000
         -> launched: [cca1862f0371694f] in trace 666d8eae3ee2e3d5e8e212685d9a9d3f
     submit traced_launches.doubled  PRODUCER
+        flyte.span.role = submission
         flyte.submitted.name = traced_launches.doubled
         flyte.submitted.run_name = f0000000000000000001
         -> launched: [5f4a86a912d57552] in trace 741e1c6a95f7c1268ef3f802e893de0f
     submit traced_launches.doubled_plan  PRODUCER
+        flyte.span.role = submission
         flyte.submitted.name = traced_launches.doubled_plan
         flyte.submitted.run_name = f0000000000000000002
         -> launched: [5315fce285dafe2e] in trace b34d8bd7204fbe4b1fca8136d08e33db
     submit traced_launches.double  PRODUCER
+        flyte.span.role = submission
         flyte.submitted.name = traced_launches.double
         flyte.submitted.run_name = f0000000000000000003
         -> launched: [43cb015d50402175] in trace 12cfa5a3206ae435ad7ff75387c12dc2
@@ -314,6 +359,7 @@ trace (random)
     submit traced_launches.double  PRODUCER
         ERROR: Expected value of type <class 'int'> but got 'three' of type <class 'str'>
         error.type = flytekit.core.type_engine.TypeTransformerFailedError
+        flyte.span.role = submission
         flyte.submitted.name = traced_launches.double
         ! exception
             exception.message = Expected value of type <class 'int'> but got 'three' of type <class 'str'>

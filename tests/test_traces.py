@@ -396,17 +396,24 @@ trace 5139f3437a93d360a3a54e16296acba6
       flyte.output.o0.type = int
       flyte.project = proj
       flyte.run_name = f1c0ffee0123456789ab
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
       flyte.task_name = traced_kinds.double
       flyte.task_version = v1
       flyte.workflow_name = proj:development:pipelines.main
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -414,14 +421,21 @@ def test_an_async_task_has_the_phases_of_a_sync_one(runs: Runs) -> None:
     assert runs("async").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double_async  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = async
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
     assert {request.protocol for request in runs("async").requests} == {"grpc"}
 
@@ -431,24 +445,38 @@ def test_each_subtask_of_a_map_is_an_attempt_in_the_trace_of_its_execution(runs:
 trace 5139f3437a93d360a3a54e16296acba6
   task pipelines.map_as_registered-arraynode  [32f1e7934b9bd632]
       flyte.array_index = 0
+      flyte.span.role = attempt
       flyte.task.kind = map
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
   task pipelines.map_as_registered-arraynode  [16442c94f93ecf79]
       flyte.array_index = 1
+      flyte.span.role = attempt
       flyte.task.kind = map
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -457,14 +485,21 @@ def test_a_map_of_older_code_is_traced_as_well(runs: Runs) -> None:
 trace 5139f3437a93d360a3a54e16296acba6
   task pipelines.map_as_registered-arraynode  [1eae90fd45a1f1b3]
       flyte.array_index = 1
+      flyte.span.role = attempt
       flyte.task.kind = map
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -472,13 +507,19 @@ def test_a_dynamic_task_in_a_pod_compiles_its_nodes_and_runs_none(runs: Runs) ->
     assert runs("dynamic").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double_each  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = dynamic
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
     assert runs("dynamic").pod.futures is not None
 
@@ -487,19 +528,29 @@ def test_an_eager_task_has_a_deck_unless_told_otherwise(runs: Runs) -> None:
     assert runs("eager").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task task_kinds.orchestrate  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.is_eager = True
       flyte.task.kind = eager
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     deck
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
     deck upload
+        flyte.span.role = phase
       put data
           flyte.data.uri = (root)/bucket/metadata/propeller/proj-…c0ffee0123456789ab/n0/data/0/deck.html
+          flyte.span.role = transfer
 """)
 
 
@@ -507,11 +558,15 @@ def test_the_clean_up_after_an_eager_task_is_an_attempt_without_user_code(runs: 
     assert runs("eager cleanup").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.orchestrate-cleanup  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = eager cleanup
       flyte.task.type = eager_failure_handler_task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -519,14 +574,21 @@ def test_a_task_that_the_pod_knows_by_its_template_has_the_phases_of_any_other(r
     assert runs("shim").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task task_templates.square  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = shim
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -534,17 +596,26 @@ def test_a_shell_task_has_a_set_up_and_uploads_its_files_while_it_translates_its
     assert runs("shell").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task task_kinds.greet  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = plugin
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     setup
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
       put data
           flyte.data.uri = (root)/bucket/data/k7/f1c0ffee0123456789ab-n0-0/(random)/greeting.txt
+          flyte.span.role = transfer
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -552,15 +623,23 @@ def test_a_task_that_prepares_its_surroundings_has_a_set_up(runs: Runs) -> None:
     assert runs("plugin").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_plugin.compute  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = plugin
       flyte.task.type = cluster
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     setup
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -568,18 +647,28 @@ def test_a_deck_is_rendered_before_and_uploaded_after_the_outputs(runs: Runs) ->
     assert runs("deck").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.report  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     deck
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
     deck upload
+        flyte.span.role = phase
       put data
           flyte.data.uri = (root)/bucket/metadata/propeller/proj-…c0ffee0123456789ab/n0/data/0/deck.html
+          flyte.span.role = transfer
 """)
 
 
@@ -592,21 +681,29 @@ trace 5139f3437a93d360a3a54e16296acba6
       flyte.error.kind = NON_RECOVERABLE
       flyte.error.origin = USER
       flyte.result = failure
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
         ERROR: division by zero
         error.type = ZeroDivisionError
+        flyte.span.role = phase
         ! exception
             exception.message = division by zero
             exception.type = ZeroDivisionError
     upload
+        flyte.span.role = phase
     deck upload
+        flyte.span.role = phase
       put data
           flyte.data.uri = (root)/bucket/metadata/propeller/proj-…c0ffee0123456789ab/n0/data/0/deck.html
+          flyte.span.role = transfer
 """)
 
 
@@ -619,22 +716,31 @@ trace 5139f3437a93d360a3a54e16296acba6
       flyte.error.kind = NON_RECOVERABLE
       flyte.error.origin = SYSTEM
       flyte.result = failure
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
         ERROR: Failed to convert outputs of task 'tra…got 'no number' of type <class 'str'>.
         error.type = flytekit.core.type_engine.TypeTransformerFailedError
+        flyte.span.role = phase
         ! exception
             exception.message = Failed to convert outputs of task 'tra…got 'no number' of type <class 'str'>.
             exception.type = flytekit.core.type_engine.TypeTransformerFailedError
     upload
+        flyte.span.role = phase
     deck upload
+        flyte.span.role = phase
       put data
           flyte.data.uri = (root)/bucket/metadata/propeller/proj-…c0ffee0123456789ab/n0/data/0/deck.html
+          flyte.span.role = transfer
 """)
 
 
@@ -642,15 +748,23 @@ def test_the_download_of_code_is_the_first_phase_of_an_attempt_though_another_pr
     assert runs("fast").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     code download
+        flyte.span.role = phase
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
     assert runs("fast").attempt.start_ns == runs("fast").named("code download").start_ns
 
@@ -662,9 +776,11 @@ trace 5139f3437a93d360a3a54e16296acba6
       ERROR: task execution code was not found
       error.type = RuntimeError
       flyte.result = failure
+      flyte.span.role = attempt
     code download
         ERROR: task execution code was not found
         error.type = RuntimeError
+        flyte.span.role = phase
         ! exception
             exception.message = task execution code was not found
             exception.type = RuntimeError
@@ -794,12 +910,17 @@ def test_a_local_workflow_has_a_span_with_its_tasks_below(runs: Runs) -> None:
     assert runs("local workflow").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.sync
+      flyte.span.role = execution
     task traced_kinds.double
+        flyte.span.role = attempt
         flyte.task.kind = sync
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
       output translation
+          flyte.span.role = phase
 """)
 
 
@@ -807,11 +928,15 @@ def test_a_task_that_runs_locally_by_itself_is_the_root_of_its_trace(runs: Runs)
     assert runs("local async").tree() == snapshot("""\
 trace (random)
   task traced_kinds.double_async
+      flyte.span.role = attempt
       flyte.task.kind = async
       flyte.task.type = python-task
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
 """)
 
 
@@ -819,26 +944,41 @@ def test_local_sub_workflows_and_launch_plans_nest(runs: Runs) -> None:
     assert runs("local sub-workflow").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.outer
+      flyte.span.role = execution
     workflow traced_kinds.inner
+        flyte.span.role = execution
       task traced_kinds.double
+          flyte.span.role = attempt
           flyte.task.kind = sync
           flyte.task.type = python-task
         input translation
+            flyte.span.role = phase
         user code
+            flyte.span.role = phase
         output translation
+            flyte.span.role = phase
     workflow traced_kinds.inner
+        flyte.span.role = execution
       task traced_kinds.double
+          flyte.span.role = attempt
           flyte.task.kind = sync
           flyte.task.type = python-task
         input translation
+            flyte.span.role = phase
         user code
+            flyte.span.role = phase
         output translation
+            flyte.span.role = phase
     task traced_kinds.double
+        flyte.span.role = attempt
         flyte.task.kind = sync
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
       output translation
+          flyte.span.role = phase
 """)
 
 
@@ -846,12 +986,17 @@ def test_a_local_launch_plan_is_the_run_of_its_workflow(runs: Runs) -> None:
     assert runs("local launch plan").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.inner
+      flyte.span.role = execution
     task traced_kinds.double
+        flyte.span.role = attempt
         flyte.task.kind = sync
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
       output translation
+          flyte.span.role = phase
 """)
 
 
@@ -859,45 +1004,62 @@ def test_a_local_map_is_one_task_with_a_span_for_each_item(runs: Runs) -> None:
     assert runs("local map").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.mapped
+      flyte.span.role = execution
     task traced_kinds.map_double_6b3bd0353da5de6e84d7982921ead2b3-arraynode
+        flyte.span.role = attempt
         flyte.task.kind = map
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
         map item
             flyte.array_index = 0
+            flyte.span.role = item
         map item
             flyte.array_index = 1
+            flyte.span.role = item
       output translation
+          flyte.span.role = phase
 """)
 
 
 def test_a_bound_input_of_a_local_map_is_no_item(runs: Runs) -> None:
     items = [span for span in runs("local map with a bound input").spans if span.name == "map item"]
-    assert [item.attributes for item in items] == [{"flyte.array_index": 0}, {"flyte.array_index": 1}]
+    assert [item.attributes for item in items] == [
+        {"flyte.array_index": index, "flyte.span.role": "item"} for index in (0, 1)
+    ]
 
 
 def test_an_item_may_fail_without_failing_its_local_map(runs: Runs) -> None:
     assert runs("local map with a failure").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.mapped_with_a_failure
+      flyte.span.role = execution
     task traced_kinds.map_invert_1f2210850ffce76071ffac74a263152a-arraynode
+        flyte.span.role = attempt
         flyte.task.kind = map
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
         map item
             flyte.array_index = 0
+            flyte.span.role = item
         map item
             ERROR: division by zero
             error.type = ZeroDivisionError
             flyte.array_index = 1
+            flyte.span.role = item
             ! exception
                 exception.message = division by zero
                 exception.type = ZeroDivisionError
         map item
             flyte.array_index = 2
+            flyte.span.role = item
       output translation
+          flyte.span.role = phase
 """)
 
 
@@ -908,22 +1070,28 @@ trace (random)
       ERROR: Error encountered while executing 'tra…1ead2b3-arraynode': /   division by zero
       error.type = ZeroDivisionError
       flyte.result = failure
+      flyte.span.role = execution
     task traced_kinds.map_invert_6b3bd0353da5de6e84d7982921ead2b3-arraynode
         ERROR: Error encountered while executing 'tra…1ead2b3-arraynode': /   division by zero
         error.type = ZeroDivisionError
         flyte.result = failure
+        flyte.span.role = attempt
         flyte.task.kind = map
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
           ERROR: Error encountered while executing 'tra…1ead2b3-arraynode': /   division by zero
           error.type = ZeroDivisionError
+          flyte.span.role = phase
         map item
             flyte.array_index = 0
+            flyte.span.role = item
         map item
             ERROR: division by zero
             error.type = ZeroDivisionError
             flyte.array_index = 1
+            flyte.span.role = item
             ! exception
                 exception.message = division by zero
                 exception.type = ZeroDivisionError
@@ -934,16 +1102,23 @@ def test_a_local_map_of_older_code_has_a_span_for_each_item_too(runs: Runs) -> N
     assert runs("local map of older code").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.mapped_by_older_code
+      flyte.span.role = execution
     task traced_kinds.map_double_d41d8cd98f00b204e9800998ecf8427e
+        flyte.span.role = attempt
         flyte.task.kind = map
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
         map item
             flyte.array_index = 0
+            flyte.span.role = item
         map item
             flyte.array_index = 1
+            flyte.span.role = item
       output translation
+          flyte.span.role = phase
 """)
 
 
@@ -951,29 +1126,45 @@ def test_a_local_dynamic_task_has_the_tasks_that_it_starts_below_its_user_code(r
     assert runs("local dynamic").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.spread
+      flyte.span.role = execution
     task traced_kinds.double_each
+        flyte.span.role = attempt
         flyte.task.kind = dynamic
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
         task traced_kinds.double
+            flyte.span.role = attempt
             flyte.task.kind = sync
             flyte.task.type = python-task
           input translation
+              flyte.span.role = phase
           user code
+              flyte.span.role = phase
           output translation
+              flyte.span.role = phase
         task traced_kinds.double
+            flyte.span.role = attempt
             flyte.task.kind = sync
             flyte.task.type = python-task
           input translation
+              flyte.span.role = phase
           user code
+              flyte.span.role = phase
           output translation
+              flyte.span.role = phase
     task traced_kinds.total
+        flyte.span.role = attempt
         flyte.task.kind = sync
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
       output translation
+          flyte.span.role = phase
 """)
 
 
@@ -981,25 +1172,38 @@ def test_a_local_eager_task_has_the_tasks_that_it_awaits_below_its_user_code(run
     assert runs("local eager").tree() == snapshot("""\
 trace (random)
   task traced_kinds.orchestrate
+      flyte.span.role = attempt
       flyte.task.is_eager = True
       flyte.task.kind = eager
       flyte.task.type = python-task
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
       task traced_kinds.double
+          flyte.span.role = attempt
           flyte.task.kind = sync
           flyte.task.type = python-task
         input translation
+            flyte.span.role = phase
         user code
+            flyte.span.role = phase
         output translation
+            flyte.span.role = phase
       task traced_kinds.double_async
+          flyte.span.role = attempt
           flyte.task.kind = async
           flyte.task.type = python-task
         input translation
+            flyte.span.role = phase
         user code
+            flyte.span.role = phase
         output translation
+            flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     deck
+        flyte.span.role = phase
 """)
 
 
@@ -1007,13 +1211,19 @@ def test_a_local_shell_task_has_a_set_up(runs: Runs) -> None:
     assert runs("local shell").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.shell
+      flyte.span.role = execution
     task traced_kinds.greet
+        flyte.span.role = attempt
         flyte.task.kind = plugin
         flyte.task.type = python-task
       setup
+          flyte.span.role = phase
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
       output translation
+          flyte.span.role = phase
 """)
 
 
@@ -1021,12 +1231,17 @@ def test_a_local_query_has_the_phases_of_any_task(runs: Runs) -> None:
     assert runs("local SQL").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.sql
+      flyte.span.role = execution
     task traced_kinds.query
+        flyte.span.role = attempt
         flyte.task.kind = plugin
         flyte.task.type = sql_task
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
       output translation
+          flyte.span.role = phase
 """)
 
 
@@ -1034,11 +1249,15 @@ def test_a_local_task_known_by_its_template_has_the_phases_of_any_task(runs: Run
     assert runs("local shim").tree() == snapshot("""\
 trace (random)
   task task_templates.square
+      flyte.span.role = attempt
       flyte.task.kind = shim
       flyte.task.type = python-task
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
 """)
 
 
@@ -1046,12 +1265,17 @@ def test_a_local_deck_is_rendered_in_a_phase_and_uploaded_in_none(runs: Runs) ->
     assert runs("local deck").tree() == snapshot("""\
 trace (random)
   task traced_kinds.report
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     deck
+        flyte.span.role = phase
 """)
 
 
@@ -1062,16 +1286,20 @@ trace (random)
       ERROR: Error encountered while executing 'traced_kinds.invert': /   division by zero
       error.type = ZeroDivisionError
       flyte.result = failure
+      flyte.span.role = execution
     task traced_kinds.invert
         ERROR: Error encountered while executing 'traced_kinds.invert': /   division by zero
         error.type = ZeroDivisionError
         flyte.result = failure
+        flyte.span.role = attempt
         flyte.task.kind = sync
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
           ERROR: Error encountered while executing 'traced_kinds.invert': /   division by zero
           error.type = ZeroDivisionError
+          flyte.span.role = phase
           ! exception
               exception.message = Error encountered while executing 'traced_kinds.invert': /   division by zero
               exception.type = ZeroDivisionError
@@ -1082,17 +1310,23 @@ def test_a_cached_call_is_a_task_span_that_says_whether_it_was_in_the_cache(runs
     assert runs("local cache").tree() == snapshot("""\
 trace (random)
   workflow traced_cache.squares
+      flyte.span.role = execution
     task traced_cache.slow_square
         flyte.cache.status = miss
+        flyte.span.role = attempt
         flyte.task.cache = True
         flyte.task.cache_version = 1
         flyte.task.kind = sync
         flyte.task.type = python-task
       input translation
+          flyte.span.role = phase
       user code
+          flyte.span.role = phase
       output translation
+          flyte.span.role = phase
     task traced_cache.slow_square
         flyte.cache.status = hit
+        flyte.span.role = attempt
 """)
 
 
@@ -1100,27 +1334,40 @@ def test_a_query_of_flytekits_own_is_a_task_known_by_its_template(runs: Runs) ->
     assert runs("query").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task task_templates.query  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = shim
       flyte.task.type = sqlite
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
       get data
           flyte.data.uri = (root).db
+          flyte.span.role = transfer
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
     assert runs("local query").tree() == snapshot("""\
 trace (random)
   task traced_query.tracks
+      flyte.span.role = attempt
       flyte.task.kind = shim
       flyte.task.type = sqlite
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
       get data
           flyte.data.uri = (root)/tmp/(random)/tracks.db
+          flyte.span.role = transfer
     output translation
+        flyte.span.role = phase
 """)
 
 
@@ -1136,12 +1383,17 @@ def test_the_spans_that_users_make_nest_below_user_code(runs: Runs) -> None:
     assert runs("user spans").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_user_code.train  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
       train
           epochs = 2
           ! loss
@@ -1153,7 +1405,9 @@ trace 5139f3437a93d360a3a54e16296acba6
         epoch
             epoch = 1
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1166,14 +1420,19 @@ trace 5139f3437a93d360a3a54e16296acba6
       flyte.error.kind = NON_RECOVERABLE
       flyte.error.origin = USER
       flyte.result = failure
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
         ERROR: the loss diverged after 2 epochs
         error.type = ArithmeticError
+        flyte.span.role = phase
         ! exception
             exception.message = the loss diverged after 2 epochs
             exception.type = ArithmeticError
@@ -1184,6 +1443,7 @@ trace 5139f3437a93d360a3a54e16296acba6
               exception.message = the loss diverged after 2 epochs
               exception.type = ArithmeticError
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1293,33 +1553,50 @@ def test_a_transfer_is_a_span_below_the_phase_that_makes_it(runs: Runs) -> None:
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_data.read_and_write  [3727dabdffa50ff8]
       flyte.input.source.uri = http://127.0.0.1:(random)/words.txt
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
       get data
           flyte.data.uri = http://127.0.0.1:(random)/words.txt
+          flyte.span.role = transfer
     output translation
+        flyte.span.role = phase
       put data
           flyte.data.uri = (root)/bucket/data/k7/f1c0ffee0123456789ab-n0-0/(random)/copy.txt
+          flyte.span.role = transfer
     upload
+        flyte.span.role = phase
 """)
     assert runs("pickle").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_data.unpickle  [3727dabdffa50ff8]
       flyte.input.opaque.uri = http://127.0.0.1:(random)/opaque
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
       get data
           flyte.data.uri = http://127.0.0.1:(random)/opaque
+          flyte.span.role = transfer
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1333,22 +1610,29 @@ trace 5139f3437a93d360a3a54e16296acba6
       flyte.error.origin = USER
       flyte.input.source.uri = http://127.0.0.1:(random)/no-words.txt
       flyte.result = failure
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
         ERROR: USER:ValueError: error=Value error!  R…:(random)/no-words.txt. File not found
         error.type = flytekit.exceptions.user.FlyteDataNotFoundException
+        flyte.span.role = phase
       get data
           ERROR: USER:ValueError: error=Value error!  R…:(random)/no-words.txt. File not found
           error.type = flytekit.exceptions.user.FlyteDataNotFoundException
           flyte.data.uri = http://127.0.0.1:(random)/no-words.txt
+          flyte.span.role = transfer
           ! exception
               exception.message = USER:ValueError: error=Value error!  R…:(random)/no-words.txt. File not found
               exception.type = flytekit.exceptions.user.FlyteDataNotFoundException
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1356,6 +1640,7 @@ def test_what_a_user_says_about_an_output_is_on_its_translation(runs: Runs) -> N
     """The card counts how often it is serialised: users' code may have effects."""
     assert runs("output metadata").named("output translation").attributes == snapshot(
         {
+            "flyte.span.role": "phase",
             "flyte.output.o0.artifact": "measurement",
             "flyte.output.o0.time_partition": "2026-05-28T00:00:00+00:00",
             "flyte.output.o0.partition.region": "eu",
@@ -1376,17 +1661,24 @@ def test_an_input_that_the_same_execution_has_written_is_a_link_to_who_wrote_it(
     assert runs("input of the same execution").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_data.read  [cf63f4408c440594]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
       -> input: [0f6c55d3722d2424] in trace 5139f3437a93d360a3a54e16296acba6
           flyte.data.uri = s3://bucket/data/k7/f1c0ffee0123456789ab-n0-1/0123456789abcdef/x.txt
           flyte.link.variable = source
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1424,6 +1716,7 @@ def test_inputs_in_lists_and_maps_are_links_as_well(runs: Runs) -> None:
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_data.read_all  [cf63f4408c440594]
       flyte.input.folder.uri = s3://elsewhere/folder
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
       -> input: [c4b5b31f8f5f0d3a] in trace 5139f3437a93d360a3a54e16296acba6
@@ -1436,11 +1729,17 @@ trace 5139f3437a93d360a3a54e16296acba6
           flyte.data.uri = s3://bucket/data/k7/f1c0ffee0123456789ab-n1-2/0123456789abcdef/x.txt
           flyte.link.variable = sources
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1449,17 +1748,24 @@ def test_a_subtask_of_a_map_links_only_to_who_wrote_its_own_element(runs: Runs) 
 trace 5139f3437a93d360a3a54e16296acba6
   task pipelines.map_as_registered-arraynode  [1eae90fd45a1f1b3]
       flyte.array_index = 1
+      flyte.span.role = attempt
       flyte.task.kind = map
       flyte.task.type = python-task
       -> input: [0f6c55d3722d2424] in trace 5139f3437a93d360a3a54e16296acba6
           flyte.data.uri = s3://bucket/data/k7/f1c0ffee0123456789ab-n0-1/0123456789abcdef/x.txt
           flyte.link.variable = source
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1522,12 +1828,17 @@ def test_a_task_that_ignores_its_outputs_has_not_failed(runs: Runs) -> None:
 trace 5139f3437a93d360a3a54e16296acba6
   task task_failures.ignore_outputs  [3727dabdffa50ff8]
       flyte.result = skip
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
 """)
 
 
@@ -1538,32 +1849,53 @@ def test_the_attempts_of_an_execution_are_spans_of_their_own_in_one_trace(runs: 
     assert one_trace(runs("sync"), runs("retry"), runs("node below a dynamic one")) == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
   task traced_kinds.double  [0f6c55d3722d2424]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
   task traced_kinds.double  [63f80ad8327b0ee9]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1581,14 +1913,21 @@ def test_an_attempt_continues_the_trace_that_its_environment_names(runs: Runs) -
     assert str(Forest(run.spans, given={CALLER_TRACE})) == snapshot("""\
 trace 0af7651916cd43dd8448eb211c80319c
   task traced_kinds.double  CONSUMER  [3727dabdffa50ff8]  below [b7ad6b7169203331]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1596,15 +1935,22 @@ def test_a_parent_that_is_not_sampled_hides_nothing(runs: Runs) -> None:
     assert runs("parent, not sampled").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
       -> traceparent: [b7ad6b7169203331] in trace 0af7651916cd43dd8448eb211c80319c
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1616,15 +1962,22 @@ def test_an_attempt_links_to_who_launched_its_execution(runs: Runs) -> None:
     assert runs("launched").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
       -> launched_by: [b7ad6b7169203331] in trace 0af7651916cd43dd8448eb211c80319c
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1632,14 +1985,21 @@ def test_where_the_control_plane_is_exported_its_attempt_is_the_parent(runs: Run
     assert runs("control plane").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  CONSUMER  [3727dabdffa50ff8]  below [6cec4edc979b3a86]
+      flyte.span.role = attempt
       flyte.task.kind = sync
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 
@@ -1654,26 +2014,40 @@ def test_the_subtasks_of_a_wide_map_have_traces_of_their_own_from_a_limit_on(run
 trace 5139f3437a93d360a3a54e16296acba6
   task pipelines.map_as_registered-arraynode  [1eae90fd45a1f1b3]
       flyte.array_index = 1
+      flyte.span.role = attempt
       flyte.task.kind = map
       flyte.task.type = python-task
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 trace 792d2964cad5d5535b6350fc92b3b1e0
   task pipelines.map_as_registered-arraynode  [8e9bc83e21a1da70]
       flyte.array_index = 2
+      flyte.span.role = attempt
       flyte.task.kind = map
       flyte.task.type = python-task
       -> execution: [588cdcb71e2e5b60] in trace 5139f3437a93d360a3a54e16296acba6
     load
+        flyte.span.role = phase
     download
+        flyte.span.role = phase
     input translation
+        flyte.span.role = phase
     user code
+        flyte.span.role = phase
     output translation
+        flyte.span.role = phase
     upload
+        flyte.span.role = phase
 """)
 
 

@@ -40,7 +40,7 @@ COLLECTED_OFTEN = {"OTEL_METRIC_EXPORT_INTERVAL": "500"}
 def patched(**values: float) -> dict[str, str]:
     """Give values to constants of modules, for what would take a test too long."""
     modules = {
-        "METRICS_AFTER_SECONDS": "otel_flyte.usage.sampler",
+        "METRICS_AFTER_SECONDS": "otel_flyte.usage.recorder",
         "STEP_SECONDS": "otel_flyte.usage.statistics",
         "FIRST_HEARTBEAT_SECONDS": "otel_flyte.export.pending_spans",
     }
@@ -187,7 +187,7 @@ SCENARIOS: dict[str, Scenario] = {
         """
         import os
 
-        os.environ["PATCHES"] = '{"otel_flyte.usage.sampler.METRICS_AFTER_SECONDS": 1.0}'
+        os.environ["PATCHES"] = '{"otel_flyte.usage.recorder.METRICS_AFTER_SECONDS": 1.0}'
         import traced_usage
 
         traced_usage.work(cpu=2.0, mib=200, seconds=2.4)

@@ -158,9 +158,9 @@ n2    shop.report  1 min 00 s  2        none   success
     @pytest.mark.parametrize(
         ("selector", "complaint"),
         [
-            ("n0", "n0 is the name of 2 task attempts: choose one of n0@0, n0@1."),
-            ("train", "train is the name of 2 task attempts: choose one of n0@0, n0@1."),
-            ("n7", "n7 is no task attempt of this source: choose one of n0@0, n0@1, n1/0, n1/1, n2."),
+            ("n0", "n0 is the name of 2 task attempts: choose one of n0@0, n0@1"),
+            ("train", "train is the name of 2 task attempts: choose one of n0@0, n0@1"),
+            ("n7", "n7 is not a task attempt of this source: choose one of n0@0, n0@1, n1/0, n1/1, n2"),
         ],
     )
     def test_an_ambiguous_or_unknown_name_is_told_in_one_line_with_what_there_is(
@@ -297,12 +297,12 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("content", "complaint"),
         [
-            (None, "no such file"),
+            (None, "does not exist"),
             ("", "is empty"),
-            ("{", "is no JSON"),
+            ("{", "is not JSON"),
             ('{"spans": []}', "is JSON but not OTLP"),
             ('{"resourceMetrics": []}', "holds no span, only metrics"),
-            ('{"resourceMetrics": [{"scopeMetrics": 7}]}', "is not the JSON of OTLP"),
+            ('{"resourceMetrics": [{"scopeMetrics": 7}]}', "is not OTLP JSON"),
         ],
     )
     def test_a_file_that_is_no_recording_is_told_in_one_line_with_exit_code_2(
@@ -329,8 +329,7 @@ class TestBadInput:
         result = call("metrics", str(tmp_path), "n2")
         assert len(json.loads(result.stdout)["metrics"]) == 6
         assert result.stderr == (
-            f"otel-flyte: {tmp_path / 'z.jsonl'} is empty: no span had ended when its writer did. "
-            "Record the run again.\n"
+            f"otel-flyte: {tmp_path / 'z.jsonl'} is empty, no span ended before its writer did: record the run again\n"
         )
 
 

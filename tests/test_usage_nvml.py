@@ -15,7 +15,7 @@ import pytest
 
 from otel_flyte import semconv
 from otel_flyte.runtime import guard
-from otel_flyte.usage.devices import accelerators
+from otel_flyte.usage.devices import discovery
 from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.devices.nvml import Nvml
 from support import fake_nvml
@@ -416,9 +416,9 @@ def test_third_parties_add_readers_and_one_that_fails_is_said_once_and_left_out(
 ) -> None:
     monkeypatch.delenv(semconv.RAISE_INTERNAL_ERRORS, raising=False)
     there = [EntryPoint("broken", ImportError("no libtpu")), EntryPoint("tpu", Tpu)]
-    monkeypatch.setattr(accelerators, "entry_points", lambda group: there if group == "otel_flyte_accelerator" else [])
+    monkeypatch.setattr(discovery, "entry_points", lambda group: there if group == "otel_flyte_accelerator" else [])
     for _ in range(2):
-        readers = accelerators.found({})
+        readers = discovery.accelerators({})
         assert [reader.kind for reader in readers] == ["gpu", "npu", "tpu"]
     assert sum("broken" in record.getMessage() for record in caplog.records) == 1
 

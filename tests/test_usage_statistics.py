@@ -7,9 +7,10 @@ import pytest
 
 from otel_flyte import semconv
 from otel_flyte.config.settings import LONGEST_INTERVAL_SECONDS
+from otel_flyte.formulas import LONGEST_SERIES, NO_VALUE, STEP_SECONDS
 from otel_flyte.usage.devices.accelerators import Device, DeviceSample
 from otel_flyte.usage.sample import Sample
-from otel_flyte.usage.statistics import LONGEST_SERIES, NOTHING, STEP_SECONDS, Level, Series, Share, TaskSeries, Window
+from otel_flyte.usage.statistics import Level, Series, Share, TaskSeries, Window
 
 GIB = 2**30
 
@@ -133,7 +134,7 @@ class TestWindow:
         for number in range(1, 5):
             used.add(sample(number * (LONGEST_INTERVAL_SECONDS + 0.5), number * 10, memory=100))
         assert used.memory.mean == 100
-        assert NOTHING not in series.bytes.values(STEP_SECONDS)
+        assert NO_VALUE not in series.bytes.values(STEP_SECONDS)
 
     def test_a_device_that_falls_off_the_bus_leaves_a_gap(self) -> None:
         used = window(

@@ -49,7 +49,16 @@ def instrument(
     meter_provider: "MeterProvider | None" = None,
     logger_provider: "LoggerProvider | None" = None,
 ) -> None:
-    """Instrument flytekit; a given provider is used instead of the global one. May be called again."""
+    """Instrument flytekit.
+
+    The import of flytekit does this already. Call this function to select providers. It may be called again with other
+    providers.
+
+    Args:
+        tracer_provider: creates the spans, instead of the global tracer provider.
+        meter_provider: creates the metrics, instead of the global meter provider.
+        logger_provider: creates the log records, instead of the global logger provider.
+    """
     from otel_flyte import activation
 
     activation.activate(tracer_provider=tracer_provider, meter_provider=meter_provider, logger_provider=logger_provider)
@@ -59,10 +68,10 @@ def flush(timeout: float | None = None) -> bool:
     """Wait until all records so far are delivered, or dropped and counted.
 
     Args:
-        timeout: seconds; never longer than ``OTEL_FLYTE_EXIT_TIMEOUT``, which is the default.
+        timeout: maximum time in seconds. ``OTEL_FLYTE_EXIT_TIMEOUT`` is the default and the upper limit.
 
     Returns:
-        Whether that happened in time. Nothing is lost where it did not: delivery goes on in the background.
+        Whether this was done in time. Otherwise delivery continues in the background.
     """
     import sys
 
@@ -74,7 +83,7 @@ def flush(timeout: float | None = None) -> bool:
 
 
 def uninstrument() -> None:
-    """Restore every hooked function exactly."""
+    """Remove the instrumentation: all hooked functions are the original objects again."""
     from otel_flyte import activation
 
     activation.deactivate()

@@ -1,6 +1,6 @@
-"""Where the parts are wired together, and the instrumentation is switched on.
+"""Wires the parts together and switches the instrumentation on.
 
-Every way in leads here: the ``flytekit.plugins`` and ``opentelemetry_instrumentor`` entry points, and
+Every entry leads here: the ``flytekit.plugins`` and ``opentelemetry_instrumentor`` entry points, and
 :func:`otel_flyte.instrument`. Switching on is idempotent. It installs hooks and sets no provider.
 
 Every process that imports flytekit imports this module, so OpenTelemetry is imported only once something is recorded.
@@ -17,7 +17,8 @@ from otel_flyte.adapters.base import Adapter
 from otel_flyte.adapters.flytekit_v1.adapter import FlytekitV1
 from otel_flyte.config import settings
 from otel_flyte.runtime.guard import guarded, say_once
-from otel_flyte.tasks import state
+from otel_flyte.tasks import failures, state
+from otel_flyte.tasks.failures import Failure
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -36,10 +37,10 @@ def activate(
     meter_provider: "MeterProvider | None" = None,
     logger_provider: "LoggerProvider | None" = None,
 ) -> None:
-    """Install the hooks of each engine that is imported, once; use the given providers from now on.
+    """Install the hooks of each engine that is imported, once, and use the given providers from now on.
 
-    Where an engine is not imported yet, its own import calls this again. A variable that switches the instrumentation
-    off wins over every caller.
+    An engine that is imported later calls this again. A variable that switches the instrumentation off has precedence
+    over every caller.
     """
     if settings.switched_off_by(os.environ) is not None:
         return
@@ -47,23 +48,24 @@ def activate(
         providers.give(tracer_provider, meter_provider, logger_provider)
         for adapter in ADAPTERS:
             if adapter.is_imported():
+                failures.add_rules(adapter.failure_rules())
                 patching.install(adapter.hooks())
+                state.log_failure = _log_failure
                 switch.turn_on(_create_providers)
-                state.log_exception = _log_exception
 
 
 def deactivate() -> None:
-    """Restore every hooked function exactly, and forget the providers that were given."""
+    """Restore every hooked function exactly, and use the global providers again."""
     with _lock:
         patching.remove()
         providers.forget()
         switch.turn_off()
 
 
-def _log_exception(span: Any, attributes: dict[str, str]) -> bool:
-    from otel_flyte.logs import exceptions
+def _log_failure(span: Any, failure: Failure) -> bool:
+    from otel_flyte.logs import capture
 
-    return exceptions.emit(span, attributes)
+    return capture.emit_failure(span, failure)
 
 
 @guarded

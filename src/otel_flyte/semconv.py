@@ -212,6 +212,7 @@ SERVICE_INSTANCE_ID = "service.instance.id"
 IDENTITY = (
     RUN_NAME,
     ACTION_NAME,
+    ORG,
     PROJECT,
     DOMAIN,
     TASK_NAME,
@@ -224,7 +225,7 @@ IDENTITY = (
     REPLICA,
     EXECUTION_URL,
 )
-"""The identity of an attempt."""
+"""Attributes that identify one attempt."""
 
 # --- attributes: declarations ----------------------------------------------------------------------------------------
 
@@ -253,6 +254,8 @@ RESULT_SKIP = "skip"
 ERROR_TYPE = "error.type"
 ERROR_CODE = "flyte.error.code"
 ERROR_KIND = "flyte.error.kind"
+ERROR_RECOVERABLE = "RECOVERABLE"
+ERROR_NON_RECOVERABLE = "NON_RECOVERABLE"
 ERROR_ORIGIN = "flyte.error.origin"
 EVENT_EXCEPTION = "exception"
 EXCEPTION_TYPE = "exception.type"
@@ -267,6 +270,8 @@ PROCESS_EXIT_CODE = "process.exit.code"
 PHASE = "flyte.phase"
 PHASE_ELAPSED = "flyte.phase.elapsed"
 MARKER = "flyte.marker"
+"""Marks pending spans in recordings that were made before ``SPAN_ROLE``."""
+
 EVENT_SIGNAL = "flyte.signal"
 EVENT_PHASE = "flyte.phase"
 EVENT_HEARTBEAT = "flyte.heartbeat"

@@ -46,7 +46,7 @@ _SECONDS = 4.0
 _SOON = {
     "PATCHES": json.dumps(
         {
-            "otel_flyte.usage.sampler.METRICS_AFTER_SECONDS": 1.0,
+            "otel_flyte.usage.recorder.METRICS_AFTER_SECONDS": 1.0,
             "otel_flyte.export.pending_spans.FIRST_HEARTBEAT_SECONDS": 1.0,
         }
     ),

@@ -2,7 +2,8 @@
 
 What the control plane gives a pod (an argument list, identity variables, ``inputs.pb``, prefixes in a bucket) is given
 here by files. The process is the real one: the console scripts that flytekit installs, with an environment of their
-own. ``bare`` runs the same pod as if this project were not installed.
+own. ``bare`` runs the same pod as if this project were not installed. ``forked`` saves time, see
+``support.fork_server``.
 """
 
 import functools
@@ -26,12 +27,22 @@ from flytekit.core.python_customized_container_task import PythonCustomizedConta
 from flytekit.core.type_engine import TypeEngine
 from typing_extensions import Unpack
 
+from support import fork_server
+
 BARE = Path(__file__).parent / "bare"
 WORKFLOWS = Path(__file__).parent.parent / "workflows"
 SCRIPTS = Path(sys.executable).parent
 DEFAULT_RESOLVER = "flytekit.core.python_auto_container.default_task_resolver"
 MAP_RESOLVER = "flytekit.core.array_node_map_task.ArrayNodeMapTaskResolver"
 TEMPLATE_RESOLVER = "flytekit.core.python_customized_container_task.default_task_template_resolver"
+ENVIRONMENT = {
+    "PATH": os.pathsep.join([str(SCRIPTS), os.defpath]),
+    "PYTHONPATH": str(WORKFLOWS),
+    "LANG": "C.UTF-8",
+    # flytekit's own images set it.
+    "FLYTE_SDK_RICH_TRACEBACKS": "0",
+}
+"""What is set in every process of a user."""
 ARRAY_INDEX_VARIABLE = "FLYTE_K8S_ARRAY_INDEX"
 
 Entrypoint = Literal["execute", "map", "fast", "script"]
@@ -176,16 +187,23 @@ class Pod:
             left = _kill_all(self.output_prefix)
             stdout, stderr = process.communicate(timeout=10)
             raise AssertionError("\n".join([f"{self.arguments} has not ended:", *left, stdout, stderr])) from None
+        return self._result(process.returncode, stdout, stderr)
+
+    def run(self, timeout: float = 120.0, *, forked: bool = False) -> Result:
+        """Run to the end; a forked pod is started nevertheless where ``fork_server.can_fork`` says no."""
+        if not (forked and fork_server.can_fork(self.arguments, self.environment, ENVIRONMENT)):
+            return self.finish(self.start(), timeout)
+        server = fork_server.server(ENVIRONMENT, self.environment)
+        return self._result(*server.run(self.arguments, self.environment, self.directory, timeout))
+
+    def _result(self, returncode: int, stdout: str, stderr: str) -> Result:
         return Result(
-            returncode=process.returncode,
+            returncode=returncode,
             stdout=stdout,
             stderr=stderr,
             files=_files(self.output_prefix),
             raw_files=_files(self.raw_output_prefix),
         )
-
-    def run(self, timeout: float = 120.0) -> Result:
-        return self.finish(self.start(), timeout)
 
 
 @contextmanager
@@ -357,13 +375,10 @@ def _environment(
     if bare:
         path.insert(0, str(BARE))
     return {
-        "PATH": os.pathsep.join([str(SCRIPTS), os.defpath]),
+        **ENVIRONMENT,
         "PYTHONPATH": os.pathsep.join(path),
         "HOME": str(root / "home"),
         "TMPDIR": str(root / "tmp"),
-        "LANG": "C.UTF-8",
-        # flytekit's own images set it.
-        "FLYTE_SDK_RICH_TRACEBACKS": "0",
         "_F_SS_C": _serialized_settings(),
         **attempt.environment(task.name if isinstance(task, Template) else task),
     }

@@ -5,10 +5,9 @@ each only once however many tests do.
 """
 
 import contextlib
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,11 +17,12 @@ import pytest
 from flytekit.core import python_function_task
 
 from otel_flyte import semconv
-from support import pods
+from support import fork_server, pods
 from support.receiver import Protocol, Receiver, Request, Span, children
 from support.trees import Forest
 
 AHEAD = 4
+TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ class Runs:
             arrived = receiver.spans()
             return Run(
                 result,
-                [span for span in arrived if semconv.MARKER not in span.attributes],
+                [span for span in arrived if span.attributes.get(semconv.SPAN_ROLE) != semconv.SPAN_ROLE_PENDING],
                 receiver.requests(),
                 root,
-                [span for span in arrived if semconv.MARKER in span.attributes],
+                [span for span in arrived if span.attributes.get(semconv.SPAN_ROLE) == semconv.SPAN_ROLE_PENDING],
             )
 
 
@@ -131,8 +131,9 @@ def pod(
     env: Mapping[str, str] | None = None,
     protocol: Protocol = "http/protobuf",
     change: Callable[[pods.Pod], pods.Pod] | None = None,
+    forked: bool = True,
 ) -> Scenario:
-    """A pod. ``change`` has the last word on it."""
+    """A pod, forked where its start is no part of the test. ``change`` has the last word on it."""
 
     def run(root: Path, receiver: Receiver) -> Result:
         prepared = pods.prepare(
@@ -143,7 +144,7 @@ def pod(
             attempt=attempt,
             env={**_environment(receiver, protocol), **(env or {})},
         )
-        return (change(prepared) if change else prepared).run()
+        return (change(prepared) if change else prepared).run(forked=forked)
 
     return run
 
@@ -189,36 +190,49 @@ def where(available: bool, lacking: str, scenario: Scenario) -> Scenario:
     return scenario if available else leave_out
 
 
-def local(file: str, entity: str, *, env: Mapping[str, str] | None = None, times: int = 1, **inputs: Any) -> Scenario:
+def local(
+    file: str,
+    entity: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    times: int = 1,
+    forked: bool = True,
+    **inputs: Any,
+) -> Scenario:
     """``pyflyte run`` of an entity in a file of the workflows folder, under a home of its own."""
     options = [text for name, value in inputs.items() for text in (f"--{name}", str(value))]
     command = [str(pods.SCRIPTS / "pyflyte"), "run", str(pods.WORKFLOWS / file), entity, *options]
-    return program(*command, env=env, times=times)
+    return program(*command, env=env, times=times, forked=forked)
 
 
-def program(*command: str, env: Mapping[str, str] | None = None, times: int = 1) -> Scenario:
+def program(*command: str, env: Mapping[str, str] | None = None, times: int = 1, forked: bool = False) -> Scenario:
     """Any program of a user's; ``times`` in a row, in the same folder."""
 
     def run(root: Path, receiver: Receiver) -> Result:
         for folder in ("home", "tmp", "work"):
             (root / folder).mkdir(parents=True)
         environment = {
-            "PATH": os.pathsep.join((str(pods.SCRIPTS), os.defpath)),
-            "PYTHONPATH": str(pods.WORKFLOWS),
+            **pods.ENVIRONMENT,
             "HOME": str(root / "home"),
             "TMPDIR": str(root / "tmp"),
-            "LANG": "C.UTF-8",
-            "FLYTE_SDK_RICH_TRACEBACKS": "0",
             **_environment(receiver, "http/protobuf"),
             **(env or {}),
         }
         for _ in range(times):
-            ended = subprocess.run(
-                command, cwd=root / "work", env=environment, capture_output=True, text=True, check=False, timeout=120
-            )
-        return Ended(ended.returncode, ended.stdout, ended.stderr)
+            ended = _ended(command, environment, root / "work", forked=forked)
+        return ended
 
     return run
+
+
+def _ended(command: Sequence[str], environment: Mapping[str, str], directory: Path, *, forked: bool) -> Ended:
+    if forked and fork_server.can_fork(command, environment, pods.ENVIRONMENT):
+        server = fork_server.server(pods.ENVIRONMENT, environment)
+        return Ended(*server.run(command, environment, directory, TIMEOUT))
+    ended = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
 def python(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> Scenario:

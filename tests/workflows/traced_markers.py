@@ -46,7 +46,7 @@ def train(seconds: float) -> int:
     """Ranks as torch elastic starts them."""
     from otel_flyte.adapters.flytekit_v1 import rank_spans
 
-    entrypoint = rank_spans.watched(time.sleep)
+    entrypoint = rank_spans.observed(time.sleep)
     worker = multiprocessing.get_context("spawn").Process(target=entrypoint, args=(seconds,))
     worker.start()
     worker.join()

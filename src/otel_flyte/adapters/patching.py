@@ -38,7 +38,7 @@ class Hook(NamedTuple):
 
 
 _lock = threading.Lock()
-_installed = False
+_known: set[tuple[str, str]] = set()
 _undo: list[Callable[[], object]] = []
 _pending: list[Hook] = []
 _modules_seen = 0
@@ -52,23 +52,22 @@ def install(hooks: Iterable[Hook]) -> None:
 
     Hooks that are installed already stay as they are.
     """
-    global _installed, _modules_seen
-    if _installed:
-        return
-    _installed = True
-    _pending.extend(hooks)
+    global _modules_seen
+    added = [hook for hook in hooks if (hook.module, hook.name) not in _known]
+    _known.update((hook.module, hook.name) for hook in added)
+    _pending.extend(added)
     _modules_seen = 0
     install_pending()
 
 
 def install_pending(aliases: Mapping[str, str] = NO_ALIASES) -> None:
-    """Wrap the functions of modules that were imported since.
+    """Wrap the functions of modules that have been imported since.
 
     Args:
         aliases: names under which modules run that are not imported by their own name, such as ``__main__``.
     """
     global _modules_seen
-    # Every dispatch calls this: it must cost nothing where no module was imported.
+    # Every dispatch calls this: it must cost nothing where no module has been imported.
     if not _pending or (not aliases and _modules_seen == len(sys.modules)):
         return
     with _lock:
@@ -82,11 +81,10 @@ def install_pending(aliases: Mapping[str, str] = NO_ALIASES) -> None:
 
 def remove() -> None:
     """Restore every target exactly. A wrapper that other code has wrapped stays in place and does nothing."""
-    global _installed
     while _undo:
         _undo.pop()()
     _pending.clear()
-    _installed = False
+    _known.clear()
 
 
 def on_removal(undo: Callable[[], object]) -> None:

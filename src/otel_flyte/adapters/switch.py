@@ -1,7 +1,7 @@
 """Whether the instrumentation is on, and whether a task that begins now is recorded.
 
-``activation`` switches it on and says how providers are created. They are created when the first dispatch or local
-workflow begins, so that a program that imports flytekit and sets its own provider later keeps it.
+``activation`` switches it on and passes the function that creates providers. They are created when the first dispatch
+or local workflow begins: a program that imports flytekit and sets its own provider later keeps it.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def turn_on(create_providers: Callable[[], object]) -> None:
 
 
 def turn_off() -> None:
-    """Record no tasks any more."""
+    """Stop recording tasks."""
     global _create_providers, _ready
     _create_providers = _ready = None
 
@@ -37,7 +37,7 @@ def is_on() -> bool:
 
 
 def records() -> bool:
-    """Return whether a task that begins now is recorded; create providers if it is and none is set."""
+    """Return whether a task that begins now is recorded; create the providers that are missing."""
     global _ready
     if _create_providers is None:
         return False

@@ -1,71 +1,99 @@
-"""What is sent from a spool right now, and what was: on a terminal as it goes on, elsewhere a line for each file."""
+"""Commands that deliver stored telemetry: replay, spool push."""
 
-import time
-from typing import TextIO
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from otel_flyte.export.otlp_requests import SHAPES
-from otel_flyte.export.spool.files import REJECTED_SUFFIX
-from otel_flyte.export.spool.replay import Progress, Summary
-from otel_flyte.recording.cells import printable
+import click
 
-_PAUSE_SECONDS = 0.1
+from otel_flyte.cli.output import UserError, print_problem
 
-
-class Teller:
-    """Tells of a replay on a stream."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._is_live = stream.isatty()
-        self._told: list[Progress] = []
-        self._live_at = 0.0
-
-    def progress(self, file: Progress) -> None:
-        """Tell of a file that is worked on, on a terminal, and of one that is done."""
-        if not file.left:
-            self._tell(file)
-        elif self._is_live and time.monotonic() - self._live_at > _PAUSE_SECONDS:
-            self._live_at = time.monotonic()
-            self._write(f"\r\x1b[K{printable(file.path.name)}: {_sent(file)}, {file.settled / file.size:.0%}")
-
-    def end(self, summary: Summary) -> None:
-        """Tell of what was not told yet, and of what is left."""
-        for file in summary.files:
-            if file not in self._told:
-                self._tell(file)
-        if not summary.files and not summary.set_aside:
-            self._write("otel-flyte: there is nothing left to send\n")
-        if summary.stopped:
-            left = [file for file in summary.files if file.left]
-            what = f"{size(sum(file.left for file in left))} in {len(left)} file{'s' * (len(left) != 1)}"
-            reason = printable(summary.stopped)
-            self._write(f"otel-flyte: {reason}: {what} left, the same command goes on from there\n")
-        if summary.set_aside:
-            what = f"{summary.set_aside:,} record{'s are' if summary.set_aside != 1 else ' is'} set aside"
-            self._write(f"otel-flyte: {what} in *{REJECTED_SUFFIX}: replay such a file by its name, or remove it\n")
-
-    def _tell(self, file: Progress) -> None:
-        self._told.append(file)
-        clear = "\r\x1b[K" if self._is_live else ""
-        name = printable(file.path.name)
-        if file.sent or not file.problems:
-            self._write(f"{clear}{name}: {_sent(file)} sent, {size(file.size - file.left)} of {size(file.size)}\n")
-        for problem in (*file.remarks, *file.problems):
-            self._write(f"{clear}{name}: {printable(problem)}\n")
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+if TYPE_CHECKING:
+    from otel_flyte.export.spool.replay import Replay, Summary
 
 
-def size(number: int) -> str:
-    """Say a number of bytes in the unit that suits it."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if number >= factor:
-            return f"{number / factor:.1f} {unit}"
-    return f"{number} bytes"
+@click.command()
+@click.argument("spool", metavar="SPOOL")
+@click.option("--endpoint", metavar="URL", help="The receiver of all signals, instead of those in OTEL_* variables.")
+@click.pass_context
+def replay(context: click.Context, spool: str, endpoint: str | None) -> None:
+    """Send spooled records, or a recording of `otel-flyte run`, each record once.
+
+    SPOOL is a folder, a file of OTLP as JSON lines, or a URL that fsspec can read. An interrupted replay continues
+    where it stopped; several may work on one folder. The exit code is 0 where all records were accepted, 1 where some
+    are left, 2 where nothing could be tried.
+    """
+    from otel_flyte.cli.replay_output import ReplayOutput
+    from otel_flyte.export.spool import remote
+    from otel_flyte.export.spool.replay import NoEndpointError, Replay, environ_with
+
+    output = ReplayOutput(sys.stderr)
+    try:
+        work = Replay(environ_with(endpoint, os.environ), output.update)
+        summary = remote.replay(spool, work) if remote.is_url(spool) else _replay(spool, work)
+    except (NoEndpointError, remote.RemoteError) as error:
+        raise UserError(str(error)) from None
+    output.finish(summary)
+    context.exit(0 if summary.is_complete else 1)
 
 
-def _sent(file: Progress) -> str:
-    counted = [(number, SHAPES[signal].noun) for signal, number in file.sent.items() if number]
-    return ", ".join(f"{number:,} {noun if number != 1 else noun[:-1]}" for number, noun in counted) or "nothing"
+@click.group()
+def spool() -> None:
+    """Undelivered telemetry."""
+
+
+@spool.command()
+@click.argument(
+    "folder", metavar="SPOOL", type=click.Path(exists=True, file_okay=False, readable=False, path_type=Path)
+)
+@click.argument("url", metavar="URL")
+@click.pass_context
+def push(context: click.Context, folder: Path, url: str) -> None:
+    """Copy a spool folder to any URL that fsspec can write; `otel-flyte replay URL` sends it from there.
+
+    Files in use are left in place. Spool files that were copied are removed. The exit code is 0 where all were copied,
+    1 where some are left, 2 where none could be.
+    """
+    from rich.filesize import decimal
+
+    from otel_flyte.config.settings import without_password
+    from otel_flyte.export.spool import remote
+    from otel_flyte.recording.cells import counted
+
+    try:
+        pushed = remote.push(folder, url)
+    except remote.RemoteError as error:
+        raise UserError(str(error)) from None
+    for line in (*pushed.remarks, *pushed.problems):
+        print_problem(line)
+    size = decimal(pushed.size)
+    click.echo(f"{counted(pushed.files, 'file')} with {size} copied to {without_password(url)}", err=True)
+    context.exit(1 if pushed.problems else 0)
+
+
+COMMANDS = (replay, spool)
+
+
+def _replay(name: str, work: "Replay") -> "Summary":
+    """Replay a folder or a file of this machine."""
+    from otel_flyte.export.spool import files
+    from otel_flyte.export.spool.replay import rejected_records
+    from otel_flyte.recording import otlp_file
+
+    if not name:
+        raise UserError("SPOOL is empty: name a folder, a file or a URL")
+    path = Path(name.removeprefix("file://"))
+    try:
+        if path.is_dir():
+            summary = work.run(files.files(path))
+            summary.rejected = rejected_records(path)
+            return summary
+        path.open("rb").close()
+        if not files.is_spool(path):
+            otlp_file.check_first_line(path)
+    except otlp_file.UnreadableError as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(str(otlp_file.unreadable(name, error))) from None
+    return work.run([path])

@@ -1,4 +1,4 @@
-"""Whether telemetry of this environment's tasks would be made and arrive, found out by trying."""
+"""Checks of this environment: whether tasks would be traced, and whether telemetry arrives at its endpoints."""
 
 import importlib
 import importlib.util
@@ -10,16 +10,17 @@ from pathlib import Path
 from otel_flyte import activation, semconv
 from otel_flyte.adapters.base import Finding, Verdict
 from otel_flyte.config import settings, standard
+from otel_flyte.recording.cells import counted
 
 
 def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:  # noqa: C901  # one check after the other
-    """Check one thing after the other: flytekit, the hooks, the configuration, and each signal's way.
+    """Return the result of each check: flytekit, the hooks, the configuration, and the delivery of each signal.
 
-    Sending is tried for each signal that goes somewhere, and takes 5 s at most for each.
+    A record of each exported signal is sent, which takes 5 s at most for each.
     """
     variable = settings.switched_off_by(environ)
     if variable:
-        yield Finding(Verdict.FAIL, f"the instrumentation is switched off by {variable}={environ[variable]}")
+        yield Finding(Verdict.FAIL, f"{variable}={environ[variable]} disables the instrumentation: unset it")
         return
     for adapter in activation.ADAPTERS:
         yield from adapter.check()
@@ -53,21 +54,21 @@ def _configuration_file(path: str) -> Finding:
     if importlib.util.find_spec("opentelemetry.configuration") is None:
         return Finding(
             Verdict.FAIL,
-            f"{chosen} needs the package opentelemetry-configuration: pip install 'otel-flyte[configuration]'",
+            f"{chosen} needs the package opentelemetry-configuration: run pip install 'otel-flyte[configuration]'",
         )
     from opentelemetry.configuration import load_config_file
 
     try:
         load_config_file(path)
     except Exception as error:
-        return Finding(Verdict.FAIL, f"{chosen} can't be used ({_first_line(error)})")
-    return Finding(Verdict.NOTE, f"{chosen} decides where telemetry goes; it can be read, and sending is not tried")
+        return Finding(Verdict.FAIL, f"{chosen} can't be used ({_first_line(error)}): correct the file")
+    return Finding(Verdict.NOTE, f"{chosen} can be read and configures the exporters: delivery is not tested")
 
 
 def _signal(signal: str, environ: Mapping[str, str]) -> Iterator[Finding]:
     plan = settings.plan(signal, environ)
     if not plan.exporters:
-        yield Finding(Verdict.NOTE, f"{signal} go nowhere{_decided(plan)}")
+        yield Finding(Verdict.NOTE, f"{signal} are not exported{_decided(plan)}")
     for name in plan.exporters:
         yield from _exporter(name, plan, environ)
 
@@ -82,7 +83,7 @@ def _exporter(name: str, plan: settings.SignalPlan, environ: Mapping[str, str]) 
         except destinations.ExporterError as error:
             yield from _instead(error, plan, environ)
         else:
-            yield Finding(Verdict.OK, f"{plan.signal} by {name}{_decided(plan)}: it is there, and sending is not tried")
+            yield Finding(Verdict.OK, f"{plan.signal} by {name}{_decided(plan)}: installed, delivery is not tested")
         return
     answer = probe.send(plan)
     by_http = plan.protocol == settings.HTTP
@@ -94,7 +95,7 @@ def _exporter(name: str, plan: settings.SignalPlan, environ: Mapping[str, str]) 
 
 
 def _instead(error: Exception, plan: settings.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Go on as providers do: where an exporter can't be had, OTLP is used if an endpoint covers the signal."""
+    """Check OTLP in place of an exporter that is not available, as providers use it where there is an endpoint."""
     others = {name: value for name, value in environ.items() if name != plan.decided_by}
     if len(plan.exporters) > 1 or not settings.plan(plan.signal, others).exporters:
         yield Finding(Verdict.FAIL, f"{plan.signal}{_decided(plan)}: {error}")
@@ -114,37 +115,36 @@ def _spool(environ: Mapping[str, str]) -> Iterator[Finding]:
         if remote.is_url(chosen):
             remote.check(chosen)
             remote.prepare(chosen)
-            yield Finding(Verdict.OK, f"{named} can be opened, and writing is not tried")
+            yield Finding(Verdict.OK, f"{named} can be opened: writing is not tested")
         else:
             yield _spool_folder(named, Path(chosen.removeprefix("file://")))
     except remote.RemoteError as error:
         yield Finding(Verdict.FAIL, f"{semconv.OTEL_FLYTE_SPOOL}: {error}")
     except OSError as error:
-        yield Finding(Verdict.FAIL, f"{named} can't be written: {error.strerror or error}")
+        yield Finding(Verdict.FAIL, f"{named} can't be written ({error.strerror or error}): check its permissions")
 
 
 def _spool_folder(named: str, folder: Path) -> Finding:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
-        which = "" if existing == folder else f" can't be made: {existing}"
-        return Finding(Verdict.FAIL, f"{named}{which} is not a folder")
+        which = "" if existing == folder else f" can't be created, {existing}"
+        return Finding(Verdict.FAIL, f"{named}{which} is not a folder: name a folder")
     with tempfile.NamedTemporaryFile(dir=existing, prefix=".otel-flyte-doctor-") as file:
         file.write(b"\n")
         file.flush()
     if existing != folder:
-        return Finding(Verdict.OK, f"{named} can be made and written")
-    return Finding(Verdict.OK, f"{named} can be written{_waiting(folder)}")
+        return Finding(Verdict.OK, f"{named} can be created and written")
+    return Finding(Verdict.OK, f"{named} can be written{_undelivered(folder)}")
 
 
-def _waiting(folder: Path) -> str:
-    """Say what a replay of the folder would send."""
+def _undelivered(folder: Path) -> str:
+    """Return a hint at the undelivered files of a folder."""
     from otel_flyte.export.spool import files as spool
 
-    number = sum(spool.settled(path) < path.stat().st_size for path in spool.files(folder))
+    number = sum(spool.acknowledged_offset(path) < path.stat().st_size for path in spool.files(folder))
     if not number:
         return ""
-    files = "1 file waits" if number == 1 else f"{number} files wait"
-    return f"; {files} in it for `otel-flyte replay {shlex.quote(str(folder))}`"
+    return f": {counted(number, 'undelivered file')}, to send with `otel-flyte replay {shlex.quote(str(folder))}`"
 
 
 def _decided(plan: settings.SignalPlan) -> str:

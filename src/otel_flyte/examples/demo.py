@@ -1,9 +1,9 @@
-"""A small pipeline with most of what Flyte can do, to see what its trace looks like: ``otel-flyte demo``.
+"""A small pipeline with most features of Flyte, for a look at its trace: ``otel-flyte demo``.
 
-It reads a batch of reviews, scores six shards of them in parallel, tunes a model, and publishes it to a registry that
-refuses the first time. It needs no network, no data and no package but flytekit.
+It reads a batch of reviews, scores six shards of it in parallel, tunes a model, and publishes it to a registry that
+rejects the first request. It needs no network, no data and no package but flytekit.
 """
-# There is no __init__.py beside it, so that its tasks are named as those of a user's script are: demo.fetch.
+# The folder has no __init__.py, so that the names of tasks are those of a script: demo.fetch.
 # ruff: noqa: INP001
 
 import asyncio
@@ -26,7 +26,7 @@ tracer = trace.get_tracer("reviews")
 
 
 class RegistryUnavailableError(Exception):
-    """The model registry did not take the model."""
+    """The model registry did not accept the model."""
 
 
 disk_space = ShellTask(name="demo.disk_space", script="df -k {inputs.folder} > /dev/null", inputs=kwtypes(folder=str))
@@ -34,7 +34,7 @@ disk_space = ShellTask(name="demo.disk_space", script="df -k {inputs.folder} > /
 
 @task(requests=REQUESTS, limits=LIMITS)
 def fetch(rows: int) -> str:
-    """Fetch a batch part by part, and name it."""
+    """Fetch a batch part by part, and return its id."""
     current_context().logging.warning("fetching %d rows, though not the newest", rows)
     for language, seconds in (("de", 0.15), ("en", 0.25), ("fr", 0.1)):
         with tracer.start_as_current_span(f"GET /reviews/{language}", attributes={"rows": rows // 3}):
@@ -44,7 +44,7 @@ def fetch(rows: int) -> str:
 
 @task(cache=True, cache_version="1")
 def vocabulary(batch: str) -> list[str]:
-    """Collect the words of a batch; whoever asks for the same batch again is served from the cache."""
+    """Collect the words of a batch; a second call for the same batch is a cache hit."""
     time.sleep(0.3)
     return sorted(WORDS, key=lambda word: hash((batch, word)))
 
@@ -71,21 +71,21 @@ def train(depth: int, scores: list[float], seconds: float) -> float:
             while time.monotonic() < until:
                 sum(math.tanh(step) for step in range(100_000))
                 time.sleep(min(0.01, seconds / EPOCHS))
-    print(f"a model of depth {depth} is trained")  # noqa: T201  # what a task prints is shown too
+    print(f"a model of depth {depth} is trained")  # noqa: T201  # stdout of a task is captured
     return sum(scores) / len(scores) / (1 + abs(3 - depth))
 
 
 @dynamic
 def tune(scores: list[float], depths: list[int], seconds: float) -> list[float]:
-    """Train as many candidates as there are depths; the deepest takes its time."""
+    """Train a candidate for each depth; the deepest is slow."""
     return [train(depth=each, scores=scores, seconds=seconds if each == max(depths) else 0.15) for each in depths]
 
 
 @task
-async def register(model: str, already_asked: bool) -> str:
-    """Hand the model to the registry, which refuses whoever has not asked before."""
+async def register(model: str, is_retry: bool) -> str:
+    """Publish the model to the registry, which rejects the first request."""
     await asyncio.sleep(0.15)
-    if not already_asked:
+    if not is_retry:
         raise RegistryUnavailableError(f"503 for {model}: the registry is starting, ask again")
     return f"models/{model}"
 
@@ -100,12 +100,12 @@ def prepare(batch: str) -> list[float]:
 
 @eager(deck_fields=(DeckField.TIMELINE, DeckField.OUTPUT))
 async def pipeline(rows: int = 3000, seconds: float = 0.25) -> str:
-    """Fetch, score, tune and publish, and ask the registry once more if it is not ready."""
+    """Fetch, score, tune and publish, with a second request if the registry is not ready."""
     batch = fetch(rows=rows)
     scores = prepare(batch=batch)
     candidates = tune(scores=scores, depths=[2, 3, 4], seconds=seconds)
     model = f"{vocabulary(batch=batch)[0]}-{max(candidates):.2f}"
     try:
-        return await register(model=model, already_asked=False)
+        return await register(model=model, is_retry=False)
     except Exception:
-        return await register(model=model, already_asked=True)
+        return await register(model=model, is_retry=True)

@@ -1,64 +1,85 @@
-"""Which records of ``logging`` are delivered: those that are made while a task is open, each once."""
+"""Captures the records of ``logging`` that are made while a task is open, each once, and failures as records."""
 
 import logging
 from functools import cache
+from typing import TYPE_CHECKING
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import get_current_span, set_span_in_context
+from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
 from otel_flyte import semconv
 from otel_flyte.logs import emitter, records
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import state
+from otel_flyte.tasks.failures import Failure
+
+if TYPE_CHECKING:
+    from opentelemetry.util.types import AttributeValue
 
 _NEVER = (semconv.SCOPE, "opentelemetry")
-"""Loggers of ours, and of those who deliver: what they say of a delivery is not to be delivered."""
+"""Our loggers and those of OpenTelemetry: a line about an export must not become a record to export."""
 
 
 @guarded
-def note(logger: logging.Logger, record: logging.LogRecord) -> None:
-    """Deliver a record that a logger and its filters have let through, where a task is open."""
+def capture(logger: logging.Logger, record: logging.LogRecord) -> None:
+    """Emit a record that has passed a logger and its filters, where a task is open."""
     if record.name.partition(".")[0] in _NEVER or not emitter.is_wanted() or _is_suppressed():
         return
     context = context_here()
-    if context is None or _is_delivered_by_another(logger):
+    if context is None or _has_handler_of_opentelemetry(logger):
         return
     token = context_api.attach(context)
     try:
-        emitter.emit(records.delivered(record, of_task()))
+        emitter.emit(records.copy(record, task_attributes()))
+    finally:
+        context_api.detach(token)
+
+
+def emit_failure(span: Span, failure: Failure) -> bool:
+    """Emit a failure with the ids of the span that it fails; return whether a logger provider is configured.
+
+    https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-logs/
+    """
+    if not emitter.is_wanted():
+        return False
+    body = ": ".join(filter(None, (failure.type, failure.message)))
+    token = context_api.attach(set_span_in_context(span))
+    try:
+        return emitter.emit(records.event(semconv.EVENT_EXCEPTION, body, {**failure.exception(), **task_attributes()}))
     finally:
         context_api.detach(token)
 
 
 def context_here() -> Context | None:
-    """Return the context that says which span a record belongs to, ``None`` outside of tasks.
+    """Return the context of the span that a record belongs to, ``None`` outside of tasks.
 
     In a thread that a task has started without its context it is the task's phase.
     """
-    scope = state.open_around()
-    if scope is None:
+    task = state.open_here()
+    if task is None:
         return None
     context = context_api.get_current()
     if get_current_span(context).get_span_context().is_valid:
         return context
-    return set_span_in_context(scope.phase or scope.span, scope.context)
+    return set_span_in_context(task.phase or task.span, task.context)
 
 
-def of_task() -> dict[str, str]:
-    """Return the name of the open task as an attribute."""
-    scope = state.open_around()
-    while scope is not None and semconv.TASK_NAME not in scope.declared:
-        scope = scope.outer
-    return {} if scope is None else {semconv.TASK_NAME: str(scope.declared[semconv.TASK_NAME])}
+def task_attributes() -> "dict[str, AttributeValue]":
+    """Return the name of the open task, and its identity where the resource does not have it."""
+    task = state.open_here()
+    attributes = dict(task.identity_attributes) if task is not None else {}
+    while task is not None and not task.task_name:
+        task = task.outer
+    return attributes if task is None else {**attributes, semconv.TASK_NAME: task.task_name}
 
 
 def _is_suppressed() -> bool:
     return bool(context_api.get_value(context_api._SUPPRESS_INSTRUMENTATION_KEY))
 
 
-def _is_delivered_by_another(logger: logging.Logger) -> bool:
-    """Whether a handler of OpenTelemetry's, which the user or a launcher has attached, gets the record."""
+def _has_handler_of_opentelemetry(logger: logging.Logger) -> bool:
+    """Return whether a handler of OpenTelemetry, attached by the user or a launcher, gets the record too."""
     step: logging.Logger | None = logger
     while step is not None:
         if any(_is_of_opentelemetry(type(handler).__mro__) for handler in step.handlers):

@@ -1,4 +1,4 @@
-"""How tasks ended, as metrics of low cardinality: durations, attempts by result, and lookups in the local cache."""
+"""The ends of tasks as metrics of low cardinality: durations, attempts by result, and lookups in the local cache."""
 
 import inspect
 import time
@@ -24,24 +24,24 @@ _LOOKUPS = "Lookups in the local cache."
 
 
 @guarded
-def task_ended(scope: "OpenTask", *, alone: bool) -> None:
-    """Count a task that ends now.
-
-    Args:
-        scope: the task; its span has its outcome.
-        alone: whether nothing else is counted in this process.
-    """
+def task_ended(task: "OpenTask") -> None:
+    """Count a task that ends now. Its span has its outcome already."""
     provider = providers.meter_provider()
-    if provider is None or semconv.TASK_NAME not in scope.declared:
+    if provider is None or not task.task_name:
         return
-    name = str(scope.declared[semconv.TASK_NAME])
-    said = {semconv.TASK_NAME: name, semconv.RESULT: semconv.RESULT_SUCCESS, **scope.outcome}
+    attributes = {
+        **task.identity_attributes,
+        semconv.TASK_NAME: task.task_name,
+        semconv.RESULT: semconv.RESULT_SUCCESS,
+        **task.outcome,
+    }
     end_time = time.time_ns()
-    seconds = (end_time - scope.start_time) / 1e9
-    if not (alone and _by_hand(scope, said, seconds, end_time)):
+    seconds = (end_time - task.start_time) / 1e9
+    # The only task of its process needs no SDK of metrics.
+    if not (task.owns_process and _sent_as_single_points(task, attributes, seconds, end_time)):
         instruments = _instruments(provider)
-        instruments.duration.record(seconds, said, **_exemplar(scope.context))
-        instruments.attempts.add(1, said, **_exemplar(scope.context))
+        instruments.duration.record(seconds, attributes, **_exemplar(task.context))
+        instruments.attempts.add(1, attributes, **_exemplar(task.context))
 
 
 @guarded
@@ -49,16 +49,15 @@ def cache_looked_up(task_name: str, status: str) -> None:
     """Count a lookup in the local cache."""
     provider = providers.meter_provider()
     if provider is not None:
-        said = {semconv.TASK_NAME: task_name, semconv.CACHE_STATUS: status}
-        _instruments(provider).lookups.add(1, said)
+        _instruments(provider).lookups.add(1, {semconv.TASK_NAME: task_name, semconv.CACHE_STATUS: status})
 
 
-def _by_hand(scope: "OpenTask", said: dict[str, str], seconds: float, end_time: int) -> bool:
+def _sent_as_single_points(task: "OpenTask", attributes: dict[str, Any], seconds: float, end_time: int) -> bool:
     from otel_flyte.export import single_points
 
-    if not single_points.are_possible(scope.span):
+    if not single_points.are_possible(task.span):
         return False
-    points = single_points.SinglePoints(scope.span, end_time, said)
+    points = single_points.SinglePoints(task.span, end_time, attributes)
     points.histogram(semconv.METRIC_TASK_DURATION, "s", _DURATION, DURATION_BOUNDS, seconds)
     points.count(semconv.METRIC_TASK_ATTEMPTS, "{attempt}", _ATTEMPTS)
     points.send()
@@ -88,5 +87,5 @@ def _takes_context() -> bool:
 
 
 def _exemplar(context: Context) -> dict[str, Any]:
-    """Have the task's trace be the exemplar; before OpenTelemetry 1.29 it was whatever is current."""
+    """Make the task's trace the exemplar; before OpenTelemetry 1.29 it was always the current one."""
     return {"context": context} if _takes_context() else {}

@@ -56,7 +56,7 @@ def install() -> None:
     _news = select.poll()
     _news.register(reading, select.POLLIN)
     ticker.when_readable(reading, _take_note)
-    state.take_note = _take_note
+    state.check_signals = _take_note
     if disposition is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _wake_the_thread)
         # System calls go on as they would without a handler.
@@ -128,7 +128,7 @@ def _received(numbers: bytes) -> None:
 
 @guarded
 def _tell(name: str) -> None:
-    open_spans.tell(name, _phases())
+    open_spans.add_signal(name, _phases())
 
 
 def _die_when_sent(number: signal.Signals) -> None:

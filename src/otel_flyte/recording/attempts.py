@@ -1,49 +1,46 @@
-"""The task attempts of a recording with what each used, and how a user names one of them."""
+"""The task attempts of a recording with their usage, and the names by which a user selects one."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from otel_flyte import semconv
-from otel_flyte.recording import metric_records, usage
-from otel_flyte.recording.otlp_file import AttributeValue, Point, Recording
-from otel_flyte.recording.tree import NEVER_ENDED, ExecutionTree, Role, TreeSpan, short_name
-from otel_flyte.recording.usage import NO_VALUE, Quota, Usage
+from otel_flyte.formulas import NO_VALUE
+from otel_flyte.recording import usage, usage_points
+from otel_flyte.recording.model import AttributeValue, Point
+from otel_flyte.recording.roles import Role, entity_name, short_name
+from otel_flyte.recording.span_tree import LOCAL, NEVER_ENDED, TreeSpan
+from otel_flyte.recording.usage import Quota, Usage
 
 FROM_SPAN = "span"
-FROM_RECORDS = "metric records"
-FROM_NOWHERE = "none"
+FROM_POINTS = "metric records"
+NO_SOURCE = "none"
 
+_LISTED = 20
 _KEY = (semconv.RUN_NAME, semconv.ATTEMPT, semconv.ARRAY_INDEX, semconv.REPLICA)
 _MORE = (semconv.ACTION_NAME, semconv.PROJECT, semconv.DOMAIN)
-"""What the resource of an attempt's metrics says of it, besides the name of its task; not all say more than the key."""
+"""Further resource attributes that identify the attempt of a point; not all resources have them."""
 
 _Key: TypeAlias = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attempt:
-    """One attempt of a task.
+    """One attempt of a task. Texts are empty where they are unknown, times are nanoseconds since the epoch.
 
     Attributes:
-        task: the task's name.
-        version: the task's version, empty where unknown.
         run: name of the execution, empty for a local run.
-        path: ids of the nodes that lead to it joined by ``/``, the last of a map's item its index; empty in local runs.
+        path: ids of the nodes that lead to it joined by ``/``, for a map's item the map's and the index; empty in local
+            runs.
         number: counted from 0, ``None`` outside a pod.
-        span_id: hexadecimal, empty where only metric records tell of it.
-        start_ns: nanoseconds since the epoch.
-        end_ns: nanoseconds since the epoch, of one that never ended when it was seen last.
-        result: ``success``, ``failure``, ``cancellation``, ``never ended``.
-        error_type: what ended it, such as ``OOMKilled``; empty where unknown.
+        span_id: hexadecimal, empty where only points are recorded.
+        end_ns: for an attempt that never ended, the time of its last sign.
+        error_type: such as ``OOMKilled``.
         is_cached: whether its result was taken from a cache.
-        quota: what was asked for.
-        usage: what was used, ``None`` where its span does not tell.
-        source: where the series are from.
         series: a value a minute by name of :data:`otel_flyte.semconv.SERIES`, -1 where there is none.
-        minutes_a_value: for how many minutes of the series each value that was recorded stands.
+        minutes_per_value: the number of minutes for which each recorded value of the series stands.
     """
 
     task: str
@@ -59,30 +56,30 @@ class Attempt:
     is_cached: bool = False
     quota: Quota = field(default_factory=Quota)
     usage: Usage | None = None
-    source: str = FROM_NOWHERE
+    source: str = NO_SOURCE
     series: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    minutes_a_value: int = 1
+    minutes_per_value: int = 1
 
     @property
     def seconds(self) -> float:
-        """How long it took, or is known to have gone on."""
+        """Its duration, or the time for which it is known to have run."""
         return max(0, self.end_ns - self.start_ns) / 1e9
 
     @property
     def minutes(self) -> int:
-        """How many values a series of one a minute has: as many minutes as were begun, and at least one."""
-        begun = min(max(1, math.ceil(self.seconds / 60)), metric_records.LONGEST)
+        """The number of values in a series of one a minute: each minute that began, and at least one."""
+        begun = min(max(1, math.ceil(self.seconds / 60)), usage_points.LONGEST)
         measured = max(map(len, self.series.values()), default=0)
-        # The last value may stand for minutes in which it no longer ran.
-        return max(begun, measured - self.minutes_a_value + 1)
+        # The last value may stand for minutes after its end.
+        return max(begun, measured - self.minutes_per_value + 1)
 
     def by_minute(self, name: str) -> list[float]:
-        """Give a series, as long as all of them."""
+        """Return a series with as many values as there are minutes."""
         values = list(self.series.get(name, ()))[: self.minutes]
         return values + [NO_VALUE] * (self.minutes - len(values))
 
     def names(self) -> Iterator[str]:
-        """Give what it is called by, the shortest first; several may share all but the last."""
+        """Return its names, the shortest first; several attempts may share all but the last."""
         if self.path:
             numbered = f"{self.path}@{self.number or 0}"
             yield from (self.path, numbered)
@@ -94,58 +91,45 @@ class Attempt:
 
 
 class UnknownAttemptError(Exception):
-    """No attempt, or more than one, is called so. Its message is one line that names what there is."""
+    """No attempt, or more than one, has the name. The message is one line with the names that there are."""
 
 
-def found(recording: Recording) -> tuple[Attempt, ...]:
-    """Give all attempts by start: those that have a span or a marker, then those that only metric records tell of."""
-    tree = ExecutionTree.from_spans(recording.spans, recording.records)
-    spans = [span for span in tree.walk() if span.role is Role.TASK or _is_measured_item(span)]
-    told, untold = _shared_out(recording.points, spans)
-    attempts = [_of_span(span, told.get(id(span), ())) for span in spans]
-    attempts += [_of_points(key, points) for key, points in untold.items()]
+def attempts_of(spans: Iterable[TreeSpan], points: Iterable[Point]) -> tuple[Attempt, ...]:
+    """Return all attempts by start: those with a span or a pending span, and those with points only."""
+    measured = [span for span in spans if span.role is Role.ATTEMPT or _is_measured_item(span)]
+    points_of, others = _assigned(points, measured)
+    attempts = [_of_span(span, points_of[id(span)]) for span in measured]
+    attempts += [_of_points(key, unclaimed) for key, unclaimed in others.items()]
     return tuple(sorted(attempts, key=lambda attempt: attempt.start_ns))
 
 
 def selectors(attempts: Sequence[Attempt]) -> list[str]:
-    """Give for each attempt the first of its names that no other shares."""
-    answering: dict[str, int] = defaultdict(int)
-    for attempt in attempts:
-        for name in set(attempt.names()):
-            answering[name] += 1
+    """Return for each attempt the first of its names that no other attempt has."""
+    uses = Counter(name for attempt in attempts for name in set(attempt.names()))
     return [
-        next((name for name in attempt.names() if answering[name] == 1), attempt.span_id or attempt.task)
+        next((name for name in attempt.names() if uses[name] == 1), attempt.span_id or attempt.task)
         for attempt in attempts
     ]
 
 
 def choose(attempts: Sequence[Attempt], selector: str) -> Attempt:
-    """Find the attempt that is called so; of several local runs, which have no other names, the newest.
+    """Return the attempt with a name; of several local runs the newest.
 
     Raises:
-        UnknownAttemptError: none is, or several of executions are.
+        UnknownAttemptError: no attempt, or several attempts of executions, have the name.
     """
     chosen = [attempt for attempt in attempts if selector in attempt.names()]
     if len(chosen) == 1 or (chosen and not any(attempt.run or attempt.path for attempt in chosen)):
         return max(chosen, key=lambda attempt: attempt.start_ns)
     named = dict(zip(attempts, selectors(attempts), strict=True))
-    if chosen:
-        choices = _listed([named[attempt] for attempt in chosen])
-        raise UnknownAttemptError(f"{selector} is the name of {len(chosen)} task attempts: choose one of {choices}.")
-    raise UnknownAttemptError(f"{selector} is no task attempt of this source: choose one of {_listed(named.values())}.")
-
-
-_LISTED = 20
-
-
-def _listed(names: Iterable[str]) -> str:
-    first = list(names)
-    more = f" and {len(first) - _LISTED} more" if len(first) > _LISTED else ""
-    return ", ".join(first[:_LISTED]) + more
+    problem = f"is the name of {len(chosen)} task attempts" if chosen else "is not a task attempt of this source"
+    names = [named[attempt] for attempt in chosen or attempts]
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    raise UnknownAttemptError(f"{selector} {problem}: choose one of {', '.join(names[:_LISTED])}{more}")
 
 
 def _is_measured_item(span: TreeSpan) -> bool:
-    return span.role is Role.MAP_ITEM and usage.of(span.span.attributes) is not None
+    return span.role is Role.ITEM and usage.usage_of(span.span.attributes) is not None
 
 
 def _of_span(span: TreeSpan, points: Sequence[Point]) -> Attempt:
@@ -153,14 +137,13 @@ def _of_span(span: TreeSpan, points: Sequence[Point]) -> Attempt:
     series = usage.by_minute(own)
     if not series and span.seconds is not None and span.seconds <= 60:
         series = usage.of_one_minute(own)
-    source = FROM_SPAN if series else FROM_NOWHERE
-    end_ns = span.seen_ns
-    points = metric_records.credible(points, span.start_ns)
+    source, end_ns = FROM_SPAN if series else NO_SOURCE, span.seen_ns
+    points = usage_points.credible(points, span.start_ns)
     if not series and points:
-        series, source = metric_records.by_minute(points, span.start_ns), FROM_RECORDS
+        series, source = usage_points.by_minute(points, span.start_ns), FROM_POINTS
         end_ns = max(end_ns, *(point.time_ns for point in points)) if span.end_ns is None else end_ns
     return Attempt(
-        task=_task(span),
+        task=short_name(_text(span.attribute(semconv.TASK_NAME)) or entity_name(span.span.name, Role.ATTEMPT)),
         version=_text(span.attribute(semconv.TASK_VERSION)),
         run=_run(span.attribute),
         path=_path(span),
@@ -172,56 +155,57 @@ def _of_span(span: TreeSpan, points: Sequence[Point]) -> Attempt:
         error_type=_text(own.get(semconv.ERROR_TYPE)),
         is_cached=own.get(semconv.CACHE_STATUS) == semconv.CACHE_HIT,
         quota=usage.quota_of(own),
-        usage=usage.of(own),
+        usage=usage.usage_of(own),
         source=source,
         series=series,
-        minutes_a_value=usage.minutes_a_value(own) if source == FROM_SPAN else 1,
+        minutes_per_value=usage.minutes_per_value(own) if source == FROM_SPAN else 1,
     )
 
 
 def _of_points(key: _Key, points: Sequence[Point]) -> Attempt:
-    """Give an attempt whose span and marker are not there: it began before the first of its metric records."""
+    """Return an attempt without a span; it began one interval before the first of its points."""
     times = sorted({point.time_ns for point in points})
-    start_ns = times[0] - round(metric_records.interval([time_ns / 1e9 for time_ns in times]) * 1e9)
-    points = metric_records.credible(points, start_ns)
-    who = dict(zip((*_KEY, *_MORE, semconv.TASK_NAME), key, strict=True))
+    start_ns = times[0] - round(usage_points.interval([time_ns / 1e9 for time_ns in times]) * 1e9)
+    points = usage_points.credible(points, start_ns)
+    identity = dict(zip((*_KEY, *_MORE, semconv.TASK_NAME), key, strict=True))
+    number = identity[semconv.ATTEMPT]
     return Attempt(
-        task=who[semconv.TASK_NAME] or "unknown",
+        task=identity[semconv.TASK_NAME] or "unknown",
         version="",
-        run=_run(who.get),
-        path="/".join(part for part in (who[semconv.ACTION_NAME], who[semconv.ARRAY_INDEX]) if part),
-        number=int(who[semconv.ATTEMPT]) if who[semconv.ATTEMPT].isdecimal() else None,
+        run=_run(identity.get),
+        path="/".join(part for part in (identity[semconv.ACTION_NAME], identity[semconv.ARRAY_INDEX]) if part),
+        number=int(number) if number.isdecimal() else None,
         span_id="",
         start_ns=start_ns,
         end_ns=max(point.time_ns for point in points),
         result=NEVER_ENDED,
-        source=FROM_RECORDS,
-        series=metric_records.by_minute(points, start_ns),
+        source=FROM_POINTS,
+        series=usage_points.by_minute(points, start_ns),
     )
 
 
-def _shared_out(
+def _assigned(
     points: Iterable[Point], spans: Iterable[TreeSpan]
-) -> tuple[dict[int, list[Point]], dict[_Key, list[Point]]]:
-    """Give each span's points by its ``id``, and by what they say of themselves those of attempts without a span.
+) -> tuple[Mapping[int, list[Point]], Mapping[_Key, list[Point]]]:
+    """Return each span's points by its ``id``, and the points of other attempts by their identity.
 
-    Where several attempts in one process call themselves the same, a point is of the one that had begun last.
+    Where several attempts of one process have the same identity, a point belongs to the one that began last.
     """
     candidates: dict[_Key, list[TreeSpan]] = defaultdict(list)
     for span in sorted(spans, key=lambda span: -span.start_ns):
         candidates[_key(span.attribute, span.attribute(semconv.TASK_NAME))].append(span)
-    told: dict[int, list[Point]] = defaultdict(list)
-    untold: dict[_Key, list[Point]] = defaultdict(list)
+    of_spans: dict[int, list[Point]] = defaultdict(list)
+    others: dict[_Key, list[Point]] = defaultdict(list)
     for point in points:
-        task = point.attributes.get(semconv.TASK_NAME)
-        called_so = [span for span in candidates.get(_key(point.resource.get, task), ()) if _agree(span, point)]
-        for span in called_so:
+        task, resource = point.attributes.get(semconv.TASK_NAME), point.resource
+        possible = [span for span in candidates.get(_key(resource.get, task), ()) if _agree(span, point)]
+        if not possible:
+            others[_key(resource.get, *map(resource.get, _MORE), task)].append(point)
+        for span in possible:
             if span.start_ns < point.time_ns and (span.end_ns is None or point.time_ns <= span.end_ns):
-                told[id(span)].append(point)
+                of_spans[id(span)].append(point)
                 break
-        if not called_so:
-            untold[_key(point.resource.get, *(point.resource.get(name) for name in _MORE), task)].append(point)
-    return told, untold
+    return of_spans, others
 
 
 def _key(attribute: Callable[[str], AttributeValue], *more: AttributeValue) -> _Key:
@@ -229,7 +213,7 @@ def _key(attribute: Callable[[str], AttributeValue], *more: AttributeValue) -> _
 
 
 def _agree(span: TreeSpan, point: Point) -> bool:
-    """Tell whether a span and a point don't say different things."""
+    """Return whether a span and a point have no attribute with different values."""
     return all(
         point.resource.get(name) in (None, span.attribute(name)) or span.attribute(name) is None for name in _MORE
     )
@@ -237,21 +221,16 @@ def _agree(span: TreeSpan, point: Point) -> bool:
 
 def _run(attribute: Callable[[str], AttributeValue]) -> str:
     run = _text(attribute(semconv.RUN_NAME))
-    return "" if run == "local" else run
+    return "" if run == LOCAL else run
 
 
 def _path(span: TreeSpan) -> str:
-    """Give the path of its node; of a map's item that of the map, and its index."""
+    """Return the path of its node; for a map's item the path of the map, and the index."""
     if span.attempt is None:
         return ""
     if span.array_index is None:
         return span.node_path
     return f"{span.node_path.rpartition('/')[0] or span.node_path}/{span.array_index}"
-
-
-def _task(span: TreeSpan) -> str:
-    own_name = short_name(span.span.name.removeprefix(semconv.SPAN_TASK.format(name="")))
-    return short_name(_text(span.attribute(semconv.TASK_NAME))) or own_name
 
 
 def _text(value: AttributeValue) -> str:

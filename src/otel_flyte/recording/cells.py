@@ -1,4 +1,4 @@
-"""Values as people read them in the cells of a terminal."""
+"""Values as text for the cells of a terminal."""
 
 import unicodedata
 from datetime import datetime, timedelta, timezone
@@ -7,12 +7,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def moment(nanoseconds: int) -> datetime:
-    """Give the time in UTC, to the microsecond, of nanoseconds since the epoch."""
+    """Return the time in UTC, to the microsecond, of nanoseconds since the epoch."""
     return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
 
 
 def duration(seconds: float) -> str:
-    """Say a duration in the unit that suits it: ``412 µs``, ``3.4 ms``, ``1.23 s``, ``2 min 03 s``, ``1 h 04 min``."""
+    """Return a duration with its unit: ``412 µs``, ``3.40 ms``, ``1.23 s``, ``2 min 03 s``, ``1 h 04 min``."""
     if seconds < 0.9995e-3:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 0.9995:
@@ -27,7 +27,7 @@ def duration(seconds: float) -> str:
 
 
 def size(number: float) -> str:
-    """Say bytes in the unit that suits them: ``812 KiB``, ``2.1 GiB``, ``4 GiB``."""
+    """Return bytes with their unit: ``812 KiB``, ``2.1 GiB``, ``4 GiB``."""
     for unit, factor in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if number >= 0.9995 * factor:
             return f"{_two_digits(number / factor)} {unit}"
@@ -35,40 +35,51 @@ def size(number: float) -> str:
 
 
 def cores(number: float) -> str:
-    """Say how many cores: ``0.02 cores``, ``1 core``, ``16 cores``."""
+    """Return a number of cores: ``0.02 cores``, ``1 core``, ``16 cores``."""
     text = _two_digits(number)
     return f"{text} core{'s' * (text != '1')}"
 
 
 def percent(share: float) -> str:
-    """Say a share of 1 in percent: ``0.4 %``, ``83 %``."""
+    """Return a fraction of 1 in percent: ``0.4 %``, ``83 %``."""
     return f"{_two_digits(share * 100) if share < 0.0095 else round(share * 100)} %"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 span``, ``2 spans``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def printable(text: str) -> str:
-    """Replace what a terminal would act upon: control characters, and halves of surrogate pairs."""
+    """Replace control characters, on which a terminal would act, and halves of surrogate pairs."""
     return "".join("\ufffd" if unicodedata.category(character)[0] == "C" else character for character in text)
 
 
 def width(text: str) -> int:
-    """Count the cells that a text takes."""
-    return len(text) if text.isascii() else sum(map(_cells, text))
+    """Return the number of cells that a text takes."""
+    if text.isascii():
+        return len(text)
+    # A task's deck is drawn with this module: most need no more than ASCII.
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def cut(text: str, cells: int) -> str:
-    """Shorten a text to a number of cells, with an ellipsis where something is gone."""
+    """Shorten a text to a number of cells, with an ellipsis where something is missing."""
     if width(text) <= cells:
         return text
-    kept = ""
-    for character in text:
-        if width(kept + character) > cells - 1:
-            break
-        kept += character
-    return kept + "…" if cells > 0 else ""
+    if cells <= 0:
+        return ""
+    from rich.cells import set_cell_size
+
+    kept = set_cell_size(text, cells - 1)
+    # Half a wide character has become a blank.
+    return f"{kept if text.startswith(kept) else kept[:-1]}…"
 
 
 def cut_start(text: str, cells: int) -> str:
-    """Shorten a text as :func:`cut` does, but keep its end: of a path that is the telling part."""
+    """Shorten a text as :func:`cut` does, but keep its end."""
     return cut(text[::-1], cells)[::-1]
 
 
@@ -77,12 +88,6 @@ def _three_digits(value: float) -> str:
 
 
 def _two_digits(value: float) -> str:
-    """Round to a tenth, a small value to a hundredth and a large one to the whole, without a fraction that is 0."""
+    """Round to a tenth, a small value to a hundredth and a large one to the whole, without a fraction of 0."""
     text = f"{value:.{2 if value < 0.095 else 1 if value < 9.95 else 0}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _cells(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

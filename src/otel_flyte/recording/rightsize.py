@@ -1,47 +1,52 @@
-"""What a task should ask for, from what its last attempts used. Pure: attempts in, advice out.
+"""Recommended resources of a task, from the usage of its last attempts. Pure: attempts in, advice out.
 
-Memory can't be taken back, so its request equals its limit: the largest working set and a margin, half as much again
-where an attempt ran out of it. A request of CPU covers the peak, and the 95th percentile of what was used with a
-margin; its limit the peak with a margin, and half as much again as now where attempts were throttled.
+A task can't give memory back, so its memory request equals its limit: the largest working set and a margin, half as
+much again where an attempt ran out of memory. The CPU request covers the peak, and the 95th percentile with a margin;
+the limit is the peak with a margin, and half as much again as now where attempts were throttled.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import compress
 
-from otel_flyte import semconv
+from otel_flyte import formulas, semconv
+from otel_flyte.formulas import NO_VALUE
 from otel_flyte.recording.attempts import Attempt
-from otel_flyte.recording.usage import NO_VALUE, Device, Usage, mean_utilization
+from otel_flyte.recording.usage import Device, Usage
 
 LAST = 20
 MEMORY_MARGIN = 0.2
 CPU_MARGIN = 0.15
 AFTER_SHORTAGE = 1.5
-"""What ran out of memory, or was throttled, needs more than was seen: nobody knows how much."""
+"""Factor for a resource that was short: nobody knows how much more the task needs."""
 
 IDLE = 0.05
-"""A device that is busy for less than this share of the time is idle."""
+"""A device that is busy for less than this fraction of the time is idle."""
 
 UNTOUCHED = 64 * 2**20
-"""Bytes. A device of which less is in use holds nothing of a task: a driver alone may hold some."""
+"""Bytes. Less memory of a device may be the driver's alone."""
 
 THROTTLED = 0.05
-"""Attempts are throttled where they waited for CPU for more than this share of their time."""
+"""Attempts are throttled where they waited for CPU for more than this fraction of their time."""
 
 SHORT = 30.0
 """Seconds. A shorter attempt may end before it needs most."""
 
-_FITS = (0.9, 1.25)
-"""What is asked for fits where it is between these shares of what is recommended."""
+OUT_OF_MEMORY, THROTTLING, _ = PROBLEMS = ("OOM-killed", "throttled", "idle GPU")
+"""The worst first."""
 
-_OUT_OF_MEMORY = "OOMKilled"
+_FITS = (0.9, 1.25)
+"""A request fits between these fractions of the recommendation."""
+
+_OOM_KILLED = "OOMKilled"
 _MEBIBYTE, _GIBIBYTE = 2**20, 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Margins:
-    """What is added to what was seen, as shares of it."""
+    """Margins above the usage, as fractions of it."""
 
     memory: float = MEMORY_MARGIN
     cpu: float = CPU_MARGIN
@@ -49,11 +54,11 @@ class Margins:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What to ask for of one resource, in cores or bytes, and what is asked for now.
+    """The recommended and the present request and limit of one resource, in cores or bytes.
 
     Attributes:
-        peak: the most that was seen, ``None`` where nothing was.
-        fits: whether it may stay as it is.
+        peak: the largest usage, ``None`` where it is unknown.
+        fits: whether the present values may stay.
     """
 
     request: float
@@ -66,13 +71,12 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """How many GPUs to ask for.
+    """The recommended number of GPUs.
 
     Attributes:
-        count: how many to ask for.
-        now: how many are asked for.
-        idle: those that were idle in all attempts.
-        utilization: their mean utilisation, as a share of 1.
+        now: the present request.
+        idle: the number of GPUs that were idle in all attempts.
+        utilization: the mean, as a fraction of 1.
         memory_peak: bytes of the fullest.
     """
 
@@ -84,112 +88,78 @@ class Gpus:
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
-    """What one task should ask for, and why.
+class Evidence:
+    """The attempts on which an advice rests.
 
     Attributes:
-        attempts: how many were looked at, of ``known`` ones.
-        evidence: of how many it is known what they used.
-        shared: how many shared their process with others.
-        unmeasured: of how many nothing is known.
-        longest: seconds that the longest of the evidence took.
-        cpu_p95: cores; of averages by the minute, or of the attempts' means.
-        throttled: seconds, in all attempts.
-        out_of_memory: how many attempts were killed, or had processes killed, for memory.
-        npu_utilization: mean over its NPUs, where it has some.
+        attempts: the number that was considered, of ``known`` ones.
+        measured: the number with a usage of their own.
+        shared: the number that shared their process with others.
+        unmeasured: the number without usage.
+        longest: seconds of the longest measured attempt.
+        cpu_p95: cores; of averages by the minute, else of the attempts' means.
+        throttled: seconds, of all attempts.
+        out_of_memory: the number that was, or had processes, OOM-killed.
+        npu_utilization: mean over the task's NPUs.
     """
 
-    task: str
-    versions: tuple[str, ...]
     attempts: int
     known: int
-    evidence: int
+    measured: int
     shared: int
     unmeasured: int
-    longest: float = 0.0
-    cpu: Amount | None = None
-    memory: Amount | None = None
-    gpus: Gpus | None = None
-    cpu_mean: float | None = None
-    cpu_p95: float | None = None
-    throttled: float = 0.0
-    is_throttled: bool = False
-    out_of_memory: int = 0
-    npu_utilization: float | None = None
-    margins: Margins = field(default_factory=Margins)
-
-    @property
-    def fits(self) -> bool:
-        """Whether nothing need change."""
-        known = [amount.fits for amount in (self.cpu, self.memory) if amount]
-        return bool(known) and all(known) and (self.gpus is None or self.gpus.count == self.gpus.now)
+    longest: float
+    cpu_p95: float | None
+    cpu_mean: float | None
+    throttled: float
+    out_of_memory: int
+    npu_utilization: float | None
 
     @property
     def is_thin(self) -> bool:
-        """Whether more should be seen before this is relied on."""
-        return self.evidence == 1 or self.longest < SHORT
+        """Whether it is too thin to rely on."""
+        return self.measured == 1 or self.longest < SHORT
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The recommended resources of one task, with their reasons; ``problems`` has the worst first."""
+
+    task: str
+    versions: tuple[str, ...]
+    problems: tuple[str, ...]
+    evidence: Evidence
+    cpu: Amount | None
+    memory: Amount | None
+    gpus: Gpus | None
+    margins: Margins
 
     @property
-    def is_gpu_idle(self) -> bool:
-        """Whether a GPU does next to nothing."""
-        return self.gpus is not None and self.gpus.idle > 0
-
-    @property
-    def urgency(self) -> int:
-        """How soon it should be looked at: out of memory first, then throttled, then idle devices, then the rest."""
-        return 0 if self.out_of_memory else 1 if self.is_throttled else 2 if self.is_gpu_idle else 3
+    def fits(self) -> bool:
+        """Whether the present resources may stay."""
+        known = [amount.fits for amount in (self.cpu, self.memory) if amount]
+        return bool(known) and all(known) and (self.gpus is None or self.gpus.count == self.gpus.now)
 
 
 def advise(attempts: Iterable[Attempt], last: int = LAST, margins: Margins | None = None) -> list[Advice]:
-    """Advise for each task, from its last attempts; the most urgent first. What came from a cache did not run."""
+    """Return the advice for each task from its last attempts, the worst first. Cached attempts did not run."""
     by_task: dict[str, list[Attempt]] = defaultdict(list)
     for attempt in sorted(attempts, key=lambda attempt: attempt.start_ns):
         if not attempt.is_cached:
             by_task[attempt.task].append(attempt)
     advice = [_advice(task, ran, last, margins or Margins()) for task, ran in by_task.items()]
-    return sorted(advice, key=lambda each: each.urgency)
-
-
-def _advice(task: str, known: Sequence[Attempt], last: int, margins: Margins) -> Advice:
-    ran = known[-last:]
-    evidence = [attempt for attempt in ran if attempt.usage is not None and not attempt.usage.is_shared]
-    used = [attempt.usage for attempt in evidence if attempt.usage]
-    shared = sum(attempt.usage is not None and attempt.usage.is_shared for attempt in ran)
-    starved = [attempt for attempt in ran if _ran_out_of_memory(attempt)]
-    throttled = [attempt for attempt in evidence if _is_throttled(attempt)]
-    means = _known(usage.cpu_mean for usage in used)
-    p95 = quantile(_minutes(evidence) or means, 0.95)
-    return Advice(
-        task=task,
-        versions=tuple(dict.fromkeys(attempt.version for attempt in ran if attempt.version)),
-        attempts=len(ran),
-        known=len(known),
-        evidence=len(evidence),
-        shared=shared,
-        unmeasured=len(ran) - len(evidence) - shared,
-        longest=max((attempt.seconds for attempt in evidence), default=0.0),
-        cpu=_cpu(ran, used, p95, margins.cpu, is_throttled=bool(throttled)),
-        memory=_memory(ran, used, starved, margins.memory),
-        gpus=_gpus(ran, used),
-        cpu_mean=sum(means) / len(means) if means else None,
-        cpu_p95=p95,
-        throttled=sum(_known(usage.throttled for usage in used)),
-        is_throttled=bool(throttled),
-        out_of_memory=len(starved),
-        npu_utilization=max(_known(mean_utilization(usage, semconv.DEVICE_NPU) for usage in used), default=None),
-        margins=margins,
-    )
+    return sorted(advice, key=lambda each: min(map(PROBLEMS.index, each.problems), default=len(PROBLEMS)))
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """Give the smallest value that at least this share of them don't exceed; ``None`` of nothing."""
+    """Return the smallest value that is not below ``share`` of the values; ``None`` without values."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else None
 
 
 def round_up_cores(cores: float) -> float:
     """Round up to a tenth of a core below one core, to a quarter above."""
     step = 0.1 if cores <= 1 else 0.25
-    # 0.3 is three tenths, whatever floating point makes of it.
+    # In floating point, 0.3 is more than three tenths.
     return max(1, math.ceil(round(cores / step, 6))) * step
 
 
@@ -199,60 +169,91 @@ def round_up_bytes(size: float) -> int:
     return max(1, math.ceil(size / step)) * step
 
 
-def _memory(ran: Sequence[Attempt], used: Sequence[Usage], starved: Sequence[Attempt], margin: float) -> Amount | None:
-    peak = max(_known(usage.memory_peak for usage in used), default=None)
+def _advice(task: str, known: Sequence[Attempt], last: int, margins: Margins) -> Advice:
+    ran = known[-last:]
+    measured = [attempt for attempt in ran if attempt.usage and not attempt.usage.is_shared]
+    used = [attempt.usage for attempt in measured if attempt.usage]
+    shared = sum(attempt.usage is not None and attempt.usage.is_shared for attempt in ran)
+    out_of_memory = [attempt for attempt in ran if _ran_out_of_memory(attempt)]
+    is_throttled = any(map(_is_throttled, measured))
+    p95 = quantile(_minutes(measured) or _known(usage.cpu_mean for usage in used), 0.95)
+    gpus = _gpus(ran, used)
+    has_problem = (bool(out_of_memory), is_throttled, gpus is not None and gpus.idle > 0)
+    return Advice(
+        task=task,
+        versions=tuple(dict.fromkeys(attempt.version for attempt in ran if attempt.version)),
+        problems=tuple(compress(PROBLEMS, has_problem)),
+        evidence=Evidence(
+            attempts=len(ran),
+            known=len(known),
+            measured=len(measured),
+            shared=shared,
+            unmeasured=len(ran) - len(measured) - shared,
+            longest=max((attempt.seconds for attempt in measured), default=0.0),
+            cpu_p95=p95,
+            cpu_mean=formulas.mean([usage.cpu_mean for usage in used]),
+            throttled=sum(_known(usage.throttled for usage in used)),
+            out_of_memory=len(out_of_memory),
+            npu_utilization=_largest(usage.mean_utilization(semconv.DEVICE_NPU) for usage in used),
+        ),
+        cpu=_cpu(ran, used, p95, margins.cpu, is_throttled=is_throttled),
+        memory=_memory(ran, used, out_of_memory, margins.memory),
+        gpus=gpus,
+        margins=margins,
+    )
+
+
+def _memory(
+    ran: Sequence[Attempt], used: Sequence[Usage], out_of_memory: Sequence[Attempt], margin: float
+) -> Amount | None:
+    peak = _largest(usage.memory_peak for usage in used)
     limit_now = _last(attempt.quota.memory_limit for attempt in ran)
     enough = [peak * (1 + margin)] if peak else []
-    for attempt in starved:
+    for attempt in out_of_memory:
         reached = attempt.quota.memory_limit or limit_now or (attempt.usage and attempt.usage.memory_peak)
         enough += [AFTER_SHORTAGE * reached] if reached else []
     if not enough:
         return None
     request_now = _last(attempt.quota.memory_request for attempt in ran)
-    return _amount(max(enough), max(enough), round_up_bytes, request_now=request_now, limit_now=limit_now, peak=peak)
+    return _amount(max(enough), max(enough), round_up_bytes, (request_now, limit_now), peak)
 
 
 def _cpu(
     ran: Sequence[Attempt], used: Sequence[Usage], p95: float | None, margin: float, *, is_throttled: bool
 ) -> Amount | None:
-    peak = max(_known(value for usage in used for value in (usage.cpu_peak, usage.cpu_mean)), default=None)
+    peak = _largest(value for usage in used for value in (usage.cpu_peak, usage.cpu_mean))
     if peak is None:
         return None
     limit_now = _last(attempt.quota.cpu_limit for attempt in ran)
     request = max(peak, (p95 or 0.0) * (1 + margin))
     limit = max(request, peak * (1 + margin), AFTER_SHORTAGE * limit_now if is_throttled and limit_now else 0.0)
     request_now = _last(attempt.quota.cpu_request for attempt in ran)
-    return _amount(request, limit, round_up_cores, request_now=request_now, limit_now=limit_now, peak=peak)
+    return _amount(request, limit, round_up_cores, (request_now, limit_now), peak)
 
 
 def _amount(
     request: float,
     limit: float,
     rounded: Callable[[float], float],
-    *,
-    request_now: float | None,
-    limit_now: float | None,
+    now: tuple[float | None, float | None],
     peak: float | None,
 ) -> Amount:
-    """Keep what is asked for now where it is about right: a change for little is not worth it."""
+    """Keep the present request and limit where they are about right: a small change is not worth the effort."""
+    request_now, limit_now = now
+    least, most = _FITS
     if (
         request_now is not None
         and limit_now is not None
         and request_now <= limit_now
-        and _is_about(request_now, request, peak)
-        and _is_about(limit_now, limit, peak)
+        and max(least * request, peak or 0) <= request_now <= most * request
+        and max(least * limit, peak or 0) <= limit_now <= most * limit
     ):
         return Amount(request_now, limit_now, request_now, limit_now, peak, fits=True)
     return Amount(rounded(request), rounded(limit), request_now, limit_now, peak, fits=False)
 
 
-def _is_about(now: float, advised: float, peak: float | None) -> bool:
-    least, most = _FITS
-    return max(least * advised, peak or 0) <= now <= most * advised
-
-
 def _gpus(ran: Sequence[Attempt], used: Sequence[Usage]) -> Gpus | None:
-    """Count the GPUs that were needed: one that holds memory of a task is, however idle; the task may rely on it."""
+    """Count the GPUs that were needed: a GPU with memory in use is, however idle, because the task may rely on it."""
     now = ran[-1].quota.gpus
     if not now or not used:
         return None
@@ -261,38 +262,37 @@ def _gpus(ran: Sequence[Attempt], used: Sequence[Usage]) -> Gpus | None:
         for device in usage.devices:
             if device.kind == semconv.DEVICE_GPU:
                 by_index[device.index].append(device)
-    devices = list(by_index.values())
-    if not devices:
-        share = max(_known(usage.gpu_of_request for usage in used), default=None)
+    if not by_index:
+        share = _largest(usage.gpu_of_request for usage in used)
         return Gpus(now, now, idle=now if share is not None and share < IDLE else 0, utilization=share)
-    untouched = sum(map(_is_untouched, devices))
+    untouched = sum(map(_is_untouched, by_index.values()))
     return Gpus(
-        count=min(now, max(len(devices) - untouched, now - untouched)),
+        count=min(now, max(len(by_index) - untouched, now - untouched)),
         now=now,
-        idle=sum(map(_is_idle, devices)),
-        utilization=max(_known(mean_utilization(usage, semconv.DEVICE_GPU) for usage in used), default=None),
-        memory_peak=max(_known(seen.memory_peak for device in devices for seen in device), default=None),
+        idle=sum(map(_is_idle, by_index.values())),
+        utilization=_largest(usage.mean_utilization(semconv.DEVICE_GPU) for usage in used),
+        memory_peak=_largest(device.memory_peak for attempts in by_index.values() for device in attempts),
     )
 
 
 def _is_idle(device: Sequence[Device]) -> bool:
-    """Tell whether a device did next to nothing in all attempts, or held nothing."""
-    mean = max(_known(seen.utilization_mean for seen in device), default=None)
-    return (mean is not None and mean < IDLE) or _holds_nothing(device) is True
+    """Return whether a device was idle in all attempts, or had no memory in use."""
+    mean = _largest(seen.utilization_mean for seen in device)
+    return (mean is not None and mean < IDLE) or _is_empty(device) is True
 
 
 def _is_untouched(device: Sequence[Device]) -> bool:
-    peak = max(_known(seen.utilization_peak for seen in device), default=None)
-    return _holds_nothing(device) is not False and peak is not None and peak < IDLE
+    peak = _largest(seen.utilization_peak for seen in device)
+    return _is_empty(device) is not False and peak is not None and peak < IDLE
 
 
-def _holds_nothing(device: Sequence[Device]) -> bool | None:
-    memory = max(_known(seen.memory_peak for seen in device), default=None)
+def _is_empty(device: Sequence[Device]) -> bool | None:
+    memory = _largest(seen.memory_peak for seen in device)
     return None if memory is None else memory < UNTOUCHED
 
 
 def _ran_out_of_memory(attempt: Attempt) -> bool:
-    return _OUT_OF_MEMORY in attempt.error_type or (attempt.usage is not None and attempt.usage.oom_kills > 0)
+    return _OOM_KILLED in attempt.error_type or (attempt.usage is not None and attempt.usage.oom_kills > 0)
 
 
 def _is_throttled(attempt: Attempt) -> bool:
@@ -300,10 +300,10 @@ def _is_throttled(attempt: Attempt) -> bool:
     return waited is not None and waited > THROTTLED * attempt.seconds
 
 
-def _minutes(evidence: Iterable[Attempt]) -> list[float]:
-    """Give the cores in use in each minute of all attempts."""
+def _minutes(attempts: Iterable[Attempt]) -> list[float]:
+    """Return the cores in use in each minute of all attempts."""
     return [
-        value for attempt in evidence for value in attempt.series.get(semconv.SERIES_CORES, ()) if value != NO_VALUE
+        value for attempt in attempts for value in attempt.series.get(semconv.SERIES_CORES, ()) if value != NO_VALUE
     ]
 
 
@@ -311,6 +311,9 @@ def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max(_known(values), default=None)
+
+
 def _last(values: Iterable[float | None]) -> float | None:
-    """Give what the latest attempt that tells was given."""
     return next(iter(_known(values)[::-1]), None)

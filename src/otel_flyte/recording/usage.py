@@ -1,20 +1,14 @@
-"""What one attempt, or one of its phases, used of what was asked for, read from the attributes of its span."""
+"""The usage and the quota of an attempt or a phase, read from the attributes of its span."""
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from otel_flyte import quantity, semconv
+from otel_flyte import formulas, quantity, semconv
 from otel_flyte.recording import cells
-from otel_flyte.recording.otlp_file import Attributes, AttributeValue
+from otel_flyte.recording.model import Attributes
 
-NO_VALUE = -1.0
-"""Stands in a series where there is none."""
-
-_MINUTE = 60
 _DEVICE = re.compile(
     re.escape(semconv.USAGE_DEVICE_NAME)
     .replace(r"\{kind\}", f"({semconv.DEVICE_GPU}|{semconv.DEVICE_NPU})")
@@ -25,7 +19,7 @@ _DEVICE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What was asked for, in cores, bytes and devices; ``None`` for what was not.
+    """Requests and limits, in cores, bytes and devices; ``None`` where there is none.
 
     A limit that was not declared is the cgroup's, and a request that was not is the limit, as in Kubernetes.
     """
@@ -39,7 +33,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What was used of one GPU or NPU: shares of 1, and bytes."""
+    """The usage of one GPU or NPU: fractions of 1, and bytes."""
 
     kind: str
     index: int
@@ -48,15 +42,20 @@ class Device:
     memory_peak: float | None = None
     memory_limit: float | None = None
 
+    @property
+    def memory_share(self) -> float | None:
+        """The peak of memory as a fraction of the device's memory; ``None`` where either is unknown."""
+        return formulas.share(self.memory_peak, self.memory_limit)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was used, in seconds, cores and bytes; ``None`` where nobody knows.
+    """The usage, in seconds, cores and bytes; ``None`` where it is unknown.
 
     Attributes:
         memory_peak: the largest working set.
-        gpu_of_request: the utilisations of all GPUs over how many were asked for.
-        is_shared: whether these are the numbers of a process in which others ran meanwhile.
+        gpu_of_request: the sum of the GPUs' utilisations over the number of GPUs requested.
+        is_shared: whether other tasks ran in the process meanwhile, so that the numbers are theirs too.
     """
 
     cpu_mean: float | None = None
@@ -69,9 +68,13 @@ class Usage:
     is_shared: bool = False
     devices: tuple[Device, ...] = ()
 
+    def mean_utilization(self, kind: str) -> float | None:
+        """Return the mean utilisation of the devices of a kind, as a fraction of 1; ``None`` where it is unknown."""
+        return formulas.mean([device.utilization_mean for device in self.devices if device.kind == kind])
 
-def of(attributes: Attributes) -> Usage | None:
-    """Read what was used; ``None`` where nothing was measured."""
+
+def usage_of(attributes: Attributes) -> Usage | None:
+    """Return the usage; ``None`` where nothing was measured."""
     usage = Usage(
         cpu_mean=number(attributes.get(semconv.USAGE_CPU_MEAN)),
         cpu_peak=number(attributes.get(semconv.USAGE_CPU_PEAK)),
@@ -87,127 +90,104 @@ def of(attributes: Attributes) -> Usage | None:
 
 
 def quota_of(attributes: Attributes) -> Quota:
-    """Read what was asked for; of an attempt that was killed, from what its task declares."""
+    """Return the quota; of an attempt that was killed, from the resources that its task declares."""
 
-    def declared(pattern: str, name: str) -> AttributeValue:
-        return attributes.get(pattern.format(name=name))
+    def declared(pattern: str, name: str, parse: Callable[[object], float | None] = quantity.cores) -> float | None:
+        return parse(attributes.get(pattern.format(name=name)))
+
+    def known(name: str) -> float | None:
+        return number(attributes.get(name))
 
     request, limit = semconv.RESOURCES_REQUEST, semconv.RESOURCES_LIMIT
-    cpu_limit = (
-        number(attributes.get(semconv.QUOTA_CPU_LIMIT))
-        or quantity.cores(declared(limit, "cpu"))
-        or number(attributes.get(semconv.QUOTA_CPU_CGROUP))
-    )
-    memory_limit = (
-        number(attributes.get(semconv.QUOTA_MEMORY_LIMIT))
-        or quantity.size(declared(limit, "mem"))
-        or number(attributes.get(semconv.QUOTA_MEMORY_CGROUP))
-    )
-    gpus = number(attributes.get(semconv.QUOTA_GPU_REQUEST)) or quantity.cores(
-        declared(request, "gpu") or declared(limit, "gpu")
-    )
+    cpu = known(semconv.QUOTA_CPU_LIMIT) or declared(limit, "cpu")
+    memory = known(semconv.QUOTA_MEMORY_LIMIT) or declared(limit, "mem", quantity.size)
+    cpu_limit = formulas.denominator(cpu, known(semconv.QUOTA_CPU_CGROUP)).value
+    memory_limit = formulas.denominator(memory, known(semconv.QUOTA_MEMORY_CGROUP)).value
+    cpu_request = known(semconv.QUOTA_CPU_REQUEST) or declared(request, "cpu")
+    memory_request = known(semconv.QUOTA_MEMORY_REQUEST) or declared(request, "mem", quantity.size)
     return Quota(
         cpu_limit=cpu_limit,
-        cpu_request=number(attributes.get(semconv.QUOTA_CPU_REQUEST))
-        or quantity.cores(declared(request, "cpu"))
-        or cpu_limit,
+        cpu_request=formulas.request(cpu_request, cpu_limit),
         memory_limit=memory_limit,
-        memory_request=number(attributes.get(semconv.QUOTA_MEMORY_REQUEST))
-        or quantity.size(declared(request, "mem"))
-        or memory_limit,
-        gpus=round(gpus or 0),
+        memory_request=formulas.request(memory_request, memory_limit),
+        gpus=round(known(semconv.QUOTA_GPU_REQUEST) or declared(request, "gpu") or declared(limit, "gpu") or 0),
     )
 
 
 def by_minute(attributes: Attributes) -> dict[str, list[float]]:
-    """Give each series with one value a minute: one that stands for several minutes stands there as often."""
-    times = minutes_a_value(attributes)
+    """Return each series with one value a minute: a value for several minutes is repeated."""
+    times = minutes_per_value(attributes)
     series = {}
     for name in semconv.SERIES:
         values = attributes.get(semconv.USAGE_SERIES.format(name=name))
         if isinstance(values, (list, tuple)):
-            series[name] = [value for item in values for value in [_not_negative(number(item))] * times]
+            series[name] = [value for item in values for value in [_series_value(item)] * times]
     return series
 
 
 def of_one_minute(attributes: Attributes) -> dict[str, list[float]]:
-    """Give the series of an attempt of less than a minute that has none: its means are that minute's averages."""
-    usage = of(attributes) or Usage()
+    """Return the series of an attempt of at most a minute that has none: its means are that minute's averages."""
+    usage = usage_of(attributes) or Usage()
     memory = number(attributes.get(semconv.USAGE_MEMORY_OF_LIMIT))
     if memory is not None and usage.memory_peak:
-        # The share is the peak's.
+        # The fraction is the peak's.
         memory *= (usage.memory_mean or usage.memory_peak) / usage.memory_peak
-    shares = {
-        semconv.SERIES_CPU: number(attributes.get(semconv.USAGE_CPU_OF_LIMIT)),
-        semconv.SERIES_MEMORY: memory,
-        semconv.SERIES_GPU: mean_utilization(usage, semconv.DEVICE_GPU),
-        semconv.SERIES_NPU: mean_utilization(usage, semconv.DEVICE_NPU),
-    }
-    return {name: [100 * share] for name, share in shares.items() if share is not None}
+    cpu = number(attributes.get(semconv.USAGE_CPU_OF_LIMIT))
+    utilization = {kind: usage.mean_utilization(kind) for kind in (semconv.DEVICE_GPU, semconv.DEVICE_NPU)}
+    series = formulas.percentages((cpu, 1.0), (memory, 1.0), utilization, {})
+    percents = {name: formulas.percent(used, whole) for name, (used, whole) in series.items()}
+    return {name: [value] for name, value in percents.items() if value is not None}
 
 
-def minutes_a_value(attributes: Attributes) -> int:
-    """Tell for how many minutes each value of the span's series stands."""
-    return max(1, round((number(attributes.get(semconv.USAGE_STEP)) or _MINUTE) / _MINUTE))
+def minutes_per_value(attributes: Attributes) -> int:
+    """Return the number of minutes for which each value of the span's series stands."""
+    step = number(attributes.get(semconv.USAGE_STEP)) or formulas.STEP_SECONDS
+    return max(1, round(step / formulas.STEP_SECONDS))
 
 
 def notes(attributes: Attributes) -> tuple[str, ...]:
-    """Say in a few words what was used: ``1.9 cores``, ``2.1 GiB of 4 GiB``, ``throttled 3.2 s``, ``GPU 83 %``."""
-    usage = of(attributes)
+    """Return the usage in a few words: ``1.9 cores``, ``2.1 GiB of 4 GiB``, ``throttled 3.20 s``, ``GPU 83 %``."""
+    usage = usage_of(attributes)
     if usage is None:
         return ()
     limit = quota_of(attributes).memory_limit
     of_limit = f" of {cells.size(limit)}" if limit else ""
+    busy = ((kind.upper(), usage.mean_utilization(kind)) for kind in (semconv.DEVICE_GPU, semconv.DEVICE_NPU))
     return (
         "" if usage.cpu_mean is None else cells.cores(usage.cpu_mean),
         "" if usage.memory_peak is None else f"{cells.size(usage.memory_peak)}{of_limit}",
         f"throttled {cells.duration(usage.throttled)}" if usage.throttled else "",
-        f"{usage.oom_kills} OOM kill{'s' * (usage.oom_kills != 1)}" if usage.oom_kills else "",
-        *(_busy(usage, kind) for kind in (semconv.DEVICE_GPU, semconv.DEVICE_NPU)),
+        cells.counted(usage.oom_kills, "OOM kill") if usage.oom_kills else "",
+        *("" if mean is None else f"{kind} {cells.percent(mean)}" for kind, mean in busy),
         "shared with other tasks" if usage.is_shared else "",
     )
 
 
-def mean_utilization(usage: Usage, kind: str) -> float | None:
-    """Give the mean utilisation over a task's devices of a kind, as a share of 1; ``None`` where nobody knows."""
-    known = [device.utilization_mean for device in usage.devices if device.kind == kind]
-    shares = [share for share in known if share is not None]
-    return sum(shares) / len(shares) if shares else None
-
-
 def number(value: object) -> float | None:
-    """Give an attribute's value as a number, where it is one."""
+    """Return an attribute's value where it is a finite number."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return value if is_number else None  # type: ignore[return-value]
 
 
-def _busy(usage: Usage, kind: str) -> str:
-    share = mean_utilization(usage, kind)
-    return "" if share is None else f"{kind.upper()} {cells.percent(share)}"
-
-
 def _devices(attributes: Attributes) -> tuple[Device, ...]:
-    found: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
-    for name, value in attributes.items():
-        match = _DEVICE.match(name)
-        if match:
-            found[match[1], int(match[2])][name[match.end() :]] = value
-    return tuple(_device(kind, index, found[kind, index]) for kind, index in sorted(found))
+    matches = filter(None, map(_DEVICE.match, attributes))
+    return tuple(_device(attributes, kind, index) for kind, index in sorted({(m[1], int(m[2])) for m in matches}))
 
 
-def _device(kind: str, index: int, told: Mapping[str, Any]) -> Device:
-    def value(pattern: str) -> float | None:
-        return number(told.get(pattern.removeprefix(semconv.USAGE_DEVICE_NAME.removesuffix("name"))))
+def _device(attributes: Attributes, kind: str, index: int) -> Device:
+    def known(pattern: str) -> float | None:
+        return number(attributes.get(pattern.format(kind=kind, index=index)))
 
     return Device(
         kind,
         index,
-        utilization_mean=value(semconv.USAGE_DEVICE_MEAN),
-        utilization_peak=value(semconv.USAGE_DEVICE_PEAK),
-        memory_peak=value(semconv.USAGE_DEVICE_MEMORY_PEAK),
-        memory_limit=value(semconv.USAGE_DEVICE_MEMORY_LIMIT),
+        utilization_mean=known(semconv.USAGE_DEVICE_MEAN),
+        utilization_peak=known(semconv.USAGE_DEVICE_PEAK),
+        memory_peak=known(semconv.USAGE_DEVICE_MEMORY_PEAK),
+        memory_limit=known(semconv.USAGE_DEVICE_MEMORY_LIMIT),
     )
 
 
-def _not_negative(value: float | None) -> float:
-    return NO_VALUE if value is None or value < 0 else float(value)
+def _series_value(item: object) -> float:
+    value = number(item)
+    return formulas.NO_VALUE if value is None or value < 0 else float(value)

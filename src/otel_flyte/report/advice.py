@@ -1,35 +1,49 @@
-"""Advice on what tasks should ask for, as text with code that can be pasted, and as JSON."""
+"""Advice on resources as text with code to paste, and as JSON."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from otel_flyte.quantity import as_cores, as_size
-from otel_flyte.recording.cells import cores, duration, percent, printable, size
-from otel_flyte.recording.rightsize import AFTER_SHORTAGE, Advice, Amount
+from otel_flyte.recording.cells import cores, counted, duration, percent, printable, size
+from otel_flyte.recording.rightsize import (
+    AFTER_SHORTAGE,
+    OUT_OF_MEMORY,
+    PROBLEMS,
+    THROTTLING,
+    Advice,
+    Amount,
+    Evidence,
+)
 
 
 def as_text(advice: Sequence[Advice]) -> str:
-    """Give first a line for each task that is in trouble, then what each task should ask for and why."""
-    troubles = [line for problem in (_starved, _throttled, _idle) for each in advice for line in problem(each)]
-    blocks = ["\n".join(troubles)] if troubles else []
+    """Return a line for each task with a problem, then the recommendation for each task with its reasons."""
+    problems = [
+        f"{problem:<12}{printable(each.task)}: {_problem(problem, each)}"
+        for problem in PROBLEMS
+        for each in advice
+        if problem in each.problems
+    ]
+    blocks = ["\n".join(problems)] if problems else []
     blocks += ["\n".join(_block(each)) for each in advice]
     return "\n\n".join(blocks)
 
 
 def as_json(advice: Sequence[Advice]) -> str:
-    """Give the same for machines: cores, bytes and seconds as numbers, and what to ask for as Kubernetes writes it."""
+    """Return the advice as JSON: cores, bytes and seconds as numbers, resources as Kubernetes quantities."""
     return json.dumps({"tasks": [_entry(each) for each in advice]}, indent=2)
 
 
 def as_code(advice: Advice) -> str:
-    """Give the arguments of ``@task``; empty where there is nothing to say."""
+    """Return the arguments of ``@task``; empty where nothing is recommended."""
     requests, limits = resources(advice)
     return f"requests={_call(requests)}, limits={_call(limits)}" if requests else ""
 
 
 def resources(advice: Advice) -> tuple[dict[str, str], dict[str, str]]:
-    """Give what to request and what to limit, by the names of flytekit's ``Resources``."""
+    """Return the requests and the limits, by the names of flytekit's ``Resources``."""
     requests: dict[str, str] = {}
     limits: dict[str, str] = {}
     if advice.cpu:
@@ -37,7 +51,7 @@ def resources(advice: Advice) -> tuple[dict[str, str], dict[str, str]]:
     if advice.memory:
         requests["mem"], limits["mem"] = as_size(advice.memory.request), as_size(advice.memory.limit)
     if advice.gpus and requests:
-        # Kubernetes takes no other limit than the request.
+        # Kubernetes accepts no other limit than the request.
         requests["gpu"] = limits["gpu"] = str(advice.gpus.count)
     return requests, limits
 
@@ -46,51 +60,39 @@ def _call(arguments: dict[str, str]) -> str:
     return f"Resources({', '.join(f'{name}={json.dumps(value)}' for name, value in arguments.items())})"
 
 
-def _starved(advice: Advice) -> Iterator[str]:
-    if advice.out_of_memory:
-        limit = advice.memory.limit_now if advice.memory else None
-        at = f", the limit is {as_size(limit)}" if limit else ""
-        yield (
-            f"OOM-killed  {printable(advice.task)}: {advice.out_of_memory} of {_attempts(advice.attempts)}"
-            f" ran out of memory{at}"
-        )
+def _problem(problem: str, advice: Advice) -> str:
+    """Return a problem of a task with its numbers."""
+    evidence, gpus = advice.evidence, advice.gpus
+    if problem == OUT_OF_MEMORY:
+        text = f"{evidence.out_of_memory} of {counted(evidence.attempts, 'attempt')} ran out of memory"
+        return text + _limit(advice.memory, as_size)
+    if problem == THROTTLING:
+        return f"waited {duration(evidence.throttled)} for CPU{_limit(advice.cpu, as_cores)}"
+    mean = "" if not gpus or gpus.utilization is None else f", mean utilisation {percent(gpus.utilization)}"
+    return f"{gpus.idle} of {gpus.now} did next to nothing{mean}" if gpus else ""
 
 
-def _throttled(advice: Advice) -> Iterator[str]:
-    if advice.is_throttled:
-        limit = advice.cpu.limit_now if advice.cpu else None
-        at = f", the limit is {as_cores(limit)}" if limit else ""
-        yield f"throttled   {printable(advice.task)}: waited {duration(advice.throttled)} for CPU{at}"
-
-
-def _idle(advice: Advice) -> Iterator[str]:
-    gpus = advice.gpus
-    if gpus and gpus.idle:
-        mean = "" if gpus.utilization is None else f", mean utilisation {percent(gpus.utilization)}"
-        yield f"idle GPU    {printable(advice.task)}: {gpus.idle} of {gpus.now} did next to nothing{mean}"
+def _limit(amount: Amount | None, written: Callable[[float], str]) -> str:
+    return f", the limit is {written(amount.limit_now)}" if amount and amount.limit_now else ""
 
 
 def _block(advice: Advice) -> Iterator[str]:
-    yield f"{printable(advice.task)}: {', '.join(_heading(advice))}"
+    number, known = advice.evidence.attempts, advice.evidence.known
+    heading = f"last {number} of {known} attempts" if known > number else counted(number, "attempt")
+    versions = f", versions {', '.join(map(printable, advice.versions))}" if len(advice.versions) > 1 else ""
+    yield f"{printable(advice.task)}: {heading}{versions}"
     if advice.cpu:
-        yield f"  cpu     {_change(advice.cpu, as_cores)}: {'; '.join(_why_cpu(advice, advice.cpu))}"
+        yield f"  cpu     {_change(advice.cpu, as_cores)}: {'; '.join(_cpu_reasons(advice, advice.cpu))}"
     if advice.memory:
-        yield f"  memory  {_change(advice.memory, as_size)}: {'; '.join(_why_memory(advice, advice.memory))}"
+        yield f"  memory  {_change(advice.memory, as_size)}: {'; '.join(_memory_reasons(advice, advice.memory))}"
     if advice.gpus:
         yield f"  gpu     {'; '.join(_gpu(advice))}"
     if advice.fits:
         yield "  fits"
     elif as_code(advice):
         yield f"  {as_code(advice)}"
-    for note in _notes(advice):
+    for note in _notes(advice.evidence):
         yield f"  note: {note}"
-
-
-def _heading(advice: Advice) -> Iterator[str]:
-    more = advice.known > advice.attempts
-    yield f"last {advice.attempts} of {advice.known} attempts" if more else _attempts(advice.attempts)
-    if len(advice.versions) > 1:
-        yield f"versions {', '.join(map(printable, advice.versions))}"
 
 
 def _change(amount: Amount, written: Callable[[float], str]) -> str:
@@ -98,20 +100,21 @@ def _change(amount: Amount, written: Callable[[float], str]) -> str:
     return f"{now} fits" if amount.fits else f"{now} -> {written(amount.request)} / {written(amount.limit)}"
 
 
-def _why_cpu(advice: Advice, cpu: Amount) -> Iterator[str]:
+def _cpu_reasons(advice: Advice, cpu: Amount) -> Iterator[str]:
     yield f"peak {cores(cpu.peak or 0)} + {percent(advice.margins.cpu)}"
-    seen = [("p95", advice.cpu_p95), ("mean", advice.cpu_mean)]
-    yield ", ".join(f"{name} {cores(value)}" for name, value in seen if value is not None)
-    if advice.throttled:
-        much = f", limit x {AFTER_SHORTAGE:g}" if advice.is_throttled and cpu.limit_now else ""
-        yield f"throttled {duration(advice.throttled)}{much}"
+    evidence = advice.evidence
+    averages = [("p95", evidence.cpu_p95), ("mean", evidence.cpu_mean)]
+    yield ", ".join(f"{name} {cores(value)}" for name, value in averages if value is not None)
+    if evidence.throttled:
+        factor = f", limit x {AFTER_SHORTAGE:g}" if THROTTLING in advice.problems and cpu.limit_now else ""
+        yield f"throttled {duration(evidence.throttled)}{factor}"
 
 
-def _why_memory(advice: Advice, memory: Amount) -> Iterator[str]:
+def _memory_reasons(advice: Advice, memory: Amount) -> Iterator[str]:
     if memory.peak is not None:
         yield f"peak {size(memory.peak)} + {percent(advice.margins.memory)}"
-    if advice.out_of_memory:
-        yield f"{_attempts(advice.out_of_memory)} ran out of it, limit x {AFTER_SHORTAGE:g}"
+    if advice.evidence.out_of_memory:
+        yield f"{counted(advice.evidence.out_of_memory, 'attempt')} ran out of it, limit x {AFTER_SHORTAGE:g}"
 
 
 def _gpu(advice: Advice) -> Iterator[str]:
@@ -128,56 +131,41 @@ def _gpu(advice: Advice) -> Iterator[str]:
         yield f"{gpus.idle - unused} idle but with memory in use: a smaller or shared one may do"
 
 
-def _notes(advice: Advice) -> Iterator[str]:
-    if not advice.evidence:
-        yield "no evidence: of no attempt is it known what it alone used"
-    elif advice.is_thin:
-        yield f"thin evidence: {_attempts(advice.evidence)}, the longest took {duration(advice.longest)}"
-    if advice.shared:
-        yield f"{_attempts(advice.shared)} shared the process with other tasks, no evidence"
-    if advice.unmeasured:
-        yield f"{_attempts(advice.unmeasured)} without usage, no evidence"
-    if advice.npu_utilization is not None:
-        yield f"NPUs: mean utilisation {percent(advice.npu_utilization)}"
-
-
-def _attempts(number: int) -> str:
-    return f"{number} attempt{'s' * (number != 1)}"
+def _notes(evidence: Evidence) -> Iterator[str]:
+    if not evidence.measured:
+        yield "no evidence: no attempt has a usage of its own"
+    elif evidence.is_thin:
+        yield f"thin evidence: {counted(evidence.measured, 'attempt')}, the longest took {duration(evidence.longest)}"
+    if evidence.shared:
+        yield f"{counted(evidence.shared, 'attempt')} shared the process with other tasks, no evidence"
+    if evidence.unmeasured:
+        yield f"{counted(evidence.unmeasured, 'attempt')} without usage, no evidence"
+    if evidence.npu_utilization is not None:
+        yield f"NPUs: mean utilisation {percent(evidence.npu_utilization)}"
 
 
 def _entry(advice: Advice) -> dict[str, Any]:
     requests, limits = resources(advice)
-    troubles = {
-        "OOM-killed": advice.out_of_memory > 0,
-        "throttled": advice.is_throttled,
-        "idle GPU": advice.is_gpu_idle,
-    }
+    cpu, memory, gpus = advice.cpu, advice.memory, advice.gpus
+    evidence = asdict(advice.evidence)
+    del evidence["npu_utilization"]
     return {
         "task": advice.task,
-        "versions": list(advice.versions),
-        "problems": [name for name, is_so in troubles.items() if is_so],
+        "versions": advice.versions,
+        "problems": advice.problems,
         "fits": advice.fits,
         "requests": requests,
         "limits": limits,
-        "now": {"cpu": _now(advice.cpu), "mem": _now(advice.memory), "gpu": advice.gpus.now if advice.gpus else None},
+        "now": {"cpu": _now(cpu), "mem": _now(memory), "gpu": gpus.now if gpus else None},
         "evidence": {
-            "attempts": advice.attempts,
-            "known": advice.known,
-            "measured": advice.evidence,
-            "shared": advice.shared,
-            "unmeasured": advice.unmeasured,
-            "longest": advice.longest,
-            "is_thin": advice.is_thin,
-            "cpu_peak": advice.cpu.peak if advice.cpu else None,
-            "cpu_p95": advice.cpu_p95,
-            "cpu_mean": advice.cpu_mean,
-            "throttled": advice.throttled,
-            "memory_peak": advice.memory.peak if advice.memory else None,
-            "out_of_memory": advice.out_of_memory,
-            "gpu_utilization": advice.gpus.utilization if advice.gpus else None,
-            "gpus_idle": advice.gpus.idle if advice.gpus else None,
+            **evidence,
+            "is_thin": advice.evidence.is_thin,
+            "cpu_peak": cpu.peak if cpu else None,
+            "memory_peak": memory.peak if memory else None,
+            "gpu_utilization": gpus.utilization if gpus else None,
+            "gpus_idle": gpus.idle if gpus else None,
         },
-        "margins": {"cpu": advice.margins.cpu, "memory": advice.margins.memory},
+        "margins": asdict(advice.margins),
     }
 
 

@@ -1,49 +1,45 @@
-"""What one attempt used of what it had asked for, as charts: what the Deck and the page have in common.
+"""Charts of an attempt's usage beside its quota, for the deck and the page.
 
-The lines mean what Union's task-level monitoring has them mean. Memory is in percent of the memory requested and may
-exceed 100: *limit* is the limit, *allocated* the larger of the request and what was used, *used* what was used. CPU is
-in cores: limit, allocated (the request), used. A request that was not declared is the limit, as in Kubernetes.
+The curves are those of Union's task-level monitoring. Memory is in percent of the memory request and may exceed 100:
+*limit* is the limit, *allocated* the larger of request and usage, *used* the usage. CPU is in cores: limit, request,
+usage. A request that was not declared is the limit, as in Kubernetes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from otel_flyte import semconv
-from otel_flyte.recording import cells
+from otel_flyte.formulas import NO_VALUE, STEP_SECONDS, share
 from otel_flyte.recording.attempts import Attempt
-from otel_flyte.recording.usage import NO_VALUE, Device, Quota, Usage
+from otel_flyte.recording.cells import cores, counted, duration, percent, size
+from otel_flyte.recording.usage import Device, Quota, Usage
 
 LIMIT, ALLOCATED, USED = "limit", "allocated", "used"
 
-_MINUTE = 60
 _MIB = 2**20
+_Values = Sequence[float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+class Curve(NamedTuple):
     """One line of a chart.
 
     Attributes:
         name: ``limit``, ``allocated`` or ``used``.
-        values: an average for each step, ``None`` where nothing is known; a single one holds throughout.
+        values: an average for each step, ``None`` where it is unknown; a single value holds throughout.
     """
 
     name: str
     values: tuple[float | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(NamedTuple):
     """One chart.
 
     Attributes:
-        title: what it shows.
-        unit: of its values.
         step: seconds for which a value stands.
-        seconds: how long the attempt took.
-        curves: its lines, those in the background first.
-        peak: the largest value that was seen, which an average by the minute may hide.
-        note: the same in words, and what else belongs to it.
+        seconds: the duration of the attempt.
+        curves: those in the background first.
+        peak: the largest measured value, which an average by the minute may hide.
     """
 
     title: str
@@ -61,9 +57,8 @@ class Chart:
         return max([*known, self.peak or 0.0])
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """What one device did: shares of 1, and its memory in words."""
+class Bar(NamedTuple):
+    """The usage of one device: fractions of 1, and its memory in words."""
 
     name: str
     mean: float | None
@@ -72,146 +67,121 @@ class Bar:
     note: str
 
 
-def of(attempt: Attempt) -> tuple[Chart, ...]:
-    """Give the charts of an attempt, none where nothing was measured."""
+def charts_of(attempt: Attempt) -> tuple[Chart, ...]:
+    """Return the charts of an attempt, none where nothing was measured."""
     usage = attempt.usage or Usage()
-    found = [_memory(attempt, usage), _cpu(attempt, usage)]
+    charts = [_memory(attempt, usage), _cpu(attempt, usage)]
     for kind, utilization, memory in (
         (semconv.DEVICE_GPU, semconv.SERIES_GPU, semconv.SERIES_GPU_MEMORY),
         (semconv.DEVICE_NPU, semconv.SERIES_NPU, semconv.SERIES_NPU_MEMORY),
     ):
-        found += [_utilization(attempt, usage, kind, utilization), _device_memory(attempt, usage, kind, memory)]
-    return tuple(chart for chart in found if chart is not None)
+        charts += [_utilization(attempt, usage, kind, utilization), _device_memory(attempt, usage, kind, memory)]
+    return tuple(chart for chart in charts if chart is not None)
 
 
-def bars(usage: Usage | None) -> tuple[Bar, ...]:
-    """Give what each device did."""
+def bars_of(usage: Usage | None) -> tuple[Bar, ...]:
+    """Return a bar for each device."""
     return tuple(map(_bar, usage.devices)) if usage else ()
 
 
 def peak_share(usage: Usage | None, quota: Quota) -> float | None:
-    """Give the peak of the memory as a share of the request; ``None`` where either is unknown."""
-    if usage is None or usage.memory_peak is None or not quota.memory_request:
-        return None
-    return usage.memory_peak / quota.memory_request
+    """Return the peak of memory as a fraction of the request; ``None`` where either is unknown."""
+    return share(usage.memory_peak, quota.memory_request) if usage else None
 
 
 def _memory(attempt: Attempt, usage: Usage) -> Chart | None:
-    quota = attempt.quota
-    used = _bytes(attempt) or _single(usage.memory_mean)
-    if not used and usage.memory_peak is None:
+    quota, peak = attempt.quota, usage.memory_peak
+    used = _measured(attempt, semconv.SERIES_BYTES, semconv.SERIES_MEMORY, quota.memory_limit, 0)
+    used = used or _single(usage.memory_mean)
+    if not used and peak is None:
         return None
-    said = _said(
-        "" if usage.memory_peak is None else f"peak {cells.size(usage.memory_peak)}",
-        "" if not quota.memory_request else f"request {cells.size(quota.memory_request)}",
-        "" if not quota.memory_limit else f"limit {cells.size(quota.memory_limit)}",
-        f"{usage.oom_kills} OOM kill{'s' * (usage.oom_kills != 1)}" if usage.oom_kills else "",
+    note = _joined(
+        "" if peak is None else f"peak {size(peak)}",
+        f"request {size(quota.memory_request)}" if quota.memory_request else "",
+        f"limit {size(quota.memory_limit)}" if quota.memory_limit else "",
+        counted(usage.oom_kills, "OOM kill") if usage.oom_kills else "",
     )
+    factor = 100 / quota.memory_request if quota.memory_request else 1 / _MIB
+    scaled = _scaled(used, factor)
+    scaled_peak = None if peak is None else peak * factor
+    curves = [Curve(USED, scaled)] if scaled else []
     if not quota.memory_request:
-        in_mib = tuple(_scaled(used, 1 / _MIB))
-        peak = None if usage.memory_peak is None else usage.memory_peak / _MIB
-        return _chart(attempt, ("Memory", "MiB"), _known(in_mib), peak, said)
-    factor = 100 / quota.memory_request
-    percent = tuple(_scaled(used, factor))
-    peak = None if usage.memory_peak is None else usage.memory_peak * factor
-    allocated = tuple(None if value is None else max(100.0, value) for value in percent) or (max(100.0, peak or 0.0),)
-    return _chart(
-        attempt,
-        ("Memory", "% of the request"),
-        (*_constant(LIMIT, quota.memory_limit, factor), Curve(ALLOCATED, allocated), *_known(percent)),
-        peak,
-        said,
-    )
+        return _chart(attempt, ("Memory", "MiB"), curves, scaled_peak, note)
+    allocated = tuple(None if value is None else max(100.0, value) for value in scaled)
+    allocated = allocated or (max(100.0, scaled_peak or 0.0),)
+    curves = [*_constant(LIMIT, quota.memory_limit, factor), Curve(ALLOCATED, allocated), *curves]
+    return _chart(attempt, ("Memory", "% of the request"), curves, scaled_peak, note)
 
 
 def _cpu(attempt: Attempt, usage: Usage) -> Chart | None:
     quota = attempt.quota
-    used = _cores(attempt) or _single(usage.cpu_mean)
+    used = _measured(attempt, semconv.SERIES_CORES, semconv.SERIES_CPU, quota.cpu_limit, 3) or _single(usage.cpu_mean)
     if not used:
         return None
     throttled = ""
     if usage.throttled:
-        share = f" ({cells.percent(usage.throttled / attempt.seconds)} of the time)" if attempt.seconds else ""
-        throttled = f"throttled for {cells.duration(usage.throttled)}{share}"
-    curves = (
-        *_constant(LIMIT, quota.cpu_limit),
-        *_constant(ALLOCATED, quota.cpu_request),
-        Curve(USED, tuple(_scaled(used, 1.0, 3))),
+        of_time = f" ({percent(usage.throttled / attempt.seconds)} of the time)" if attempt.seconds else ""
+        throttled = f"throttled for {duration(usage.throttled)}{of_time}"
+    note = _joined(
+        "" if usage.cpu_mean is None else f"mean {cores(usage.cpu_mean)}",
+        "" if usage.cpu_peak is None else f"peak {cores(usage.cpu_peak)}",
+        throttled,
     )
-    mean = "" if usage.cpu_mean is None else f"mean {cells.cores(usage.cpu_mean)}"
-    peak = "" if usage.cpu_peak is None else f"peak {cells.cores(usage.cpu_peak)}"
-    return _chart(attempt, ("CPU", "cores"), curves, usage.cpu_peak, _said(mean, peak, throttled))
+    constants = (*_constant(LIMIT, quota.cpu_limit), *_constant(ALLOCATED, quota.cpu_request))
+    return _chart(attempt, ("CPU", "cores"), [*constants, Curve(USED, _scaled(used, 1.0, 3))], usage.cpu_peak, note)
 
 
 def _utilization(attempt: Attempt, usage: Usage, kind: str, series: str) -> Chart | None:
-    """Give the utilisation as a percentage of the devices asked for, where more or fewer than those were seen."""
-    devices = [device for device in usage.devices if device.kind == kind]
-    asked = attempt.quota.gpus if kind == semconv.DEVICE_GPU else 0
-    factor = len(devices) / asked if devices and asked else 1.0
+    """Return the utilisation in percent of the devices requested, where another number of devices was seen."""
+    seen = sum(device.kind == kind for device in usage.devices)
+    requested = attempt.quota.gpus if kind == semconv.DEVICE_GPU else 0
     used = _values(attempt, series)
     if not used:
         return None
-    busy = usage.gpu_of_request if kind == semconv.DEVICE_GPU else None
-    said = _said(
-        f"{asked} requested" if asked else "",
-        f"{len(devices)} seen" if devices else "",
-        "" if busy is None else f"mean {cells.percent(busy)} of the request",
+    mean = usage.gpu_of_request if kind == semconv.DEVICE_GPU else None
+    note = _joined(
+        f"{requested} requested" if requested else "",
+        f"{seen} seen" if seen else "",
+        "" if mean is None else f"mean {percent(mean)} of the request",
     )
-    curves = (Curve(USED, tuple(_scaled(used, factor))),)
-    return _chart(attempt, (f"{kind.upper()} utilisation", "%"), curves, None, said)
+    curve = Curve(USED, _scaled(used, seen / requested if seen and requested else 1.0))
+    return _chart(attempt, (f"{kind.upper()} utilisation", "%"), [curve], None, note)
 
 
 def _device_memory(attempt: Attempt, usage: Usage, kind: str, series: str) -> Chart | None:
     used = _values(attempt, series)
     if not used:
         return None
-    peaks = [
-        device.memory_peak / device.memory_limit
-        for device in usage.devices
-        if device.kind == kind and device.memory_peak is not None and device.memory_limit
-    ]
-    said = f"mean over devices, the fullest at {cells.percent(max(peaks))}" if peaks else "mean over devices"
-    return _chart(attempt, (f"{kind.upper()} memory", "%"), (Curve(USED, tuple(_scaled(used, 1.0))),), None, said)
+    devices = [device for device in usage.devices if device.kind == kind]
+    shares = [device.memory_share for device in devices if device.memory_share is not None]
+    note = "mean over devices" + (f", the fullest at {percent(max(shares))}" if shares else "")
+    return _chart(attempt, (f"{kind.upper()} memory", "%"), [Curve(USED, _scaled(used, 1.0))], None, note)
 
 
-def _chart(attempt: Attempt, what: tuple[str, str], curves: Sequence[Curve], peak: float | None, note: str) -> Chart:
-    step = _MINUTE * attempt.minutes_a_value
+def _chart(attempt: Attempt, title: tuple[str, str], curves: Sequence[Curve], peak: float | None, note: str) -> Chart:
     rounded = None if peak is None else round(peak, 3)
-    return Chart(*what, step, attempt.seconds, tuple(curves), rounded, note)
+    step = round(STEP_SECONDS) * attempt.minutes_per_value
+    return Chart(*title, step, attempt.seconds, tuple(curves), rounded, note)
 
 
-def _bytes(attempt: Attempt) -> list[float | None]:
-    """Give bytes; of metric records alone, which are in percent of the limit, by way of that."""
-    limit = attempt.quota.memory_limit
-    return _values(attempt, semconv.SERIES_BYTES) or (
-        _scaled(_values(attempt, semconv.SERIES_MEMORY), limit / 100, 0) if limit else []
-    )
+def _measured(attempt: Attempt, absolute: str, relative: str, limit: float | None, decimals: int) -> _Values:
+    """Return a series in absolute units; the points of gauges have only the one in percent of the limit."""
+    values = _values(attempt, absolute)
+    return values or (_scaled(_values(attempt, relative), limit / 100, decimals) if limit else ())
 
 
-def _cores(attempt: Attempt) -> list[float | None]:
-    limit = attempt.quota.cpu_limit
-    return _values(attempt, semconv.SERIES_CORES) or (
-        _scaled(_values(attempt, semconv.SERIES_CPU), limit / 100, 3) if limit else []
-    )
+def _values(attempt: Attempt, series: str) -> _Values:
+    values = list(attempt.series.get(series, ()))[:: attempt.minutes_per_value]
+    known = [None if value == NO_VALUE else value for value in values]
+    return known if any(value is not None for value in known) else ()
 
 
-def _values(attempt: Attempt, series: str) -> list[float | None]:
-    values = list(attempt.series.get(series, ()))[:: attempt.minutes_a_value]
-    known: list[float | None] = [None if value == NO_VALUE else value for value in values]
-    return known if any(value is not None for value in known) else []
+def _single(value: float | None) -> _Values:
+    return () if value is None else (value,)
 
 
-def _single(value: float | None) -> list[float | None]:
-    return [] if value is None else [value]
-
-
-def _scaled(values: Sequence[float | None], factor: float, decimals: int = 1) -> list[float | None]:
-    return [None if value is None else round(value * factor, decimals) for value in values]
-
-
-def _known(used: tuple[float | None, ...]) -> tuple[Curve, ...]:
-    """Give the line of what was used, where more is known of it than its peak."""
-    return (Curve(USED, used),) if used else ()
+def _scaled(values: _Values, factor: float, decimals: int = 1) -> tuple[float | None, ...]:
+    return tuple(None if value is None else round(value * factor, decimals) for value in values)
 
 
 def _constant(name: str, value: float | None, factor: float = 1.0) -> Iterator[Curve]:
@@ -219,16 +189,12 @@ def _constant(name: str, value: float | None, factor: float = 1.0) -> Iterator[C
         yield Curve(name, (round(value * factor, 3),))
 
 
-def _said(*parts: str) -> str:
+def _joined(*parts: str) -> str:
     return " · ".join(part for part in parts if part)
 
 
 def _bar(device: Device) -> Bar:
-    memory = limit = ""
-    share = None
-    if device.memory_peak is not None:
-        memory = cells.size(device.memory_peak)
-        limit = f" of {cells.size(device.memory_limit)}" if device.memory_limit else ""
-        share = device.memory_peak / device.memory_limit if device.memory_limit else None
+    of_limit = f" of {size(device.memory_limit)}" if device.memory_limit else ""
+    memory = "" if device.memory_peak is None else f"{size(device.memory_peak)}{of_limit}"
     name = f"{device.kind.upper()} {device.index}"
-    return Bar(name, device.utilization_mean, device.utilization_peak, share, f"{memory}{limit}")
+    return Bar(name, device.utilization_mean, device.utilization_peak, device.memory_share, memory)

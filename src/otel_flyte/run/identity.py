@@ -1,4 +1,4 @@
-"""What a local run is called: dashboards list runs by project, domain and name, and only a cluster gives it these."""
+"""The identity of a local run: dashboards list runs by project, domain and name, which only a cluster assigns."""
 
 import os
 import re
@@ -16,13 +16,13 @@ DOMAIN = "local"
 
 
 def run_name(entity: str) -> str:
-    """Return a name for a run that begins now, as Flyte's are: ``my-workflow-20261121t212132``."""
+    """Return a name for a run that begins now, in the form of Flyte's: ``my-workflow-20261121t212132``."""
     return f"{re.sub(r'[^a-z0-9]+', '-', entity.lower()).strip('-')}-{datetime.now(timezone.utc):%Y%m%dt%H%M%S}"
 
 
 @contextmanager
 def named(entity: str) -> Iterator[None]:
-    """Have what runs in this process, and what it starts, send under a name of its own as long as the context lasts."""
+    """Give this process and its children the identity of a run of an entity while the context lasts."""
     before = os.environ.get(semconv.RESOURCE_ATTRIBUTES)
     value = resource_attributes(entity, os.environ)
     if value:
@@ -30,26 +30,26 @@ def named(entity: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(semconv.RESOURCE_ATTRIBUTES, None)
-        else:
+        os.environ.pop(semconv.RESOURCE_ATTRIBUTES, None)
+        if before is not None:
             os.environ[semconv.RESOURCE_ATTRIBUTES] = before
 
 
 def resource_attributes(entity: str, environ: Mapping[str, str]) -> str:
-    """Return ``OTEL_RESOURCE_ATTRIBUTES`` with what names a run of an entity, where it is sent anywhere.
+    """Return ``OTEL_RESOURCE_ATTRIBUTES`` with the identity of a run that is exported.
 
-    What the variable says already stands, and a pod is that of its own execution.
+    A pod has the identity of its own execution.
     """
-    said = environ.get(semconv.RESOURCE_ATTRIBUTES, "").strip()
-    is_sent = any(settings.plan(signal, environ).exporters for signal in settings.SIGNALS)
-    if not is_sent or identity.attempt_from_environment(environ, "") is not None:
-        return said
-    return with_identity({semconv.PROJECT: PROJECT, semconv.DOMAIN: DOMAIN, semconv.RUN_NAME: run_name(entity)}, said)
+    present = environ.get(semconv.RESOURCE_ATTRIBUTES, "").strip()
+    is_exported = any(settings.plan(signal, environ).exporters for signal in settings.SIGNALS)
+    if not is_exported or identity.attempt_from_environment(environ, "") is not None:
+        return present
+    own = {semconv.PROJECT: PROJECT, semconv.DOMAIN: DOMAIN, semconv.RUN_NAME: run_name(entity)}
+    return with_identity(own, present)
 
 
-def with_identity(named: Mapping[str, str], said: str = "") -> str:
-    """Return the value of ``OTEL_RESOURCE_ATTRIBUTES`` with attributes that it does not name yet."""
-    keys = {entry.partition("=")[0].strip() for entry in said.split(",")}
-    added = [f"{key}={quote(value)}" for key, value in named.items() if key not in keys]
-    return ",".join([*filter(None, [said]), *added])
+def with_identity(own: Mapping[str, str], present: str = "") -> str:
+    """Return the value of ``OTEL_RESOURCE_ATTRIBUTES`` with the attributes that it does not have yet."""
+    keys = {entry.partition("=")[0].strip() for entry in present.split(",")}
+    added = [f"{key}={quote(value)}" for key, value in own.items() if key not in keys]
+    return ",".join([*filter(None, [present]), *added])

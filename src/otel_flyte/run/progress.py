@@ -1,4 +1,4 @@
-"""What runs right now, line by line, while it runs."""
+"""The progress of a local run, line by line."""
 
 import threading
 import time
@@ -8,59 +8,60 @@ from opentelemetry.context import Context
 
 from otel_flyte import semconv
 from otel_flyte.recording.cells import duration, printable
-from otel_flyte.recording.tree import own_words, short_name
-from otel_flyte.report.text import Look, Tone
+from otel_flyte.recording.failures import without_prefix
+from otel_flyte.recording.roles import short_name
+from otel_flyte.report.terminal import MARKS, STYLES, Terminal
 from otel_flyte.runtime import forks
 from otel_flyte.sdk.processors import Processor, ReadableSpan, Span
 
-PATIENCE_SECONDS = 0.1
-"""A phase that ends before this has one line, others have two."""
+START_DELAY = 0.1
+"""Seconds. A phase that ends earlier has one line, others have two."""
 
-_MARKS = {True: ("✓", Tone.GREEN), False: ("✗", Tone.RED)}
 _ENTITIES = (semconv.SPAN_TASK.format(name=""), semconv.SPAN_WORKFLOW.format(name=""))
 
 
 class ProgressProcessor(Processor):
-    """Tell of each workflow, task and phase when it starts and when it ends, and of whatever else of ours fails.
+    """Write a line for the start and the end of each workflow, task and phase, and for each other failure of a span.
 
-    The start of a phase is held back for a moment, because most phases are over by then.
+    The line for the start of a phase is delayed, because most phases end at once. `rich.progress` has no such lines.
     """
 
-    def __init__(self, stream: TextIO, look: Look) -> None:
+    def __init__(self, stream: TextIO, terminal: Terminal) -> None:
         self._stream = stream
-        self._look = look
+        self._terminal = terminal
         self._begin_ns = 0
-        self._told: str | None = None
+        self._last_reason: str | None = None
         self._depths: dict[int, int] = {}
-        self._held_back: Span | None = None
+        self._delayed: Span | None = None
         self._done = threading.Event()
         self._lock = threading.RLock()
         forks.register(after_in_child=self._renew_lock)
         threading.Thread(target=self._watch, name="otel-flyte-progress", daemon=True).start()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
-        """Announce a workflow or task; hold back a phase."""
-        ours = _is_ours(span)
+        """Write the start of a workflow or task, delay that of a phase."""
+        is_ours = _is_ours(span)
         with self._lock:
             self._begin_ns = self._begin_ns or span.start_time or 0
             outer = self._depths.get(span.parent.span_id, 0) if span.parent else 0
-            self._depths[_id(span)] = outer + ours
-            if ours:
-                self._announce()
-            if ours and span.name.startswith(_ENTITIES):
+            self._depths[_id(span)] = outer + is_ours
+            if not is_ours:
+                return
+            self._write_delayed()
+            if span.name.startswith(_ENTITIES):
                 self._write(span, outer)
-            elif ours and span.name in semconv.PHASES:
-                self._held_back = span
+            elif span.name in semconv.PHASES:
+                self._delayed = span
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Say how a span went and how long it took."""
+        """Write the result and the duration of a span."""
         with self._lock:
             depth = self._depths.pop(_id(span), 1) - 1
             if not _is_ours(span):
                 return
-            if self._held_back is not None and _id(self._held_back) == _id(span):
-                self._held_back = None
-            self._announce()
+            if self._delayed is not None and _id(self._delayed) == _id(span):
+                self._delayed = None
+            self._write_delayed()
             if not span.status.is_ok or span.name.startswith(_ENTITIES) or span.name in semconv.PHASES:
                 self._write(span, depth)
 
@@ -69,41 +70,41 @@ class ProgressProcessor(Processor):
         self._done.set()
 
     def _watch(self) -> None:
-        while not self._done.wait(PATIENCE_SECONDS / 2):
+        while not self._done.wait(START_DELAY / 2):
             with self._lock:
-                started = self._held_back.start_time if self._held_back else None
-                if started and time.time_ns() - started > PATIENCE_SECONDS * 1e9:
-                    self._announce()
+                started = self._delayed.start_time if self._delayed else None
+                if started and time.time_ns() - started > START_DELAY * 1e9:
+                    self._write_delayed()
 
-    def _announce(self) -> None:
-        span, self._held_back = self._held_back, None
+    def _write_delayed(self) -> None:
+        span, self._delayed = self._delayed, None
         if span is not None:
             self._write(span, self._depths.get(_id(span), 1) - 1)
 
     def _write(self, span: ReadableSpan, depth: int) -> None:
-        """Write one line; a stream that is gone must not fail the task that would have been told of."""
-        look, started = self._look, span.start_time or 0
-        mark, tone = ("▶", Tone.DIM) if span.end_time is None else _MARKS[span.status.is_ok]
-        clock = look.paint(f"{((span.end_time or started) - self._begin_ns) / 1e9:9.3f} s", Tone.DIM)
-        name = look.paint(f"{mark} {short_name(printable(span.name))}", tone)
-        took = "" if span.end_time is None else look.paint(f"  {duration((span.end_time - started) / 1e9)}", Tone.DIM)
-        line = f"{clock}  {'  ' * depth}{name}{took}{self._why(span)}"
+        """Write one line; a closed stream must not fail the task."""
+        terminal, started = self._terminal, span.start_time or 0
+        result = semconv.RESULT_SUCCESS if span.status.is_ok else semconv.RESULT_FAILURE
+        mark, style = ("▶", "dim") if span.end_time is None else (MARKS[result], STYLES[result])
+        clock = terminal.paint(f"{((span.end_time or started) - self._begin_ns) / 1e9:9.3f} s", "dim")
+        name = terminal.paint(f"{mark} {short_name(printable(span.name))}", style)
+        took = "" if span.end_time is None else terminal.paint(f"  {duration((span.end_time - started) / 1e9)}", "dim")
         try:
-            self._stream.write(look.written(line) + "\n")
+            self._stream.write(terminal.encodable(f"{clock}  {'  ' * depth}{name}{took}{self._reason(span)}") + "\n")
             self._stream.flush()
         except (OSError, ValueError):
             self._done.set()
 
-    def _why(self, span: ReadableSpan) -> str:
-        """Give the type and the first line of what failed a span, unless the line before has said so."""
+    def _reason(self, span: ReadableSpan) -> str:
+        """Return the type and the first line of the error of a span, unless the line before has the same."""
         if span.status.is_ok:
             return ""
-        why = own_words(span.status.description or "").strip().partition("\n")[0]
+        reason = without_prefix(span.status.description or "").strip().partition("\n")[0]
         kind = str((span.attributes or {}).get(semconv.ERROR_TYPE, "")).removeprefix("builtins.")
-        if why == self._told or not (why or kind):
+        if reason == self._last_reason or not (reason or kind):
             return ""
-        self._told = why
-        return f"  {printable(': '.join(filter(None, (kind, why.removeprefix(f'{kind}: ')))))}"
+        self._last_reason = reason
+        return f"  {printable(': '.join(filter(None, (kind, reason.removeprefix(f'{kind}: ')))))}"
 
     def _renew_lock(self) -> None:
         self._lock = threading.RLock()

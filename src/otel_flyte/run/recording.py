@@ -1,4 +1,4 @@
-"""Record what runs in this process into a file, and tell of it while it runs."""
+"""Record the spans of this process into a file, and show its progress."""
 
 import re
 import threading
@@ -13,7 +13,7 @@ from opentelemetry import trace
 
 from otel_flyte import semconv
 from otel_flyte.export.file_exporter import FileSpanExporter
-from otel_flyte.report.text import Look
+from otel_flyte.report.terminal import Terminal
 from otel_flyte.run.progress import ProgressProcessor
 from otel_flyte.runtime import forks
 from otel_flyte.sdk import traces
@@ -21,27 +21,27 @@ from otel_flyte.sdk.processors import Processor, ReadableSpan, TracerProvider
 from otel_flyte.stdio_capture import capture
 
 FOLDER = ".otel-flyte"
-PAUSE_SECONDS = 0.1
-"""Spans that end sooner after one that was written are written together."""
+BATCH_SECONDS = 0.1
+"""Spans that end sooner after a write are written together."""
 
 _TASK = semconv.SPAN_TASK.format(name="")
 
 
 class RecordingProcessor(Processor):
-    """Write spans to a file as they end; those of a loop together, so that recording it costs little.
+    """Write spans to a file as they end, those of a loop in batches, so that recording costs little.
 
-    Whatever ends the process, what ended more than a moment before it is in the file. A forked child, which ends when
-    it likes, writes each span at once.
+    However the process ends, the spans that ended more than a moment earlier are in the file. A forked child, whose end
+    nothing announces, writes each span at once.
     """
 
     def __init__(self, exporter: FileSpanExporter) -> None:
         self._exporter = exporter
-        self._waiting: list[ReadableSpan] = []
+        self._batch: list[ReadableSpan] = []
         self._written_at = 0.0
-        self._is_at_once = False
+        self._is_unbatched = False
         self._lock = threading.Lock()
         self._done = threading.Event()
-        forks.register(after_in_child=self._leave_to_the_parent)
+        forks.register(after_in_child=self._reset)
         threading.Thread(target=self._watch, name="otel-flyte-recording", daemon=True).start()
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -49,83 +49,75 @@ class RecordingProcessor(Processor):
         if span.context is None or not span.context.trace_flags.sampled:
             return
         with self._lock:
-            self._waiting.append(span)
-            is_due = time.monotonic() - self._written_at >= PAUSE_SECONDS
-            if is_due or self._is_at_once or span.name.startswith(_TASK):
+            self._batch.append(span)
+            is_due = time.monotonic() - self._written_at >= BATCH_SECONDS
+            if is_due or self._is_unbatched or span.name.startswith(_TASK):
                 self._write()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002
-        """Write what waits."""
+        """Write the batch."""
         with self._lock:
             self._write()
         return True
 
     def shutdown(self) -> None:
-        """Write what waits, and each span that is yet to come at once."""
+        """Write the batch, and from now on each span at once."""
         self._done.set()
-        self._is_at_once = True
+        self._is_unbatched = True
         self.force_flush()
 
     def _watch(self) -> None:
-        while not self._done.wait(PAUSE_SECONDS):
+        while not self._done.wait(BATCH_SECONDS):
             self.force_flush()
 
     def _write(self) -> None:
-        spans, self._waiting = self._waiting, []
+        spans, self._batch = self._batch, []
         if spans:
             self._exporter.export(spans)
             self._written_at = time.monotonic()
 
-    def _leave_to_the_parent(self) -> None:
+    def _reset(self) -> None:
+        """In a forked child: the parent writes the batch."""
         self._lock = threading.Lock()
-        self._waiting = []
-        self._is_at_once = True
+        self._batch = []
+        self._is_unbatched = True
 
 
 def open_file(name: str) -> FileSpanExporter:
     """Open ``.otel-flyte/<UTC time>-<name>.jsonl`` under the current folder.
-
-    The folder keeps itself out of version control.
 
     Raises:
         OSError: it can't be written.
     """
     folder = Path(FOLDER)
     folder.mkdir(exist_ok=True)
-    _keep_out_of_version_control(folder)
-    stem = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
-    free = (folder / f"{stem}{suffix}.jsonl" for suffix in ("", *(f"-{number}" for number in range(2, 1000))))
-    return FileSpanExporter(next(path for path in free if not path.exists()))
-
-
-def _keep_out_of_version_control(folder: Path) -> None:
-    """Have git ignore the folder; a disk that is too full for that is no reason not to run."""
     ignore = folder / ".gitignore"
-    if ignore.exists():
-        return
-    try:
-        ignore.write_text("*\n", encoding="ascii")
-    except OSError:
-        ignore.unlink(missing_ok=True)
+    if not ignore.exists():
+        try:
+            ignore.write_text("*\n", encoding="ascii")
+        except OSError:  # A full disk is no reason not to run.
+            ignore.unlink(missing_ok=True)
+    stem = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
+    paths = (folder / f"{stem}{suffix}.jsonl" for suffix in ("", *map("-{}".format, range(2, 1000))))
+    return FileSpanExporter(next(path for path in paths if not path.exists()))
 
 
 @contextmanager
-def to(exporter: FileSpanExporter, stream: TextIO, look: Look) -> Iterator[None]:
-    """Record the spans of this process while the context lasts, and tell of them on ``stream``.
+def to(exporter: FileSpanExporter, stream: TextIO, terminal: Terminal) -> Iterator[None]:
+    """Record the spans of this process while the context lasts, with its progress on ``stream``.
 
-    They also go wherever the environment sends them. A provider that is there already, such as that of
+    They are also exported as the environment configures. A provider that exists, such as that of
     ``opentelemetry-instrument``, is used.
     """
     capture.record_to(str(exporter.path.absolute()))
-    progress = ProgressProcessor(capture.beside(stream), look)
+    progress = ProgressProcessor(capture.beside(stream), terminal)
     recording = RecordingProcessor(exporter)
-    processors = (recording, progress)
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
-        for processor in processors:
+        for processor in (recording, progress):
             provider.add_span_processor(processor)
     else:
-        trace.set_tracer_provider(traces.build_provider(extra_processors=processors))
+        trace.set_tracer_provider(traces.build_provider(extra_processors=(recording, progress)))
     try:
         yield
     finally:
@@ -135,7 +127,7 @@ def to(exporter: FileSpanExporter, stream: TextIO, look: Look) -> Iterator[None]
 
 
 def discard_if_empty(exporter: FileSpanExporter) -> bool:
-    """Remove the file where no span was written to it, and say so; lines of output alone are no recording."""
+    """Remove a file without a span, even if it has log records; return whether it was removed."""
     if exporter.written:
         return False
     exporter.shutdown()

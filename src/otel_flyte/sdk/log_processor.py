@@ -1,25 +1,25 @@
-"""What hands log records of the SDK to their outlet, whichever form the SDK's version gives them."""
+"""What hands log records of the SDK to their queue, whichever form the SDK's version gives them."""
 
 from typing import Any
 
 from opentelemetry.sdk import _logs
 from opentelemetry.sdk._logs import LogRecordProcessor
 
-from otel_flyte.export.queue import Outlet
+from otel_flyte.export.queue import ExportQueue
 from otel_flyte.process import shutdown
 
 _READABLE: Any = getattr(_logs, "ReadableLogRecord", None)
 
 
-class OutletLogProcessor(LogRecordProcessor):
-    """Hand every log record to its outlet."""
+class QueueLogProcessor(LogRecordProcessor):
+    """Hand every log record to its queue."""
 
-    def __init__(self, outlet: Outlet) -> None:
-        self._outlet = outlet
+    def __init__(self, queue: ExportQueue) -> None:
+        self._queue = queue
 
     def on_emit(self, log_record: Any) -> None:
         """Queue a record as it is now."""
-        self._outlet.put(_readable(log_record))
+        self._queue.put(_readable(log_record))
 
     def emit(self, log_data: Any) -> None:
         """Queue a record: the name of :meth:`on_emit` before OpenTelemetry 1.35."""
@@ -27,11 +27,11 @@ class OutletLogProcessor(LogRecordProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Wait until what was emitted is delivered, never longer than the exit bound."""
-        return shutdown.wait_for(self._outlet, timeout_millis / 1000)
+        return shutdown.wait_for(self._queue, timeout_millis / 1000)
 
     def shutdown(self) -> None:
         """Wait likewise, unless it is the end of the process, which waits itself."""
-        shutdown.wait_for(self._outlet)
+        shutdown.wait_for(self._queue)
 
 
 def _readable(record: Any) -> Any:

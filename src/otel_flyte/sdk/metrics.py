@@ -1,4 +1,4 @@
-"""Metrics: the meter provider that we make, and how what it collects gets to its outlets."""
+"""Metrics: the meter provider that we make, and how what it collects gets to its queues."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogr
 
 from otel_flyte import semconv
 from otel_flyte.export import codecs, destinations, relay
-from otel_flyte.export.queue import Outlet
+from otel_flyte.export.queue import ExportQueue
 from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded
@@ -34,12 +34,12 @@ _DELTA = {
 _readers: list[PeriodicExportingMetricReader] = []
 
 
-class OutletMetricExporter(MetricExporter):
-    """Hand what was collected to its outlet, which sends it."""
+class QueueMetricExporter(MetricExporter):
+    """Hand what was collected to its queue, which sends it."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, queue: ExportQueue) -> None:
         super().__init__(preferred_temporality=_temporality(), preferred_aggregation=_aggregation())
-        self._outlet = outlet
+        self._queue = queue
 
     def export(
         self,
@@ -49,17 +49,17 @@ class OutletMetricExporter(MetricExporter):
     ) -> MetricExportResult:
         """Queue what was collected, unless it is nothing."""
         if any(scope.metrics for each in metrics_data.resource_metrics for scope in each.scope_metrics):
-            self._outlet.put(metrics_data)
-            self._outlet.kick()
+            self._queue.put(metrics_data)
+            self._queue.kick()
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Wait until what was collected is delivered, never longer than the exit bound."""
-        return shutdown.wait_for(self._outlet, timeout_millis / 1000)
+        return shutdown.wait_for(self._queue, timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
         """Wait likewise, unless it is the end of the process, which waits itself."""
-        shutdown.wait_for(self._outlet, timeout_millis / 1000)
+        shutdown.wait_for(self._queue, timeout_millis / 1000)
 
 
 def make_provider() -> MeterProvider:
@@ -67,7 +67,7 @@ def make_provider() -> MeterProvider:
     found = destinations.of("metrics")
     readers = [
         PeriodicExportingMetricReader(exporter)
-        for exporter in (*map(OutletMetricExporter, found.outlets), *found.exporters)
+        for exporter in (*map(QueueMetricExporter, found.queues), *found.exporters)
     ]
     _readers.extend(readers)
     provider = MeterProvider(readers, resource.ours(), shutdown_on_exit=False)

@@ -10,7 +10,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from otel_flyte import semconv
 from otel_flyte.config.settings import SignalPlan
 from otel_flyte.export import otlp_requests
-from otel_flyte.export.transport import Outcome, Verdict, connect
+from otel_flyte.export.connection import connect
+from otel_flyte.export.transport import Outcome, Verdict
 from otel_flyte.sdk import resource
 from otel_flyte.sdk.id_generator import FlyteIdGenerator
 

@@ -1,4 +1,4 @@
-"""Spans: the tracer provider that we make, and how it hands spans to their outlet."""
+"""Spans: the tracer provider that we make, and how it hands spans to their queue."""
 
 import os
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from otel_flyte import semconv
 from otel_flyte.export import destinations, pending_spans
-from otel_flyte.export.queue import Outlet
+from otel_flyte.export.queue import ExportQueue
 from otel_flyte.process import shutdown, signals
 from otel_flyte.runtime.guard import say_once
 from otel_flyte.sdk import resource
@@ -20,12 +20,12 @@ from otel_flyte.supervisor import client
 from otel_flyte.tracing import open_spans
 
 
-class OutletSpanProcessor(SpanProcessor):
-    """Hand every span that ended to its outlet."""
+class QueueSpanProcessor(SpanProcessor):
+    """Hand every span that ended to its queue."""
 
-    def __init__(self, outlet: Outlet) -> None:
-        self._put = outlet.put
-        self._outlet = outlet
+    def __init__(self, queue: ExportQueue) -> None:
+        self._put = queue.put
+        self._queue = queue
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span; in a forked child, one that its parent has open too is its parent's."""
@@ -35,11 +35,11 @@ class OutletSpanProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Wait until what ended is delivered, never longer than the exit bound."""
-        return shutdown.wait_for(self._outlet, timeout_millis / 1000)
+        return shutdown.wait_for(self._queue, timeout_millis / 1000)
 
     def shutdown(self) -> None:
         """Wait likewise, unless it is the end of the process, which waits itself."""
-        shutdown.wait_for(self._outlet)
+        shutdown.wait_for(self._queue)
 
 
 def set_provider() -> None:
@@ -60,8 +60,8 @@ def build_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> TracerP
         shutdown.at_the_end(client.done)
         destinations.on_acknowledged["traces"] = client.settled_all
     found = destinations.of("traces")
-    for outlet in found.outlets:
-        provider.add_span_processor(OutletSpanProcessor(outlet))
+    for queue in found.queues:
+        provider.add_span_processor(QueueSpanProcessor(queue))
     for exporter in found.exporters:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     for processor in extra_processors:

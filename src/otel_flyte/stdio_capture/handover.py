@@ -27,7 +27,7 @@ Settled = Callable[[str, Position], object]
 
 def targets(recording: str) -> list[str]:
     """Name the destinations that there are; ``recording`` is the file of a local run, empty without one."""
-    sent = [SENT] if settings.plan("logs", os.environ).exporters and destinations.of("logs").outlets else []
+    sent = [SENT] if settings.plan("logs", os.environ).exporters and destinations.of("logs").queues else []
     return [*sent, RECORDED] if recording else sent
 
 
@@ -88,13 +88,13 @@ class Handover:
 
 
 def send(requests: Sequence[Message], settled: Callable[[], object] | None = None) -> None:
-    """Queue requests where log records go, and be told once the last outlet has settled them."""
-    outlets = destinations.of("logs").outlets
-    for outlet in outlets:
+    """Queue requests where log records go, and be told once the last queue has settled them."""
+    queues = destinations.of("logs").queues
+    for queue in queues:
         for request in requests:
-            outlet.put_request(request)
-        if settled is not None and outlet is outlets[-1]:
-            outlet.when_settled(settled)
+            queue.put_request(request)
+        if settled is not None and queue is queues[-1]:
+            queue.when_done(settled)
 
 
 def record(path: str, requests: Sequence[Message]) -> None:

@@ -91,8 +91,8 @@ def deliver(lines: Sequence[bytes], how: Ending, ended_at: float) -> None:
     documents = [ended(json.loads(line), how, time.time_ns()) for line in lines]
     together = {"resourceSpans": [each for document in documents for each in document["resourceSpans"]]}
     _, request = request_of(json.dumps(together).encode())
-    for outlet in destinations.of("traces").outlets:
-        outlet.put_request(request)
+    for queue in destinations.of("traces").queues:
+        queue.put_request(request)
     shutdown.end(ended_at + shutdown.exit_timeout())
 
 

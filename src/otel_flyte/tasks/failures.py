@@ -1,120 +1,161 @@
-"""How a failure appears on spans.
+"""The failure of a task as a value. It imports nothing of OpenTelemetry.
 
-An exception is recorded once, on the innermost span that it fails; the spans around it carry the status and
+An exception is recorded once, on the innermost span that it fails. The spans around it carry the status and
 ``error.type``. SystemExit, KeyboardInterrupt and cancellation are failures too: Flyte finds no outputs after them.
 """
 
 import asyncio
 import concurrent.futures
-import os
 import traceback
 from contextlib import suppress
-
-from opentelemetry.trace import Span, Status, StatusCode
+from typing import NamedTuple
 
 from otel_flyte import semconv
-from otel_flyte.runtime.guard import guarded
 from otel_flyte.runtime.limits import bounded, encodable
 from otel_flyte.runtime.tracebacks import without_our_frames
 from otel_flyte.tasks import state
 
 STACKTRACE_LIMIT = 8192
-"""Characters of a stack trace; its innermost frames, at the end, are the ones that are kept."""
+"""Characters of a stack trace. The innermost frames, at its end, are kept."""
 
 _CANCELLATIONS = (KeyboardInterrupt, asyncio.CancelledError, concurrent.futures.CancelledError)
 _CHAIN_LIMIT = 8
-_OPT_INS = {semconv.EXCEPTION_SIGNAL_LOGS, semconv.EXCEPTION_SIGNAL_BOTH}
-"""https://opentelemetry.io/docs/specs/semconv/exceptions/"""
-
 _RECORDED = "_otel_flyte_recorded"
 
-wrappings: list[type[BaseException]] = []
-"""Exceptions that the engine wraps around another, which is their ``value``; an adapter names them."""
 
-no_failures: list[type[BaseException]] = []
-"""Exceptions by which a task says that it has no outputs to give; an adapter names those of its engine."""
+class Rules(NamedTuple):
+    """The meaning of exceptions of an engine.
+
+    Attributes:
+        wrappers: exceptions that the engine wraps around another, which is their ``value``.
+        no_outputs: exceptions by which a task reports that it has no outputs; they are no failures.
+    """
+
+    wrappers: tuple[type[BaseException], ...] = ()
+    no_outputs: tuple[type[BaseException], ...] = ()
 
 
-def cause(error: BaseException) -> BaseException:
-    """Return the exception that user code raised, out of what the engine wrapped around it."""
+_rules = Rules()
+
+
+def add_rules(rules: Rules) -> None:
+    """Add the rules of an engine that is instrumented."""
+    global _rules
+    added = (tuple(dict.fromkeys((*known, *new))) for known, new in zip(_rules, rules, strict=True))
+    _rules = Rules(*added)
+
+
+class Failure(NamedTuple):
+    """A failure, made from an exception or from the error message of an engine.
+
+    Attributes:
+        type: qualified name of the exception's class, else the engine's error code.
+        message: text of the exception or the error message, bounded.
+        stack: stack trace without our frames, bounded; empty where there is no exception to record.
+        kind: ``USER``, ``SYSTEM`` or ``UNKNOWN``; empty where the engine has not decided.
+        code: the engine's error code.
+        recoverable: whether the engine may run the task again; ``None`` where it has not decided.
+        result: ``failure`` or ``cancellation``, as in the ``cicd.pipeline`` convention.
+    """
+
+    type: str
+    message: str
+    stack: str = ""
+    kind: str = ""
+    code: str = ""
+    recoverable: bool | None = None
+    result: str = semconv.RESULT_FAILURE
+
+    @classmethod
+    def of_exception(cls, error: BaseException, *, with_stack: bool = True) -> "Failure":
+        """Return the failure that an exception stands for."""
+        origin = _origin(error)
+        is_cancelled = isinstance(origin, _CANCELLATIONS)
+        return cls(
+            bounded(_type_name(type(origin))),
+            _message(origin),
+            _stack(error) if with_stack else "",
+            result=semconv.RESULT_CANCELLATION if is_cancelled else semconv.RESULT_FAILURE,
+        )
+
+    def exception(self) -> dict[str, str]:
+        """Return the attributes of the ``exception`` convention."""
+        return {
+            semconv.EXCEPTION_TYPE: self.type,
+            semconv.EXCEPTION_MESSAGE: self.message,
+            semconv.EXCEPTION_STACKTRACE: self.stack,
+        }
+
+    def decision(self) -> dict[str, str]:
+        """Return the attributes of the engine's decision on the failure; none where it has not decided."""
+        if self.recoverable is None:
+            return {}
+        return {
+            semconv.ERROR_CODE: self.code,
+            semconv.ERROR_KIND: semconv.ERROR_RECOVERABLE if self.recoverable else semconv.ERROR_NON_RECOVERABLE,
+            semconv.ERROR_ORIGIN: self.kind,
+        }
+
+
+def of_exception_once(error: BaseException) -> Failure | None:
+    """Return the failure that an exception stands for, with its stack the first time only; ``None`` if it is none.
+
+    Having no outputs is no failure, unless a signal has asked the process to end.
+    """
+    if not _is_failure(error):
+        return None
+    origin = _origin(error)
+    failure = Failure.of_exception(origin, with_stack=not _is_recorded(error))
+    if failure.stack:
+        with suppress(AttributeError, TypeError):
+            # On the exception itself: a reference to it would keep its frames and their objects alive.
+            origin.__dict__[_RECORDED] = True
+    return failure
+
+
+def result(error: BaseException) -> str:
+    """Return the result of a task that an exception ended: ``skip``, ``cancellation`` or ``failure``."""
+    return Failure.of_exception(error, with_stack=False).result if _is_failure(error) else semconv.RESULT_SKIP
+
+
+def _is_failure(error: BaseException) -> bool:
+    return bool(state.signalled) or not isinstance(_origin(error), _rules.no_outputs)
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return the exception that user code raised, out of those that the engine has wrapped around it."""
     for _ in range(_CHAIN_LIMIT):
-        wrapped = getattr(error, "value", None) if isinstance(error, tuple(wrappings)) else None
+        wrapped = getattr(error, "value", None) if isinstance(error, _rules.wrappers) else None
         if not isinstance(wrapped, BaseException):
             return error
         error = wrapped
     return error
 
 
-def result(error: BaseException) -> str:
-    """Return the result word for what ended a task, in the words of the ``cicd.pipeline`` convention."""
-    if not is_failure(error):
-        return semconv.RESULT_SKIP
-    return semconv.RESULT_CANCELLATION if isinstance(cause(error), _CANCELLATIONS) else semconv.RESULT_FAILURE
-
-
-def is_failure(error: BaseException) -> bool:
-    """Whether an exception means that the task failed: after a signal to end, having no outputs does too."""
-    return bool(state.signalled) or not isinstance(cause(error), tuple(no_failures))
-
-
-def type_name(error: BaseException) -> str:
-    """Return the value of ``error.type`` and ``exception.type``: the qualified name of the exception's class."""
-    cls = type(cause(error))
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def fail(span: Span, error: BaseException) -> None:
-    """Give a span the status and the ``error.type`` of a failure."""
-    span.set_status(Status(StatusCode.ERROR, message(error)))
-    span.set_attribute(semconv.ERROR_TYPE, bounded(type_name(error)))
-
-
-def record(span: Span, error: BaseException) -> None:
-    """Add the exception event, or a log record that stands for it, or both, as the user opted.
-
-    Where log records go nowhere it is the event: an exception is not to be lost.
-    """
-    origin = cause(error)
-    with suppress(AttributeError, TypeError):
-        # On the exception itself: a reference to it would keep its frames alive, and all that they hold.
-        origin.__dict__[_RECORDED] = True
-    said = attributes(origin)
-    opted = {part.strip() for part in os.environ.get(semconv.EXCEPTION_SIGNAL, "").lower().split(",")}
-    as_log = bool(opted & _OPT_INS and _logged(span, said))
-    if not as_log or semconv.EXCEPTION_SIGNAL_BOTH in opted:
-        span.add_event(semconv.EVENT_EXCEPTION, said)
-
-
-@guarded
-def _logged(span: Span, said: dict[str, str]) -> bool:
-    return state.log_exception(span, said)
-
-
-def attributes(error: BaseException) -> dict[str, str]:
-    """Return what the ``exception`` convention says of an exception, bounded."""
-    lines = "".join(traceback.format_exception(type(error), error, without_our_frames(error.__traceback__)))
-    return {
-        semconv.EXCEPTION_TYPE: bounded(type_name(error)),
-        semconv.EXCEPTION_MESSAGE: message(error),
-        semconv.EXCEPTION_STACKTRACE: encodable(lines[-STACKTRACE_LIMIT:]),
-    }
-
-
-def message(error: BaseException) -> str:
-    """Return an exception's own words; a broken ``__str__`` must not become a second failure."""
-    try:
-        return bounded(str(cause(error)))
-    except Exception:
-        return ""
-
-
-def is_recorded(error: BaseException) -> bool:
-    """Whether an exception, or one that it was raised from, is recorded on a span already."""
+def _is_recorded(error: BaseException) -> bool:
+    """Return whether an exception, or one that it was raised from, is on a span already."""
     step: BaseException | None = error
     for _ in range(_CHAIN_LIMIT):
         if step is None:
             return False
-        if _RECORDED in getattr(cause(step), "__dict__", ()):
+        if _RECORDED in getattr(_origin(step), "__dict__", ()):
             return True
         step = step.__cause__
     return False
+
+
+def _type_name(cls: type) -> str:
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    """Return the text of an exception; a broken ``__str__`` must not become a second failure."""
+    try:
+        return bounded(str(error))
+    except Exception:
+        return ""
+
+
+def _stack(error: BaseException) -> str:
+    lines = "".join(traceback.format_exception(type(error), error, without_our_frames(error.__traceback__)))
+    return encodable(lines[-STACKTRACE_LIMIT:])

@@ -1,7 +1,7 @@
-"""Who is running: execution, node, attempt, array index, replica; and the ids that follow from that.
+"""The identity of an attempt: execution, node, attempt number, array index, replica; and the ids that follow from it.
 
 Trace and span ids are derived, so that pods, retries and the control plane's export meet in one trace without talking
-to one another. Whoever knows the execution knows its trace.
+to one another: the identity of the execution is enough to compute its trace id.
 """
 
 import base64
@@ -11,9 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from otel_flyte import semconv
-
-ORG = ""
-"""Flyte 1 has no organisations; the derivation rule keeps the place for Flyte 2."""
+from otel_flyte.runtime.limits import bounded
 
 ROLE_EXECUTION = "execution"
 ROLE_ATTEMPT = "attempt"
@@ -25,28 +23,33 @@ _SHARD_LENGTH = 2
 
 
 class Execution(NamedTuple):
-    """An execution of Flyte: what a trace is derived from."""
+    """An execution of Flyte, from which a trace id is derived. Flyte 1 has no organisations: ``org`` is empty."""
 
     project: str
     domain: str
     name: str
+    org: str = ""
 
     def trace_id(self) -> int:
         """Derive the trace id by the rule that ``flyteplugins-otel`` publishes for Flyte 2."""
-        return _digest(b"flyte.otel.run.v", 16, ORG, self.project, self.domain, self.name)
+        return _digest(b"flyte.otel.run.v", 16, *self._parts)
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        return self.org, self.project, self.domain, self.name
 
 
 class Attempt(NamedTuple):
-    """One attempt of one node: a pod.
+    """One attempt of one node.
 
     Attributes:
         execution: the execution it belongs to.
         node_path: ids of the nodes that lead to it, outermost first, joined by ``/``; empty where unknown.
-        node_id: admin's unique node id, else whatever tells this node from the execution's others.
+        node_id: admin's unique node id, else any text that distinguishes this node from the execution's others.
         number: attempt number, from 0.
         array_index: index of a map subtask.
         replica: which of several pods or processes of the attempt.
-        subtask: what tells map subtasks apart where they share a node id, as those of older code do.
+        subtask: distinguishes map subtasks that share a node id, as those of older code do.
     """
 
     execution: Execution
@@ -59,28 +62,37 @@ class Attempt(NamedTuple):
 
     def span_id(self, role: str) -> int:
         """Derive the span id of this attempt for a role: the control plane's attempt or the pod's task."""
-        return _digest(
-            b"flyte.otel.span.",
-            8,
-            ORG,
-            self.execution.project,
-            self.execution.domain,
-            self.execution.name,
-            self._node,
-            str(self.number),
-            self.replica,
-            role,
-        )
+        parts = *self.execution._parts, self._node, str(self.number), self.replica, role
+        return _digest(b"flyte.otel.span.", 8, *parts)
 
     def trace_id(self, map_nested: int) -> int:
         """Derive the trace id: the execution's, but one of its own for a map subtask from ``map_nested`` on.
 
-        A trace store keeps a trace up to a size and drops what ends last, which is the root.
+        A trace store keeps a trace up to a size and drops the spans that end last, the root among them.
         """
         if self.array_index is None or self.array_index < map_nested:
             return self.execution.trace_id()
+        return _digest(b"flyte.otel.map.v", 16, *self.execution._parts, self._node)
+
+    def attributes(self) -> dict[str, str | int]:
+        """Return the attributes that identify this attempt; none for parts that it does not have."""
         execution = self.execution
-        return _digest(b"flyte.otel.map.v", 16, ORG, execution.project, execution.domain, execution.name, self._node)
+        found: dict[str, str | int] = {
+            semconv.RUN_NAME: bounded(execution.name),
+            semconv.PROJECT: bounded(execution.project),
+            semconv.DOMAIN: bounded(execution.domain),
+            semconv.ATTEMPT: self.number,
+        }
+        if execution.org:
+            found[semconv.ORG] = bounded(execution.org)
+        if self.node_path:
+            found[semconv.NODE_PATH] = bounded(self.node_path)
+            found[semconv.ACTION_NAME] = bounded(self.node_id)
+        if self.array_index is not None:
+            found[semconv.ARRAY_INDEX] = self.array_index
+        if self.replica:
+            found[semconv.REPLICA] = bounded(self.replica)
+        return found
 
     @property
     def _node(self) -> str:
@@ -88,12 +100,12 @@ class Attempt(NamedTuple):
 
 
 def execution_span_id(execution: Execution) -> int:
-    """Derive the span id of an execution's own span, which the control plane's export gives it."""
+    """Derive the id of an execution's own span, which the control plane's export creates."""
     return Attempt(execution, "", "", 0).span_id(ROLE_EXECUTION)
 
 
 def execution_from_environment(environ: Mapping[str, str]) -> Execution | None:
-    """Read which execution this pod belongs to; ``None`` outside a pod."""
+    """Read the execution that this pod belongs to; ``None`` outside a pod."""
     name = first(environ, semconv.FLYTE_EXECUTION_NAME)
     if not name:
         return None
@@ -102,9 +114,9 @@ def execution_from_environment(environ: Mapping[str, str]) -> Execution | None:
 
 
 def attempt_from_environment(environ: Mapping[str, str], output_prefix: str) -> Attempt | None:
-    """Read which attempt this pod is; ``None`` where it belongs to no execution.
+    """Read the attempt of this pod; ``None`` where it belongs to no execution.
 
-    The node is in no variable. It stands in the output prefix, which ends in
+    No variable holds the node. It is part of the output prefix, which ends in
     ``/{project}-{domain}-{execution}/{node}/data/{attempt}``, followed by ``/{child node or index}/{its attempt}`` for
     each dynamic task, sub-workflow or map that leads to it.
     """
@@ -127,7 +139,7 @@ def attempt_from_environment(environ: Mapping[str, str], output_prefix: str) -> 
 
 
 def output_prefix(arguments: Sequence[str]) -> str:
-    """Return where an entrypoint's arguments tell it to write outputs, empty where none does."""
+    """Return the output prefix in the arguments of an entrypoint, empty where there is none."""
     for option, value in pairwise(arguments):
         if option == "--output-prefix":
             return value
@@ -135,13 +147,12 @@ def output_prefix(arguments: Sequence[str]) -> str:
 
 
 def attempt_from_uri(execution: Execution, uri: str) -> Attempt | None:
-    """Read which attempt of an execution wrote an object, from the raw-output prefix in the object's URI.
+    """Read the attempt of an execution that wrote an object, from the raw-output prefix in the object's URI.
 
-    The prefix is ``{base}/{2-character shard}/{execution}-{unique node id}-{attempt}``; where propeller had to shorten
-    it to a hash, nothing can be read from it.
+    The prefix is ``{base}/{2-character shard}/{execution}-{unique node id}-{attempt}``. Where propeller had to shorten
+    it to a hash, it cannot be read.
     """
-    segments = uri.split("/")
-    for shard, segment in pairwise(segments):
+    for shard, segment in pairwise(uri.split("/")):
         if len(shard) != _SHARD_LENGTH or not segment.startswith(f"{execution.name}-"):
             continue
         node_id, _, number = segment[len(execution.name) + 1 :].rpartition("-")
@@ -163,11 +174,7 @@ def unique_node_id(nodes: list[str], attempts: list[int]) -> str:
 
 def first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
     """Return the first of several variables that is set, else an empty string."""
-    for name in names:
-        value = environ.get(name)
-        if value:
-            return value
-    return ""
+    return next((environ[name] for name in names if environ.get(name)), "")
 
 
 def _nodes_and_attempts(execution: Execution, output_prefix: str) -> tuple[list[str], list[int]]:

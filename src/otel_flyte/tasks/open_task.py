@@ -1,115 +1,138 @@
-"""A task or workflow that is open in the current context, and its phases.
+"""An open task or workflow, and its phases.
 
-It has at most one open phase. Spans that start while a phase is open have it as parent, the user's own included.
+It has at most one open phase. Spans that start while a phase is open are its children, the user's own included.
 """
 
+import os
 import time
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, set_span_in_context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from otel_flyte import semconv
 from otel_flyte.runtime.guard import guarded, report
-from otel_flyte.runtime.limits import bounded
 from otel_flyte.tasks import failures, state
+from otel_flyte.tasks.failures import Failure
+from otel_flyte.tasks.past_phase import PastPhase
 from otel_flyte.tasks.resources import NOT_DECLARED, DeclaredResources
 from otel_flyte.tracing.spans import OpenSpan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextvars import Token
-    from typing import Any, Protocol
+    from typing import Protocol
 
     from opentelemetry.util.types import AttributeValue
 
+    from otel_flyte.tasks.identity import Attempt
+
     class Usage(Protocol):
-        """What a task uses, as far as its span and phases tell of it."""
+        """The resources that a task uses."""
 
         def begin_phase(self) -> None:
-            """Note that a phase begins."""
+            """Begin to measure a phase."""
 
         def end_phase(self, span: Span) -> None:
-            """Tell the phase's span what was used in it."""
+            """Set the usage of a phase on its span."""
 
         def end(self) -> None:
-            """Tell the task's span what was used."""
+            """Set the usage of the task on its span."""
 
         def so_far(self) -> Mapping[str, float]:
-            """Return what was used until now, by attribute."""
+            """Return the usage until now, by attribute."""
 
         def until_now(self) -> Mapping[str, AttributeValue]:
-            """Return what the task's span would be told if it ended now."""
+            """Return the attributes that the task's span would get if it ended now."""
+
+
+_PHASE: "Mapping[str, AttributeValue]" = {semconv.SPAN_ROLE: semconv.SPAN_ROLE_PHASE}
+_OPT_INS = {semconv.EXCEPTION_SIGNAL_LOGS, semconv.EXCEPTION_SIGNAL_BOTH}
+"""https://opentelemetry.io/docs/specs/semconv/exceptions/"""
+
+_NO_ATTRIBUTES: "Mapping[str, AttributeValue]" = {}
 
 
 class OpenTask(OpenSpan):
     """An open task or workflow.
 
-    Opening and closing a phase is what a short task pays most for: both methods hold their own guard, and the phase's
-    span and token stand here instead of in an object of their own.
+    Opening and closing a phase is the largest cost of a short task: both methods hold their own guard, and the span and
+    the token of the phase are attributes instead of an object of their own.
 
     Attributes:
-        owner: the flytekit object that it belongs to.
+        owner: the object of the engine that it belongs to.
+        attempt: the attempt that it is, or is part of; ``None`` outside of executions.
+        owns_process: whether it is the attempt for which this process was started, as in a pod of Flyte 1. Its identity
+            is then on the resource.
+        identity_attributes: attributes of every span, log record and data point of this task; empty where the resource
+            has them, and where there is no attempt.
         phase: the span of the open phase.
-        phase_name: its name; that of the last one between two phases.
-        phase_owner: who opened the phase and will close it.
+        phase_name: its name; between two phases, the name of the last one.
+        phase_owner: the object that opened the phase and will close it.
         exposed: whether processes that are started now have this span as parent.
         outer: the task or workflow that was open when it was opened.
         start_time: Unix time in ns.
-        declared: what is known of the task itself, by attribute, whether or not the span is recorded.
+        task_name: name of the task, empty for a workflow.
         resources: the resources that it declares.
-        outcome: how it ended, by attribute, where that was no success.
-        usage: what it uses, where that is recorded.
+        outcome: attributes of its end, unless that was a success.
+        usage: the resources that it uses, where that is measured.
     """
-
-    __slots__ = (
-        "declared",
-        "exposed",
-        "outcome",
-        "outer",
-        "outer_token",
-        "owner",
-        "phase",
-        "phase_name",
-        "phase_owner",
-        "phase_token",
-        "resources",
-        "start_time",
-        "usage",
-    )
 
     def __init__(
         self,
         name: str,
         parent: Context,
         owner: object,
+        role: str = semconv.SPAN_ROLE_ATTEMPT,
         *,
+        attempt: "Attempt | None" = None,
+        owns_process: bool = False,
         kind: SpanKind = SpanKind.INTERNAL,
-        attributes: "Mapping[str, AttributeValue] | None" = None,
+        attributes: "Mapping[str, AttributeValue]" = _NO_ATTRIBUTES,
         links: "Sequence[Link]" = (),
         start_time: int | None = None,
     ) -> None:
-        super().__init__(name, parent, kind=kind, attributes=attributes, links=links, start_time=start_time)
+        self.outer: OpenTask | None = state.current.get()
+        self.attempt: Attempt | None = attempt
+        self.identity_attributes: Mapping[str, AttributeValue] = _NO_ATTRIBUTES
+        if attempt is not None and not owns_process:
+            self.identity_attributes = attempt.attributes()
+        elif attempt is None and self.outer is not None:
+            self.attempt = self.outer.attempt
+            self.identity_attributes = self.outer.identity_attributes
+        self.task_name = str(attributes.get(semconv.TASK_NAME, ""))
+        self._phase_attributes = _PHASE
+        if self.identity_attributes:
+            named = {semconv.TASK_NAME: self.task_name} if self.task_name else {}
+            self.identity_attributes = {**self.identity_attributes, **named}
+            self._phase_attributes = {**self.identity_attributes, **_PHASE}
+            attributes = {**self.identity_attributes, **attributes}
+        super().__init__(name, parent, role, kind=kind, attributes=attributes, links=links, start_time=start_time)
         self.owner = owner
+        self.owns_process = owns_process
         self.phase: Span | None = None
         self.phase_name = ""
         self.phase_owner: object = None
         self.phase_token: Token[Context] | None = None
         self.exposed = False
         self.start_time = start_time or time.time_ns()
-        self.declared: Mapping[str, Any] = {}
         self.resources: DeclaredResources = NOT_DECLARED
         self.outcome: dict[str, str] = {}
         self.usage: Usage | None = None
-        self.outer = state.current.get()
         self.outer_token: Token[OpenTask | None] = state.current.set(self)
         state.open_tasks[id(self)] = self
 
     def open_phase(self, name: str, owner: object) -> None:
-        """Start a phase; ``owner`` is who may close it."""
+        """Start a phase, which ``owner`` will close."""
         try:
-            phase = self.tracer.start_span(name, self.context, record_exception=False, set_status_on_exception=False)
+            phase = self.tracer.start_span(
+                name,
+                self.context,
+                attributes=self._phase_attributes,
+                record_exception=False,
+                set_status_on_exception=False,
+            )
             self.phase_token = context_api.attach(set_span_in_context(phase, self.context))
             self.phase = phase
             self.phase_name = name
@@ -124,7 +147,7 @@ class OpenTask(OpenSpan):
         phase, token = self.phase, self.phase_token
         if phase is None or token is None:
             return
-        state.take_note()
+        state.check_signals()
         self.phase = self.phase_owner = self.phase_token = None
         try:
             context_api.detach(token)
@@ -132,55 +155,39 @@ class OpenTask(OpenSpan):
                 if self.usage is not None:
                     self.usage.end_phase(phase)
                 if error is not None:
-                    self.fail(phase, error)
+                    fail(phase, error)
             finally:
                 phase.end()
         except Exception as fault:
             report("OpenTask.close_phase", fault)
 
     @guarded
-    def past_phase(
-        self,
-        name: str,
-        start_time: int,
-        end_time: int,
-        error: BaseException | None = None,
-        attributes: "Mapping[str, AttributeValue] | None" = None,
-    ) -> None:
-        """Record a phase that is already over; times are Unix times in ns."""
+    def add_past_phase(self, past: PastPhase) -> None:
+        """Record a phase that is over."""
         span = self.tracer.start_span(
-            name,
+            past.name,
             self.context,
-            attributes=attributes,
-            start_time=start_time,
+            attributes={**self._phase_attributes, **(past.usage or {})},
+            start_time=past.start_time,
             record_exception=False,
             set_status_on_exception=False,
         )
-        if error is not None:
-            self.fail(span, error)
-        span.end(end_time)
+        if past.error is not None:
+            fail(span, past.error)
+        span.end(past.end_time)
 
-    def fail(self, span: Span, error: BaseException) -> None:
-        """Mark a span of this scope as failed; the innermost one that fails carries the exception."""
-        state.take_note()
-        if not failures.is_failure(error):
-            return
-        if not failures.is_recorded(error):
-            failures.record(span, error)
-        failures.fail(span, error)
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """Give the task's or workflow's span its outcome; success is what it is without one."""
-        if error is None:
-            return
-        self.fail(self.span, error)
-        self.outcome[semconv.RESULT] = failures.result(error)
-        if failures.is_failure(error):
-            self.outcome[semconv.ERROR_TYPE] = bounded(failures.type_name(error))
+    def finish(self, error: "BaseException | Failure") -> None:
+        """Set the outcome of a task that ends without success."""
+        failure = fail(self.span, error)
+        if failure is None:
+            self.outcome[semconv.RESULT] = semconv.RESULT_SKIP
+        else:
+            self.outcome |= {semconv.RESULT: failure.result, semconv.ERROR_TYPE: failure.type}
+            self.span.set_attributes(failure.decision())
         self.span.set_attribute(semconv.RESULT, self.outcome[semconv.RESULT])
 
     def close(self) -> None:
-        """End what is still open, and the scope with it."""
+        """End the open phase and the span."""
         state.open_tasks.pop(id(self), None)
         if self.phase is not None:
             self.close_phase()
@@ -193,3 +200,53 @@ class OpenTask(OpenSpan):
             report("OpenTask.close", fault)
         finally:
             self.span.end()
+
+
+def open_span(
+    name: str,
+    role: str,
+    attributes: "Mapping[str, AttributeValue]" = _NO_ATTRIBUTES,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+) -> OpenSpan:
+    """Open a span below the current one."""
+    return OpenSpan(name, context_api.get_current(), role, kind=kind, attributes=with_identity(attributes))
+
+
+@guarded
+def close_span(opened: OpenSpan, error: BaseException | None) -> None:
+    """Close a span that :func:`open_span` opened, with its failure."""
+    try:
+        if error is not None:
+            fail(opened.span, error)
+    finally:
+        opened.close()
+
+
+def with_identity(attributes: "Mapping[str, AttributeValue]") -> "Mapping[str, AttributeValue]":
+    """Return attributes of a span, with the identity of the open task where the resource does not have it."""
+    task = state.current.get()
+    return {**task.identity_attributes, **attributes} if task is not None and task.identity_attributes else attributes
+
+
+def fail(span: Span, error: BaseException | Failure) -> Failure | None:
+    """Mark a span as failed, and return the failure; ``None`` where the error is none."""
+    state.check_signals()
+    failure = error if isinstance(error, Failure) else failures.of_exception_once(error)
+    if failure is not None:
+        if failure.stack:
+            _add_exception(span, failure)
+        span.set_status(Status(StatusCode.ERROR, failure.message))
+        span.set_attribute(semconv.ERROR_TYPE, failure.type)
+    return failure
+
+
+def _add_exception(span: Span, failure: Failure) -> None:
+    """Add the exception event, or emit a log record instead of it, or both, by the user's choice.
+
+    Without a logger provider it is the event: an exception must not be lost.
+    """
+    chosen = {part.strip() for part in os.environ.get(semconv.EXCEPTION_SIGNAL, "").lower().split(",")}
+    is_logged = bool(chosen & _OPT_INS and guarded(state.log_failure)(span, failure))
+    if not is_logged or semconv.EXCEPTION_SIGNAL_BOTH in chosen:
+        span.add_event(semconv.EVENT_EXCEPTION, failure.exception())

@@ -1,4 +1,4 @@
-"""Trace context that comes in and goes out by environment variables, as W3C has it for processes."""
+"""Trace context in environment variables, as W3C defines it for processes."""
 
 import os
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ _propagator = TraceContextTextMapPropagator()
 _VARIABLES = {"traceparent": semconv.TRACEPARENT, "tracestate": semconv.TRACESTATE}
 
 _exposed: dict[str, str] = {}
-"""What this process has put into its own environment: a parent for its children, never for itself."""
+"""Variables that this process has set in its own environment: a parent for its children, never for itself."""
 
 _hidden: dict[str, str] = {}
-"""What stood there before."""
+"""Their values before."""
 
 
 def incoming(environ: Mapping[str, str]) -> SpanContext:
@@ -35,18 +35,18 @@ def incoming(environ: Mapping[str, str]) -> SpanContext:
 
 
 def launched_by(environ: Mapping[str, str]) -> SpanContext:
-    """Return the span that launched this execution, an invalid one where nobody said so."""
+    """Return the span that launched this execution, an invalid one where the variable is not set."""
     return parse({semconv.TRACEPARENT: environ.get(semconv.OTEL_FLYTE_LAUNCHED_BY, "")})
 
 
 def parse(environ: Mapping[str, str]) -> SpanContext:
-    """Return the span that variables name, an invalid one where they name none."""
+    """Return the span that variables name, an invalid one where there is none."""
     fields = {field: environ[variable] for field, variable in _VARIABLES.items() if environ.get(variable)}
     return get_current_span(_propagator.extract(fields, Context())).get_span_context()
 
 
 def variables(span: Span) -> dict[str, str]:
-    """Return the variables that make a span the parent of another process; none where it is no valid one."""
+    """Return the variables that make a span the parent of another process; none for an invalid span."""
     context = span.get_span_context()
     if not context.is_valid:
         return {}
@@ -69,8 +69,8 @@ def expose(span: Span) -> bool:
     if not context.trace_flags & TraceFlags.SAMPLED:
         return False
     _exposed.update(variables(span))
-    # A look for what is not in the environment costs a short task as much as a phase's bookkeeping: one is enough,
-    # since a state without a parent says nothing.
+    # A look-up of a variable that is not set costs a short task as much as a phase. One is enough: a state without a
+    # parent has no meaning.
     if semconv.TRACEPARENT in os.environ:
         for name in _VARIABLES.values():
             if name in os.environ:
@@ -82,7 +82,7 @@ def expose(span: Span) -> bool:
 
 @guarded
 def hide() -> None:
-    """Take back what :func:`expose` has put into the environment, unless the task has put something else there."""
+    """Restore the variables that :func:`expose` has set, unless the task has changed them."""
     for name, value in _exposed.items():
         if os.environ.get(name) == value:
             del os.environ[name]
@@ -94,5 +94,5 @@ def hide() -> None:
 
 
 def remote(span_context: SpanContext) -> Span:
-    """Return a span that stands for one of another process."""
+    """Return a span that represents one of another process."""
     return NonRecordingSpan(span_context)

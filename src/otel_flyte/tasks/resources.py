@@ -24,7 +24,7 @@ class Amounts(NamedTuple):
     def parse(
         cls, cpu: Any = None, memory: Any = None, ephemeral_storage: Any = None, accelerators: Any = None
     ) -> "Amounts":
-        """Return the amounts that Kubernetes quantities stand for; one that is no quantity counts as not declared."""
+        """Return the amounts of Kubernetes quantities. A value that is no quantity counts as not declared."""
         return cls(
             quantity.cores(cpu), quantity.size(memory), quantity.size(ephemeral_storage), quantity.cores(accelerators)
         )
@@ -34,8 +34,8 @@ class DeclaredResources(NamedTuple):
     """The resources that a task requests, and the limits that it declares.
 
     Attributes:
-        requests: what the scheduler reserves.
-        limits: what the container may use.
+        requests: amounts that the scheduler reserves.
+        limits: amounts that the container may not exceed.
         accelerator: name of the kind of accelerator, such as ``nvidia-tesla-a100``; empty where none is declared.
     """
 

@@ -1,6 +1,6 @@
-"""Which task or workflow is open in the current context.
+"""The open tasks and workflows of this process.
 
-It imports nothing of OpenTelemetry: a hook that finds nothing open costs one look at a context variable.
+It imports nothing of OpenTelemetry: a hook that finds no open task costs one look at a context variable.
 """
 
 import threading
@@ -9,57 +9,58 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from otel_flyte.tasks.failures import Failure
     from otel_flyte.tasks.open_task import OpenTask
 
-current: ContextVar["OpenTask | None"] = ContextVar("otel_flyte_scope", default=None)
-"""The innermost open task or workflow."""
+current: ContextVar["OpenTask | None"] = ContextVar("otel_flyte_open_task", default=None)
+"""The innermost open task or workflow of this context."""
 
 next_ids: ContextVar[tuple[int, int] | None] = ContextVar("otel_flyte_next_ids", default=None)
-"""Trace id and span id that the next span of our id generator takes."""
+"""Trace id and span id of the next span that our id generator creates ids for."""
 
 open_tasks: dict[int, "OpenTask"] = {}
-"""Every open task and workflow of this process, by identity, the outermost first."""
+"""Every open task and workflow of this process by identity, the outermost first."""
 
 OUR_THREADS = "otel-flyte-"
-"""What the names of our own threads begin with."""
+"""Prefix of the names of our own threads."""
 
 signalled: str = ""
-"""The signal that asked this process to end, if one has."""
+"""The signal that asked this process to end, empty if none has."""
 
 
 def _nothing() -> None:
     pass
 
 
-def _not_logged(_span: Any, _attributes: dict[str, str]) -> bool:
+def _not_logged(_span: Any, _failure: "Failure") -> bool:
     return False
 
 
-log_exception: Callable[[Any, dict[str, str]], bool] = _not_logged
-"""Emits the exception of a span as a log record; returns whether a logger provider took it. Set by ``activation``."""
+log_failure: Callable[[Any, "Failure"], bool] = _not_logged
+"""Emits the failure of a span as a log record; returns whether there is a logger provider. Set by ``activation``."""
 
-take_note: Callable[[], object] = _nothing
-"""Has a signal that has come already told on what is open; whoever watches for signals puts theirs here."""
+check_signals: Callable[[], object] = _nothing
+"""Acts on a signal that has arrived, before a span ends of it. Set by the module that watches for signals."""
 
 
-def open_around() -> "OpenTask | None":
+def open_here() -> "OpenTask | None":
     """Return the innermost task or workflow that is open here.
 
-    A thread that a task has started knows nothing of the context that started it: what is open around all that runs in
-    the process is open around it too.
+    A thread that a task has started has no context of its own. It belongs to the task that is open around everything
+    that runs in this process.
     """
-    scope = current.get()
-    if scope is not None or threading.current_thread().name.startswith(OUR_THREADS):
-        return scope
-    # A copy, looked at once: other threads may close theirs meanwhile.
+    task = current.get()
+    if task is not None or threading.current_thread().name.startswith(OUR_THREADS):
+        return task
+    # A copy: other threads may close theirs meanwhile.
     chains = [_chain(each) for each in list(open_tasks.values())]
     innermost = chains[-1] if chains else []
     return next((each for each in innermost if all(any(each is one for one in chain) for chain in chains)), None)
 
 
-def _chain(scope: "OpenTask | None") -> "list[OpenTask]":
+def _chain(task: "OpenTask | None") -> "list[OpenTask]":
     chain = []
-    while scope is not None:
-        chain.append(scope)
-        scope = scope.outer
+    while task is not None:
+        chain.append(task)
+        task = task.outer
     return chain

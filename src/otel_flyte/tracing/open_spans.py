@@ -1,4 +1,4 @@
-"""The spans that are open in this process, so that a signal can be told on each of them."""
+"""The open spans of this process, so that a signal can be recorded on each of them."""
 
 from opentelemetry.trace import Span, Status, StatusCode
 
@@ -7,10 +7,10 @@ from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded
 
 LIMIT = 4096
-"""Spans that are tracked; users may start spans that they never end."""
+"""Spans that are tracked: users may start spans that they never end."""
 
 inherited: set[int] = set()
-"""In a forked child: ids of the spans that were open when it was forked. Its parent ends them."""
+"""In a forked child: ids of the spans that were open at the fork. The parent process ends them."""
 
 _open: dict[int, Span] = {}
 
@@ -27,8 +27,8 @@ def discard(span_id: int) -> None:
 
 
 @guarded
-def tell(signal_name: str, phases: dict[int, str]) -> None:
-    """Add an event to each open span: the signal, and the phase that it came in.
+def add_signal(signal_name: str, phases: dict[int, str]) -> None:
+    """Add an event to each open span: the signal, and the phase in which it arrived.
 
     Args:
         signal_name: such as ``SIGTERM``.
@@ -44,7 +44,7 @@ def tell(signal_name: str, phases: dict[int, str]) -> None:
 
 @guarded
 def end_all(signal_name: str) -> None:
-    """End each open span as failed by a signal that the process is about to die of, the innermost first."""
+    """End each open span as failed by the signal that is about to end the process, the innermost first."""
     for span in reversed(list(_open.values())):
         span.set_status(Status(StatusCode.ERROR, f"ended by {signal_name}"))
         span.set_attribute(semconv.ERROR_TYPE, signal_name)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer, set_span_in_context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags, Tracer, set_span_in_context
 
 from otel_flyte import providers, semconv
 from otel_flyte._version import __version__
@@ -37,22 +37,27 @@ def link(span_context: SpanContext, kind: str, **attributes: str) -> Link:
     return Link(span_context, {semconv.LINK: kind, **attributes})
 
 
+def derived_context(trace_id: int, span_id: int) -> SpanContext:
+    """Return the context of a span of another process, by ids that were derived."""
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
 class OpenSpan:
     """A span that is current from its start until it is closed."""
-
-    __slots__ = ("context", "span", "token", "tracer")
 
     def __init__(
         self,
         name: str,
         parent: Context,
+        role: str,
         *,
+        attributes: "Mapping[str, AttributeValue]",
         kind: SpanKind = SpanKind.INTERNAL,
-        attributes: "Mapping[str, AttributeValue] | None" = None,
         links: "Sequence[Link]" = (),
         start_time: int | None = None,
     ) -> None:
         self.tracer = tracer()
+        attributes = {**attributes, semconv.SPAN_ROLE: role}
         self.span: Span = self.tracer.start_span(
             name, parent, kind, attributes, links, start_time, record_exception=False, set_status_on_exception=False
         )

@@ -1,8 +1,8 @@
-"""What is recorded, as observable instruments by the semantic conventions; ``flyte.task.*`` for what none covers.
+"""Usage as observable instruments by the semantic conventions; ``flyte.task.*`` where none exists.
 
-They are made once for each meter provider, and ask for the recorder of the moment: observables that are registered
-again would lose their new callbacks. What is not known is not observed, and between two tasks nothing is. Levels are
-means since the collection before, since a collection a minute would miss what lies between.
+They are created once for each meter provider, and read the recorder of the moment: an observable that is registered
+twice loses its new callbacks. Unknown values are not observed, and nothing is observed between two tasks. Levels are
+means since the previous collection, because one sample a minute would miss what lies between.
 
 https://opentelemetry.io/docs/specs/semconv/system/ and https://opentelemetry.io/docs/specs/semconv/hardware/.
 """
@@ -12,21 +12,23 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from otel_flyte import providers, semconv
+from otel_flyte import formulas, providers, semconv
 from otel_flyte._version import __version__
+from otel_flyte.formulas import share
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import identity
-from otel_flyte.usage import recorder
 from otel_flyte.usage.collection import Collection, OwnProcess
 from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.quota import Quota
-from otel_flyte.usage.recorder import TaskUsage
 from otel_flyte.usage.statistics import Device, Window, share_of_memory
+
+if TYPE_CHECKING:
+    from otel_flyte.usage.recorder import TaskUsage
 
 Attributes = Mapping[str, Any]
 Values = Iterable[tuple[float | None, Attributes]]
@@ -35,12 +37,11 @@ GAUGE = "create_observable_gauge"
 COUNTER = "create_observable_counter"
 LEVEL = "create_observable_up_down_counter"
 
-_HEALTHY = "ok"
-_LOST = "failed"
+_OK, _FAILED = "ok", "failed"
 
 
 class Instrument(NamedTuple):
-    """An instrument: what it is called, its kind, and where its values come from."""
+    """An instrument: its name, kind, unit and description, and a function that returns its values."""
 
     name: str
     kind: str
@@ -49,29 +50,32 @@ class Instrument(NamedTuple):
     values: Callable[[Collection], Values]
 
 
-def begin() -> None:
-    """Make the instruments on the meter provider of the moment, unless it has them."""
+def create(collect: Callable[[], Collection | None]) -> None:
+    """Create the instruments of the meter provider in use, unless it has them.
+
+    Args:
+        collect: returns the usage since the previous collection.
+    """
     provider = providers.given_meter_provider or metrics.get_meter_provider()
-    if provider in _registered:
+    if provider in _created:
         return
-    _registered.append(provider)
+    _created.append(provider)
     meter = provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
     for instrument in INSTRUMENTS:
-        _register(meter, instrument)
+        _create(meter, instrument, collect)
 
 
-_registered: list[Any] = []
+_created: list[Any] = []
 
 
-def _register(meter: Meter, instrument: Instrument) -> None:
+def _create(meter: Meter, instrument: Instrument, collect: Callable[[], Collection | None]) -> None:
     def observe(_: CallbackOptions) -> Iterable[Observation]:
-        return guarded(_observations)(instrument) or ()
+        return guarded(_observations)(instrument, collect()) or ()
 
     getattr(meter, instrument.kind)(instrument.name, [observe], instrument.unit, instrument.description)
 
 
-def _observations(instrument: Instrument) -> list[Observation]:
-    collection = recorder.collect()
+def _observations(instrument: Instrument, collection: Collection | None) -> list[Observation]:
     if collection is None:
         return []
     exemplar = _exemplar(collection)
@@ -83,8 +87,8 @@ def _observations(instrument: Instrument) -> list[Observation]:
 
 
 def _exemplar(collection: Collection) -> dict[str, Any]:
-    """Have the trace of the outermost task be the exemplar; before OpenTelemetry 1.28 there was none to give."""
-    return {"context": collection.tasks[0][0].scope.context} if _takes_context() else {}
+    """Return the trace of the outermost task as exemplar; before OpenTelemetry 1.28 none can be given."""
+    return {"context": collection.tasks[0][0].task.context} if _takes_context() else {}
 
 
 @cache
@@ -96,85 +100,68 @@ def _takes_context() -> bool:
 
 
 def _of_tasks(value: Callable[[Window, Quota], float | None]) -> Callable[[Collection], Values]:
-    """Give a value for each task; of those of one name that run at once, which tell the same, the last."""
+    """Return a value for each task; of tasks with the same attributes, which have the same usage, the last one."""
 
     def values(collection: Collection) -> Values:
-        by_name = {_name(task): (task, window) for task, window in collection.tasks}
+        by_attributes = {tuple(_task_attributes(task).items()): (task, window) for task, window in collection.tasks}
         return [
-            (value(window, collection.quota(task)), {semconv.TASK_NAME: name})
-            for name, (task, window) in by_name.items()
+            (value(window, collection.quota(task)), dict(attributes))
+            for attributes, (task, window) in by_attributes.items()
         ]
 
     return values
 
 
-def _name(task: TaskUsage) -> str:
-    return str(task.scope.declared.get(semconv.TASK_NAME, ""))
-
-
-def _over(used: float | None, whole: float | None) -> float | None:
-    return None if used is None or not whole else used / whole
-
-
-def _percent(used: float | None, whole: float | None) -> float | None:
-    share = _over(used, whole)
-    return None if share is None else 100 * share
+def _task_attributes(usage: "TaskUsage") -> dict[str, Any]:
+    """Return the task's name, and the identity of its attempt where the resource does not have it."""
+    return {**usage.task.identity_attributes, semconv.TASK_NAME: usage.task.task_name}
 
 
 def _allocated(used: float | None, request: float | None) -> float | None:
-    """As Union's page has it: the larger of what was requested and what is used."""
+    """Return the larger of the request and the usage, as Union's page does."""
     known = [value for value in (used, request) if value is not None]
     return max(known) if known else None
 
 
-def _utilization(window: Window, kind: str) -> float | None:
-    return _mean(device.utilization.mean for (found, _), device in window.devices.items() if found == kind)
+_KINDS = (semconv.DEVICE_GPU, semconv.DEVICE_NPU)
 
 
-def _memory_share(window: Window, kind: str) -> float | None:
-    shares = (
-        _over(device.memory.mean, device.sample.device.memory_limit)
-        for (found, _), device in window.devices.items()
-        if found == kind
-    )
-    return _mean(shares)
+def _percentage(name: str) -> Callable[[Window, Quota], float | None]:
+    def value(window: Window, quota: Quota) -> float | None:
+        percentages = formulas.percentages(
+            (window.mean_cores, quota.cpu.value),
+            (window.memory.mean, quota.memory.value),
+            {kind: window.utilization(kind) for kind in _KINDS},
+            {kind: window.device_memory(kind) for kind in _KINDS},
+        )
+        return formulas.percent(*percentages[name])
+
+    return value
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-_SERIES: dict[str, Callable[[Window, Quota], float | None]] = {
-    semconv.SERIES_CPU: lambda window, quota: _percent(window.mean_cores, quota.cpu.value),
-    semconv.SERIES_MEMORY: lambda window, quota: _percent(window.memory.mean, quota.memory.value),
-    semconv.SERIES_GPU: lambda window, _: _percent(_utilization(window, semconv.DEVICE_GPU), 1),
-    semconv.SERIES_GPU_MEMORY: lambda window, _: _percent(_memory_share(window, semconv.DEVICE_GPU), 1),
-    semconv.SERIES_NPU: lambda window, _: _percent(_utilization(window, semconv.DEVICE_NPU), 1),
-    semconv.SERIES_NPU_MEMORY: lambda window, _: _percent(_memory_share(window, semconv.DEVICE_NPU), 1),
-}
+_OF_LIMIT = "over the limit: the declared one, else the cgroup's, else that of the host."
 
 _TASK = (
     Instrument(
         semconv.METRIC_TASK_CPU_USAGE,
         GAUGE,
         "{cpu}",
-        "Cores in use, in the mean since the last collection.",
+        "Cores in use, as the mean since the last collection.",
         _of_tasks(lambda window, _: window.mean_cores),
     ),
     Instrument(
         semconv.METRIC_TASK_CPU_OF_LIMIT,
         GAUGE,
         "1",
-        "Cores in use over the limit: the declared one, else the cgroup's, else all cores.",
-        _of_tasks(lambda window, quota: _over(window.mean_cores, quota.cpu.value)),
+        f"Cores in use {_OF_LIMIT}",
+        _of_tasks(lambda window, quota: share(window.mean_cores, quota.cpu.value)),
     ),
     Instrument(
         semconv.METRIC_TASK_CPU_OF_REQUEST,
         GAUGE,
         "1",
         "Cores in use over the declared request.",
-        _of_tasks(lambda window, quota: _over(window.mean_cores, quota.cpu_request)),
+        _of_tasks(lambda window, quota: share(window.mean_cores, quota.declared.requests.cpu)),
     ),
     Instrument(
         semconv.METRIC_TASK_MEMORY_USAGE,
@@ -195,28 +182,28 @@ _TASK = (
         LEVEL,
         "By",
         "The larger of the declared request and the largest working set since the last collection.",
-        _of_tasks(lambda window, quota: _allocated(window.memory_peak, quota.memory_request)),
+        _of_tasks(lambda window, quota: _allocated(window.memory_peak, quota.declared.requests.memory)),
     ),
     Instrument(
         semconv.METRIC_TASK_MEMORY_OF_LIMIT,
         GAUGE,
         "1",
-        "The largest working set since the last collection over the limit: declared, else cgroup, else host.",
-        _of_tasks(lambda window, quota: _over(window.memory_peak, quota.memory.value)),
+        f"The largest working set since the last collection {_OF_LIMIT}",
+        _of_tasks(lambda window, quota: share(window.memory_peak, quota.memory.value)),
     ),
     Instrument(
         semconv.METRIC_TASK_MEMORY_OF_REQUEST,
         GAUGE,
         "1",
         "The largest working set since the last collection over the declared request.",
-        _of_tasks(lambda window, quota: _over(window.memory_peak, quota.memory_request)),
+        _of_tasks(lambda window, quota: share(window.memory_peak, quota.declared.requests.memory)),
     ),
     Instrument(
         semconv.METRIC_TASK_GPU_OF_REQUEST,
         GAUGE,
         "1",
-        "The sum of GPU utilisations over the GPUs that were requested.",
-        _of_tasks(lambda window, quota: _over(window.busy_gpus.mean, quota.gpu_request)),
+        "The sum of the GPUs' utilization over the number of requested GPUs.",
+        _of_tasks(lambda window, quota: share(window.busy_gpus.mean, quota.declared.accelerators)),
     ),
     *(
         Instrument(
@@ -224,9 +211,9 @@ _TASK = (
             GAUGE,
             "%",
             "Mean since the last collection, in percent, as in the series on the task span.",
-            _of_tasks(values),
+            _of_tasks(_percentage(name)),
         )
-        for name, values in _SERIES.items()
+        for name in semconv.SERIES[:6]
     ),
 )
 
@@ -242,14 +229,14 @@ def _of_process(read: Callable[[OwnProcess], Values]) -> Callable[[Collection], 
 
 
 def _system_metrics_are_on() -> bool:
-    """Whether opentelemetry-instrumentation-system-metrics tells of the process already."""
+    """Return whether opentelemetry-instrumentation-system-metrics reports the process already."""
     module = sys.modules.get("opentelemetry.instrumentation.system_metrics")
     instrumentor = getattr(module, "SystemMetricsInstrumentor", None)
     return bool(instrumentor is not None and instrumentor().is_instrumented_by_opentelemetry)
 
 
-def _by_mode(user: float | None, system: float | None) -> Values:
-    return (user, {semconv.CPU_MODE: "user"}), (system, {semconv.CPU_MODE: "system"})
+def _by(attribute: str, **values: float | None) -> Values:
+    return [(value, {attribute: name}) for name, value in values.items()]
 
 
 _PROCESS = (
@@ -258,14 +245,14 @@ _PROCESS = (
         COUNTER,
         "s",
         "CPU time of this process.",
-        _of_process(lambda own: _by_mode(own.user_seconds, own.system_seconds)),
+        _of_process(lambda own: _by(semconv.CPU_MODE, user=own.user_seconds, system=own.system_seconds)),
     ),
     Instrument(
         semconv.METRIC_PROCESS_CPU_UTILIZATION,
         GAUGE,
         "1",
-        "CPU time of this process since the last collection over the time that the visible cores had.",
-        _of_process(lambda own: _by_mode(own.user_share, own.system_share)),
+        "CPU time of this process since the last collection over the time of all visible cores.",
+        _of_process(lambda own: _by(semconv.CPU_MODE, user=own.user_share, system=own.system_share)),
     ),
     Instrument(
         semconv.METRIC_PROCESS_MEMORY_USAGE,
@@ -285,13 +272,8 @@ _PROCESS = (
         semconv.METRIC_PROCESS_DISK_IO,
         COUNTER,
         "By",
-        "Bytes that this process and all that it has started have moved from and to storage.",
-        _of_process(
-            lambda own: [
-                (own.io_read, {semconv.DISK_IO_DIRECTION: "read"}),
-                (own.io_write, {semconv.DISK_IO_DIRECTION: "write"}),
-            ]
-        ),
+        "Bytes that this process and its descendants have read from and written to storage.",
+        _of_process(lambda own: _by(semconv.DISK_IO_DIRECTION, read=own.io_read, write=own.io_write)),
     ),
 )
 
@@ -304,7 +286,7 @@ def _of_container(read: Callable[[Any, Collection], float | None]) -> Callable[[
 
 
 def _of_quota(read: Callable[[Quota], float | None]) -> Callable[[Collection], Values]:
-    """Give what a pod's task was given; elsewhere there is no container."""
+    """Return the quota of a pod's task; elsewhere there is no container."""
 
     def values(collection: Collection) -> Values:
         in_a_pod = identity.execution_from_environment(os.environ) is not None
@@ -314,7 +296,7 @@ def _of_quota(read: Callable[[Quota], float | None]) -> Callable[[Collection], V
 
 
 def _available(container: Any, collection: Collection) -> float | None:
-    limit = collection.around.cgroup_memory
+    limit = collection.machine.cgroup_memory
     return None if limit is None or container.working_set is None else max(0, limit - container.working_set)
 
 
@@ -330,21 +312,21 @@ _CONTAINER = (
         semconv.METRIC_CONTAINER_CPU_USAGE,
         GAUGE,
         "{cpu}",
-        "Cores that the container used, in the mean since the last collection.",
+        "Cores that the container used, as the mean since the last collection.",
         _of_container(lambda _, collection: collection.window.mean_cores),
     ),
     Instrument(
         semconv.METRIC_TASK_CPU_THROTTLED,
         COUNTER,
         "s",
-        "Time in which the CPU quota held the container back.",
+        "Time in which the CPU quota throttled the container.",
         _of_container(lambda container, _: container.throttled_seconds),
     ),
     Instrument(
         semconv.METRIC_TASK_OOM_KILLS,
         COUNTER,
         "{kill}",
-        "Processes of the container that the kernel has killed for want of memory.",
+        "OOM-killed processes of the container.",
         _of_container(lambda container, _: container.oom_kills),
     ),
     Instrument(
@@ -358,7 +340,7 @@ _CONTAINER = (
         semconv.METRIC_CONTAINER_MEMORY_WORKING_SET,
         LEVEL,
         "By",
-        "Memory of the container without inactive page cache: what Kubernetes counts.",
+        "Memory of the container without inactive page cache, as Kubernetes counts it.",
         _of_container(lambda container, _: container.working_set),
     ),
     Instrument(
@@ -384,12 +366,12 @@ _CONTAINER = (
             _of_quota(read),
         )
         for resource, side, kind, unit, description, read in (
-            ("cpu", "limit", "desired", "{cpu}", "Declared.", lambda quota: quota.cpu_limit),
-            ("cpu", "limit", "current", "{cpu}", "By the cgroup.", lambda quota: quota.around.cgroup_cores),
-            ("cpu", "request", "desired", "{cpu}", "Declared.", lambda quota: quota.cpu_request),
-            ("memory", "limit", "desired", "By", "Declared.", lambda quota: quota.memory_limit),
-            ("memory", "limit", "current", "By", "By the cgroup.", lambda quota: quota.around.cgroup_memory),
-            ("memory", "request", "desired", "By", "Declared.", lambda quota: quota.memory_request),
+            ("cpu", "limit", "desired", "{cpu}", "Declared.", lambda quota: quota.declared.limits.cpu),
+            ("cpu", "limit", "current", "{cpu}", "By the cgroup.", lambda quota: quota.machine.cgroup_cores),
+            ("cpu", "request", "desired", "{cpu}", "Declared.", lambda quota: quota.declared.requests.cpu),
+            ("memory", "limit", "desired", "By", "Declared.", lambda quota: quota.declared.limits.memory),
+            ("memory", "limit", "current", "By", "By the cgroup.", lambda quota: quota.machine.cgroup_memory),
+            ("memory", "request", "desired", "By", "Declared.", lambda quota: quota.declared.requests.memory),
         )
     ),
 )
@@ -436,8 +418,8 @@ def _io(collection: Collection) -> Iterator[tuple[float | None, Attributes]]:
 def _status(collection: Collection) -> Iterator[tuple[float, Attributes]]:
     for device in collection.window.devices.values():
         attributes = _device_attributes(device.sample)
-        for state in (_HEALTHY, _LOST):
-            yield int(device.sample.is_lost == (state == _LOST)), {**attributes, semconv.HW_STATE: state}
+        for state in (_OK, _FAILED):
+            yield int(device.sample.is_lost == (state == _FAILED)), {**attributes, semconv.HW_STATE: state}
 
 
 _HARDWARE = (
@@ -445,7 +427,7 @@ _HARDWARE = (
         semconv.METRIC_HW_GPU_UTILIZATION,
         GAUGE,
         "1",
-        "Share of time in which the GPU computed, since the last collection.",
+        "Share of time in which the GPU was busy, since the last collection.",
         _of_gpus(lambda device: device.utilization.mean, **{semconv.HW_GPU_TASK: "general"}),
     ),
     Instrument(
@@ -474,7 +456,7 @@ _HARDWARE = (
         semconv.METRIC_ACCELERATOR_UTILIZATION,
         GAUGE,
         "1",
-        "Share of time in which an accelerator that is no GPU computed, since the last collection.",
+        "Share of time in which an accelerator other than a GPU was busy, since the last collection.",
         _of_devices(lambda device: device.utilization.mean, is_gpu=False),
     ),
     Instrument(
@@ -499,11 +481,9 @@ _HARDWARE = (
         _of_devices(lambda device: device.sample.device.memory_limit, is_gpu=False),
     ),
     Instrument(semconv.METRIC_HW_ERRORS, COUNTER, "{error}", "Errors that the driver counts.", _errors),
-    Instrument(semconv.METRIC_HW_STATUS, LEVEL, "1", "1 for the state that the device is in.", _status),
-    Instrument(semconv.METRIC_HW_POWER, GAUGE, "W", "Power drawn.", _of_devices(lambda device: device.sample.power)),
-    Instrument(
-        semconv.METRIC_HW_ENERGY, COUNTER, "J", "Energy drawn.", _of_devices(lambda device: device.sample.energy)
-    ),
+    Instrument(semconv.METRIC_HW_STATUS, LEVEL, "1", "1 for the current state of the device.", _status),
+    Instrument(semconv.METRIC_HW_POWER, GAUGE, "W", "Power.", _of_devices(lambda device: device.sample.power)),
+    Instrument(semconv.METRIC_HW_ENERGY, COUNTER, "J", "Energy.", _of_devices(lambda device: device.sample.energy)),
     Instrument(
         semconv.METRIC_HW_TEMPERATURE,
         GAUGE,

@@ -1,8 +1,8 @@
-"""What each open task uses.
+"""The recorder of what each open task uses.
 
-A task and its phases look at what is in use when they begin and end, at most once in a few milliseconds: a loop of
-short tasks pays nothing that could be noticed. Only what runs for a while is sampled by a thread, and only then are the
-readers of cgroups and accelerators loaded.
+A task and its phases take a sample when they begin and end, at most once in a few milliseconds: a loop of short tasks
+pays nothing that could be noticed. A thread samples only tasks that run for a while, and only then are the readers of
+cgroups and accelerators imported.
 """
 
 import threading
@@ -16,7 +16,7 @@ from otel_flyte import semconv
 from otel_flyte.config import settings
 from otel_flyte.runtime import forks, ticker
 from otel_flyte.runtime.forks import importing
-from otel_flyte.runtime.guard import guarded
+from otel_flyte.runtime.guard import guarded, start_thread
 from otel_flyte.tasks.open_task import OpenTask
 from otel_flyte.usage.sample import WORTH_SECONDS, Sample, in_brief, of_process
 
@@ -24,38 +24,45 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
     from otel_flyte.usage.collection import Collection
-    from otel_flyte.usage.sampler import Sampler, Windows
+    from otel_flyte.usage.sampling import Sampling
+    from otel_flyte.usage.windows import Windows
 
 PATIENCE_SECONDS = 1.0
-"""A task that ends before this is looked at when it begins and ends only."""
+"""A task that ends earlier is sampled only when it begins and ends."""
+
+METRICS_AFTER_SECONDS = 5.0
+"""A task that ends earlier has its usage on its spans alone: the SDK of metrics takes time to import."""
 
 SHORTEST_PAUSE_SECONDS = 0.01
-"""Between two looks; what was seen last serves until then."""
+"""Between two samples for borders of tasks and phases; the last sample serves until then."""
 
 LONGEST_PAUSE_SECONDS = 0.05
-MOST_OF_TIME = 0.01
-"""A process with many children takes longer to look at: it is looked at so much less often."""
+LARGEST_SHARE_OF_TIME = 0.01
+"""A process with many children takes longer to sample: it is sampled less often, in proportion."""
+
+SAME_COLLECTION_SECONDS = 0.5
+"""Callbacks of instruments that come within this time belong to one collection."""
 
 
 class TaskUsage:
-    """What one open task uses.
+    """The usage of one open task.
 
     Attributes:
-        scope: the task.
-        outer: the task that began it, in this process.
-        first: what was in use when it was first looked at.
-        age: seconds for which it had run by then.
-        phase_first: what was in use when the open phase began.
+        task: the open task.
+        outer: the usage of the task that began it, in this process.
+        first: the first sample.
+        age: seconds for which the task had run by then.
+        phase_first: the sample with which the open phase began.
         shared: whether another task has run in this process meanwhile.
-        windows: what was sampled since, once it has run for a while.
+        windows: the samples since, once the task has run for a while.
     """
 
-    __slots__ = ("_recorder", "age", "first", "outer", "phase_first", "scope", "shared", "windows")
+    __slots__ = ("_recorder", "age", "first", "outer", "phase_first", "shared", "task", "windows")
 
     def __init__(
-        self, recorder: "Recorder", scope: OpenTask, first: Sample, age: float, outer: "TaskUsage | None"
+        self, recorder: "Recorder", task: OpenTask, first: Sample, age: float, outer: "TaskUsage | None"
     ) -> None:
-        self.scope = scope
+        self.task = task
         self.outer = outer
         self.first = first
         self.age = age
@@ -65,120 +72,177 @@ class TaskUsage:
         self._recorder = recorder
 
     def begin_phase(self) -> None:
-        """Note that a phase begins."""
-        self.phase_first = self._recorder.look()
+        """Begin a phase."""
+        self.phase_first = self._recorder.sample()
 
     def end_phase(self, span: Span) -> None:
-        """Tell the phase's span what was used in it."""
+        """End a phase, with its usage as attributes of its span."""
         first, self.phase_first = self.phase_first, None
-        if first is None or time.monotonic() - first.at < WORTH_SECONDS or not self._recorder.is_here():
-            return
-        sampler = self._recorder.sampler
-        told = in_brief(first, self._recorder.look()) if sampler is None else sampler.end_phase(self, first)
-        span.set_attributes(told)
+        if first is not None and self._is_worth_reporting(first):
+            span.set_attributes(self._recorder.end_phase(self, first))
 
     def end(self) -> None:
-        """Tell the task's span what was used."""
+        """End the task, with its usage as attributes of its span."""
         self._recorder.open.pop(id(self), None)
-        if time.monotonic() - self.first.at < WORTH_SECONDS or not self._recorder.is_here():
-            return
-        sampler = self._recorder.sampler
-        if sampler is not None:
-            self.scope.span.set_attributes(sampler.end_task(self))
-            return
-        told = in_brief(self.first, self._recorder.look())
-        self.scope.span.set_attributes({**told, semconv.USAGE_SHARED: True} if told and self.shared else told)
+        if self._is_worth_reporting(self.first):
+            self.task.span.set_attributes(self._recorder.end_task(self))
 
     def so_far(self) -> Mapping[str, float]:
-        """Return what was used until now, by attribute."""
-        sampler = self._recorder.sampler
-        # In a forked child nobody may give up a lock that was held.
-        return sampler.so_far(self) if sampler is not None and self._recorder.is_here() else {}
+        """Return the usage by the last sample, for heartbeats, by attribute."""
+        return self._recorder.so_far(self) if self._recorder.is_current() else {}
 
     def until_now(self) -> "Mapping[str, AttributeValue]":
-        """Return what the task's span would be told if it ended now, with the averages by the minute."""
-        if not self._recorder.is_here():
-            return {}
-        sampler = self._recorder.sampler
-        return in_brief(self.first, self._recorder.look()) if sampler is None else sampler.until_now(self)
+        """Return the attributes that the task's span would get if it ended now."""
+        return self._recorder.until_now(self) if self._recorder.is_current() else {}
 
     def is_inside(self, other: "TaskUsage") -> bool:
-        """Whether this task was begun by another."""
+        """Return whether another task began this one."""
         outer = self.outer
         while outer is not None and outer is not other:
             outer = outer.outer
         return outer is other
 
+    def _is_worth_reporting(self, first: Sample) -> bool:
+        return time.monotonic() - first.at >= WORTH_SECONDS and self._recorder.is_current()
+
 
 class Recorder:
-    """The open tasks of this process.
+    """The open tasks of this process, and the thread that samples them.
 
     Attributes:
         open: the open tasks, by identity.
-        sampler: what samples them, once one has run for a while.
-        lock: held while a sample is taken.
+        sampling: readers and windows, once a task has run for a while.
+        lock: held while a sample is taken and added.
     """
 
     def __init__(self, interval: float) -> None:
         self.open: dict[int, TaskUsage] = {}
-        self.sampler: Sampler | None = None
+        self.sampling: Sampling | None = None
         self.lock = threading.Lock()
         self._interval = interval
         self._last = of_process()
         self._pause = SHORTEST_PAUSE_SECONDS
+        self._thread: threading.Thread | None = None
+        self._has_instruments = False
+        self._collected_at = 0.0
+        self._collection: Collection | None = None
 
-    def begin(self, scope: OpenTask, first: Sample | None, age: float, outer: TaskUsage | None) -> TaskUsage:
+    def begin(self, task: OpenTask, first: Sample | None, age: float, outer: TaskUsage | None) -> TaskUsage:
         """Begin to record a task."""
-        task = TaskUsage(self, scope, first or self.look(), age, outer)
+        usage = TaskUsage(self, task, first or self.sample(), age, outer)
         if self.open:
-            task.shared = True
+            usage.shared = True
             for other in list(self.open.values()):
-                other.shared = other.shared or not task.is_inside(other)
-        self.open[id(task)] = task
-        return task
+                other.shared = other.shared or not usage.is_inside(other)
+        self.open[id(usage)] = usage
+        return usage
 
-    def look(self) -> Sample:
-        """Return what is in use, or was a moment ago."""
-        began = time.monotonic()
-        if began - self._last.at >= self._pause and self.is_here():
-            with self.lock:
-                self._last = of_process() if self.sampler is None else self.sampler.read()
-            cost = time.monotonic() - began
-            self._pause = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, cost / MOST_OF_TIME))
-        return self._last
+    def is_current(self) -> bool:
+        """Return whether this is the recorder of this process, and not of the process that forked it.
 
-    def is_here(self) -> bool:
-        """Whether this is the recorder's process, and no child that was forked from it."""
+        In a forked child the lock may be held by a thread that does not exist there.
+        """
         return _recorder is self
 
-    def is_older_than(self, seconds: float) -> bool:
-        """Whether any open task is."""
+    def sample(self) -> Sample:
+        """Return a sample, or the last one where that is recent."""
+        start = time.monotonic()
+        if start - self._last.at >= self._pause and self.is_current():
+            with self.lock:
+                self._last = of_process() if self.sampling is None else self.sampling.read()
+            cost = time.monotonic() - start
+            self._pause = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, cost / LARGEST_SHARE_OF_TIME))
+        return self._last
+
+    def end_phase(self, usage: TaskUsage, first: Sample) -> "Mapping[str, AttributeValue]":
+        """Return the usage in the phase that began with a sample."""
+        if self.sampling is None:
+            return in_brief(first, self.sample())
+        with self.lock:
+            window = self.sampling.end_phase(usage, first)
+        return self.sampling.describe_window(usage, window)
+
+    def end_task(self, usage: TaskUsage) -> "Mapping[str, AttributeValue]":
+        """Return the usage of a task that ends."""
+        if self.sampling is not None:
+            with self.lock:
+                windows = self.sampling.end_task(usage)
+            return self.sampling.describe_task(usage, windows)
+        brief = in_brief(usage.first, self.sample())
+        return {**brief, semconv.USAGE_SHARED: True} if brief and usage.shared else brief
+
+    def until_now(self, usage: TaskUsage) -> "Mapping[str, AttributeValue]":
+        """Return the usage of a task that goes on."""
+        if self.sampling is None:
+            return in_brief(usage.first, self.sample())
+        with self.lock:
+            return self.sampling.describe_task(usage, self.sampling.add_sample(usage))
+
+    def so_far(self, usage: TaskUsage) -> Mapping[str, float]:
+        """Return the usage of a task by its last sample, nothing where it has not run for long."""
+        if self.sampling is None:
+            return {}
+        with self.lock:
+            return self.sampling.describe_last(usage)
+
+    def collect(self) -> "Collection | None":
+        """Return the usage since the previous collection of metrics; callbacks of one collection get the same."""
         now = time.monotonic()
-        return any(now - task.first.at >= seconds for task in list(self.open.values()))
+        if self.sampling is not None and now - self._collected_at >= SAME_COLLECTION_SECONDS:
+            with self.lock:
+                seconds = now - self._collected_at
+                self._collection = self.sampling.next_collection(list(self.open.values()), seconds)
+            self._collected_at = now
+        return self._collection
 
     def tick(self) -> None:
         """Begin to sample once a task has run for a while."""
-        if not self.is_older_than(PATIENCE_SECONDS):
+        if not self._has_run_for(PATIENCE_SECONDS):
             return
-        if self.sampler is None:
+        if self.sampling is None:
             with importing:
-                from otel_flyte.usage.sampler import Sampler
+                from otel_flyte.usage.sampling import Sampling
             with self.lock:
-                self.sampler = Sampler(self, self._interval)
-        self.sampler.start()
+                self.sampling = Sampling()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = start_thread("otel-flyte-usage", self._run)
+
+    def take(self) -> None:
+        """Take a sample for all open tasks."""
+        if self.sampling is None:
+            return
+        # Accelerators may take long to read: the lock is not held meanwhile.
+        devices = self.sampling.read_devices()
+        with self.lock:
+            self.sampling.add_samples(list(self.open.values()), devices)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while self.open and self.is_current():
+            self.take()
+            if not self._has_instruments and self._has_run_for(METRICS_AFTER_SECONDS):
+                self._has_instruments = True
+                _create_instruments()
+            # Samples that were missed while the process was stopped are not made up for.
+            due = max(due + self._interval, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def _has_run_for(self, seconds: float) -> bool:
+        now = time.monotonic()
+        return any(now - usage.first.at >= seconds for usage in list(self.open.values()))
 
 
 _recorder: Recorder | None = None
 
 
 @guarded
-def begin(scope: OpenTask, first: Sample | None = None, age: float = 0.0) -> None:
-    """Begin to record what a task uses.
+def begin(task: OpenTask, first: Sample | None = None, age: float = 0.0) -> None:
+    """Begin to record the usage of a task.
 
     Args:
-        scope: the task.
-        first: what was in use when it was first looked at, if that was before now.
-        age: seconds for which it had run by then.
+        task: the open task.
+        first: the first sample, where one was taken before the task's span began.
+        age: seconds for which the task had run by then.
     """
     global _recorder
     if _recorder is None:
@@ -187,19 +251,26 @@ def begin(scope: OpenTask, first: Sample | None = None, age: float = 0.0) -> Non
             return
         _recorder = Recorder(interval)
         ticker.every_second(_recorder.tick)
-    outer = scope.outer.usage if scope.outer is not None else None
-    scope.usage = _recorder.begin(scope, first, age, outer if isinstance(outer, TaskUsage) else None)
+    outer = task.outer.usage if task.outer is not None else None
+    task.usage = _recorder.begin(task, first, age, outer if isinstance(outer, TaskUsage) else None)
 
 
 def collect() -> "Collection | None":
-    """Return what there is to tell at a collection of metrics, ``None`` for nothing."""
-    return _recorder.sampler.collector() if _recorder is not None and _recorder.sampler is not None else None
+    """Return the usage since the previous collection of metrics, ``None`` where no task has run."""
+    return _recorder.collect() if _recorder is not None else None
 
 
-def _forget() -> None:
-    """In a forked child: what its parent's tasks use is its parent's to tell."""
+@guarded
+def _create_instruments() -> None:
+    with importing:
+        from otel_flyte.usage import instruments
+    instruments.create(collect)
+
+
+def _begin_child() -> None:
+    """In a forked child: the parent reports the usage of its own tasks."""
     global _recorder
     _recorder = None
 
 
-forks.register(after_in_child=_forget)
+forks.register(after_in_child=_begin_child)

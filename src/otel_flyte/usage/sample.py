@@ -1,4 +1,4 @@
-"""What is in use at one moment, and the little of it that costs a short task nothing."""
+"""A sample of the resources in use, and the cheap one that a short task can afford."""
 
 import os
 import sys
@@ -18,23 +18,23 @@ except ImportError:  # Not on every platform.
     resource = None  # type: ignore[assignment]
 
 WORTH_SECONDS = 0.1
-"""What is shorter is told nothing of what was used in it."""
+"""Shorter tasks and phases get no usage."""
 
 _MARK_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class Sample(NamedTuple):
-    """What was in use at one moment; ``None`` is what nobody looked for or what the machine does not say.
+    """The resources in use at one moment; ``None`` where a value was not read or is not reported.
 
     Attributes:
         at: seconds, by ``time.monotonic``.
         cpu_seconds: CPU time used so far.
         mark: the largest resident set of this process so far, in bytes.
         memory: bytes of the working set.
-        throttled_seconds: time so far in which a CPU quota held something back.
+        throttled_seconds: time so far in which a CPU quota throttled threads.
         io_read: bytes read from storage so far.
         io_write: bytes written to storage so far.
-        oom_kills: processes that the kernel has killed for want of memory so far.
+        oom_kills: OOM-killed processes so far.
         devices: accelerators.
     """
 
@@ -50,7 +50,7 @@ class Sample(NamedTuple):
 
 
 def of_process() -> Sample:
-    """Take a sample of this process and of the children that it has waited for, by two cheap system calls."""
+    """Take a sample of this process and of the children it has waited for, by two cheap system calls."""
     times = os.times()
     return Sample(
         time.monotonic(),
@@ -60,26 +60,26 @@ def of_process() -> Sample:
 
 
 def peak_mark() -> int | None:
-    """Return the largest resident set that this process has had, in bytes; the kernel's mark only rises.
+    """Return the largest resident set of this process so far, in bytes; the kernel's mark only rises.
 
-    What the process was before it became this program counts too: a child of a large process begins with its mark.
+    The time before the process ran this program counts too: a child of a large process starts with its mark.
     See ``ru_maxrss`` in https://man7.org/linux/man-pages/man2/getrusage.2.html; macOS counts bytes, Linux kibibytes.
     """
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MARK_UNIT if resource is not None else None
 
 
 def in_brief(first: Sample, last: Sample) -> dict[str, str | int | float]:
-    """Tell what was used between two samples of this process: CPU-seconds, mean cores, and its mark where it rose.
+    """Return the usage between two samples of this process: CPU-seconds, mean cores, and its mark where it rose.
 
-    What is short is told nothing: samples may be older than its begin by some milliseconds.
+    A short time gets no usage, because samples may be some milliseconds older than its start.
     """
     if last.at - first.at < WORTH_SECONDS:
         return {}
-    told: dict[str, str | int | float] = {semconv.USAGE_SOURCE: semconv.USAGE_OF_PROCESSES}
+    found: dict[str, str | int | float] = {semconv.USAGE_SOURCE: semconv.USAGE_OF_PROCESSES}
     if first.cpu_seconds is not None and last.cpu_seconds is not None:
         used = max(0.0, last.cpu_seconds - first.cpu_seconds)
-        told[semconv.USAGE_CPU_TIME] = round(used, 4)
-        told[semconv.USAGE_CPU_MEAN] = round(used / (last.at - first.at), 4)
+        found[semconv.USAGE_CPU_TIME] = round(used, 4)
+        found[semconv.USAGE_CPU_MEAN] = round(used / (last.at - first.at), 4)
     if last.mark is not None and last.mark > (first.mark or 0):
-        told[semconv.USAGE_MEMORY_PEAK] = last.mark
-    return told
+        found[semconv.USAGE_MEMORY_PEAK] = last.mark
+    return found

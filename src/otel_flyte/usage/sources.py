@@ -1,4 +1,4 @@
-"""Where the figures come from: the container's cgroup in a pod, else this process and all that come of it."""
+"""The sources of samples: the container's cgroup in a pod, else this process and all its descendants."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from functools import cached_property
 from otel_flyte import semconv
 from otel_flyte.tasks import identity
 from otel_flyte.usage.devices.accelerators import DeviceSample
-from otel_flyte.usage.quota import Surroundings
+from otel_flyte.usage.quota import Machine
 from otel_flyte.usage.readers import cgroup, host, processes
 from otel_flyte.usage.sample import Sample, peak_mark
 
@@ -16,14 +16,14 @@ from otel_flyte.usage.sample import Sample, peak_mark
 class Sources:
     """The readers of this process.
 
-    In a pod the container is what Flyte gave resources to, and what its limits act on. Elsewhere a cgroup holds a whole
-    session, so that the process tree says more.
+    In a pod Flyte assigns resources to the container, and its limits apply to it. Elsewhere a cgroup contains a whole
+    session, so that the process tree has more meaning.
 
     Attributes:
-        cgroup: this process' control group, ``None`` where there is none.
+        cgroup: this process's control group, ``None`` where there is none.
         tree: this process and its descendants.
-        container: that control group where it is what Flyte gave resources to.
-        kind: whose use samples tell, ``container`` or ``processes``.
+        container: that control group where Flyte assigns resources to it.
+        kind: the subject of samples, ``container`` or ``processes``.
     """
 
     def __init__(self) -> None:
@@ -34,10 +34,10 @@ class Sources:
         self.kind = semconv.USAGE_OF_CONTAINER if self.container is not None else semconv.USAGE_OF_PROCESSES
 
     @cached_property
-    def surroundings(self) -> Surroundings:
-        """What the machine gives."""
+    def machine(self) -> Machine:
+        """What the machine offers."""
         limits = self.cgroup.limits() if self.cgroup is not None else None
-        return Surroundings(
+        return Machine(
             cgroup_cores=limits.cpu if limits is not None else None,
             cgroup_memory=limits.memory if limits is not None else None,
             host_cores=host.visible_cores(),
@@ -45,7 +45,7 @@ class Sources:
         )
 
     def read(self, devices: Sequence[DeviceSample] | None = None) -> Sample:
-        """Take a sample; accelerators, which may take long, were read before."""
+        """Take a sample; accelerators, which may take long, are read before."""
         container = self.container
         if container is not None:
             found = container.read()
@@ -72,18 +72,18 @@ class Sources:
         )
 
     def descendants(self) -> list[tuple[float, float]]:
-        """When each process that this one has started began (``time.monotonic``), and what CPU time it has used."""
+        """Return the start (``time.monotonic``) and the CPU time of each descendant."""
         self.tree.read()
         now = time.monotonic()
         return [(now - age, cpu_seconds) for age, cpu_seconds in self.tree.descendants()]
 
     def peak_with_page_cache(self) -> int | None:
-        """Return the container's high-water mark, which counts the pages of files that were read."""
+        """Return the container's high-water mark, which includes page cache."""
         return self.container.marks().memory_peak if self.container is not None else None
 
 
 def _precise(tree: processes.TreeSample) -> float | None:
-    """Return the tree's CPU time, this process' own part by a clock that does not tick every 10 ms."""
+    """Return the tree's CPU time, with this process's own part by a precise clock."""
     if tree.cpu_seconds is None or tree.user_seconds is None or tree.system_seconds is None:
         return tree.cpu_seconds
     return tree.cpu_seconds - tree.user_seconds - tree.system_seconds + time.process_time()

@@ -1,30 +1,24 @@
-"""Time-weighted statistics of what is sampled: means and peaks over a window, and averages by the minute.
+"""Time-weighted statistics of samples: means and peaks over a window, and averages for each minute.
 
-Nothing here knows where samples come from. A quantity that a machine lacks is ``None`` in every sample and absent in
-every result; one that was missing for a while is averaged over the time in which it was known.
+A quantity that a machine does not report is ``None`` in every sample and absent in every result. A quantity that was
+unknown for a while is averaged over the time in which it was known.
 """
-
-from collections.abc import Sequence
 
 from otel_flyte import semconv
 from otel_flyte.config.settings import LONGEST_INTERVAL_SECONDS
+from otel_flyte.formulas import LONGEST_SERIES, NO_VALUE, STEP_SECONDS, mean, share
 from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.sample import Sample
 
 LONGEST_GAP_SECONDS = 2 * LONGEST_INTERVAL_SECONDS
-"""Between samples further apart than this nothing is assumed of a level, as of a process that was stopped."""
+"""A level is unknown between samples further apart, as of a process that was stopped."""
 
 SHORTEST_RATE_SECONDS = 0.4
 """A rate over less is the noise of a clock that ticks every 10 ms."""
 
-STEP_SECONDS = 60.0
-LONGEST_SERIES = 1440
-NOTHING = -1.0
-"""What stands in a series where there is no value, as in ModelArts' answers."""
-
 
 class Level:
-    """A quantity that goes up and down: its mean by the trapezoid rule, and its peak."""
+    """A quantity that rises and falls: its mean by the trapezoid rule, and its peak."""
 
     __slots__ = ("_at", "_integral", "_seconds", "_value", "peak")
 
@@ -36,7 +30,7 @@ class Level:
         self._seconds = 0.0
 
     def add(self, at: float, value: float | None) -> None:
-        """Take a value, ``None`` where it is not known."""
+        """Add a value, ``None`` where it is unknown."""
         if value is None:
             self._value = None
             return
@@ -48,23 +42,23 @@ class Level:
 
     @property
     def mean(self) -> float | None:
-        """The mean over time; of one value alone, that."""
+        """The mean over time; the value itself where there is only one."""
         return self._integral / self._seconds if self._seconds else self.peak
 
 
 class Share:
-    """A quantity whose samples are means since the one before: its mean over time, and its peak."""
+    """A quantity whose samples are means since the previous sample: its mean over time, and its peak."""
 
     __slots__ = ("_at", "_integral", "_seconds", "peak")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, start: float) -> None:
         self.peak: float | None = None
-        self._at = began
+        self._at = start
         self._integral = 0.0
         self._seconds = 0.0
 
     def add(self, at: float, value: float | None) -> None:
-        """Take the mean since the last call, ``None`` where it is not known."""
+        """Add the mean since the previous call, ``None`` where it is unknown."""
         if value is not None and 0 < at - self._at <= LONGEST_GAP_SECONDS:
             self._integral += (at - self._at) * value
             self._seconds += at - self._at
@@ -78,7 +72,7 @@ class Share:
 
 
 class Total:
-    """A quantity that only grows: by how much it did."""
+    """A quantity that only grows, and its growth."""
 
     __slots__ = ("_first", "_last")
 
@@ -87,7 +81,7 @@ class Total:
         self._last: float | None = None
 
     def add(self, value: float | None) -> None:
-        """Take a value, ``None`` where it is not known."""
+        """Add a value, ``None`` where it is unknown."""
         if value is None:
             return
         if self._first is None:
@@ -97,26 +91,26 @@ class Total:
 
     @property
     def growth(self) -> float | None:
-        """The last value less the first, ``None`` of fewer than two."""
+        """The last value less the first, ``None`` for fewer than two."""
         return None if self._first is None or self._last is None else max(0.0, self._last - self._first)
 
 
 class Series:
-    """Averages over steps from a beginning; where they become too many, each covers twice the time."""
+    """Averages over steps from a start. Where they become too many, each step covers twice the time."""
 
-    __slots__ = ("_began", "_integrals", "_seconds", "step")
+    __slots__ = ("_integrals", "_seconds", "_start", "step")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, start: float) -> None:
         self.step = STEP_SECONDS
-        self._began = began
+        self._start = start
         self._integrals: list[float] = []
         self._seconds: list[float] = []
 
     def add(self, start: float, end: float, value: float | None) -> None:
-        """Take the average of a stretch of time, ``None`` where it is not known."""
+        """Add the average of a stretch of time, ``None`` where it is unknown."""
         if value is None or end - start > LONGEST_GAP_SECONDS:
             return
-        start, end = max(0.0, start - self._began), end - self._began
+        start, end = max(0.0, start - self._start), end - self._start
         while start < end:
             index = int(start / self.step)
             if index >= LONGEST_SERIES:
@@ -129,17 +123,16 @@ class Series:
             start = until
 
     def values(self, step: float) -> list[float]:
-        """Return the averages over such steps or the longer ones there are, ``NOTHING`` where none was known."""
+        """Return the averages over steps of at least this length, ``NO_VALUE`` where none was known."""
         while self.step < step:
             self._double()
         pairs = zip(self._integrals, self._seconds, strict=True)
-        return [integral / seconds if seconds > 0 else NOTHING for integral, seconds in pairs]
+        return [integral / seconds if seconds > 0 else NO_VALUE for integral, seconds in pairs]
 
     def _grow(self, length: int) -> None:
-        missing = length - len(self._seconds)
-        if missing > 0:
-            self._integrals += [0.0] * missing
-            self._seconds += [0.0] * missing
+        missing = [0.0] * (length - len(self._seconds))
+        self._integrals += missing
+        self._seconds += missing
 
     def _double(self) -> None:
         self.step *= 2
@@ -148,20 +141,20 @@ class Series:
 
 
 class Device:
-    """What one accelerator did in a window."""
+    """Statistics of one accelerator over a window."""
 
     __slots__ = ("energy", "memory", "own_memory", "own_utilization", "sample", "utilization")
 
-    def __init__(self, began: float, sample: DeviceSample) -> None:
+    def __init__(self, start: float, sample: DeviceSample) -> None:
         self.sample = sample
-        self.utilization = Share(began)
+        self.utilization = Share(start)
         self.memory = Level()
-        self.own_utilization = Share(began)
+        self.own_utilization = Share(start)
         self.own_memory = Level()
         self.energy = Total()
 
     def add(self, at: float, sample: DeviceSample) -> None:
-        """Take a sample of the same device."""
+        """Add a sample of the same device."""
         self.sample = sample
         self.utilization.add(at, sample.utilization)
         self.memory.add(at, sample.memory_used)
@@ -171,7 +164,7 @@ class Device:
 
 
 class Window:
-    """What was used between two moments: by a task, or in one of its phases."""
+    """Usage between two moments: of a task, or in one of its phases."""
 
     def __init__(self, first: Sample, series: "TaskSeries | None" = None) -> None:
         self.first = self.last = first
@@ -185,7 +178,7 @@ class Window:
         self._add_levels(first)
 
     def add(self, sample: Sample) -> None:
-        """Take the next sample."""
+        """Add the next sample."""
         if self._series is not None:
             self._series.add(self.last, sample)
         self._add_levels(sample)
@@ -199,26 +192,38 @@ class Window:
 
     @property
     def seconds(self) -> float:
-        """How long it was."""
+        """The length of the window."""
         return self.last.at - self.first.at
 
     @property
     def mean_cores(self) -> float | None:
-        """CPU-seconds by second."""
+        """CPU-seconds per second."""
         return _cores(self.first, self.last)
 
     @property
     def memory_peak(self) -> float | None:
-        """The largest sample, or the kernel's mark of this process where that rose in the window."""
+        """The largest sample, or the kernel's high-water mark of this process where that rose in the window."""
         peak, mark = self.memory.peak, self.last.mark
         if peak is None or mark is None or self.first.mark is None or mark <= self.first.mark:
             return peak
         return max(peak, mark)
 
     def growth(self, name: str) -> float | None:
-        """Return by how much a counter of the samples has grown, ``None`` where it is not known at both ends."""
+        """Return the growth of a counter of the samples, ``None`` where it is unknown at either end."""
         first, last = getattr(self.first, name), getattr(self.last, name)
         return None if first is None or last is None else max(0.0, last - first)
+
+    def utilization(self, kind: str) -> float | None:
+        """Return the mean utilization over the devices of a kind, as a share of 1."""
+        return mean([device.utilization.mean for device in self._of_kind(kind)])
+
+    def device_memory(self, kind: str) -> float | None:
+        """Return the mean share of memory in use over the devices of a kind."""
+        devices = self._of_kind(kind)
+        return mean([share(device.memory.mean, device.sample.device.memory_limit) for device in devices])
+
+    def _of_kind(self, kind: str) -> list[Device]:
+        return [device for (found, _), device in self.devices.items() if found == kind]
 
     def _add_levels(self, sample: Sample) -> None:
         self.memory.add(sample.at, sample.memory)
@@ -236,25 +241,25 @@ class Window:
 
 
 class TaskSeries:
-    """The averages of a task by the minute: cores, bytes, and of each kind of accelerator the mean over its devices."""
+    """Averages of a task for each minute: cores, bytes, and the mean over the accelerators of each kind."""
 
-    def __init__(self, began: float) -> None:
-        self._began = began
-        self.cores = Series(began)
-        self.bytes = Series(began)
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self.cores = Series(start)
+        self.bytes = Series(start)
         self.utilization: dict[str, Series] = {}
         self.memory: dict[str, Series] = {}
         self._devices_at: float | None = None
 
     def add(self, last: Sample, sample: Sample) -> None:
-        """Take what lies between two samples."""
+        """Add the time between two samples."""
         self.cores.add(last.at, sample.at, _cores(last, sample))
         if sample.memory is not None:
             before = last.memory if last.memory is not None else sample.memory
             self.bytes.add(last.at, sample.at, (before + sample.memory) / 2)
         if sample.devices is None:
             return
-        # Utilisations are means since the last look already.
+        # Samples of utilization are means since the previous sample of the devices.
         since = last.at if self._devices_at is None else self._devices_at
         self._devices_at = sample.at
         for kind in {device.device.kind for device in sample.devices}:
@@ -264,19 +269,12 @@ class TaskSeries:
                 (self.memory, mean([share_of_memory(device) for device in devices])),
             ):
                 if value is not None:
-                    found.setdefault(kind, Series(self._began)).add(since, sample.at, value)
+                    found.setdefault(kind, Series(self._start)).add(since, sample.at, value)
 
 
 def share_of_memory(device: DeviceSample) -> float | None:
-    """Return how much of a device's memory is used, 1 for all of it."""
-    used, limit = device.memory_used, device.device.memory_limit
-    return None if used is None or not limit else used / limit
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of those that are known."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    """Return the share of a device's memory that is in use, 1 for all of it."""
+    return share(device.memory_used, device.device.memory_limit)
 
 
 def _cores(first: Sample, last: Sample) -> float | None:

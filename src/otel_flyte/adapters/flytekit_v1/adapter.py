@@ -4,11 +4,13 @@ import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from otel_flyte.adapters import patching, switch
-from otel_flyte.adapters.base import Finding, Verdict
+from otel_flyte.adapters.base import Finding, TaskDescription, Verdict
 from otel_flyte.adapters.patching import Hook
 from otel_flyte.tasks import identity
+from otel_flyte.tasks.failures import Failure, Rules
 from otel_flyte.tasks.identity import Attempt
 
 
@@ -28,6 +30,26 @@ class FlytekitV1:
     def attempt_of_process(self, environ: Mapping[str, str], arguments: Sequence[str]) -> Attempt | None:
         """Return the attempt of this pod, ``None`` outside a pod."""
         return identity.attempt_from_environment(environ, identity.output_prefix(arguments))
+
+    def describe(self, task: Any) -> TaskDescription:
+        """Return the description of a task."""
+        from otel_flyte.adapters.flytekit_v1 import task_attributes
+
+        return task_attributes.describe(task)
+
+    def failure_rules(self) -> Rules:
+        """Return the meaning of flytekit's exceptions."""
+        from flytekit.core.base_task import IgnoreOutputs
+        from flytekit.exceptions.system import FlyteNonRecoverableSystemException
+        from flytekit.exceptions.user import FlyteUserRuntimeException
+
+        return Rules((FlyteUserRuntimeException, FlyteNonRecoverableSystemException), (IgnoreOutputs,))
+
+    def failure(self, message: Any) -> Failure:
+        """Return the failure that a ``ContainerError`` describes."""
+        from otel_flyte.adapters.flytekit_v1 import task_spans
+
+        return task_spans.failure_of_message(message)
 
     def check(self) -> Iterator[Finding]:
         """Check that flytekit can be imported and that its functions are wrapped."""

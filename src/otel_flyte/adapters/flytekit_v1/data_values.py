@@ -1,6 +1,6 @@
-"""What inputs and outputs are besides their type: their size where that is known at no cost, on request their value.
+"""Properties of inputs and outputs: their size where it is known at no cost, on request their value.
 
-Nothing of a user's own is called for it: a ``repr`` or a property may be slow, and may tell a secret.
+No code of the user is called for it: a ``repr`` or a property may be slow, and may show a secret.
 """
 
 import datetime as dt
@@ -24,38 +24,38 @@ _LARGEST_INT = 2**63
 _SHOWN_AS_TEXT = (dt.date, dt.time, dt.timedelta, PurePath)
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 _ARRAYS = frozenset(("numpy", "torch", "pyarrow"))
-"""Libraries whose ``nbytes`` is a look at what they know."""
+"""Libraries whose ``nbytes`` costs no computation."""
 
 _TABLES = frozenset(("pandas", "polars", "pyarrow"))
 _NESTING_LIMIT = 3
 _LONGEST_INT = 1024
-"""Bits; beyond some thousand digits Python refuses to write an integer down."""
+"""Bits. Beyond some thousand digits Python refuses to convert an integer to text."""
 
 
 @guarded
 def add_inputs(span: Span, values: Mapping[str, Any]) -> None:
-    """Tell what the inputs of a task are."""
+    """Set the properties of a task's inputs."""
     _add(span, values, semconv.INPUT_FACT)
 
 
 @guarded
 def add_outputs(span: Span, values: Mapping[str, Any]) -> None:
-    """Tell what the outputs of a task are."""
+    """Set the properties of a task's outputs."""
     _add(span, values, semconv.OUTPUT_FACT)
 
 
 def _add(span: Span, values: Mapping[str, Any], pattern: str) -> None:
     with_values = settings.current().capture_values
-    # Numbers are what short tasks take and give: there is nothing to tell of them but their values.
+    # Short tasks mostly take and return numbers, whose only property is their value.
     if (_PLAIN_KINDS.issuperset(map(type, values.values())) and not with_values) or not span.is_recording():
         return
-    told = {
+    found = {
         pattern.format(variable=bounded(variable), fact=fact): each
         for variable, value in islice(values.items(), ENTRIES_LIMIT)
         for fact, each in _facts(value, with_values=with_values)
     }
-    if told:
-        span.set_attributes(told)
+    if found:
+        span.set_attributes(found)
 
 
 def _facts(value: Any, *, with_values: bool) -> Iterator[tuple[str, Any]]:
@@ -74,7 +74,7 @@ def _facts(value: Any, *, with_values: bool) -> Iterator[tuple[str, Any]]:
 
 
 def _shown(value: Any, depth: int) -> str:
-    """Write down a value, of containers the first entries; of what is a user's own, its type."""
+    """Return a value as text: of a container its first entries, of an object of the user's own class its type."""
     kind = type(value)
     if kind is int and value.bit_length() > _LONGEST_INT:
         return f"<int of {value.bit_length()} bits>"

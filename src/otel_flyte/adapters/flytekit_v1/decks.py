@@ -1,12 +1,12 @@
-"""The deck "Telemetry": what a task has done until now and what it used, beside the decks of its user.
+"""The deck "Telemetry": the spans of a task until now and its usage, beside the user's decks.
 
-It is added when a task with decks enabled is dispatched, and drawn only when flytekit asks for its HTML: at the end of
-the pod, of a failed and of a dynamic task too, by ``Deck.publish()`` while it runs, and by ``FlyteContext.get_deck()``
-once it has run on one's machine. Until then the spans that have ended are kept, the last of them, in this process.
+It is added when a task with decks enabled is dispatched, and rendered only when flytekit reads its HTML: at the end of
+the pod, of a failed and of a dynamic task too; by ``Deck.publish()`` while the task runs; and by
+``FlyteContext.get_deck()`` after a local run. Until then this process keeps the spans that ended last.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -15,9 +15,8 @@ from flytekit.deck import Deck
 
 from otel_flyte import providers, semconv
 from otel_flyte.config import settings
-from otel_flyte.recording import attempts
-from otel_flyte.recording.otlp_file import Event, Link, Recording, Scope, Span
-from otel_flyte.recording.tree import ExecutionTree
+from otel_flyte.recording.model import Event, Link, Recording, Scope, Span
+from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.sdk.kept_spans import KeptSpans, ReadableSpan, span_id, trace_id
@@ -33,54 +32,66 @@ _EMPTY = "<p>No span was recorded.</p>"
 
 
 class TelemetryDeck(Deck):  # type: ignore[misc]
-    """A deck that is drawn when it is asked for."""
+    """A deck that is rendered when its HTML is read."""
 
-    def __init__(self, kept: KeptSpans, trace_url: str) -> None:
+    def __init__(self, kept: KeptSpans, trace_url: str, decks: list[Deck]) -> None:
         super().__init__(NAME, "", auto_add_to_deck=False)
+        self._task: OpenTask | None = None
         self._kept = kept
         self._trace_url = trace_url
-        self._scope: OpenTask | None = None
+        self._decks = decks
         self._result: str = RUNNING
 
     @property
     def html(self) -> str:
-        """The picture of the task as it is now; once it has ended, as it was then."""
-        return f"{BEGIN}{self._drawn() or self._html or _EMPTY}{END}"
-
-    def follow(self, scope: OpenTask) -> None:
-        """Draw this task from now on."""
-        self._scope = scope
-
-    def end(self, error: BaseException | None) -> None:
-        """Note how the dispatch has ended; in a pod the task's span goes on until its outputs are uploaded."""
-        self._result = semconv.RESULT_SUCCESS if error is None else failures.result(error)
+        """The spans of the task as they are now; after its end, as they were then."""
+        return f"{BEGIN}{self._rendered() or self._html or _EMPTY}{END}"
 
     @guarded
-    def _drawn(self) -> str | None:
-        scope = self._scope
-        if scope is None or not isinstance(scope.span, ReadableSpan):
+    def follow(self, task: OpenTask | None) -> None:
+        """Show a task from now on; the deck is removed where the task is not recorded."""
+        self._task = task
+        if task is None:
+            self._decks.remove(self)
+
+    @guarded
+    def end(self, error: BaseException | None) -> None:
+        """Set the result of the dispatch, and move the deck behind the user's own.
+
+        In a pod the task's span goes on until its outputs are uploaded.
+        """
+        self._result = semconv.RESULT_SUCCESS if error is None else failures.result(error)
+        if self in self._decks:
+            self._decks.remove(self)
+            self._decks.append(self)
+
+    @guarded
+    def _rendered(self) -> str | None:
+        open_task = self._task
+        if open_task is None or not isinstance(open_task.span, ReadableSpan):
             return None
-        task = scope.span
+        task = open_task.span
         is_over = task.end_time is not None
         if is_over:
-            # A notebook may keep the deck for days: what it was drawn from is not needed any more.
-            self._scope = None
-        used = scope.usage.until_now() if scope.usage is not None and not is_over else {}
-        unended = [task, scope.phase] if self._result == RUNNING and isinstance(scope.phase, ReadableSpan) else [task]
-        spans = [_read(span, {semconv.RESULT: self._result} if span.end_time is None else {}) for span in unended]
-        spans[0] = _alone(spans[0], used)
-        spans += map(_read, self._kept.below(unended))
+            # A notebook may keep the deck for days, and the spans are not needed any more.
+            self._task = None
+        usage = open_task.usage.until_now() if open_task.usage is not None and not is_over else {}
+        phase = open_task.phase
+        running = [task, phase] if self._result == RUNNING and isinstance(phase, ReadableSpan) else [task]
+        spans = [_read(span, {semconv.RESULT: self._result} if span.end_time is None else {}) for span in running]
+        spans[0] = _as_root(spans[0], usage)
+        spans += map(_read, self._kept.below(running))
         self._html = _picture(Recording(tuple(spans)), self._trace_url)
         return self._html
 
 
 _kept: dict[int, tuple[Any, KeptSpans]] = {}
-"""What keeps the spans of each provider, by its identity."""
+"""The processor that keeps the spans of each provider, by the provider's identity."""
 
 
 @guarded
 def begin(params: Any) -> TelemetryDeck | None:
-    """Add the deck to those of a task, before its span is begun; ``None`` where no spans can be had."""
+    """Add the deck to those of a task, before the task's span begins; ``None`` without a provider of the SDK."""
     provider = providers.tracer_provider()
     if params is None or not hasattr(provider, "add_span_processor"):
         return None
@@ -88,33 +99,18 @@ def begin(params: Any) -> TelemetryDeck | None:
         kept = KeptSpans()
         provider.add_span_processor(kept)
         _kept[id(provider)] = provider, kept
-    deck = TelemetryDeck(_kept[id(provider)][1], settings.current().trace_url)
+    deck = TelemetryDeck(_kept[id(provider)][1], settings.current().trace_url, params.decks)
     params.decks.append(deck)
     return deck
 
 
-@guarded
-def end(deck: TelemetryDeck, params: Any, error: BaseException | None = None) -> None:
-    """Note how a dispatch has ended, and put the deck after the user's own, which come first."""
-    deck.end(error)
-    if deck in params.decks:
-        params.decks.remove(deck)
-        params.decks.append(deck)
-
-
-@guarded
-def drop(deck: TelemetryDeck, params: Any) -> None:
-    """Take the deck of a task away that is not recorded."""
-    params.decks.remove(deck)
-
-
 def _picture(recording: Recording, trace_url: str) -> str:
-    tree = ExecutionTree.from_spans(recording.spans)
-    return f"<style>{static.style()}</style>{static.picture(tree, attempts.found(recording), trace_url)}"
+    analysis = Analysis.of(recording)
+    return f"<style>{static.style()}</style>{static.picture(analysis.tree, analysis.attempts, trace_url)}"
 
 
 def _read(span: ReadableSpan, more: Mapping[str, Any] = NOTHING) -> Span:
-    """Give a span of the SDK as one that was read from a file: one picture serves both. What is open ends now."""
+    """Return a span of the SDK as one that was read from a file, to render both alike. An open span ends now."""
     scope = span.instrumentation_scope
     return Span(
         trace_id=f"{trace_id(span):032x}",
@@ -127,19 +123,17 @@ def _read(span: ReadableSpan, more: Mapping[str, Any] = NOTHING) -> Span:
         status_message=span.status.description or "",
         attributes={**(span.attributes or {}), **more},
         events=tuple(Event(event.name, event.timestamp, dict(event.attributes or {})) for event in span.events),
-        links=tuple(_links(span.links)),
+        links=tuple(
+            Link(f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}", dict(link.attributes or {}))
+            for link in span.links
+        ),
         scope=Scope(scope.name, scope.version or "") if scope is not None else Scope(),
         resource=dict(span.resource.attributes),
     )
 
 
-def _alone(task: Span, used: Mapping[str, Any]) -> Span:
-    """Give a task's span as that of all there is: its execution and whatever it is below are not in the picture."""
+def _as_root(task: Span, used: Mapping[str, Any]) -> Span:
+    """Return a task's span as a root: the deck does not show its execution and its parents."""
     attributes = {name: value for name, value in task.attributes.items() if name != semconv.RUN_NAME}
     resource = {name: value for name, value in task.resource.items() if name != semconv.RUN_NAME}
     return replace(task, parent_id=None, attributes={**attributes, **used}, resource=resource)
-
-
-def _links(links: Iterable[Any]) -> Iterator[Link]:
-    for link in links:
-        yield Link(f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}", dict(link.attributes or {}))

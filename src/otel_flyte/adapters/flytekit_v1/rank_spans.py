@@ -1,6 +1,6 @@
-"""Ranks of a torch elastic task: processes that never dispatch.
+"""Ranks of a torch elastic task: worker processes that never dispatch.
 
-Whatever starts them, the context travels with what they call: by pickle to a spawned worker, by memory to a forked one.
+The context is passed on with the entrypoint: by pickle to a spawned worker, by memory to a forked one.
 """
 
 import os
@@ -12,19 +12,20 @@ from opentelemetry.trace import get_current_span, set_span_in_context
 
 from otel_flyte import semconv
 from otel_flyte.adapters import patching, switch
+from otel_flyte.adapters.around import Around
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import identity, propagation, state
 from otel_flyte.tasks.open_task import OpenTask
 
 
 @guarded
-def watched(entrypoint: Callable[..., Any]) -> "RankEntrypoint":
-    """Return an entrypoint for workers that records its rank as a child of what is current here."""
+def observed(entrypoint: Callable[..., Any]) -> "RankEntrypoint":
+    """Return an entrypoint for workers that records its rank as a child of the current span."""
     return RankEntrypoint(entrypoint, propagation.variables(get_current_span()))
 
 
 class RankEntrypoint:
-    """What a worker calls: the entrypoint itself, inside a span."""
+    """The entrypoint of a worker, inside a span."""
 
     def __init__(self, entrypoint: Callable[..., Any], parent: dict[str, str]) -> None:
         self.entrypoint = entrypoint
@@ -34,14 +35,8 @@ class RankEntrypoint:
 
     def __call__(self, *args: Any) -> Any:
         """Run the worker."""
-        scope = self._begin()
-        try:
-            result = self.entrypoint(*args)
-        except BaseException as error:
-            self._end(scope, error)
-            raise
-        self._end(scope)
-        return result
+        with Around(self._begin(), _end):
+            return self.entrypoint(*args)
 
     @guarded
     def _begin(self) -> OpenTask | None:
@@ -50,15 +45,15 @@ class RankEntrypoint:
             return None
         state.current.set(None)
         parent = set_span_in_context(propagation.remote(propagation.parse(self.parent)), context_api.get_current())
-        rank = identity.first(os.environ, semconv.FLYTE_REPLICA)
-        return OpenTask(semconv.SPAN_RANK, parent, self, attributes={semconv.REPLICA: rank})
+        rank = {semconv.REPLICA: identity.first(os.environ, semconv.FLYTE_REPLICA)}
+        return OpenTask(semconv.SPAN_RANK, parent, self, semconv.SPAN_ROLE_PHASE, attributes=rank)
 
-    @guarded
-    def _end(self, scope: OpenTask | None, error: BaseException | None = None) -> None:
-        if scope is None:
-            return
-        scope.finish(error)
-        scope.close()
-        from otel_flyte.process import shutdown
 
-        shutdown.flush()
+@guarded
+def _end(rank: OpenTask, error: BaseException | None) -> None:
+    if error is not None:
+        rank.finish(error)
+    rank.close()
+    from otel_flyte.process import shutdown
+
+    shutdown.flush()

@@ -1,9 +1,9 @@
-"""What a task declares, as attributes: computed once for each task object."""
+"""The description of a task, computed once for each task object."""
 
 import dataclasses
 import datetime as dt
 import inspect
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from flytekit.core.base_task import PythonTask, TaskMetadata
@@ -15,41 +15,28 @@ from flytekit.core.python_function_task import (
 from flytekit.core.shim_task import ExecutableTemplateShimTask
 
 from otel_flyte import semconv
+from otel_flyte.adapters.base import TaskDescription
 from otel_flyte.runtime.limits import ENTRIES_LIMIT, attribute, bounded
+from otel_flyte.tasks.resources import Amounts, DeclaredResources
 
 Attributes = dict[str, Any]
 
 
-class Description(NamedTuple):
-    """What a task's span says of the task itself.
-
-    Attributes:
-        span_name: the name of its span.
-        attributes: name, kind, type, metadata, declared resources, place in the code, types of inputs and outputs. A
-            map task has those of the task that it maps, since they are what runs in each of its pods.
-        sets_up: whether it prepares its surroundings before its inputs are translated, as Spark and Ray do.
-    """
-
-    span_name: str
-    attributes: Attributes
-    sets_up: bool
+_known: "WeakKeyDictionary[Any, TaskDescription]" = WeakKeyDictionary()
 
 
-_known: "WeakKeyDictionary[Any, Description]" = WeakKeyDictionary()
-
-
-def describe(task: Any) -> Description:
-    """Return a task's description."""
+def describe(task: Any) -> TaskDescription:
+    """Return a task's description. A map task has that of its mapped task, which is what its pods run."""
     try:
         known = _known.get(task)
         if known is None:
             known = _known[task] = _describe(task)
-    except TypeError:  # A task class may compare by value, and have no hash.
+    except TypeError:  # A task class that compares by value has no hash.
         return _describe(task)
     return known
 
 
-def _describe(task: Any) -> Description:
+def _describe(task: Any) -> TaskDescription:
     mapped = _mapped(task)
     name = bounded(task.name)
     task_kind = kind(task)
@@ -58,17 +45,19 @@ def _describe(task: Any) -> Description:
         semconv.TASK_KIND: task_kind,
         **_type(mapped),
         **_metadata(getattr(mapped, "metadata", None)),
-        **_resources(mapped),
+        **_resource_attributes(mapped),
         **_code(getattr(mapped, "task_function", None)),
         **_types(getattr(mapped, "python_interface", None)),
     }
-    names_its_phases = task_kind in (semconv.KIND_SHIM, semconv.KIND_EAGER_CLEANUP)
+    has_own_dispatch = task_kind in (semconv.KIND_SHIM, semconv.KIND_EAGER_CLEANUP)
     overridden = getattr(type(task), "pre_execute", None) is not PythonTask.pre_execute
-    return Description(semconv.SPAN_TASK.format(name=name), attributes, overridden and not names_its_phases)
+    return TaskDescription(
+        semconv.SPAN_TASK.format(name=name), attributes, _resources(mapped), overridden and not has_own_dispatch
+    )
 
 
 def kind(task: Any) -> str:
-    """Return how a task runs: what decides which phases it has."""
+    """Return how a task runs, which decides the phases that it has."""
     if type(task).__name__ == "EagerFailureHandlerTask":
         return semconv.KIND_EAGER_CLEANUP
     if _mapped(task) is not task:
@@ -100,7 +89,7 @@ def _type(task: Any) -> Attributes:
 
 
 def _metadata(metadata: Any) -> Attributes:
-    """Return the fields of ``TaskMetadata`` that were set: those left at their default say nothing."""
+    """Return the fields of ``TaskMetadata`` that differ from their default."""
     if not isinstance(metadata, TaskMetadata):
         return {}
     attributes: Attributes = {}
@@ -123,8 +112,25 @@ def _seconds(timeout: dt.timedelta | float) -> float:
     return timeout.total_seconds() if isinstance(timeout, dt.timedelta) else float(timeout)
 
 
-def _resources(task: Any) -> Attributes:
-    """Return the declared resources, as they were written: ``cpu``, ``mem``, ``gpu``, ``ephemeral_storage``."""
+def _resources(task: Any) -> DeclaredResources:
+    spec = getattr(task, "resources", None)
+    return DeclaredResources(
+        _amounts(getattr(spec, "requests", None)), _amounts(getattr(spec, "limits", None)), _accelerator(task)
+    )
+
+
+def _amounts(declared: Any) -> Amounts:
+    values = (getattr(declared, name, None) for name in ("cpu", "mem", "ephemeral_storage", "gpu"))
+    return Amounts.parse(*values)
+
+
+def _accelerator(task: Any) -> str:
+    accelerator = getattr(task, "accelerator", None)
+    return bounded(accelerator.to_flyte_idl().device) if accelerator is not None else ""
+
+
+def _resource_attributes(task: Any) -> Attributes:
+    """Return the declared resources as the user wrote them: ``cpu``, ``mem``, ``gpu``, ``ephemeral_storage``."""
     attributes: Attributes = {}
     spec = getattr(task, "resources", None)
     for pattern, side in ((semconv.RESOURCES_REQUEST, "requests"), (semconv.RESOURCES_LIMIT, "limits")):
@@ -135,10 +141,9 @@ def _resources(task: Any) -> Attributes:
             value = getattr(declared, field.name)
             if value is not None:
                 attributes[pattern.format(name=field.name)] = bounded(value)
-    accelerator = getattr(task, "accelerator", None)
-    device = accelerator.to_flyte_idl().device if accelerator is not None else ""
-    if device:
-        attributes[semconv.ACCELERATOR] = bounded(device)
+    accelerator = _accelerator(task)
+    if accelerator:
+        attributes[semconv.ACCELERATOR] = accelerator
     shared_memory = getattr(task, "shared_memory", None)
     if shared_memory:
         attributes[semconv.SHARED_MEMORY] = attribute(shared_memory)
@@ -155,7 +160,7 @@ def _types(interface: Any) -> Attributes:
 
 
 def _type_name(kind: Any) -> str:
-    """Name a type; what users annotate it with has a ``repr`` of their own, which is not called."""
+    """Return the name of a type. Its annotations are left out: their ``repr`` is code of the user."""
     kind = getattr(kind, "__origin__", kind) if hasattr(kind, "__metadata__") else kind
     arguments = getattr(kind, "__args__", ())
     if any(hasattr(each, "__metadata__") for each in arguments):

@@ -1,4 +1,4 @@
-"""Records of ``logging`` inside a task: delivered, and with the ids of their span in flytekit's own JSON output."""
+"""Records of ``logging`` inside a task: captured, and with the ids of their span in flytekit's own JSON output."""
 
 import logging
 from functools import partial
@@ -8,28 +8,29 @@ from flytekit import loggers
 from opentelemetry.trace import get_current_span
 
 from otel_flyte.adapters import patching
-from otel_flyte.logs import capture
+from otel_flyte.logs import capture as captured
 from otel_flyte.runtime.guard import guarded
 
 LOGGERS = (loggers.logger.name, loggers.user_space_logger.name, loggers.developer_logger.name)
-"""Those that flytekit gives a handler."""
+"""The loggers to which flytekit adds a handler."""
 
 _FIELDS = "add_fields"
-"""Where ``pythonjsonlogger`` has a formatter add to a line: https://nhairs.github.io/python-json-logger/"""
+"""The method of a formatter of ``pythonjsonlogger`` that adds fields to a line:
+https://nhairs.github.io/python-json-logger/"""
 
 
 @guarded
-def note(logger: logging.Logger, record: logging.LogRecord) -> None:
-    """Take note of a record before its handlers do."""
+def capture(logger: logging.Logger, record: logging.LogRecord) -> None:
+    """Capture a record before its handlers get it."""
     name = record.name.partition(".")[0]
     if name in LOGGERS:
-        _identify(logging.getLogger(name))
-    capture.note(logger, record)
+        _add_ids(logging.getLogger(name))
+    captured.capture(logger, record)
 
 
 @guarded
-def _identify(logger: logging.Logger) -> None:
-    """Have the ids of the span written by flytekit's JSON formatter, whichever handler has it by now."""
+def _add_ids(logger: logging.Logger) -> None:
+    """Make flytekit's JSON formatter write the ids of the span, whichever handler has it by now."""
     for handler in logger.handlers:
         formatter: Any = handler.formatter
         if type(formatter) is loggers.jsonlogger.JsonFormatter and _FIELDS not in vars(formatter):
@@ -48,7 +49,7 @@ def _with_ids(add_fields: Any) -> Any:
 
 @guarded
 def _ids() -> dict[str, str]:
-    context = capture.context_here()
+    context = captured.context_here()
     if context is None:
         return {}
     span = get_current_span(context).get_span_context()

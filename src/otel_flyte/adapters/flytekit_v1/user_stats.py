@@ -1,7 +1,7 @@
-"""What users count and measure through ``current_context().stats``, as instruments of OpenTelemetry.
+"""Metrics that users record through ``current_context().stats``, as instruments of OpenTelemetry.
 
-statsd goes on as it was: each call is told here once it has accepted what it was called with. A sample rate thins out
-what is sent to statsd, whose server scales it up again; here every call counts, once.
+statsd works as before: a call is recorded here once the client has accepted it. A sample rate reduces the packets for
+statsd, whose server scales them up again; here every call counts once.
 """
 
 import math
@@ -14,7 +14,7 @@ from flytekit.core.mock_stats import MockStats
 from opentelemetry.metrics import MeterProvider
 
 from otel_flyte import providers, semconv
-from otel_flyte.logs.capture import of_task
+from otel_flyte.logs.capture import task_attributes
 from otel_flyte.metrics.user_metrics import UserMetrics
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.runtime.limits import ENTRIES_LIMIT, bounded
@@ -28,11 +28,11 @@ PARAMETERS = {
     "timer": ("rate",),
     "set": ("value", "rate"),
 }
-"""After the name, as ``statsd`` has them: https://statsd.readthedocs.io/en/stable/reference.html"""
+"""Parameters after the name: https://statsd.readthedocs.io/en/stable/reference.html"""
 
 _OF_MOCK = {"incr": ("count", "tags"), "decr": ("count", "tags"), "gauge": ("value", "tags")}
 _OF_FLYTEKIT = ("exec_project", "exec_domain", "exec_workflow", "exec_launchplan", "api_version")
-"""Tags that flytekit gives its client; what they say is in the attributes and the resource."""
+"""Tags of flytekit's own client. Their values are in the attributes and the resource already."""
 
 _VARIABLES = {
     semconv.USER_WORKFLOW: semconv.FLYTE_EXECUTION_WORKFLOW,
@@ -44,8 +44,8 @@ _metrics: tuple[MeterProvider, UserMetrics] | None = None
 
 
 @guarded
-def note(stats: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-    """Record what a statsd client, or flytekit's mock of one, has been called with."""
+def record(stats: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    """Record a call of a statsd client, or of flytekit's mock of one."""
     metrics = _current()
     if metrics is None:
         return
@@ -56,12 +56,12 @@ def note(stats: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any],
     given = {**dict(zip(parameters, args[1:], strict=False)), **kwargs}
     attributes = _attributes(stats, given.get("tags"))
     if method == "timer":
-        _watch(result, metrics, name, attributes)
+        _observe(result, metrics, name, attributes)
     else:
-        _record(metrics, method, name, given, attributes)
+        _add(metrics, method, name, given, attributes)
 
 
-def _record(metrics: UserMetrics, method: str, name: str, given: dict[str, Any], attributes: dict[str, str]) -> None:
+def _add(metrics: UserMetrics, method: str, name: str, given: dict[str, Any], attributes: dict[str, Any]) -> None:
     value = (
         given.get("count", 1) if method in ("incr", "decr") else given.get("delta" if method == "timing" else "value")
     )
@@ -80,27 +80,27 @@ def _record(metrics: UserMetrics, method: str, name: str, given: dict[str, Any],
 
 
 def _plain(value: Real) -> float:
-    """Return a number as Python's own: OTLP has no other."""
+    """Return a number of a library as a number of Python, which OTLP needs."""
     return int(value) if isinstance(value, Integral) else float(value)
 
 
-def _watch(timer: Any, metrics: UserMetrics, name: str, attributes: dict[str, str]) -> None:
-    """Have a timer of ``statsd`` tell what it has measured: it passes its client's wrapped methods by."""
+def _observe(timer: Any, metrics: UserMetrics, name: str, attributes: dict[str, Any]) -> None:
+    """Record the duration that a timer of ``statsd`` measures: it bypasses the wrapped methods of its client."""
     if hasattr(timer, "client"):
-        timer.client = _WatchedClient(timer.client, metrics, name, attributes)
+        timer.client = _ObservedClient(timer.client, metrics, name, attributes)
 
 
-class _WatchedClient:
-    """The client of a timer, which calls nothing of it but ``timing``."""
+class _ObservedClient:
+    """The client of a timer, which calls its method ``timing`` only."""
 
-    def __init__(self, client: Any, metrics: UserMetrics, name: str, attributes: dict[str, str]) -> None:
+    def __init__(self, client: Any, metrics: UserMetrics, name: str, attributes: dict[str, Any]) -> None:
         self._client = client
         self._metrics = metrics
         self._name = name
         self._attributes = attributes
 
     def timing(self, stat: str, delta: float, *args: Any, **kwargs: Any) -> Any:
-        """Send what was measured, in milliseconds, and record it."""
+        """Send a duration in milliseconds, and record it."""
         result = self._client.timing(stat, delta, *args, **kwargs)
         guarded(self._metrics.duration)(self._name, delta / 1000, self._attributes)
         return result
@@ -109,12 +109,13 @@ class _WatchedClient:
         return getattr(self._client, name)
 
 
-def _attributes(stats: Any, tags: Any) -> dict[str, str]:
-    """Return what tells the task, then what the user says: a tag of theirs has the last word."""
-    attributes = {name: identity.first(os.environ, variables) for name, variables in _VARIABLES.items()}
-    attributes[semconv.USER_TASK] = of_task().get(semconv.TASK_NAME, attributes[semconv.USER_TASK])
-    found = {name: value for name, value in attributes.items() if value}
-    of_client = {name: value for name, value in (_tags_of(stats)).items() if name not in _OF_FLYTEKIT}
+def _attributes(stats: Any, tags: Any) -> dict[str, Any]:
+    """Return the attributes of the task and the tags of the user, which take precedence."""
+    attributes: dict[str, Any] = {name: identity.first(os.environ, variables) for name, variables in _VARIABLES.items()}
+    of_task = task_attributes()
+    attributes[semconv.USER_TASK] = of_task.pop(semconv.TASK_NAME, attributes[semconv.USER_TASK])
+    found = {name: value for name, value in {**attributes, **of_task}.items() if value != ""}
+    of_client = {name: value for name, value in _tags_of(stats).items() if name not in _OF_FLYTEKIT}
     given = {**of_client, **(tags if isinstance(tags, dict) else {})}
     found.update((bounded(name), bounded(value)) for name, value in list(given.items())[:ENTRIES_LIMIT])
     return found
@@ -126,7 +127,7 @@ def _tags_of(stats: Any) -> dict[Any, Any]:
 
 
 def _current() -> UserMetrics | None:
-    """Return what records by the meter provider of the moment, ``None`` where nobody would hear of it."""
+    """Return the user metrics of the meter provider in use, ``None`` where there is none."""
     global _metrics
     provider = providers.meter_provider()
     if provider is None:

@@ -82,7 +82,7 @@
     });
     // A tree that is small enough is shown whole; of a large one the phases of each task are a step away.
     const many = open.reduce((sum, one) => sum + one, 0) > 40;
-    if (many) rows.forEach((row, index) => { if (V[row[ROLE]] === "task" && row[SPAN] >= 0 && !BAD.has(V[row[RESULT]])) open[index] = 0; });
+    if (many) rows.forEach((row, index) => { if (V[row[ROLE]] === "attempt" && row[SPAN] >= 0 && !BAD.has(V[row[RESULT]])) open[index] = 0; });
     return { execution, rows, parents, ends, children, rowOfSpan, shares, open, sorted: new Map() };
   };
 
@@ -275,9 +275,9 @@
 
   const toneOf = (row) => {
     const result = V[row[RESULT]];
-    if (row[TOOK] === null) return "unended";
+    if (row[TOOK] === null) return "unfinished";
     if (result === "failure") return "failed";
-    return { phase: "phase", span: "user", submit: "user" }[V[row[ROLE]]] || "task";
+    return { phase: "phase", transfer: "phase", user: "user", submission: "user" }[V[row[ROLE]]] || "task";
   };
 
   const drawRow = (index, place) => {
@@ -285,7 +285,7 @@
     const result = V[row[RESULT]];
     const inner = shown.children[index] !== null;
     const isOpen = inner && place + 1 < visible.length && shown.parents[visible[place + 1]] === index;
-    const quiet = ["phase", "span", "submit"].includes(V[row[ROLE]]) && result === "success";
+    const quiet = ["phase", "transfer", "user", "submission"].includes(V[row[ROLE]]) && result === "success";
     const whole = Math.max(1, shown.execution.length);
     const span = view[1] - view[0];
     const left = (row[START] / whole - view[0]) / span;
@@ -728,8 +728,8 @@
     const failed = shown.execution.errors.length ? [...selfAndAbove(shown.execution.errors[0][0])].find((index) => places.has(index)) : undefined;
     const measured = Object.keys(shown.execution.charts).map((span) => shown.rowOfSpan[span]).filter((row) => places.has(row))
       .sort((a, b) => (shown.rows[b][TOOK] ?? Infinity) - (shown.rows[a][TOOK] ?? Infinity))[0];
-    const unended = shown.rows.findIndex((row) => V[row[ROLE]] === "task" && row[SPAN] >= 0 && BAD.has(V[row[RESULT]]));
-    selected = failed ?? measured ?? (places.has(unended) ? unended : 0);
+    const unfinished = shown.rows.findIndex((row) => V[row[ROLE]] === "attempt" && row[SPAN] >= 0 && BAD.has(V[row[RESULT]]));
+    selected = failed ?? measured ?? (places.has(unfinished) ? unfinished : 0);
     refresh();
     select(selected, false);
   };

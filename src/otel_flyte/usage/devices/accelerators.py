@@ -1,42 +1,40 @@
-"""What GPUs, NPUs and other devices do for a task: the protocol by which anybody adds a kind of them.
+"""GPUs, NPUs and other accelerators: the protocol of their readers, and the values that readers return.
 
-A third party's package names a callable that gives an `Accelerator` in the entry point group
-``otel_flyte_accelerator``::
+A package adds a reader by an entry point in the group ``otel_flyte_accelerator``, which names a callable that returns
+an `Accelerator`::
 
     [project.entry-points.otel_flyte_accelerator]
     tpu = "my_package.tpu:Tpu"
 
-A reader never raises for what a machine lacks: what is not known is ``None``, and what is known of a device is what its
-own driver says. No estimate is made but where a docstring says so.
+A reader does not raise where a machine lacks something: unknown values are ``None``. Values are those that the driver
+of the device reports, and estimates only where a docstring says so.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Protocol
 
 from otel_flyte import semconv
-from otel_flyte.runtime import forks, guard
 
 Pids = Callable[[], Iterable[int]]
-"""Gives the process ids of the task: its process and all that come of it."""
+"""Returns the process ids of the task: its process and all descendants."""
 
 logger = logging.getLogger(semconv.SCOPE)
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device, or a partition of one, that the task may use.
+    """One device, or a partition of a device, that the task may use.
 
     Attributes:
-        kind: what it is, `semconv.DEVICE_GPU` or `semconv.DEVICE_NPU` for those known here.
-        index: its position among those that the task sees, from 0: frameworks count alike.
-        id: what the driver calls it anywhere, such as an NVIDIA UUID.
-        name: its product name.
-        vendor: who made it.
-        memory_limit: bytes of memory that it has.
-        is_partition: whether it is a part of a device that others may use too, such as a MIG instance.
+        kind: kind of device, such as `semconv.DEVICE_GPU` or `semconv.DEVICE_NPU`.
+        index: position among the devices that the task sees, from 0, as in frameworks.
+        id: identifier by the driver that is the same on every machine, such as an NVIDIA UUID.
+        name: product name.
+        vendor: name of the vendor.
+        memory_limit: bytes of memory.
+        is_partition: whether it is a part of a device that other tasks may use too, such as a MIG instance.
     """
 
     kind: str
@@ -50,21 +48,21 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class DeviceSample:
-    """What one device did since it was read last, and what it holds now; ``None`` is what nobody says.
+    """The usage of one device since it was read last, and its state; ``None`` where the driver reports nothing.
 
     Attributes:
         device: the device.
-        utilization: share of the time since the last read in which it computed, 0 to 1.
-        memory_used: bytes in use, whoever uses them, without those that the driver reserves for itself.
-        power: watts now, or in the mean of the driver's own last period.
-        energy: joules, cumulative: only differences mean something, and it starts anew with the driver.
+        utilization: share of the time since the last read in which the device was busy, 0 to 1.
+        memory_used: bytes in use by any process, without those that the driver reserves.
+        power: watts now, or as the mean of the driver's last period.
+        energy: joules, cumulative. Only differences have a meaning, and it restarts with the driver.
         temperature: degrees Celsius.
-        errors: cumulative counts by kind, such as `semconv.HW_ERROR_CORRECTED`; what nobody counts is left out.
-        io_receive: bytes that it received over its buses, cumulative.
-        io_transmit: bytes that it sent over its buses, cumulative.
+        errors: cumulative counts by kind, such as `semconv.HW_ERROR_CORRECTED`, where the driver counts them.
+        io_receive: bytes received over its buses, cumulative.
+        io_transmit: bytes sent over its buses, cumulative.
         process_memory: bytes in use by the task's own processes.
-        process_utilization: share of the time since the last read in which it computed for them, 0 to 1.
-        is_lost: whether the driver says that it can't be reached; all else is ``None`` then but for errors.
+        process_utilization: share of the time since the last read in which it was busy for them, 0 to 1.
+        is_lost: whether the driver can't reach the device; all other values but errors are ``None`` then.
     """
 
     device: Device
@@ -84,37 +82,16 @@ class DeviceSample:
 class Accelerator(Protocol):
     """The devices of one driver.
 
-    Both methods are called by one thread, in the background; what takes long delays the next sample and nothing else.
-    After a fork the child may call `open` again.
+    One background thread calls both methods. A slow call delays the next sample and nothing else. After a fork
+    the child may call `open` again.
     """
 
     @property
     def kind(self) -> str:
-        """What its devices are: `Device.kind` of each."""
+        """The `Device.kind` of its devices."""
 
     def open(self) -> Sequence[Device]:
-        """Find the devices that the task may use; none where the driver is missing, which is no error."""
+        """Return the devices that the task may use; none where the driver is missing, which is not an error."""
 
     def read(self) -> Sequence[DeviceSample]:
-        """Read each device that `open` gave; one that can't be read is left out, or said to be lost."""
-
-
-def found(environ: Mapping[str, str], pids: Pids | None = None) -> list[Accelerator]:
-    """Give all readers that are installed; whether there is anything for them to read is found by `Accelerator.open`.
-
-    A third party's that can't be had is reported once and left out. ``pids`` gives the processes of the task; without
-    it nothing is said of processes.
-    """
-    with forks.importing:
-        from otel_flyte.usage.devices.ascend import Ascend
-        from otel_flyte.usage.devices.nvml import Nvml
-
-    readers: list[Accelerator] = [Nvml(environ=environ, pids=pids), Ascend(environ=environ)]
-    for entry in entry_points(group=semconv.ACCELERATOR_GROUP):
-        try:
-            with forks.importing:
-                kind = entry.load()
-            readers.append(kind())
-        except Exception as error:
-            guard.report(f"the accelerator {entry.name}", error)
-    return readers
+        """Read each device that `open` returned; one that can't be read is left out, or returned as lost."""

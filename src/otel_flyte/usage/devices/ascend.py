@@ -1,8 +1,8 @@
 """Huawei's Ascend NPUs: one device for each chip.
 
-Utilization is that of the AI cores at the moment, as the driver tells it: there is no mean over the time since the last
-read. Energy is power, integrated from the first read on. Nothing is said of processes and buses. All of it was verified
-against recorded output and a library of DCMI's interface, not on an Ascend machine.
+Utilization is the current one of the AI cores: the driver reports no mean since the last read. Energy is power,
+integrated from the first read on. Processes and buses are not reported. This was verified against recorded output and a
+library with DCMI's interface, not on an Ascend machine.
 """
 
 import os
@@ -32,12 +32,12 @@ class _Npu:
 
 
 class Ascend:
-    """Reads the NPUs that the task may use, by DCMI or else by ``npu-smi``.
+    """Reads the NPUs that the task may use, through DCMI or else ``npu-smi``.
 
     Args:
-        environ: what ``ASCEND_RT_VISIBLE_DEVICES``, ``ASCEND_VISIBLE_DEVICES`` and ``PATH`` are read from.
-        libraries: where DCMI is looked for.
-        clock: monotonic seconds.
+        environ: variables, of which ``ASCEND_RT_VISIBLE_DEVICES``, ``ASCEND_VISIBLE_DEVICES`` and ``PATH`` are read.
+        libraries: possible names of DCMI's library.
+        clock: returns monotonic seconds.
     """
 
     kind = semconv.DEVICE_NPU
@@ -58,7 +58,7 @@ class Ascend:
         self._is_missing = False
 
     def open(self) -> Sequence[Device]:
-        """Find the NPUs; none without a driver, which is not looked for again."""
+        """Return the NPUs; none without a driver, which is not searched for again."""
         if self._process is not None and self._process != os.getpid():
             self._npu_smi.forget()
         self._process = os.getpid()
@@ -75,7 +75,7 @@ class Ascend:
         return []
 
     def read(self) -> Sequence[DeviceSample]:
-        """Read each NPU; one of which nothing is known yet is left out, one that is lost is tried once in a minute."""
+        """Read each NPU. One without values yet is left out; a lost one is tried again once a minute."""
         if self._process != os.getpid():
             self.open()
         samples = [self._sample(npu, self._source) for npu in self._npus if self._source]
@@ -96,7 +96,7 @@ class Ascend:
         npu.lost_at = now if reading.is_lost else None
         if reading.is_lost:
             npu.energy.interrupt()
-            guard.say_once(f"the driver can't reach the NPU {npu.device.id} any more.")
+            guard.say_once(f"the driver can't reach the NPU {npu.device.id} any more: check the device.")
             return DeviceSample(npu.device, is_lost=True)
         return _sample(npu, reading)
 
@@ -114,11 +114,11 @@ def _sample(npu: _Npu, reading: Reading) -> DeviceSample:
 
 
 def _visible(environ: Mapping[str, str], chips: Sequence[Chip]) -> list[Chip]:
-    """Choose the chips that the task may use, in the order in which it numbers them.
+    """Return the chips that the task may use, in the order in which it numbers them.
 
-    ``ASCEND_RT_VISIBLE_DEVICES`` names those that this container sees, by their logic numbers; what names none ends the
-    list. ``ASCEND_VISIBLE_DEVICES`` tells the container runtime which of the machine's to give, by their physical
-    numbers: it counts where the runtime has not hidden the others.
+    ``ASCEND_RT_VISIBLE_DEVICES`` lists chips of this container by logic numbers; an unknown number ends the list.
+    ``ASCEND_VISIBLE_DEVICES`` lists chips of the machine by physical numbers, for the container runtime. It applies
+    where the runtime has not hidden the other chips.
     """
     if semconv.ASCEND_RT_VISIBLE_DEVICES in environ:
         chosen = visible.numbers(environ[semconv.ASCEND_RT_VISIBLE_DEVICES])

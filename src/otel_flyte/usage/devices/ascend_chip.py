@@ -1,4 +1,4 @@
-"""What is known of one Ascend chip, whoever tells it."""
+"""The values of one Ascend chip, from either source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,13 +13,12 @@ class Chip:
     """One chip of one card.
 
     Attributes:
-        card: what the driver calls the card.
-        number: the chip's number on it.
-        logic: its number among those that this container sees, by which frameworks and
-            ``ASCEND_RT_VISIBLE_DEVICES`` count.
-        physical: its number on the machine, by which ``ASCEND_VISIBLE_DEVICES`` counts.
-        id: what it is called anywhere.
-        name: its product name.
+        card: the driver's number of the card.
+        number: the chip's number on the card.
+        logic: number among the chips that this container sees, as in frameworks and ``ASCEND_RT_VISIBLE_DEVICES``.
+        physical: number on the machine, as in ``ASCEND_VISIBLE_DEVICES``.
+        id: identifier that is the same on every machine.
+        name: product name.
         memory_limit: bytes of memory.
     """
 
@@ -34,7 +33,7 @@ class Chip:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a chip does now: see `otel_flyte.usage.devices.accelerators.DeviceSample`."""
+    """The state of a chip: see `otel_flyte.usage.devices.accelerators.DeviceSample`."""
 
     utilization: float | None = None
     memory_used: int | None = None
@@ -45,15 +44,15 @@ class Reading:
 
 
 class Source(Protocol):
-    """Who tells of chips."""
+    """A source of values of chips."""
 
     def chips(self) -> list[Chip]:
-        """Find them; none where there is no driver."""
+        """Return the chips; none where there is no driver."""
 
     def read(self, chip: Chip) -> Reading | None:
-        """Read one, ``None`` where nothing is known yet."""
+        """Read a chip, ``None`` where nothing is known yet."""
 
 
 def share(percent: float | None) -> float | None:
-    """Give a share of 1; what is beyond 100 is no share (239 says that a profiler has the counters)."""
+    """Return a share of 1, ``None`` for more than 100 (239 means that a profiler uses the counters)."""
     return percent / FULL if percent is not None and 0 <= percent <= FULL else None

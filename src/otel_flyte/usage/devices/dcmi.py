@@ -1,8 +1,8 @@
-"""Ascend chips through DCMI, the driver's own library: no process is started, no device context is made.
+"""Ascend chips through DCMI, the driver's own library, without a process and without a device context.
 
 Source: ``dcmi_interface_api.h`` of the driver, and the `DCMI reference
 <https://www.hiascend.com/document/detail/zh/Atlas%20200I%20A2/24.1.RC3/re/api/api_052.html>`_. It was verified against
-a library of that interface, not on an Ascend machine.
+a library with that interface, not on an Ascend machine.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ LIBRARIES = ("libdcmi.so", "/usr/local/dcmi/libdcmi.so")
 _MOST_CARDS = 64
 _NAME_LENGTH = 32
 _NEVER = frozenset((-8255, -8013, -8002))
-"""Not supported, not in a container, not permitted: asked no more."""
+"""Not supported, not in a container, not permitted: not called again."""
 
 _LOST = frozenset((-8007, -8008))
 """Invalid device, no such device."""
@@ -55,7 +55,7 @@ class _HbmInfo(ctypes.Structure):
 
 
 class _MemoryInfo(ctypes.Structure):
-    """``dcmi_get_memory_info_stru``: MiB and percent. What is available is in another unit on each platform."""
+    """``dcmi_get_memory_info_stru``: MiB and percent. The unit of ``available`` differs by platform."""
 
     _fields_ = (
         ("total", ctypes.c_ulonglong),
@@ -82,11 +82,11 @@ class _EccInfo(ctypes.Structure):
 
 
 class _LostError(Exception):
-    """The driver says that there is no such device any more."""
+    """The driver reports that the device is gone."""
 
 
 class Dcmi:
-    """Reads chips by the library."""
+    """Reads chips through the library."""
 
     def __init__(self, libraries: Sequence[str] = LIBRARIES) -> None:
         self._libraries = libraries
@@ -94,14 +94,14 @@ class Dcmi:
         self._lacking: set[tuple[object, ...]] = set()
 
     def chips(self) -> list[Chip]:
-        """Find the chips; none without a driver."""
+        """Return the chips; none without a driver."""
         self._library = self._library or self._load()
         if self._library is None:
             return []
         return sorted(self._found(), key=lambda chip: chip.logic)
 
     def read(self, chip: Chip) -> Reading:
-        """Read one chip; what it lacks is asked for once."""
+        """Read one chip; an unsupported value is asked for only once."""
         at = (chip.card, chip.number)
         try:
             _, used = self._memory(*at)
@@ -109,7 +109,7 @@ class Dcmi:
             return Reading(
                 utilization=self._utilization(*at),
                 memory_used=used,
-                # It comes in tenths of a watt.
+                # The unit is a tenth of a watt.
                 power=None if power is None else power / 10,
                 temperature=self._number("dcmi_get_device_temperature", *at),
                 errors=self._errors(*at),
@@ -127,7 +127,7 @@ class Dcmi:
                 continue
             if code == 0:
                 return library
-            logger.debug("No Ascend NPU is read by %s: it starts with %d", name, code)
+            logger.debug("No Ascend NPU is read by %s: dcmi_init returned %d", name, code)
         return None
 
     def _found(self) -> Iterator[Chip]:
@@ -135,7 +135,7 @@ class Dcmi:
         if not self._ask("dcmi_get_card_list", ctypes.byref(count), cards, _MOST_CARDS):
             return
         for card in cards[: count.value]:
-            # The chips come first; the numbers after them are those of the card's own controllers.
+            # The chips come first, then the card's own controllers.
             chips, controller, processor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
             numbers = (ctypes.byref(chips), ctypes.byref(controller), ctypes.byref(processor))
             if self._ask("dcmi_get_device_id_in_card", card, *numbers):
@@ -178,7 +178,7 @@ class Dcmi:
         return None
 
     def _memory(self, card: int, number: int) -> tuple[int | None, int | None]:
-        """Give total and used bytes of the chip's own memory: of HBM in MiB, of the others' DDR in percent."""
+        """Return total and used bytes of the chip's memory: HBM is reported in MiB, DDR in percent."""
         hbm, memory = _HbmInfo(), _MemoryInfo()
         if self._ask("dcmi_get_device_hbm_info", card, number, ctypes.byref(hbm)) and hbm.total:
             return hbm.total * MIB, hbm.used * MIB
@@ -200,10 +200,10 @@ class Dcmi:
         return number.value if self._ask(name, *arguments, ctypes.byref(number)) else None
 
     def _ask(self, name: str, *arguments: Any) -> bool:
-        """Call a function, and tell whether it has written its answer.
+        """Call a function; return whether it has written its result.
 
         Raises:
-            _LostError: there is no such device any more.
+            _LostError: the device is gone.
         """
         question = (name, *(argument for argument in arguments if isinstance(argument, int)))
         if question in self._lacking:
@@ -212,7 +212,7 @@ class Dcmi:
         code = function(*arguments) if function else min(_NEVER)
         if code in _NEVER:
             self._lacking.add(question)
-            logger.debug("DCMI has no answer to %s: %d", question, code)
+            logger.debug("DCMI does not support %s: %d", question, code)
         if code in _LOST:
             raise _LostError
         return bool(code == 0)

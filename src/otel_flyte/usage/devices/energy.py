@@ -1,14 +1,13 @@
-"""Energy of devices that tell their power and count no joules."""
+"""Energy of devices that report their power and count no joules."""
 
 import time
 from collections.abc import Callable
 
 
 class Energy:
-    """Integrates power over time, from the first time that it is known.
+    """Power, integrated over time by the trapezoid rule from the first known value.
 
-    Between two times the mean of both powers counts; a time at whose beginning or end power is unknown counts for
-    nothing.
+    A stretch of time at whose start or end power is unknown does not count.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -17,7 +16,7 @@ class Energy:
         self._last: tuple[float, float] | None = None
 
     def add(self, watts: float | None) -> float | None:
-        """Give the joules up to now, ``None`` as long as power was never known."""
+        """Return the joules until now, ``None`` until power is known."""
         if watts is None:
             self.interrupt()
             return self._joules
@@ -30,5 +29,5 @@ class Energy:
         return self._joules
 
     def interrupt(self) -> None:
-        """Let the time until power is known again count for nothing."""
+        """Do not count the time until power is known again."""
         self._last = None

@@ -1,8 +1,8 @@
-"""Ascend chips through the command ``npu-smi``, where its driver's library can't be loaded.
+"""Ascend chips through the command ``npu-smi``, where the driver's library can't be loaded.
 
-Source: the text that ``npu-smi info -m`` and ``npu-smi info -t common -i ID`` print, as the `npu-smi reference
+Source: the output of ``npu-smi info -m`` and ``npu-smi info -t common -i ID``, as the `npu-smi reference
 <https://www.hiascend.com/document/detail/zh/Atlas%20200I%20A2/24.1.RC3/re/npu/npusmi_020.html>`_ and recorded outputs
-show it. It was verified against such outputs, not on an Ascend machine.
+show it. It was verified against recorded outputs, not on an Ascend machine.
 """
 
 import os
@@ -26,12 +26,12 @@ _POWER = ("NPU Real-time Power(W)", "Power Dissipation(W)")
 _TEMPERATURE = ("Temperature(C)",)
 _COLUMNS = re.compile("NPU ID|Slot ID|Chip ID|Chip Logic ID|Chip Phy-ID|Chip Name")
 _END = "Chip Name"
-"""What follows it is told of the card's own controller."""
+"""The lines after it describe the card's own controller."""
 
 
 @dataclass
 class _Query:
-    """How a chip is asked for, the process that was started to ask, and what the last one said."""
+    """The arguments that select a chip, the process that reads it, and the last reading."""
 
     arguments: tuple[str, ...]
     process: "subprocess.Popen[str] | None" = None
@@ -41,11 +41,14 @@ class _Query:
 
 
 class NpuSmi:
-    """Reads chips by a process for each that is started at most every 10 s, one at a time, and never waited for.
+    """Reads each chip by a process, at most every 10 s, one process at a time, without waiting for it.
 
-    A reading is that of the last process that has ended; memory in use is known to a percent. A task that handles
-    SIGCHLD, or waits for whichever child ends, meets these processes too. ``environ`` is whose ``PATH`` the command is
-    looked for on, ``clock`` gives monotonic seconds.
+    A reading comes from the last process that has ended; memory in use is known to a percent. A task that handles
+    SIGCHLD, or waits for any child, sees these processes too.
+
+    Args:
+        environ: the variables; the command is searched on their ``PATH``.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,23 +58,23 @@ class NpuSmi:
         self._queries: dict[Chip, _Query] = {}
 
     def chips(self) -> list[Chip]:
-        """Find the chips; none without the command."""
+        """Return the chips; none without the command."""
         self._queries = {}
         self._command = shutil.which(_COMMAND, path=self._environ.get("PATH")) or ""
-        mapped = sorted(_mapped(self._say("-m")), key=lambda chip: chip.logic) if self._command else []
+        mapped = sorted(_mapped(self._output("-m")), key=lambda chip: chip.logic) if self._command else []
         cards = [chip.card for chip in mapped]
         capacities: dict[str, int | None] = {}
         for chip in mapped:
-            # Not every driver can be asked for one chip of a card, nor needs to where there is one.
+            # Not every driver supports the option, and a card with one chip does not need it.
             one = ("-c", str(chip.number)) if cards.count(chip.card) > 1 else ()
             arguments = ("-i", str(chip.card), *one)
             if chip.name not in capacities:
-                capacities[chip.name] = _capacity(_values(self._say("-t", "usages", *arguments)))
+                capacities[chip.name] = _capacity(_values(self._output("-t", "usages", *arguments)))
             self._queries[replace(chip, memory_limit=capacities[chip.name])] = _Query(arguments)
         return list(self._queries)
 
     def read(self, chip: Chip) -> Reading | None:
-        """Give what the last process said, and start the next one where it is time."""
+        """Return the last reading; start the next process where it is due."""
         query = self._queries[chip]
         now = self._clock()
         if query.process and query.started is not None:
@@ -83,7 +86,7 @@ class NpuSmi:
         return query.reading
 
     def forget(self) -> None:
-        """Leave a process that is under way to the one that started it: this is a forked child of it."""
+        """In a forked child: leave a running process to the parent, which has started it."""
         for query in self._queries.values():
             if query.process:
                 query.process.returncode = 0
@@ -92,17 +95,17 @@ class NpuSmi:
     def _take(self, chip: Chip, query: _Query, process: "subprocess.Popen[str]", seconds: float) -> None:
         if process.poll() is None:
             if seconds >= _LIMIT_SECONDS and not query.is_killed:
-                # Not even now is it waited for: a driver that hangs lets nobody end it.
+                # It is not waited for even now: no process that hangs in a driver can be ended.
                 process.kill()
                 query.reading, query.is_killed = None, True
-                logger.debug("npu-smi has said nothing of the NPU %s for %.0f s.", chip.id, _LIMIT_SECONDS)
+                logger.debug("npu-smi has not answered for the NPU %s within %.0f s.", chip.id, _LIMIT_SECONDS)
             return
-        # What it says fits into the pipe.
+        # The output fits into the pipe.
         said, _ = process.communicate()
         query.process = None
         query.reading = _reading(chip, _values(said)) if process.returncode == 0 else None
 
-    def _say(self, *arguments: str) -> str:
+    def _output(self, *arguments: str) -> str:
         process = self._start(*arguments)
         if process is None:
             return ""
@@ -114,7 +117,7 @@ class NpuSmi:
         return said if process.returncode == 0 else ""
 
     def _start(self, *arguments: str) -> "subprocess.Popen[str] | None":
-        """Start the command apart from the task's own processes: no signal of its terminal, no descriptor of its."""
+        """Start the command apart from the task: without signals of its terminal, and without its descriptors."""
         try:
             return subprocess.Popen(  # noqa: S603  # the driver's own command
                 [self._command, "info", *arguments],
@@ -131,7 +134,7 @@ class NpuSmi:
 
 
 def _mapped(text: str) -> Iterator[Chip]:
-    """Read the table of ``info -m``, whose columns differ from driver to driver; controllers have no logic number."""
+    """Parse the table of ``info -m``, whose columns differ by driver; controllers have no logic number."""
     columns: list[str] = []
     for line in text.splitlines():
         columns = columns or _COLUMNS.findall(line)
@@ -150,7 +153,7 @@ def _mapped(text: str) -> Iterator[Chip]:
 
 
 def _capacity(values: Mapping[str, str]) -> int | None:
-    """Give bytes of memory: of the kinds that a chip has not there are 0, or nothing is said."""
+    """Return the bytes of memory; kinds of memory that a chip lacks are 0 or missing."""
     for name in _CAPACITIES:
         capacity = _first(values, (name,))
         if capacity:
@@ -159,7 +162,7 @@ def _capacity(values: Mapping[str, str]) -> int | None:
 
 
 def _values(text: str) -> dict[str, str]:
-    """Read lines of a name and a value, up to what is told of the card's own controller."""
+    """Parse lines of a name and a value, up to those of the card's own controller."""
     values: dict[str, str] = {}
     for line in text.splitlines():
         name, _, value = (part.strip() for part in line.partition(":"))
@@ -181,7 +184,7 @@ def _reading(chip: Chip, values: Mapping[str, str]) -> Reading:
 
 
 def _first(values: Mapping[str, str], names: tuple[str, ...]) -> float | None:
-    """Give the first value that is a number."""
+    """Return the first value that is a number."""
     for name in names:
         try:
             return float(values[name])

@@ -1,6 +1,6 @@
 """NVIDIA GPUs and MIG instances, through NVML.
 
-NVML is never shut down: others in the process may use it, and what it holds ends with the process.
+NVML is never shut down: other code in the process may use it. The process frees it at its end.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ class Nvml:
     """Reads the GPUs that the task may use.
 
     Args:
-        library: stands in for the module ``pynvml``, which is imported late.
-        environ: what ``CUDA_VISIBLE_DEVICES`` and ``NVIDIA_VISIBLE_DEVICES`` are read from.
-        pids: gives the processes of the task; without it nothing is said of processes.
-        clock: monotonic seconds.
-        proc: where the kernel says which processes there are.
+        library: replaces the module ``pynvml``, which is imported late.
+        environ: variables, of which ``CUDA_VISIBLE_DEVICES`` and ``NVIDIA_VISIBLE_DEVICES`` are read.
+        pids: returns the processes of the task; without it no usage by process is read.
+        clock: returns monotonic seconds.
+        proc: the folder of the kernel's process table.
     """
 
     kind = semconv.DEVICE_GPU
@@ -58,12 +58,12 @@ class Nvml:
 
     @property
     def processes_unknown(self) -> str | None:
-        """Why nothing is said of the task's own processes on the GPUs, ``None`` where there is nothing to explain."""
+        """The reason why usage by the task's own processes is unknown, ``None`` where it is known."""
         return "pid namespace" if self._pids_are_foreign else None
 
     def open(self) -> Sequence[Device]:
-        """Load the driver's library and find the GPUs; none where there is no driver, which is not looked for again."""
-        # A forked child asks the library anew: what the parent holds, such as its events, stays the parent's.
+        """Load the driver's library and return the GPUs; none without a driver, which is not searched for again."""
+        # A forked child opens the library again: handles and events of the parent stay with the parent.
         self._process = os.getpid()
         self._gpus, self._xids = [], {}
         if self._is_missing:
@@ -82,7 +82,7 @@ class Nvml:
         return [gpu.device for gpu in self._gpus]
 
     def read(self) -> Sequence[DeviceSample]:
-        """Read each GPU; one that the driver can't reach is said to be lost, and tried again once in a minute."""
+        """Read each GPU; one that the driver can't reach is returned as lost, and tried again once a minute."""
         if self._process != os.getpid():
             self.open()
         if not self._gpus:
@@ -93,7 +93,7 @@ class Nvml:
             own = partial(self._own, frozenset(self._pids())) if self._pids else None
             return [gpu.sample(self._xids[gpu.part.gpu].of(gpu.part), own) for gpu in self._gpus]
         except ClosedError:
-            logger.debug("NVML was shut down by somebody else in this process; it is opened again.")
+            logger.debug("NVML was shut down by other code in this process; it is opened again.")
             self._process = None
             return []
 
@@ -107,10 +107,10 @@ class Nvml:
                 logger.debug("The GPU %s is not read: %s", part.id, error)
 
     def _own(self, pids: frozenset[int], listed: Sequence[int]) -> frozenset[int] | None:
-        """Give those of the task's processes that a GPU lists, ``None`` where its ids are of another PID namespace.
+        """Return the task's processes among those that a GPU lists, ``None`` where its ids belong elsewhere.
 
-        In the first namespace all ids are right. In another one a driver may give those of the first: they are trusted
-        where all of them are known here and one is the task's own.
+        In the first namespace all ids are right. In another namespace a driver may report ids of the first. They are
+        trusted where all of them exist here and one is the task's own.
         """
         own = pids.intersection(listed)
         is_trusted = self._is_first_namespace or (bool(own) and all((self._proc / str(pid)).exists() for pid in listed))

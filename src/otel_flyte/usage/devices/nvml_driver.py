@@ -1,6 +1,6 @@
-"""How NVML is asked, and which GPUs and MIG instances it knows.
+"""Calls of NVML, and the GPUs and MIG instances that it knows.
 
-Sources: the `NVML reference <https://docs.nvidia.com/deploy/nvml-api/>`_ and ``nvml.h``, whose numbers stand here where
+Sources: the `NVML reference <https://docs.nvidia.com/deploy/nvml-api/>`_ and ``nvml.h``, whose numbers are used where
 older releases of the module ``pynvml`` have no name for them.
 """
 
@@ -14,13 +14,13 @@ from otel_flyte.usage.devices.accelerators import logger
 _UNINITIALIZED = 1
 _FUNCTION_NOT_FOUND = 13
 NEVER = frozenset((3, 4, _FUNCTION_NOT_FOUND, 25, 26))
-"""Not supported, no permission, no such function, no such version of its argument, deprecated: asked no more."""
+"""Not supported, no permission, function or argument version not found, deprecated: not called again."""
 
 _LOST = frozenset((15, 16, 28))
 """The GPU is lost, requires a reset, was not found."""
 
 _NOTHING_NEW = frozenset((0, 6, 10))
-"""No process computes (which ``pynvml`` makes an error of), no sample since the last one, no event within the time."""
+"""No process computes (an error in ``pynvml``), no sample since the last one, no event in time."""
 
 
 class LostError(Exception):
@@ -28,11 +28,11 @@ class LostError(Exception):
 
 
 class ClosedError(Exception):
-    """Somebody in this process shut NVML down."""
+    """Other code in this process has shut NVML down."""
 
 
 class Driver:
-    """The library, and the one place for what it answers instead of a value."""
+    """The library, and the one place that handles its errors."""
 
     def __init__(self, library: Any) -> None:
         self.library = library
@@ -40,10 +40,14 @@ class Driver:
         self._told: set[tuple[str, str]] = set()
 
     def ask(self, of: str, name: str, *arguments: Any, known_as: str = "", nothing: Any = None) -> Any:
-        """Call a function for a device; ``None`` where there is no answer now, and unasked where there never is one.
+        """Call a function for a device; return ``None`` where it fails now, without a call where it never succeeds.
 
-        ``known_as`` tells questions apart that differ in their arguments, and may have an answer each; ``nothing`` is
-        what to return where the answer is that there is nothing to tell of.
+        Args:
+            of: identifier of the device.
+            name: name of the function.
+            arguments: its arguments.
+            known_as: name of the call where the same function may fail for some arguments only.
+            nothing: the result where the driver has nothing to report.
 
         Raises:
             LostError: the device can't be reached.
@@ -55,7 +59,7 @@ class Driver:
         try:
             return getattr(self.library, name)(*arguments)
         except Exception as error:
-            # What has no code is a fault of the module itself: it lacks the name, or is older than the library.
+            # An error without a code is one of the module: it lacks the name, or is older than the library.
             code = getattr(error, "value", _FUNCTION_NOT_FOUND)
             if code in _NOTHING_NEW:
                 return nothing
@@ -63,7 +67,7 @@ class Driver:
             return None
 
     def lacks(self, of: str, name: str) -> bool:
-        """Whether a function will never have an answer for a device."""
+        """Return whether a function never succeeds for a device."""
         return (of, name) in self._lacking
 
     def _explain(self, question: tuple[str, str], code: int, error: Exception) -> None:
@@ -75,18 +79,18 @@ class Driver:
             self._lacking.add(question)
         if question not in self._told:
             self._told.add(question)
-            logger.debug("NVML has no answer to %s for the GPU %s: %s", question[1], question[0], error)
+            logger.debug("NVML: %s fails for the GPU %s: %s", question[1], question[0], error)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a GPU consists of: itself, or a MIG instance of it.
+    """A whole GPU, or a MIG instance of a GPU.
 
     Attributes:
         id: its UUID.
-        handle: what the library knows it by.
+        handle: the library's handle.
         gpu: the UUID of the whole GPU.
-        gpu_handle: what the library knows the whole GPU by.
+        gpu_handle: the handle of the whole GPU.
         instance: the number of the MIG GPU instance, ``None`` for a whole GPU.
         compute_instance: the number of the MIG compute instance in it.
     """
@@ -100,18 +104,18 @@ class Part:
 
     @property
     def is_partition(self) -> bool:
-        """Whether it is a MIG instance."""
+        """Return whether it is a MIG instance."""
         return self.instance is not None
 
     def names(self) -> Iterator[str]:
-        """Give what it is called: an instance has a name of former times too, made of numbers."""
+        """Return its names: an instance has an older name too, made of numbers."""
         yield self.id
         if self.is_partition:
             yield f"MIG-{self.gpu}/{self.instance}/{self.compute_instance}"
 
 
 def parts(driver: Driver) -> list[Sequence[Part]]:
-    """Find what each GPU consists of, in NVML's order; nothing for one that can't be reached.
+    """Return the parts of each GPU, in NVML's order; none for a GPU that can't be reached.
 
     Raises:
         ClosedError: NVML was shut down.
@@ -127,7 +131,7 @@ def parts(driver: Driver) -> list[Sequence[Part]]:
 
 
 def text(name: Any) -> str:
-    """Give a name that older releases of ``pynvml`` return as bytes; empty where there is none."""
+    """Return a name as text, empty where there is none; older releases of ``pynvml`` return bytes."""
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")
 
 
@@ -142,7 +146,7 @@ def _parts_of(driver: Driver, index: int) -> Sequence[Part]:
 
 def _instances(driver: Driver, gpu: str, gpu_handle: Any) -> Iterator[Part]:
     for index in range(driver.ask(gpu, "nvmlDeviceGetMaxMigDeviceCount", gpu_handle) or 0):
-        # Places without an instance are not found, which is no reason to ask for the next no more.
+        # An index without an instance fails; the next index may still have one.
         handle = driver.ask(gpu, "nvmlDeviceGetMigDeviceHandleByIndex", gpu_handle, index, known_as=f"MIG {index}")
         uuid = text(driver.ask(gpu, "nvmlDeviceGetUUID", handle)) if handle is not None else ""
         if uuid:

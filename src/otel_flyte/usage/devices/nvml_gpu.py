@@ -1,7 +1,7 @@
-"""One GPU or MIG instance, and what must be remembered between two reads of it.
+"""One GPU or MIG instance, and the state that is kept between two reads.
 
-What NVML says of a MIG instance is its memory, and from the Hopper generation on its utilization. Power, energy,
-temperature, memory errors and buses are the whole GPU's, which others may use too: they are ``None``.
+NVML reports the memory of a MIG instance, and from the Hopper generation on its utilization. Power, energy,
+temperature, memory errors and buses belong to the whole GPU, which other tasks may use too: they are ``None``.
 """
 
 import time
@@ -18,7 +18,7 @@ from otel_flyte.usage.devices.nvml_driver import NEVER, Driver, LostError, Part,
 _VENDOR = "NVIDIA"
 _RETRY_SECONDS = 60.0
 
-# What nvml.h calls its arguments by.
+# Constants of nvml.h.
 _MEMORY_V2 = 0x02000028
 _UTILIZATION_SAMPLES = 1
 _TEMPERATURE_OF_GPU = 0
@@ -40,17 +40,17 @@ _VALUES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 """The members of nvmlValue_t, by nvmlValueType_t."""
 
 _WIDE = frozenset((2, 3, 4))
-"""Those of 64 bits: a count of bytes in 32 wraps more than once between two reads of a busy bus."""
+"""Types of 64 bits: a 32-bit count of bytes may overflow more than once between two reads of a busy bus."""
 
 Own = Callable[[Sequence[int]], frozenset[int] | None]
-"""Gives those of the task's processes that are among the ids that a GPU lists, ``None`` where ids mean nothing."""
+"""Returns the task's processes among those that a GPU lists, ``None`` where the ids have no meaning here."""
 
 
 class Gpu:
     """Reads one device."""
 
     def __init__(self, driver: Driver, part: Part, index: int, clock: Callable[[], float]) -> None:
-        """Ask for what stays.
+        """Read the constant properties.
 
         Raises:
             LostError: the device can't be reached.
@@ -77,7 +77,7 @@ class Gpu:
         )
 
     def sample(self, xids: int | None, own: Own | None) -> DeviceSample:
-        """Read the device; one that the driver can't reach is said to be lost, and tried again once in a minute.
+        """Read the device; one that the driver can't reach is returned as lost, and tried again once a minute.
 
         Raises:
             ClosedError: NVML was shut down.
@@ -89,7 +89,7 @@ class Gpu:
         except LostError as error:
             self._lost_at = self._clock()
             self._energy.interrupt()
-            guard.say_once(f"the driver can't reach the GPU {self.device.id} any more: {error}")
+            guard.say_once(f"the driver can't reach the GPU {self.device.id} any more ({error}): check the device.")
             return self._lost(xids)
 
     def _lost(self, xids: int | None) -> DeviceSample:
@@ -115,7 +115,7 @@ class Gpu:
         )
 
     def _is_found_again(self) -> bool:
-        """Ask for the device anew, but seldom: a driver may take its time over one that is gone."""
+        """Look up the device again, but seldom: a driver may take long over a device that is gone."""
         now = self._clock()
         if self._lost_at is None or now - self._lost_at < _RETRY_SECONDS:
             return False
@@ -133,9 +133,9 @@ class Gpu:
         return True
 
     def _utilization(self) -> float | None:
-        """Give the mean of all that the driver has sampled since the last read, else its own last period (1/6 to 1 s).
+        """Return the mean of the driver's samples since the last read, else of its own last period (1/6 to 1 s).
 
-        Before the first read there is no time that is the task's: it gives the driver's last period.
+        The first read returns the driver's last period: earlier samples are not of the task.
         """
         kind, samples = self._ask("nvmlDeviceGetSamples", _UTILIZATION_SAMPLES, self._sampled_until) or (0, ())
         since, shares = self._sampled_until, []
@@ -150,7 +150,7 @@ class Gpu:
         return rates.gpu / 100 if rates else None
 
     def _memory(self) -> Any:
-        """Give total and used bytes; version 2 leaves out of the used ones what the driver reserves, which 1 can't."""
+        """Return total and used bytes; version 2 does not count what the driver reserves as used, unlike version 1."""
         second = self._ask("nvmlDeviceGetMemoryInfo", _MEMORY_V2, known_as="memory, version 2")
         return second or self._ask("nvmlDeviceGetMemoryInfo")
 
@@ -164,7 +164,7 @@ class Gpu:
         return watts, self._energy.add(watts) if is_uncounted else None
 
     def _errors(self, xids: int | None) -> dict[str, int]:
-        """Give how often memory was wrong since the driver was loaded, and the Xid errors since it was opened."""
+        """Return the memory errors since the driver was loaded, and the Xid errors since it was opened."""
         counts = {
             kind: self._ask_whole("nvmlDeviceGetTotalEccErrors", number, _ECC_VOLATILE)
             for kind, number in _ECC_KINDS.items()
@@ -173,9 +173,9 @@ class Gpu:
         return {kind: count for kind, count in counts.items() if count is not None}
 
     def _bytes(self) -> tuple[int | None, int | None]:
-        """Give what was received and sent over PCIe and NVLink, by cumulative counters.
+        """Return the bytes received and sent over PCIe and NVLink, by cumulative counters.
 
-        The throughput that other drivers have instead is not asked for: an answer takes 20 ms and tells of those only.
+        The throughput that other drivers offer instead is not read: a call takes 20 ms and covers only that time.
         """
         asked = list(self._counters)
         values = self._ask("nvmlDeviceGetFieldValues", asked) if asked else None
@@ -201,7 +201,7 @@ class Gpu:
 
     def _process_utilization(self, pids: frozenset[int]) -> float | None:
         since = self._processes_sampled_until
-        # Nothing to tell of means that nobody has computed: NVML gives those processes only that did.
+        # NVML lists only processes that have computed: an empty list is a utilization of 0.
         samples = self._ask_whole("nvmlDeviceGetProcessUtilization", since, nothing=())
         if samples is None:
             return None
@@ -213,7 +213,7 @@ class Gpu:
         return min(1.0, sum(sum(share) / len(share) / 100 for pid, share in shares.items() if pid in pids))
 
     def _ask_whole(self, name: str, *arguments: Any, nothing: Any = None) -> Any:
-        """Ask for what is known of whole GPUs only."""
+        """Call a function that supports whole GPUs only."""
         return None if self.part.is_partition else self._ask(name, *arguments, nothing=nothing)
 
     def _ask(self, name: str, *arguments: Any, known_as: str = "", nothing: Any = None) -> Any:
@@ -221,9 +221,9 @@ class Gpu:
 
 
 class Xids:
-    """Counts the Xid errors of one whole GPU, and of its MIG instances, from when it is made.
+    """Counts the Xid errors of one GPU and of its MIG instances, from its creation on.
 
-    What they mean: https://docs.nvidia.com/deploy/xid-errors/.
+    Their meaning: https://docs.nvidia.com/deploy/xid-errors/.
     """
 
     def __init__(self, driver: Driver, part: Part) -> None:
@@ -237,7 +237,7 @@ class Xids:
             self._events = None
 
     def count(self) -> None:
-        """Take the errors that have come, without waiting for more.
+        """Count the errors that have been reported, without waiting for more.
 
         Raises:
             ClosedError: NVML was shut down.
@@ -252,10 +252,12 @@ class Xids:
             if event is None:
                 return
             self._counts[event.gpuInstanceId] = self._counts.get(event.gpuInstanceId, 0) + 1
-            guard.say_once(f"the driver reports Xid {event.eventData} of the GPU {self._gpu}.")
+            guard.say_once(
+                f"the driver reports Xid {event.eventData} for the GPU {self._gpu}: see NVIDIA's list of Xid errors."
+            )
 
     def of(self, part: Part) -> int | None:
-        """Give how many errors were a device's or the whole GPU's, ``None`` where nobody counts them."""
+        """Return the number of errors of a device or of its whole GPU, ``None`` where they are not counted."""
         if self._events is None:
             return None
         if part.instance is None:
@@ -264,10 +266,10 @@ class Xids:
 
 
 class _InstanceUse:
-    """The utilization of a MIG instance by NVML's GPU performance monitoring, which Hopper and later GPUs have.
+    """The utilization of a MIG instance by NVML's GPU performance monitoring, on Hopper and later GPUs.
 
-    It is the share of the time between two reads in which any application was active, as for a whole GPU; compute
-    instances of one GPU instance have theirs together: https://docs.nvidia.com/deploy/nvml-api/group__nvmlGpmFunctions.html.
+    It is the share of the time between two reads in which any application was active, as for a whole GPU. Compute
+    instances of one GPU instance share it: https://docs.nvidia.com/deploy/nvml-api/group__nvmlGpmFunctions.html.
     """
 
     def __init__(self, driver: Driver, part: Part) -> None:
@@ -281,7 +283,7 @@ class _InstanceUse:
             self._samples = [] if None in samples else samples
 
     def read(self) -> float | None:
-        """Give the utilization since the last read, ``None`` at the first."""
+        """Return the utilization since the last read, ``None`` at the first."""
         if not self._samples:
             return None
         before, now = self._last, 1 - (self._last or 0)
@@ -309,7 +311,7 @@ def _number(kind: int, value: Any) -> float:
 
 
 def _sum(counts: dict[tuple[int, int], int | None], *names: tuple[int, int]) -> int | None:
-    """Add the counters that there are; one that has no answer this time leaves a gap, for a sum must not fall."""
+    """Return the sum of the supported counters, ``None`` where one of them failed this time: a sum must not fall."""
     there = [counts[name] for name in names if name in counts]
     known = [count for count in there if count is not None]
     return sum(known) if known and len(known) == len(there) else None

@@ -1,4 +1,4 @@
-"""Which of a driver's devices a task may use, as the variables say that frameworks obey.
+"""The devices that a task may use, by the variables that frameworks obey.
 
 Sources: `CUDA environment variables
 <https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html>`_, `the NVIDIA container
@@ -18,15 +18,14 @@ _VOID = ("", "void")
 _MOST = 1023
 
 Names = Callable[[T], Iterable[str]]
-"""Gives all names by which a device may be asked for, other than its number."""
+"""Returns all names of a device, other than its number."""
 
 
 def gpus(environ: Mapping[str, str], devices: Sequence[Sequence[T]], names: Names[T]) -> list[T]:
-    """Choose those GPUs that the task may use, in the order in which CUDA numbers them.
+    """Return the GPUs that the task may use, in the order in which CUDA numbers them.
 
-    Each GPU is given by what it consists of: itself, or the MIG instances that it is split into. Without
-    ``CUDA_VISIBLE_DEVICES`` CUDA takes only the first instance; all are given here, for each process of a task may take
-    one.
+    Each GPU is a sequence of its parts: itself, or its MIG instances. Without ``CUDA_VISIBLE_DEVICES`` CUDA takes only
+    the first instance. All are returned here, because each process of a task may take another one.
     """
     chosen = environ.get(semconv.CUDA_VISIBLE_DEVICES)
     if chosen is None:
@@ -35,11 +34,11 @@ def gpus(environ: Mapping[str, str], devices: Sequence[Sequence[T]], names: Name
 
 
 def _of_cuda(chosen: str, devices: Sequence[Sequence[T]], names: Names[T]) -> list[T]:
-    """Choose as CUDA does.
+    """Return the devices by the rules of CUDA.
 
-    A number is one of PCI order, which is NVML's. CUDA's own default puts the fastest first, which differs only where a
-    machine has GPUs of several models and ``CUDA_DEVICE_ORDER`` is not ``PCI_BUS_ID``. The number of a GPU that is
-    split means its first instance, a name may be cut short, and what names no device ends the list.
+    A number is a position in PCI order, which is NVML's. CUDA's own default puts the fastest GPU first, which differs
+    only where a machine has GPUs of several models and ``CUDA_DEVICE_ORDER`` is not ``PCI_BUS_ID``. The number of a
+    split GPU means its first instance, a name may be a prefix, and an entry without a device ends the list.
     """
     visible: list[T] = []
     for entry in (entry.strip() for entry in chosen.split(",")):
@@ -47,7 +46,7 @@ def _of_cuda(chosen: str, devices: Sequence[Sequence[T]], names: Names[T]) -> li
             found = list(devices[int(entry)][:1]) if int(entry) < len(devices) else []
         else:
             found = [part for parts in devices for part in parts if _is(entry, part, names)]
-        # A name that is cut so short that several devices have it names none.
+        # A prefix that several devices share names no device.
         if len(found) != 1:
             break
         visible += [part for part in found if part not in visible]
@@ -55,11 +54,11 @@ def _of_cuda(chosen: str, devices: Sequence[Sequence[T]], names: Names[T]) -> li
 
 
 def _of_container(given: str, devices: Sequence[Sequence[T]], names: Names[T]) -> list[T]:
-    """Choose what a container was given, where its runtime has not hidden the others already.
+    """Return the devices that were assigned to a container, where its runtime has not hidden the others.
 
-    A privileged container sees all GPUs of its machine, whatever it was given. Numbers mean nothing where the runtime
-    has hidden the others, for those that are left are numbered anew: then there are no more of them than were given.
-    ``void`` says nothing, since runtimes that give devices by CDI set it too.
+    A privileged container sees all GPUs of its machine. Where the runtime has hidden the others, the remaining devices
+    are renumbered, so that numbers mean nothing: then there are no more of them than were assigned. ``void`` has no
+    meaning, because runtimes that assign devices by CDI set it too.
     """
     everything = [part for parts in devices for part in parts]
     if given.strip() == _NONE:
@@ -76,7 +75,7 @@ def _of_container(given: str, devices: Sequence[Sequence[T]], names: Names[T]) -
 
 
 def numbers(text: str) -> list[int]:
-    """Read a list of numbers and of ranges such as ``0-3``; what is no number ends it."""
+    """Parse a list of numbers and of ranges such as ``0-3``; any other entry ends it."""
     listed: list[int] = []
     for entry in text.split(","):
         first, is_range, last = entry.strip().partition("-")

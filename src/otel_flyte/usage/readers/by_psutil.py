@@ -1,4 +1,4 @@
-"""Processes as psutil shows them, where there is no ``/proc``: macOS."""
+"""Processes by psutil, where there is no ``/proc``: macOS."""
 
 import os
 import time
@@ -9,29 +9,29 @@ from otel_flyte.usage.readers.process import Key, Process
 
 
 class Psutil:
-    """Looks at processes by psutil."""
+    """Reads processes by psutil."""
 
     def own_pid(self) -> int:
-        """The calling process."""
+        """Return the calling process."""
         return os.getpid()
 
-    def pids(self, *, anew: bool = False) -> set[int]:  # noqa: ARG002  # they always are
-        """All processes there are."""
+    def pids(self, *, anew: bool = False) -> set[int]:  # noqa: ARG002  # the list is always new
+        """Return all processes."""
         return set(psutil.pids())
 
     def parent(self, pid: int) -> int | None:
-        """The parent of a process, ``None`` where it is gone."""
+        """Return the parent of a process, ``None`` where it is gone."""
         try:
             return psutil.Process(pid).ppid()
         except psutil.Error:
             return None
 
     def age(self, key: Key) -> float:
-        """For how many seconds a process has been there."""
+        """Return the age of a process in seconds."""
         return time.time() - key.born
 
     def reader(self, pid: int, *, held: bool) -> "_Reader":  # noqa: ARG002  # nothing is held
-        """Look at a process again and again."""
+        """Return a reader of one process."""
         return _Reader(pid)
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ class _Reader:
         self._pid = pid
 
     def read(self) -> Process | None:
-        """Look at it, ``None`` where it is gone or another user's."""
+        """Read the process, ``None`` where it is gone or another user's."""
         try:
             process = psutil.Process(self._pid)
             with process.oneshot():
@@ -67,10 +67,10 @@ class _Reader:
             return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
     def _waited(self, times: object) -> float:
-        """What it has waited for; macOS tells nobody but the process itself."""
+        """Return the CPU time of children that were waited for; macOS reports it to the process itself only."""
         if self._pid == os.getpid():
             own = os.times()
             return own.children_user + own.children_system

@@ -1,4 +1,4 @@
-"""The control group that this process is in: what the kernel counts for a container, and how much it lets it have.
+"""The control group of this process: the usage that the kernel counts for a container, and its limits.
 
 Fields of version 2: https://docs.kernel.org/admin-guide/cgroup-v2.html; of version 1:
 https://docs.kernel.org/admin-guide/cgroup-v1/; pressure: https://docs.kernel.org/accounting/psi.html
@@ -19,7 +19,7 @@ _MICROSECONDS = 10**6
 _NANOSECONDS = 10**9
 
 _TELLING = ("release_agent", "cgroup.events", "tasks")
-"""What a root has in version 1 only, and what each other group has in version 2, and in version 1."""
+"""Files of a root in version 1, of every other group in version 2, and of every other group in version 1."""
 
 _CONTAINER = re.compile(
     r"/[^/]*kubepods[^/]*/"  # both drivers of the kubelet, and its own folder above (kubelet-kubepods.slice)
@@ -28,27 +28,27 @@ _CONTAINER = re.compile(
     r"|/(?:docker|cri-containerd|containerd|nerdctl|crio|libpod|buildkit)-[0-9a-f]{12,}(?:\.scope)?(?:/|$)"
     r"|/[0-9a-f]{64}(?:/|$)"
 )
-"""Paths that container engines give their containers, and none of their own services (``docker.service``)."""
+"""Paths of containers, and not of the engines' own services (``docker.service``)."""
 
 
 @dataclass(frozen=True)
 class CgroupSample:
-    """What a group has used: counters since it was made, and its memory now. ``None`` is what nobody counts."""
+    """The usage of a group: counters since its creation, and its memory now; ``None`` where nothing is counted."""
 
     cpu_seconds: float | None = None
     throttled_seconds: float | None = None
-    """How long its threads have waited for a new period of the CPU quota."""
+    """The time for which its threads have waited for a new period of the CPU quota."""
     memory_current: int | None = None
-    """Bytes, page cache included: reading files makes it grow up to the limit."""
+    """Bytes, page cache included: it grows to the limit when files are read."""
     working_set: int | None = None
-    """Bytes without the page cache that is not in active use: what Kubernetes evicts by and ``kubectl top`` shows.
+    """Bytes without inactive page cache: the value that Kubernetes evicts by and ``kubectl top`` shows.
 
     https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#eviction-signals
     """
     rss: int | None = None
     """Bytes of anonymous memory, each page counted once however many processes share it."""
     oom_kills: int | None = None
-    """Processes killed for want of memory; version 1 does not count those of groups below."""
+    """OOM-killed processes; version 1 does not count those of groups below."""
     io_read: int | None = None
     """Bytes read from block devices, not from the page cache or the network."""
     io_write: int | None = None
@@ -56,7 +56,7 @@ class CgroupSample:
 
 @dataclass(frozen=True)
 class Pressure:
-    """Seconds in which some, or all, of the group's threads that had work have waited for a resource."""
+    """Seconds in which some, or all, of the group's runnable threads have waited for a resource."""
 
     some: float | None = None
     full: float | None = None
@@ -64,10 +64,10 @@ class Pressure:
 
 @dataclass(frozen=True)
 class CgroupMarks:
-    """What needs to be read only now and then, for it only rises. Version 1 knows no pressure."""
+    """Values that only rise and are read seldom. Version 1 has no pressure."""
 
     memory_peak: int | None = None
-    """The most bytes there have been since the group was made, page cache included."""
+    """The largest number of bytes since the group was created, page cache included."""
     cpu_pressure: Pressure = Pressure()
     memory_pressure: Pressure = Pressure()
     io_pressure: Pressure = Pressure()
@@ -75,19 +75,22 @@ class CgroupMarks:
 
 @dataclass(frozen=True)
 class CgroupLimits:
-    """The tightest limits of a group and of those above it, ``None`` where there is none."""
+    """The tightest limits of a group and of the groups above it, ``None`` where there is none."""
 
     cpu: float | None = None
     """Cores."""
     memory: int | None = None
-    """Bytes; what is not below the machine's own memory is no limit."""
+    """Bytes; a limit of at least the machine's memory does not count."""
 
 
 def find(root: Path = Path("/"), pid: int | str = "self") -> "Cgroup | None":
-    """Find the group that a process is in, ``None`` where it is in none but the machine's own.
+    """Return the group of a process, ``None`` where that is the machine's own.
 
-    The figures of a hierarchy's true root are those of the whole machine, so that hierarchy is left out. ``root`` is
-    where ``/proc``, ``/sys`` and the mount points are found.
+    The true root of a hierarchy counts the whole machine, so such a hierarchy is left out.
+
+    Args:
+        root: the folder with ``/proc``, ``/sys`` and the mount points.
+        pid: the process.
     """
     folders = hierarchy.find(f"{str(root).rstrip('/')}/", pid)
     folders = {controller: folder for controller, folder in folders.items() if not _is_machine(folder.path)}
@@ -97,8 +100,8 @@ def find(root: Path = Path("/"), pid: int | str = "self") -> "Cgroup | None":
 class Cgroup:
     """The group of a process, in version 1, in version 2, or in both: a controller is in one of them only.
 
-    Its files are held open until ``close()``. They are the group's, not the process's, so that a forked child may go on
-    with its parent's object. A group that has been removed has no values.
+    Its files stay open until ``close()``. They belong to the group, so a forked child may use its parent's object. A
+    removed group has no values.
     """
 
     def __init__(self, folders: dict[str, Folder], root: Path = Path("/")) -> None:
@@ -127,16 +130,16 @@ class Cgroup:
 
     @property
     def is_container(self) -> bool:
-        """Whether the figures are those of one container, CPU and memory alike.
+        """Return whether CPU and memory are those of one container.
 
-        Where the topmost group that can be seen is not the machine's (a cgroup namespace, or a container's own group
-        mounted for it), it is the container, and a group below it would be a part only. Where it is the machine's, the
-        group's path must look like one that a container engine gives. A session or a service of systemd is neither.
+        Where the topmost visible group is not the machine's (a cgroup namespace, or a container's own group mounted for
+        it), it is the container, and a group below it is only a part. Where it is the machine's, the path must look
+        like that of a container engine. A session or a service of systemd is neither.
         """
         return self._current.integer() is not None and _is_container(self._memory) and _is_container(self._cpu_time)
 
     def read(self) -> CgroupSample:
-        """Read what is used now."""
+        """Read the current usage."""
         current = self._current.integer()
         stat = self._stat.read()
         inactive = files.field(stat, self._names.inactive_file)
@@ -153,7 +156,7 @@ class Cgroup:
         )
 
     def marks(self) -> CgroupMarks:
-        """Read what only rises."""
+        """Read the values that only rise."""
         return CgroupMarks(self._peak.integer(), *(_pressure(file.read()) for file in self._pressures))
 
     def limits(self) -> CgroupLimits:
@@ -179,14 +182,14 @@ class Cgroup:
             limit = files.integer(_once(f"{folder}/{self._names.limit}"))
             if limit is not None:
                 yield limit
-        # In version 1 also of groups above that can't be seen; version 2 keeps it to itself.
+        # Version 1 also reports the limit of invisible groups above; version 2 does not.
         above = self._stat.field(b"hierarchical_memory_limit")
         if above is not None:
             yield above
 
 
 class _MemoryNames(NamedTuple):
-    """What the memory controller's files, and the lines of ``memory.stat``, are called."""
+    """Names of the memory controller's files, and of lines of ``memory.stat``."""
 
     current: str
     peak: str
@@ -221,7 +224,7 @@ class _Seconds(NamedTuple):
 class _Io:
     """Bytes that were read from and written to block devices.
 
-    A device that only passes on to others (LVM, an encrypted disk) is left out: the same bytes are counted there again.
+    A device on top of others (LVM, an encrypted disk) is left out: the devices below count the same bytes.
     """
 
     def __init__(self, folders: dict[str, Folder], root: Path) -> None:
@@ -233,7 +236,7 @@ class _Io:
             return
         self.file = _file(folders["blkio"], "blkio.throttle.io_service_bytes_recursive")
         if self.file.read() is None:
-            # An older kernel counts what groups below do for these only.
+            # On an older kernel groups count only their own processes, in this file.
             self.file = _file(folders["blkio"], "blkio.throttle.io_service_bytes")
 
     def read(self) -> tuple[int | None, int | None]:
@@ -245,7 +248,7 @@ class _Io:
         except ValueError:
             return None, None
         if self._counts is _counts_v1 and not counts:
-            # Newer kernels with version 1 count where a limit of blkio is set only: then no device has a line.
+            # Newer kernels with version 1 count only where a limit of blkio is set; otherwise no device has a line.
             return None, None
         return sum(count.read for count in counts), sum(count.written for count in counts)
 
@@ -266,7 +269,7 @@ class _Count(NamedTuple):
 
 
 def _counts_v1(text: bytes) -> Iterator[_Count]:
-    """Read lines such as ``8:0 Read 4096``; the last one, ``Total 4096``, is no device's."""
+    """Parse lines such as ``8:0 Read 4096``; the last one, ``Total 4096``, has no device."""
     for line in text.splitlines():
         device, kind, *count = line.split()
         if count:
@@ -274,7 +277,7 @@ def _counts_v1(text: bytes) -> Iterator[_Count]:
 
 
 def _counts_v2(text: bytes) -> Iterator[_Count]:
-    """Read lines such as ``8:0 rbytes=4096 wbytes=0 rios=1``; a device may have no pairs."""
+    """Parse lines such as ``8:0 rbytes=4096 wbytes=0 rios=1``; a device may have no pairs."""
     for line in text.splitlines():
         device, *pairs = line.split()
         counts = dict(pair.split(b"=", 1) for pair in pairs)
@@ -282,7 +285,7 @@ def _counts_v2(text: bytes) -> Iterator[_Count]:
 
 
 def _is_machine(folder: str) -> bool:
-    """Whether a folder is its hierarchy's true root, which no namespace hides."""
+    """Return whether a folder is the true root of its hierarchy, which no namespace hides."""
     has_root_file, *has_group_file = (access(f"{folder}/{name}", F_OK) for name in _TELLING)
     return has_root_file or not any(has_group_file)
 
@@ -296,7 +299,7 @@ def _is_container(folder: Folder | None) -> bool:
 
 
 def _pressure(text: bytes | None) -> Pressure:
-    """Give the totals of ``some avg10=0.00 avg60=0.00 avg300=0.00 total=1`` and the same for ``full``."""
+    """Parse the totals of ``some avg10=0.00 avg60=0.00 avg300=0.00 total=1`` and the same for ``full``."""
     if text is None:
         return Pressure()
     totals = {line.partition(b" ")[0]: files.integer(line.rpartition(b"=")[2]) for line in text.splitlines()}
@@ -304,14 +307,14 @@ def _pressure(text: bytes | None) -> Pressure:
 
 
 def _quota_v1(folder: str) -> float | None:
-    """How many cores a group may use by its quota, ``None`` for ``-1``."""
+    """Return the quota of a group in cores, ``None`` for ``-1``."""
     quota = files.integer(_once(f"{folder}/cpu.cfs_quota_us"))
     period = files.integer(_once(f"{folder}/cpu.cfs_period_us"))
     return quota / period if quota and period and quota > 0 else None
 
 
 def _quota_v2(folder: str) -> float | None:
-    """How many cores a group may use by ``cpu.max``: ``50000 100000``, or ``None`` for ``max 100000``."""
+    """Return the cores of ``cpu.max``, such as ``50000 100000``; ``None`` for ``max 100000``."""
     first, _, second = (_once(f"{folder}/cpu.max") or b"").partition(b" ")
     quota, period = files.integer(first), files.integer(second)
     return quota / period if quota and period else None

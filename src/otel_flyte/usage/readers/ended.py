@@ -1,9 +1,9 @@
-"""What processes that have ended had used, where nobody else accounts for it.
+"""The usage of ended processes that no other process accounts for.
 
-A process that ends is waited for by its parent, and from then on all that it had used is a part of what its parent has
-waited for; or nobody of the tree waits for it (its parent ignores SIGCHLD, or had ended before it), and then it would
-be forgotten. The process table does not tell which. But whoever has waited for it has waited for at least as much as
-was last seen of it.
+The parent of an ended process waits for it, and its usage then counts among the parent's waited-for children. Or no
+process of the tree waits for it, because its parent ignores SIGCHLD or had ended before, and its usage would be lost.
+The process table does not say which. But a process that has waited for it has waited for at least as much CPU time as
+was last read of it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,16 +22,16 @@ class Used:
 
 
 class Account:
-    """Adds up what living processes account for, and what would be forgotten of those who are gone."""
+    """Adds the usage of living processes, and the usage of ended ones that would be lost."""
 
     def __init__(self) -> None:
         self._forgotten = Used()
         self._used = Used()
 
     def update(self, before: Mapping[Key, Process], now: Mapping[Key, Process]) -> Used:
-        """Give the sums, which never fall. To be told each time."""
+        """Return the sums, which never fall; call it with every reading."""
         seconds, whose = unaccounted(before, now)
-        # The kernel hands bytes up together with the time.
+        # The kernel adds bytes to the parent together with the time.
         forgotten = Used(
             self._forgotten.cpu + seconds,
             self._forgotten.io_read + sum(process.io_read or 0 for process in whose),
@@ -48,19 +48,19 @@ class Account:
 
 
 def unaccounted(before: Mapping[Key, Process], now: Mapping[Key, Process]) -> tuple[float, list[Process]]:
-    """Give the seconds of CPU time of those who are gone that nobody has waited for, and whose they were.
+    """Return the CPU seconds of ended processes that no process has waited for, and those processes.
 
-    Each one who is gone claims what was last seen of it from what its parent has waited for since. Where its parent is
-    gone too, the parent may have waited for it first, or the kernel may have given it to another one above: all who are
-    above it and left are asked, the nearest first. A claim that is not met is what would be forgotten. No second of a
-    surviving process's is given to two claims, so that none is counted twice.
+    Each ended process claims its last known CPU time from the time that its parent has waited for since. Where the
+    parent has ended too, the parent may have waited for it first, or the kernel may have reparented it: the living
+    ancestors are tried, the nearest first. An unmet claim would be lost. No second of a living process meets two
+    claims, so that none counts twice.
     """
     gone = [process for key, process in before.items() if key not in now]
     if not gone:
         return 0.0, []
     left = {key: now[key].waited - process.waited for key, process in before.items() if key in now}
     by_pid = {key.pid: process for key, process in before.items()}
-    # Whoever has one to claim from only comes first.
+    # Processes with a single ancestor to claim from come first.
     gone.sort(key=lambda process: process.parent not in by_pid or by_pid[process.parent].key not in left)
     forgotten = 0.0
     whose = []
@@ -77,12 +77,12 @@ def unaccounted(before: Mapping[Key, Process], now: Mapping[Key, Process]) -> tu
 
 
 def _accountable(process: Process, by_pid: Mapping[int, Process], now: Mapping[Key, Process]) -> Iterator[Key]:
-    """Give those who may have waited for a process: its parent, or if that is gone, all above it who are left."""
+    """Yield the processes that may have waited for a process: its parent, else all living ancestors."""
     parent = by_pid.get(process.parent)
     if parent and parent.key in now:
         yield parent.key
         return
-    # Ids may be given again while the table is read: a chain that closes must not be followed for ever.
+    # Ids may be reused while the table is read: a chain that closes must not be followed for ever.
     for _ in by_pid:
         if parent is None:
             return

@@ -1,4 +1,4 @@
-"""Small files of the kernel's that are read again and again."""
+"""Small files of the kernel that are read repeatedly."""
 
 import functools
 import os
@@ -15,11 +15,14 @@ _STALE = (ENODEV, ESRCH)
 
 
 class KernelFile:
-    """One file below ``/proc`` or ``/sys``, held open: reading it again costs a third of opening it again.
+    """One file below ``/proc`` or ``/sys`` that stays open: reading it again costs a third of opening it again.
 
-    ``path`` is whole, for its meaning must not change: ``/proc/self`` read in a forked child through its parent's
-    descriptor is still the parent. With ``held=False`` it is opened for each reading. With ``at_once=True``, for files
-    of less than a page for which the kernel hardly ever waits, reading keeps the interpreter's lock.
+    Args:
+        path: absolute path without ``self``: ``/proc/self``, read in a forked child through the parent's descriptor, is
+            still the parent.
+        held: whether the file stays open between readings.
+        at_once: whether reading keeps the interpreter's lock, for files of less than a page for which the kernel hardly
+            ever waits.
     """
 
     __slots__ = ("_descriptor", "_held", "_path", "_pread")
@@ -31,13 +34,13 @@ class KernelFile:
         self._descriptor: int | None = None
 
     def read(self) -> bytes | None:
-        """Read the file from its beginning, ``None`` where it is not there, not permitted or stale."""
+        """Read the file from its beginning, ``None`` where it is missing, not permitted or stale."""
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, _FLAGS)
             return self._pread(self._descriptor, _BYTES, 0)
         except OSError as error:
-            # Whoever has closed descriptors that weren't theirs may have been given this number for a file of theirs.
+            # Code that closes foreign descriptors may have got this number for a file of its own.
             self.close() if error.errno in _STALE else self._forget()
             return None
         finally:
@@ -45,15 +48,15 @@ class KernelFile:
                 self.close()
 
     def integer(self) -> int | None:
-        """Read the one number that the file holds, ``None`` where it holds none, such as ``max``."""
+        """Read the one number of the file, ``None`` for other content such as ``max``."""
         return integer(self.read())
 
     def field(self, name: bytes) -> int | None:
-        """Read the number that follows a name at the beginning of a line."""
+        """Read the number after a name at the beginning of a line."""
         return field(self.read(), name)
 
     def close(self) -> None:
-        """Close it; the next reading opens it again."""
+        """Close the file; the next reading opens it again."""
         if self._descriptor is not None:
             with suppress(OSError):
                 os.close(self._descriptor)
@@ -64,7 +67,7 @@ class KernelFile:
 
 
 def integer(text: bytes | None) -> int | None:
-    """Give the number that a text is, ``None`` where it is none."""
+    """Return a text as a number, ``None`` where it is not one."""
     try:
         return None if text is None else int(text)
     except ValueError:
@@ -72,7 +75,7 @@ def integer(text: bytes | None) -> int | None:
 
 
 def field(text: bytes | None, name: bytes) -> int | None:
-    """Find the number that follows ``name`` at the beginning of a line; the other lines are not looked at."""
+    """Return the number after ``name`` at the beginning of a line, without parsing the other lines."""
     if text is None:
         return None
     begin = (b"\n" + text).find(b"\n" + name + b" ")
@@ -82,8 +85,8 @@ def field(text: bytes | None, name: bytes) -> int | None:
 def _pread_at_once() -> Callable[[int, int, int], bytes]:
     """Return a ``pread`` that keeps the interpreter's lock, for one thread at a time.
 
-    A task in a Python loop hands the lock over for each call that gives it up, which takes both threads longer than the
-    call itself.
+    A task in a Python loop must pass the lock over for each call that releases it, which takes both threads longer than
+    the call itself.
     """
     call = _libc_pread()
     if call is None:

@@ -1,4 +1,4 @@
-"""Where the control groups of a process are mounted. It imports little, for whoever must start at once."""
+"""The mounted folders of a process's control groups. It imports little, because it is needed at start-up."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -6,21 +6,21 @@ from os import F_OK, access, fsdecode, fsencode
 from typing import NamedTuple
 
 UNIFIED = ""
-"""The name of version 2's hierarchy, which has all controllers that no hierarchy of version 1 has."""
+"""The name of version 2's hierarchy, which has all controllers that are not in one of version 1."""
 
 
 class Folder(NamedTuple):
-    """The folder of a process' group in one hierarchy."""
+    """The folder of a process's group in one hierarchy."""
 
     path: str
     top: str
-    """Where the hierarchy is mounted: the topmost group that can be seen."""
+    """The mount point of the hierarchy: the topmost visible group."""
     name: str
-    """The group as the hierarchy names it, as far up as can be seen: ``/kubepods/burstable/pod1/2``, or ``/``."""
+    """The path of the group in the hierarchy, as far as visible: ``/kubepods/burstable/pod1/2``, or ``/``."""
 
     @property
     def and_above(self) -> Iterator[str]:
-        """The folders of the group and of all groups above it that can be seen."""
+        """The folders of the group and of all visible groups above it."""
         path = self.path
         yield path
         while path != self.top:
@@ -29,11 +29,14 @@ class Folder(NamedTuple):
 
 
 def find(root: str = "/", pid: int | str = "self") -> dict[str, Folder]:
-    """Find the folder of each controller of version 1, joint ones by each name, and of version 2 (``UNIFIED``).
+    """Return the folder of each controller of version 1, joint ones by each name, and of version 2 (``UNIFIED``).
 
-    ``/proc/PID/cgroup`` says which group the process is in, by its path in the hierarchy, and ``/proc/PID/mountinfo``
-    which group is at the mount point. Without a cgroup namespace a container is told the host's path while its own
-    group is what is mounted. ``root`` is where ``/proc`` and the mount points are found.
+    ``/proc/PID/cgroup`` has the path of the process's group in the hierarchy, and ``/proc/PID/mountinfo`` the group at
+    the mount point. Without a cgroup namespace a container sees the host's path while its own group is mounted.
+
+    Args:
+        root: the folder with ``/proc`` and the mount points, with a trailing slash.
+        pid: the process.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html#namespace, https://man7.org/linux/man-pages/man7/cgroups.7.html
     """
@@ -53,17 +56,17 @@ def find(root: str = "/", pid: int | str = "self") -> dict[str, Folder]:
 
 def _folder(mount_point: str, top: str, group: str) -> Folder | None:
     if group.startswith("/..") or top.startswith("/.."):
-        # It lies outside of the namespace of whoever reads: the names on the way to it are not told.
+        # It is outside the reader's namespace: the names on the way to it are unknown.
         return None
     above = "" if top == "/" else top
-    # Whoever mounts one group of a hierarchy for a container means the container's.
+    # A single group that is mounted for a container is the container's.
     below = group[len(above) :] if f"{group}/".startswith(f"{above}/") else ""
     below = below.rstrip("/")
     return Folder(f"{mount_point}{below}", mount_point, f"{above}{below}" or "/")
 
 
 def _mounts(path: str) -> Iterator[tuple[str, str, list[str]]]:
-    """Give the root and the mount point of each mounted hierarchy, and its controllers."""
+    """Yield the root, the mount point and the controllers of each mounted hierarchy."""
     for line in _lines(path):
         mount, _, file_system = line.partition(" - ")
         if file_system.startswith("cgroup"):
@@ -73,7 +76,7 @@ def _mounts(path: str) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _unescaped(text: str) -> str:
-    r"""Undo what mountinfo does to spaces, tabs, newlines and backslashes: ``\040`` for a space."""
+    r"""Undo the escapes of mountinfo for spaces, tabs, newlines and backslashes: ``\040`` for a space."""
     first, *others = fsencode(text).split(b"\\")
     return fsdecode(first + b"".join(bytes([int(other[:3], 8)]) + other[3:] for other in others))
 

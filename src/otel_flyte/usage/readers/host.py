@@ -1,4 +1,4 @@
-"""What the machine has: the denominator where neither a declaration nor a control group gives one."""
+"""The size of the machine: the denominator where neither a declaration nor a control group has one."""
 
 import os
 from contextlib import suppress
@@ -11,9 +11,9 @@ _KIB = 1024
 
 
 def visible_cores() -> int:
-    """How many CPUs the process may run on: its main thread's affinity, all of the machine's where there is none.
+    """Return the number of CPUs that the process may use: the affinity of its main thread, else all of the machine.
 
-    Threads may be pinned one by one, so the calling thread's own would say little.
+    Threads may be pinned one by one, so that the affinity of the calling thread has little meaning.
     """
     if hasattr(os, "sched_getaffinity"):
         with suppress(OSError):
@@ -22,7 +22,7 @@ def visible_cores() -> int:
 
 
 def memory_total(root: Path = Path("/")) -> int | None:
-    """Bytes of memory of the machine: ``MemTotal`` of ``/proc/meminfo``, or psutil's where there is no such file."""
+    """Return the bytes of memory of the machine: ``MemTotal`` of ``/proc/meminfo``, else psutil's value."""
     with suppress(OSError):
         text = (root / "proc/meminfo").read_bytes().replace(b" kB", b"")
         kib = files.field(text, b"MemTotal:")

@@ -1,4 +1,4 @@
-"""What a process and all that it has started use."""
+"""The usage of a process and all its descendants."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,46 +13,46 @@ from otel_flyte.usage.readers.procfs import Procfs
 from otel_flyte.usage.readers.shared import SharedMemory
 
 _HELD = 16
-"""Processes whose files are held open, three each: a user's limit of descriptors is often 1,024."""
+"""Processes whose files stay open, three each: a user's limit of descriptors is often 1,024."""
 
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class TreeSample:
-    """What a tree of processes has used, and has in memory now. ``None`` is what may not be read or is not told."""
+    """The usage of a tree of processes; ``None`` where a value may not be read or is not reported."""
 
     cpu_seconds: float | None = None
-    """User and system time of all, those that have ended included. It never falls."""
+    """User and system time of all processes, ended ones included. It never falls."""
     user_seconds: float | None = None
     """Of the root process alone."""
     system_seconds: float | None = None
     """Of the root process alone."""
     rss: int | None = None
-    """Bytes: all that the root process has, and the anonymous memory of the others; what forks share counts once."""
+    """Bytes: all memory of the root process, and the anonymous memory of the others; shared memory counts once."""
     own_rss: int | None = None
     own_virtual: int | None = None
     count: int | None = None
     """Processes that have not ended."""
     io_read: int | None = None
-    """Bytes read from storage (not from the page cache), by those that may be read. It never falls."""
+    """Bytes read from storage (not from the page cache), by readable processes. It never falls."""
     io_write: int | None = None
 
 
 class ProcessTree:
-    """A process and all that it has started, directly or by others, also those whose parent has ended before them.
+    """A process and all its descendants, also those whose parent has ended before them.
 
-    The sum of CPU times is: all that each living process accounts for (its own time and that of the children it has
-    waited for), and what was last seen of those who are gone and whom nobody has waited for. Nothing is counted twice
-    because of the order of reading: the list of processes first, then each process after its parent. So one that is not
-    listed had been waited for before its parent was read, and one that was read had not. Where one is listed and can't
-    be read, neither is known, and all is read once more.
+    CPU time is the sum of two parts: the time that each living process accounts for (its own, and that of children it
+    has waited for), and the last known time of ended processes that no process has waited for. The order of reading
+    keeps time from counting twice: the list of processes first, then each process after its parent. A process that is
+    not listed had been waited for before its parent was read, and a process that was read had not. Where a listed
+    process can't be read, neither is known, and everything is read again.
 
-    Time that is never seen: of a process that begins and ends between two readings and that nobody of the tree waits
-    for. A new process is found by its parent; one whose parent has ended before it was first seen is not found, unless
-    the kernel has given it to a process of the tree (one that is PID 1, or a subreaper).
+    Two kinds of time are never seen. A process may begin and end between two readings without being waited for in the
+    tree. And a process whose parent ended before the first reading is not found, unless the kernel has reparented it to
+    a process of the tree (PID 1 or a subreaper).
 
-    It is for the process that made it: in a forked child it still reads the parent's tree. Any thread may read.
+    In a forked child the object still reads the parent's tree. Any thread may read.
     """
 
     def __init__(self, root: Path = Path("/proc"), pid: int | None = None) -> None:
@@ -69,24 +69,24 @@ class ProcessTree:
         self._lock = Lock()
 
     def read(self) -> TreeSample:
-        """Read the tree; all is ``None`` where it can't be."""
+        """Read the tree; all values are ``None`` where that is impossible."""
         with self._lock:
             return self._read()
 
     def pids(self) -> list[int]:
-        """Give the processes that were in the tree when it was last read, parents before their children."""
+        """Return the processes of the last reading, parents before their children."""
         return list(self._readers)
 
     def descendants(self) -> list[tuple[float, float]]:
-        """For how many seconds each process but the root has been there at most, and the CPU time it accounts for.
+        """Return the largest possible age in seconds, and the CPU time, of each process but the root.
 
-        They are those that were in the tree when it was last read.
+        The processes are those of the last reading.
         """
         others = [(key, process) for key, process in self._seen.items() if key.pid != self._pid]
         return [(self._source.age(key), process.cpu) for key, process in others]
 
     def close(self) -> None:
-        """Close what is held open."""
+        """Close all descriptors."""
         self._source.close()
         for reader in self._readers.values():
             reader.close()
@@ -100,7 +100,7 @@ class ProcessTree:
                 now, unclear = self._look(anew=True)
         except OSError:
             return TreeSample()
-        # Were they taken for gone, they might be counted again when they are found again, or with their parents.
+        # Counted as ended, they might count again when they are found again, or with their parents.
         before = {key: process for key, process in self._seen.items() if key not in unclear}
         self._seen = now
         self._was_there |= bool(now)
@@ -125,12 +125,12 @@ class ProcessTree:
         )
 
     def _look(self, *, anew: bool = False) -> tuple[dict[Key, Process], set[Key]]:
-        """Read all that are known and find the new ones; give these, and those who may be gone or not."""
+        """Read the known processes and find new ones; return them, and the processes that may have ended."""
         listed = self._source.pids(anew=anew)
         now: dict[Key, Process] = {}
         failed = set()
         for pid, reader in list(self._readers.items()):
-            # Twice, for somebody may have closed its descriptors.
+            # Twice, because other code may have closed its descriptors.
             process = reader.read() or reader.read() if pid in listed else None
             if process and self._born.setdefault(pid, process.key) == process.key:
                 now[process.key] = process
@@ -140,7 +140,7 @@ class ProcessTree:
             if pid != self._pid:
                 reader.close()
                 del self._readers[pid], self._born[pid]
-        # The number of one that failed may be a new process's already.
+        # The id of a process that failed may be a new process's already.
         self._listed -= failed
         missed = set()
         for pid, new in self._new(listed - self._listed - self._readers.keys()):
@@ -148,14 +148,14 @@ class ProcessTree:
                 now[new.key] = new
             else:
                 missed.add(pid)
-        # Perhaps no file could be opened: they are looked for again.
+        # Perhaps no file could be opened: they are searched for again.
         self._listed = listed - missed
         return now, {key for key in self._seen if key not in now and key.pid in failed | missed}
 
     def _new(self, pids: set[int]) -> Iterator[tuple[int, Process | None]]:
-        """Find those of the new processes that are of this tree, and read each after its parent.
+        """Yield the new processes of this tree, each read after its parent.
 
-        Those that can't be read are given too, for they may be of this tree.
+        Processes that can't be read are included, because they may be of this tree.
         """
         children = defaultdict(list)
         for pid in pids:

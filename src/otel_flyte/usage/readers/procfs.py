@@ -1,4 +1,4 @@
-"""Processes as ``/proc`` shows them: https://man7.org/linux/man-pages/man5/proc.5.html."""
+"""Processes by ``/proc``: https://man7.org/linux/man-pages/man5/proc.5.html."""
 
 import os
 import time
@@ -21,17 +21,17 @@ _VIRTUAL, _RESIDENT = 23 - 3, 24 - 3
 _CODE, _STACK = 26 - 3, 28 - 3
 
 _SHARED = 2
-"""Which number of /proc/PID/statm is that of pages of files."""
+"""The position in /proc/PID/statm of the number of pages with a file."""
 
 _UNKNOWN = (b"", b"0")
-"""No last process id: gVisor says 0 whatever has begun."""
+"""No last process id: gVisor always reports 0."""
 
 _IO_SECONDS = 5.0
-"""CPU time is told in hundredths of a second: who has used none may yet have read something."""
+"""CPU time is reported in hundredths of a second: a process without any may have read something."""
 
 
 class Procfs:
-    """Looks at processes below a folder that is, or looks like, ``/proc``."""
+    """Reads processes below a folder that is, or looks like, ``/proc``."""
 
     def __init__(self, root: str = "/proc") -> None:
         self._root = root
@@ -40,16 +40,16 @@ class Procfs:
         self._pids: set[int] = set()
 
     def own_pid(self) -> int:
-        """The calling process, by the number it has in this folder's namespace."""
+        """Return the calling process, by its id in this folder's namespace."""
         with suppress(OSError, ValueError):
             return int(Path(self._root, "self").readlink().name)
         return os.getpid()
 
     def pids(self, *, anew: bool = False) -> set[int]:
-        """All processes there are, and unless they are listed anew, perhaps some that have ended.
+        """Return all processes, and unless they are listed anew, perhaps some that have ended.
 
-        Listing a folder gives up the interpreter's lock for each entry. What ``/proc/loadavg`` ends with is the last
-        process id that was given: while it stays, nothing can have begun.
+        Listing a folder releases the interpreter's lock for each entry. ``/proc/loadavg`` ends with the last process id
+        that was assigned: while it stays the same, no process has begun.
         """
         newest = (self._news.read() or b"").rpartition(b" ")[2].strip() if self._news is not None else b""
         if anew or newest in _UNKNOWN or newest != self._newest:
@@ -58,29 +58,29 @@ class Procfs:
         return self._pids
 
     def parent(self, pid: int) -> int | None:
-        """The parent of a process, ``None`` where it is gone."""
+        """Return the parent of a process, ``None`` where it is gone."""
         fields = _fields(KernelFile(f"{self._root}/{pid}/stat", held=False).read())
         return int(fields[_PARENT]) if fields else None
 
     def age(self, key: Key) -> float:
-        """For how many seconds a process has been there at most; it says on which tick it began."""
+        """Return the largest possible age of a process in seconds; its start is known by the clock tick."""
         return time.clock_gettime(_CLOCK_OF_BIRTHS) - key.born / _TICKS
 
     def reader(self, pid: int, *, held: bool) -> "_Reader":
-        """Look at a process again and again."""
+        """Return a reader of one process."""
         return _Reader(f"{self._root}/{pid}", pid, held=held)
 
     def close(self) -> None:
-        """Close what is held open."""
+        """Close the descriptor."""
         if self._news is not None:
             self._news.close()
 
 
 class _Reader:
-    """Reads ``stat`` each time, and the other two where it shows that they may have changed.
+    """Reads ``stat`` each time, and the other two files where it shows that they may have changed.
 
-    Opening a file and reading ``io``, for which the kernel may wait, give up the interpreter's lock, which a task in a
-    Python loop then has to hand over once more.
+    Opening a file and reading ``io``, for which the kernel may wait, release the interpreter's lock, which a task in a
+    Python loop then has to pass over once more.
     """
 
     def __init__(self, folder: str, pid: int, *, held: bool) -> None:
@@ -96,11 +96,11 @@ class _Reader:
         self._written_bytes: int | None = None
 
     def read(self) -> Process | None:
-        """Look at it, ``None`` where it is gone."""
+        """Read the process, ``None`` where it is gone."""
         fields = _fields(self._stat.read())
-        if not fields or not self._look_at_pages(fields[_RESIDENT]):
+        if not fields or not self._read_pages(fields[_RESIDENT]):
             return None
-        self._look_at_io(fields[_FAULTS : _WAITED_SYSTEM + 1])
+        self._read_io(fields[_FAULTS : _WAITED_SYSTEM + 1])
         resident = int(fields[_RESIDENT])
         code, stack = int(fields[_CODE]), int(fields[_STACK])
         return Process(
@@ -113,14 +113,14 @@ class _Reader:
             resident=resident * _PAGE,
             anonymous=max(resident - self._shared, 0) * _PAGE,
             virtual=int(fields[_VIRTUAL]),
-            # The kernel tells 0 to whoever may not trace the process.
+            # The kernel reports 0 to processes that may not trace this one.
             layout=(code, stack) if stack else None,
             io_read=self._read_bytes,
             io_write=self._written_bytes,
         )
 
-    def _look_at_pages(self, resident: bytes) -> bool:
-        """Find out how many of the pages in memory are of files; what has as many as before has the same."""
+    def _read_pages(self, resident: bytes) -> bool:
+        """Read the number of pages with a file, unless the number of all pages is the same as before."""
         if resident != self._resident:
             pages = (self._statm.read() or b"").split(None, 3)
             if len(pages) <= _SHARED:
@@ -128,8 +128,8 @@ class _Reader:
             self._resident, self._shared = resident, int(pages[_SHARED])
         return True
 
-    def _look_at_io(self, worked: list[bytes]) -> None:
-        """Find out what was read and written; nothing much by one that shows neither page faults nor CPU time."""
+    def _read_io(self, worked: list[bytes]) -> None:
+        """Read the bytes read and written, seldom where the process shows neither page faults nor CPU time."""
         now = time.monotonic()
         if worked != self._worked or now >= self._io_again:
             io = self._io.read()
@@ -143,7 +143,7 @@ class _Reader:
 
 
 def _of_the_kernel(root: str, name: str) -> KernelFile | None:
-    """Open a file unless something else is mounted over it: LXC shows another one, which is some seconds old."""
+    """Open a file unless another is mounted over it: LXC shows one that is some seconds old."""
     path = Path(root, name)
     try:
         return KernelFile(str(path), at_once=True) if path.stat().st_dev == Path(root).stat().st_dev else None
@@ -152,6 +152,6 @@ def _of_the_kernel(root: str, name: str) -> KernelFile | None:
 
 
 def _fields(stat: bytes | None) -> list[bytes]:
-    """Give what follows the program's name, which may hold spaces and parentheses; nothing of what is no such line."""
+    """Return the fields after the program's name, which may contain spaces and parentheses; none for other content."""
     fields = (stat or b"").rpartition(b")")[2].split(None, _STACK + 1)
     return fields if len(fields) > _STACK else []

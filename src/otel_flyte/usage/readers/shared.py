@@ -1,12 +1,12 @@
-"""How much memory a tree of processes has, where forked ones share what they have not written to.
+"""The memory of a tree of processes, where forks share the pages that they have not written to.
 
-A fork's anonymous memory begins as its parent's, page by page the same, and ``RssAnon`` shows it in both. Only smaps
-tells the pages apart, and walks all of them (26 ms for 4 GiB). So what a fork began with is taken as shared as long as
-it has that much; what it has beyond is its own.
+The anonymous memory of a fork starts as its parent's, page by page, and ``RssAnon`` counts it in both. Only smaps tells
+the pages apart, and it walks all of them (26 ms for 4 GiB). So the memory that a fork started with counts as shared as
+long as it has that much, and memory beyond that as its own.
 
-The error: a page that it began with and then wrote to is its own too, but is not counted (a worker that touches the
-reference counts of a large list it was forked with). Memory that is shared by files and ``/dev/shm`` is counted where
-the root process has it mapped; libraries that others of the tree have mapped are not: they are page cache.
+The error: a page that it started with and has written to since is its own too, but is not counted, as in a worker that
+touches the reference counts of an inherited list. Memory that is shared by files and ``/dev/shm`` counts where the root
+process has it mapped. Libraries that other processes have mapped do not count: they are page cache.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from otel_flyte.usage.readers.process import Key, Process
 
 @dataclass(frozen=True)
 class _Origin:
-    """Who forked a process, and how many bytes of what it began with it still has at most."""
+    """The process that forked another, and the inherited bytes that the fork still has at most."""
 
     parent: Key | None
     layout: tuple[int, int] | None
@@ -25,18 +25,18 @@ class _Origin:
 
 
 class SharedMemory:
-    """Remembers what each process began with."""
+    """Keeps the memory that each process started with."""
 
     def __init__(self) -> None:
         self._origins: dict[Key, _Origin] = {}
 
     def anonymous(self, before: Mapping[Key, Process], now: Mapping[Key, Process]) -> int:
-        """Give the bytes of anonymous memory of all, what forks share counted once. To be told each time."""
+        """Return the anonymous memory of all processes in bytes, shared memory once; call it with every reading."""
         by_pid = {key.pid: process for key, process in now.items()}
         for key, process in now.items():
             known = self._origins.get(key)
             if known:
-                # Another program runs in it, or it has given some back.
+                # It runs another program, or has freed some memory.
                 most = process.anonymous if process.layout == known.layout else 0
                 if most < known.inherited:
                     self._origins[key] = replace(known, inherited=most)
@@ -46,19 +46,19 @@ class SharedMemory:
         return self._sum(now)
 
     def _sum(self, now: Mapping[Key, Process]) -> int:
-        """Add up what each has beyond what it began with; what its forks began with is there as long as one has it."""
-        begun_with: dict[Key, int] = {}
+        """Add the memory of each beyond what it inherited; what its forks inherited exists as long as one has it."""
+        inherited: dict[Key, int] = {}
         for origin in self._origins.values():
             if origin.parent:
-                begun_with[origin.parent] = max(begun_with.get(origin.parent, 0), origin.inherited)
+                inherited[origin.parent] = max(inherited.get(origin.parent, 0), origin.inherited)
         total = 0
         for key, origin in self._origins.items():
             own = now[key].anonymous if key in now else 0
-            total += max(own, begun_with.get(key, 0), origin.inherited) - origin.inherited
+            total += max(own, inherited.get(key, 0), origin.inherited) - origin.inherited
         return total
 
     def _forget(self, now: Mapping[Key, Process]) -> None:
-        """Keep those that are there and, of those that are gone, from whom they come."""
+        """Keep the living processes and their ended ancestors."""
         if len(self._origins) == len(now):
             return
         kept: dict[Key, _Origin] = {}
@@ -71,7 +71,7 @@ class SharedMemory:
 
 
 def _origin(process: Process, parent: Process | None, before: Mapping[Key, Process]) -> _Origin:
-    """Say what a new process began with: what its parent had, which may have given it back or taken more since."""
+    """Return the origin of a new process: its parent's memory, which the parent may have changed since."""
     if parent is None or process.layout is None or process.layout != parent.layout:
         return _Origin(None, process.layout, 0)
     had = max(parent.anonymous, before[parent.key].anonymous if parent.key in before else 0)

@@ -1,7 +1,6 @@
-"""What a task's usage gauges said while it ran: of one that runs, or was killed, that is all there is.
+"""Averages by the minute from the points of usage gauges: the only source for an attempt that runs, or was killed.
 
-Each point is the mean since the one before, whenever that was; an average by the minute weighs each by the time that it
-covers.
+A point is the mean since the point before it, so an average weighs each point by the time that it covers.
 """
 
 import math
@@ -10,38 +9,38 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import median
 
-from otel_flyte.recording.otlp_file import Point
-from otel_flyte.recording.usage import NO_VALUE
+from otel_flyte.formulas import NO_VALUE
+from otel_flyte.recording.model import Point
 
 USUAL_INTERVAL = 60.0
-"""Seconds between two collections, where no two are known: the default of OpenTelemetry."""
+"""Seconds between two collections where there is only one: OpenTelemetry's default."""
 
 LONGEST = 366 * 24 * 60
-"""Minutes. What claims to be later than that is by a clock that is wrong."""
+"""Minutes. A point that is later than that comes from a wrong clock."""
 
 
 def by_minute(points: Iterable[Point], start_ns: int) -> dict[str, list[float]]:
-    """Give the averages of each series by the minute from the start, -1 where nothing was told."""
-    told: dict[str, dict[float, float]] = defaultdict(dict)
+    """Return the averages of each series by the minute from the start, -1 for a minute without a point."""
+    values: dict[str, dict[float, float]] = defaultdict(dict)
     for point in credible(points, start_ns):
-        told[point.name][(point.time_ns - start_ns) / 1e9] = point.value
-    usual = interval(sorted({seconds for series in told.values() for seconds in series}))
-    return {name: _averages(sorted(series.items()), usual) for name, series in told.items()}
+        values[point.series][(point.time_ns - start_ns) / 1e9] = point.value
+    usual = interval(sorted({seconds for series in values.values() for seconds in series}))
+    return {name: _averages(sorted(series.items()), usual) for name, series in values.items()}
 
 
 def credible(points: Iterable[Point], start_ns: int) -> list[Point]:
-    """Leave out points from before the start, and those of a clock that is wrong."""
+    """Return the points without those from before the start and those of a wrong clock."""
     return [point for point in points if 0 < point.time_ns - start_ns <= LONGEST * 60 * 10**9]
 
 
 def interval(times: Sequence[float]) -> float:
-    """Give the seconds that usually lie between two collections."""
+    """Return the median of the seconds between two collections."""
     gaps = [later - earlier for earlier, later in pairwise(times)]
     return median(gaps) if gaps else USUAL_INTERVAL
 
 
 def _averages(points: Sequence[tuple[float, float]], usual: float) -> list[float]:
-    """Weigh each value by the time since the one before; where some are lost, by the usual time."""
+    """Weigh each value by the time since the one before; after a gap, by the usual interval."""
     sums: dict[int, float] = defaultdict(float)
     seconds: dict[int, float] = defaultdict(float)
     begin = 0.0

@@ -1,0 +1,34 @@
+"""Our bookkeeping around user code."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Around(Generic[T]):
+    """Ends what was begun when a block of user code ends: ``with Around(begin(), end): user_code()``.
+
+    ``begin`` and ``end`` are guarded. The block is not: its exceptions pass unchanged, and their tracebacks get no
+    frame. It serves coroutines as well.
+
+    Args:
+        opened: result of ``begin``; where it is ``None``, nothing is ended.
+        end: called with that result and the exception of the block, ``None`` without one.
+    """
+
+    __slots__ = ("_end", "_opened")
+
+    def __init__(self, opened: T | None, end: Callable[[T, BaseException | None], object]) -> None:
+        self._opened = opened
+        self._end = end
+
+    def __enter__(self) -> T | None:
+        return self._opened
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            self._end(self._opened, error)

@@ -1,0 +1,87 @@
+"""Attempts that have not ended, seen through their pending spans.
+
+A task's span arrives when it ends. A task that runs, or was killed, has a pending span in its place: a child of the
+missing span, with the identity of the attempt. Log records of the pending span name the task's phases.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from otel_flyte import semconv
+from otel_flyte.recording.model import Attributes, Event, LogRecord, Span
+from otel_flyte.recording.roles import Role, role_of
+
+
+def with_unfinished(spans: Sequence[Span], logs: Iterable[LogRecord]) -> tuple[list[Span], dict[str, str]]:
+    """Replace the pending spans of one trace by spans of their attempts, without an end.
+
+    A pending span whose attempt has ended is left out.
+
+    Returns:
+        The spans; and by id of each span that began inside a missing phase, the id of its attempt.
+    """
+    pending = [span for span in spans if role_of(span) is Role.PENDING]
+    others = [span for span in spans if role_of(span) is not Role.PENDING]
+    if not pending:
+        return others, {}
+    events: dict[str, list[LogRecord]] = defaultdict(list)
+    for record in logs:
+        if record.event:
+            events[record.span_id].append(record)
+    known = {span.span_id for span in others}
+    first_start = {span.parent_id: span.start_ns for span in sorted(others, key=lambda span: -span.start_ns)}
+    attempts: dict[str, Span] = {}
+    for span in sorted(pending, key=lambda span: span.start_ns):
+        if span.parent_id and span.parent_id not in known and span.parent_id not in attempts:
+            start_ns = min(span.start_ns, first_start.get(span.parent_id, span.start_ns))
+            attempts[span.parent_id] = _attempt(span, span.parent_id, events[span.span_id], start_ns)
+    return [*others, *attempts.values()], _adopted(others, attempts)
+
+
+def _attempt(pending: Span, span_id: str, logs: Iterable[LogRecord], start_ns: int) -> Span:
+    """Return the span of an attempt, with its last known phase and the time that it had spent in that phase."""
+    attributes = {
+        name: value for name, value in pending.attributes.items() if name not in (semconv.MARKER, semconv.SPAN_ROLE)
+    }
+    events = []
+    for record in sorted(logs, key=lambda record: record.time_ns):
+        phase = {
+            name: value for name, value in record.attributes.items() if name in (semconv.PHASE, semconv.PHASE_ELAPSED)
+        }
+        attributes.update(phase)
+        events.append(Event(record.event, record.time_ns, phase))
+    return replace(
+        pending,
+        span_id=span_id,
+        parent_id=None,
+        name=_name(attributes),
+        start_ns=start_ns,
+        end_ns=None,
+        attributes=attributes,
+        events=tuple(events),
+    )
+
+
+def _name(attributes: Attributes) -> str:
+    """Return the name of the missing span. A pod's task has the name of its workflow too, so the task's comes first."""
+    for pattern, attribute in ((semconv.SPAN_TASK, semconv.TASK_NAME), (semconv.SPAN_WORKFLOW, semconv.WORKFLOW_NAME)):
+        if attribute in attributes:
+            return pattern.format(name=attributes[attribute])
+    return semconv.SPAN_RANK if semconv.REPLICA in attributes else semconv.SPAN_TASK.format(name="unknown")
+
+
+def _adopted(spans: Iterable[Span], attempts: Mapping[str, Span]) -> dict[str, str]:
+    """Return for each span without its parent the attempt of the same process that began last before it."""
+    known = {span.span_id for span in spans} | attempts.keys()
+    adopted: dict[str, str] = {}
+    for span in spans:
+        if span.parent_id and span.parent_id not in known:
+            begun = [
+                attempt
+                for attempt in attempts.values()
+                if attempt.start_ns <= span.start_ns and attempt.resource == span.resource
+            ]
+            if begun:
+                adopted[span.span_id] = max(begun, key=lambda attempt: attempt.start_ns).span_id
+    return adopted

@@ -1,0 +1,271 @@
+"""The tree of an execution as rows, top to bottom, for every rendering of it.
+
+Attempts of one node have a row for the node above them. More than :data:`MANY` similar siblings, such as the items of a
+map or the steps of a loop, have one row above the failed and the slowest of them.
+"""
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from otel_flyte import semconv
+from otel_flyte.recording import usage
+from otel_flyte.recording.cells import duration
+from otel_flyte.recording.failures import Error
+from otel_flyte.recording.roles import Role, entity_name, short_name
+from otel_flyte.recording.span_tree import NEVER_ENDED, UNKNOWN, Execution, TreeSpan, in_order
+
+MANY = 10
+"""The largest number of similar siblings that are not rolled up."""
+
+DEEPEST = 30
+"""The depth below which spans are only counted: a recursive function may nest them by the thousand."""
+
+SHOWN = 5
+"""The number of failed, and of slowest, members that a roll-up shows."""
+
+_ORPHAN = "parent not recorded"
+_SHOWN_KINDS = (semconv.KIND_MAP, semconv.KIND_DYNAMIC, semconv.KIND_EAGER)
+_WORST_FIRST = (semconv.RESULT_FAILURE, semconv.RESULT_CANCELLATION, NEVER_ENDED)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row: a span, the attempts of a node, similar siblings, or an execution.
+
+    Attributes:
+        label: such as ``task demo.train``.
+        notes: further facts, a few words each.
+        entity: the workflow or task attempt that the row belongs to, such as ``node/n0/task/1``.
+        result: ``success``, ``failure``, ``cancellation``, ``skip``, ``never ended``, or ``unknown``.
+        spans: the spans that the row stands for.
+        members: the rows below where ``spans`` are several; a single span has its children below.
+        depth: 0 for the outermost.
+        share: its duration as a fraction of the duration of the row above, ``None`` where either is unknown.
+    """
+
+    label: str
+    notes: tuple[str, ...]
+    entity: str
+    result: str
+    spans: tuple[TreeSpan, ...]
+    role: Role
+    members: "tuple[Row, ...]" = ()
+    depth: int = 0
+    share: float | None = None
+
+    @cached_property
+    def start_ns(self) -> int:
+        """Nanoseconds since the epoch."""
+        return min(span.start_ns for span in self.spans)
+
+    @cached_property
+    def end_ns(self) -> int | None:
+        """Nanoseconds since the epoch, ``None`` where it never ended."""
+        if self.result == NEVER_ENDED:
+            return None
+        return max(span.end_ns for span in self.spans if span.end_ns is not None)
+
+    @cached_property
+    def seen_ns(self) -> int:
+        """The time of its end or last sign, not before its start, in nanoseconds since the epoch."""
+        return max(self.start_ns, *(span.seen_ns for span in self.spans))
+
+    @property
+    def seconds(self) -> float | None:
+        """The duration, ``None`` where it never ended."""
+        return None if self.end_ns is None else max(0, self.end_ns - self.start_ns) / 1e9
+
+    @property
+    def span(self) -> TreeSpan | None:
+        """The span of the row, ``None`` where there are several."""
+        return None if self.members else self.spans[0]
+
+    @property
+    def error(self) -> Error | None:
+        """The error of the row's span, where no span below has the same."""
+        return self.span.error if self.span else None
+
+
+def rows_of(execution: Execution, *, complete: bool = False) -> Iterator[Row]:
+    """Return the rows of an execution; ``complete`` includes all members of each roll-up. It needs no recursion."""
+    most = sys.maxsize if complete else MANY
+    waiting = [_top(execution, most)]
+    while waiting:
+        row = waiting.pop()
+        below: Sequence[Row] = row.members or _siblings(row.spans[0].children, row.entity, most)
+        if below and row.depth == DEEPEST:
+            count = sum(1 for member in below for span in member.spans for _ in span.walk())
+            row, below = replace(row, notes=(*row.notes, f"{count} spans below")), ()
+        yield row
+        for member in reversed(below):
+            share = member.seconds / row.seconds if member.seconds is not None and row.seconds else None
+            waiting.append(replace(member, depth=row.depth + 1, entity=member.entity or row.entity, share=share))
+
+
+def _top(execution: Execution, most: int) -> Row:
+    """Return the row of the one root, else a row for the execution.
+
+    The latter has a failure for its result or ``unknown``, never success: spans may be missing.
+    """
+    rows = _siblings(execution.roots, "", most)
+    if len(rows) == 1 and not execution.name and not execution.roots[0].orphan:
+        return rows[0]
+    notes = [execution.scope]
+    if all(root.orphan for root in execution.roots):
+        notes.append("parents not recorded" if len(execution.roots) > 1 else _ORPHAN)
+        rows = [_without_orphan_notes(row) for row in rows]
+    return Row(
+        f"execution {execution.name}" if execution.name else f"trace {execution.trace_ids[0]}",
+        _known(*notes),
+        f"execution/{execution.name}" if execution.name else "",
+        _worst((row.result for row in rows), UNKNOWN),
+        execution.roots,
+        Role.EXECUTION,
+        tuple(rows),
+    )
+
+
+def _without_orphan_notes(row: Row) -> Row:
+    notes = tuple(note for note in row.notes if note != _ORPHAN)
+    return replace(row, notes=notes, members=tuple(map(_without_orphan_notes, row.members)))
+
+
+def _siblings(spans: Iterable[TreeSpan], entity: str, most: int) -> list[Row]:
+    """Return rows of siblings: attempts by node, then items by map, then any that are more than ``MANY``."""
+    nodes: dict[str, list[TreeSpan]] = defaultdict(list)
+    for span in spans:
+        nodes[span.node_key or span.span.span_id].append(span)
+    similar: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for attempts in nodes.values():
+        row = _node(in_order(attempts), entity) if len(attempts) > 1 else _single(attempts[0], entity)
+        name = f"{semconv.SPAN_MAP_ITEM}s" if attempts[0].role is Role.ITEM else _short(attempts[0])
+        similar[_map_of(attempts[0]), name].append(row)
+    rows: list[Row] = []
+    for (map_node, name), members in similar.items():
+        rows += [_roll_up(name, map_node, members, most)] if map_node or len(members) > MANY else members
+    return sorted(rows, key=lambda row: row.start_ns)
+
+
+def _single(span: TreeSpan, entity: str) -> Row:
+    attempt = f"attempt {span.attempt}" if span.role is Role.ATTEMPT and span.attempt else ""
+    notes = _known(*_declared(span), attempt, *_outcome(span))
+    return Row(_label(span), notes, _entity(span, entity), span.result, (span,), span.role)
+
+
+def _node(attempts: tuple[TreeSpan, ...], entity: str) -> Row:
+    """Return the row of a node with several attempts; its result is that of the last attempt."""
+    last = attempts[-1].attempt
+    numbers = {attempt.attempt for attempt in attempts}
+    replicas = {attempt.attribute(semconv.REPLICA) for attempt in attempts}
+    members = tuple(
+        replace(_single(attempt, entity), label=f"attempt {attempt.attempt}", notes=_known(*_outcome(attempt)))
+        for attempt in attempts
+    )
+    notes = _known(
+        *_declared(attempts[0]),
+        f"{len(numbers)} attempts" if len(numbers) > 1 else "",
+        f"{len(replicas)} replicas" if len(replicas) > 1 else "",
+    )
+    result = _worst(attempt.result for attempt in attempts if attempt.attempt == last)
+    return Row(_label(attempts[0]), notes, f"node/{attempts[0].node_path}", result, attempts, Role.ATTEMPT, members)
+
+
+def _roll_up(name: str, map_node: str, members: Sequence[Row], most: int) -> Row:
+    """Return the row of similar siblings; above ``most`` only the failed and the slowest are below it."""
+    unsuccessful = [member for member in members if member.result != semconv.RESULT_SUCCESS]
+    slowest = sorted(members, key=lambda member: -(member.seconds or 0.0))[:SHOWN]
+    selected = members if len(members) <= most else (*unsuccessful[:SHOWN], *slowest)
+    shown = sorted(dict.fromkeys(selected), key=lambda member: member.start_ns)
+    retried = sum(len(member.members) > 1 for member in members)
+    durations = sorted(member.seconds or 0.0 for member in members)
+    node_path = map_node.partition("/")[2]
+    notes = _known(
+        f"{len(members)} items" if map_node or members[0].role is Role.ITEM else f"{len(members)} times",
+        *_counts(unsuccessful),
+        f"{retried} retried" if retried else "",
+        f"median {duration(durations[len(members) // 2])}",
+        f"{len(shown)} shown" if len(shown) < len(members) else "",
+        node_path,
+    )
+    spans = tuple(span for member in members for span in member.spans)
+    result = _worst(member.result for member in members)
+    return Row(name, notes, f"node/{node_path}" if map_node else "", result, spans, members[0].role, tuple(shown))
+
+
+def _counts(unsuccessful: Sequence[Row]) -> Iterator[str]:
+    """Return counts by result and type of error: ``37 failure (30 ValueError, 7 KeyError)``."""
+    by_result: dict[str, list[TreeSpan]] = defaultdict(list)
+    for member in unsuccessful:
+        by_result[member.result].append(member.spans[-1])
+    for result, spans in by_result.items():
+        errors = [error for span in spans if (error := span.error or next(iter(span.errors_below), None))]
+        types = Counter(error.type for error in errors)
+        reasons = ", ".join(f"{count} {kind}" for kind, count in types.most_common(3) if kind)
+        yield f"{len(spans)} {result}" + (f" ({reasons})" if reasons else "")
+
+
+def _known(*notes: str) -> tuple[str, ...]:
+    return tuple(note for note in notes if note)
+
+
+def _worst(results: Iterable[str], default: str = semconv.RESULT_SUCCESS) -> str:
+    present = set(results)
+    return next((result for result in _WORST_FIRST if result in present), default)
+
+
+def _map_of(span: TreeSpan) -> str:
+    """Return ``execution/node path`` of the map of a subtask in a pod."""
+    if span.role is not Role.ATTEMPT or span.array_index is None:
+        return ""
+    return f"{span.attribute(semconv.RUN_NAME) or ''}/{span.node_path.rpartition('/')[0]}"
+
+
+def _short(span: TreeSpan) -> str:
+    return span.span.name if span.role is Role.USER else short_name(span.span.name)
+
+
+def _label(span: TreeSpan) -> str:
+    if span.array_index is not None and span.role in (Role.ITEM, Role.ATTEMPT):
+        return f"{semconv.SPAN_MAP_ITEM} {span.array_index}"
+    return _short(span)
+
+
+def _entity(span: TreeSpan, outer: str) -> str:
+    name = entity_name(_short(span), span.role)
+    match span.role:
+        case Role.EXECUTION:
+            return f"workflow/{name}"
+        case Role.NODE if span.node_path:
+            return f"node/{span.node_path}"
+        case Role.ATTEMPT:
+            return f"node/{span.node_path}/task/{span.attempt or 0}" if span.node_path else f"task/{name}"
+        case Role.ITEM:
+            return f"{outer}/item/{span.array_index}"
+    return outer
+
+
+def _declared(span: TreeSpan) -> tuple[str, ...]:
+    """Return the kind of a task and its node; a map subtask leaves both to the map."""
+    if span.role is not Role.ATTEMPT or span.array_index is not None:
+        return ()
+    kind = str(span.attribute(semconv.TASK_KIND))
+    return (kind if kind in _SHOWN_KINDS else "", span.node_path)
+
+
+def _outcome(span: TreeSpan) -> tuple[str, ...]:
+    """Return the facts of one span of a node: replica, cache, Flyte's verdict, last sign, usage, missing parent."""
+    own = span.span.attributes
+    cache, run = own.get(semconv.CACHE_STATUS), own.get(semconv.SUBMITTED_RUN_NAME)
+    kind = str(own.get(semconv.ERROR_KIND) or "").lower().replace("_", "-")
+    return (
+        f"replica {own[semconv.REPLICA]!s}" if own.get(semconv.REPLICA) else "",
+        f"cache {cache!s}" if cache else "",
+        f"run {run!s}" if run else "",
+        ", ".join(str(part) for part in (own.get(semconv.ERROR_CODE), kind) if part),
+        str(span.last_seen or ""),
+        *usage.notes(own),
+        _ORPHAN if span.orphan else "",
+    )
