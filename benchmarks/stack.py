@@ -55,7 +55,7 @@ def main(subtasks: int, burst: int) -> None:
     with tempfile.TemporaryDirectory() as name, stack.running(Path(name)) as running:
         if "tempo" not in running.state["processes"]:
             sys.exit("benchmarks/stack.py: Tempo is not installed: put `tempo` on PATH, or set OTEL_FLYTE_TEMPO")
-        print("| measurement | value |")
+        print("| measured | figure |")
         print("|---|---|")
         _map(running, Path(name) / "map", subtasks)
         discarded = _total(running, "tempo_discarded_spans_total")
@@ -78,11 +78,11 @@ def _map(running: Stack, folder: Path, subtasks: int) -> None:
     stored = _stored(running, ids, sent["traces"])
     print(f"| subtasks of one map task, each a process | {subtasks:,}, in {seconds:.0f} s |")
     print(f"| spans sent, stored, stored twice | {sent['traces']:,}, {stored.spans:,}, {stored.duplicates:,} |")
-    print(f"| traces; the largest, of {TRACE_LIMIT / 1e6:.0f} MB | {len(ids):,}; {stored.largest / 1e6:.2f} MB |")
+    print(f"| traces; the largest, with a limit of {TRACE_LIMIT / 1e6:.0f} MB | {len(ids):,}; {stored.largest / 1e6:.2f} MB |")
     print(f"| first search result, after the start of the first process | {first:.1f} s |")
-    print(f"| a search for the execution, all spans stored | {_seconds(lambda: _found(running, search)):.2f} s |")
+    print(f"| search for the execution, after all spans arrived | {_seconds(lambda: _found(running, search)):.2f} s |")
     last = search.replace("}", f"&& span.{semconv.ARRAY_INDEX} = {subtasks - 1} }}")
-    print(f"| a search for its last subtask | {_seconds(lambda: _found(running, last)):.2f} s |")
+    print(f"| search for its last subtask | {_seconds(lambda: _found(running, last)):.2f} s |")
     execution = f"{Execution(pods.Attempt().project, pods.Attempt().domain, fleet.MAP_EXECUTION).trace_id():032x}"
     print(f"| opening the trace of the execution | {_seconds(lambda: _trace(running, execution)):.2f} s |")
 
@@ -106,9 +106,9 @@ def _burst(running: Stack, folder: Path, count: int) -> None:
     stored = _stored(running, ids, sent["traces"])
     print(f"| short task processes in a burst | {count:,}, in {seconds:.0f} s |")
     print(f"| outage of Tempo during the burst | {outage:.0f} s |")
-    print(f"| all spans stored, after the restart of Tempo | {catching_up:.0f} s |")
+    print(f"| all spans arrived, after Tempo answered again | {catching_up:.0f} s |")
     print(f"| spans sent, stored, stored twice | {sent['traces']:,}, {stored.spans:,}, {stored.duplicates:,} |")
-    print(f"| spans lost | {sent['traces'] - stored.spans:,} |")
+    print(f"| dropped spans | {sent['traces'] - stored.spans:,} |")
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
