@@ -78,7 +78,8 @@ def _map(running: Stack, folder: Path, subtasks: int) -> None:
     stored = _stored(running, ids, sent["traces"])
     print(f"| subtasks of one map task, each a process | {subtasks:,}, in {seconds:.0f} s |")
     print(f"| spans sent, stored, stored twice | {sent['traces']:,}, {stored.spans:,}, {stored.duplicates:,} |")
-    print(f"| traces; the largest, with a limit of {TRACE_LIMIT / 1e6:.0f} MB | {len(ids):,}; {stored.largest / 1e6:.2f} MB |")
+    limit = f"{TRACE_LIMIT / 1e6:.0f} MB"
+    print(f"| traces; the largest, with a limit of {limit} | {len(ids):,}; {stored.largest / 1e6:.2f} MB |")
     print(f"| first search result, after the start of the first process | {first:.1f} s |")
     print(f"| search for the execution, after all spans arrived | {_seconds(lambda: _found(running, search)):.2f} s |")
     last = search.replace("}", f"&& span.{semconv.ARRAY_INDEX} = {subtasks - 1} }}")
