@@ -1,9 +1,9 @@
-"""Task processes by the thousand, each with a dispatch and a delivery of its own, forked from one that has all loaded.
+"""Thousands of task processes, each with a dispatch and exports of its own, forked from one with all imports.
 
     python benchmarks/fleet.py FOLDER COUNT (map|executions)
 
-Subtasks of one map task, or as many executions of a task. Each counts what it hands over for delivery, in the file
-`counts` of the folder: a line for each process.
+They are subtasks of one map task, or executions of one task. Each process appends a line with the number of exported
+records to the file `counts` in the folder.
 """
 
 import atexit
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "workflows")]
 
-from support import pods  # noqa: E402  # it stands beside this folder
+from support import pods  # noqa: E402  # found in the folder beside this one
 from support.pods import Attempt, Pod  # noqa: E402
 
 TASK = "task_kinds.increment"
 MAP_EXECUTION = "map00c0ffee012345678"
 AT_ONCE = 16
-"""Processes that are there at once: more would wait for the same cores."""
+"""Concurrent processes: more would wait for the same cores."""
 
 PRELOADED = (
     "task_kinds",
@@ -45,10 +45,10 @@ PRELOADED = (
 
 
 def main(folder: Path, count: int, kind: str) -> None:
-    """Start them, and wait for all."""
+    """Start the processes, and wait for all."""
     for name in PRELOADED:
         import_module(name)
-    _count_what_is_delivered()
+    _count_exported_records()
     prepare = {"map": _subtask, "executions": _execution}[kind]
     inputs = pods.inputs_pb({"value": [1] * count if kind == "map" else 1})
     running = 0
@@ -64,12 +64,12 @@ def main(folder: Path, count: int, kind: str) -> None:
 
 
 def of_map(index: int) -> Attempt:
-    """Return who a subtask is."""
+    """Return the identity of a subtask."""
     return Attempt(execution=MAP_EXECUTION, array_index=index)
 
 
 def of_executions(index: int) -> Attempt:
-    """Return who the only pod of an execution is."""
+    """Return the identity of the only pod of an execution."""
     return Attempt(execution=f"burst{index:015}")
 
 
@@ -88,12 +88,12 @@ def _sender() -> dict[str, str]:
 def _one_has_ended() -> int:
     _, status = os.wait()
     if status:
-        sys.exit(f"a task process ended with {os.waitstatus_to_exitcode(status)}")
+        sys.exit(f"benchmarks/fleet.py: a task process exited with {os.waitstatus_to_exitcode(status)}")
     return 1
 
 
 def _become(pod: Pod, counts: Path) -> NoReturn:
-    """Go on as a pod, to its end and that of the process."""
+    """Continue as a pod until its end, which ends the process."""
     os.environ.clear()
     os.environ.update(pod.environment)
     os.chdir(pod.directory)
@@ -101,8 +101,8 @@ def _become(pod: Pod, counts: Path) -> NoReturn:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(os.open(counts.with_name("log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-    # What is registered first is called last: what is delivered at the end counts.
-    atexit.register(_say, counts)
+    # Registered first and so called last, to count the records that are exported at exit.
+    atexit.register(_write_counts, counts)
     from flytekit.bin import entrypoint
 
     name = Path(pod.arguments[0]).name
@@ -112,30 +112,30 @@ def _become(pod: Pod, counts: Path) -> NoReturn:
         command(list(pod.arguments[1:]))
     except SystemExit as ended:
         code = ended.code
-    # As Python ends, but for giving back each object: that would copy all that is shared with the parent.
+    # Like Python's exit, but without freeing objects, which would copy the memory shared with the parent.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
-_handed_over: Counter[str] = Counter()
+_exported: Counter[str] = Counter()
 
 
-def _count_what_is_delivered() -> None:
+def _count_exported_records() -> None:
     from otel_flyte.export.queue import ExportQueue
 
     put: Callable[[ExportQueue, Any], None] = ExportQueue.put
 
     def counting(self: ExportQueue, record: Any) -> None:
-        _handed_over[self.signal] += self._count(record)
+        _exported[self.signal] += self._count(record)
         put(self, record)
 
     ExportQueue.put = counting  # type: ignore[method-assign]
 
 
-def _say(counts: Path) -> None:
+def _write_counts(counts: Path) -> None:
     with contextlib.suppress(OSError), counts.open("a") as file:
-        file.write(json.dumps(_handed_over) + "\n")
+        file.write(json.dumps(_exported) + "\n")
 
 
 if __name__ == "__main__":

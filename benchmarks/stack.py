@@ -1,7 +1,8 @@
-"""What the bundled stack holds, natively on this machine: `python benchmarks/stack.py [SUBTASKS] [PROCESSES]`.
+"""The capacity of the bundled stack, natively on this machine: `python benchmarks/stack.py [SUBTASKS] [PROCESSES]`.
 
-A map task arrives whole, and a burst of short task processes loses nothing while Tempo is stopped for a minute. Prints
-a Markdown table. Each process is a real one with a dispatch and a delivery of its own: see `benchmarks/fleet.py`.
+Counts the stored spans of a wide map task, and of a burst of short task processes while Tempo is stopped for a minute.
+Prints a Markdown table. Each process has a dispatch and exports of its own: see `benchmarks/fleet.py`. Needs a Tempo on
+PATH or in OTEL_FLYTE_TEMPO.
 """
 
 import base64
@@ -32,19 +33,19 @@ from support.stack import Stack
 
 MIB = 2**20
 TRACE_LIMIT = 5_000_000
-"""Bytes that Tempo keeps of a trace by default; what ends last is lost beyond that."""
+"""Tempo's default limit of a trace in bytes; beyond it the spans that end last are lost."""
 
-AWAY_SECONDS = 60.0
-PATIENCE_SECONDS = 240.0
+OUTAGE_SECONDS = 60.0
+TIMEOUT_SECONDS = 240.0
 _AT_ONCE = 4
 
 
 class Stored(NamedTuple):
-    """What Tempo has of some traces."""
+    """The spans of some traces in Tempo."""
 
     spans: int
-    again: int
-    """Spans that are there a second time: what was not acknowledged is sent again."""
+    duplicates: int
+    """Spans that are stored twice: a span that was not acknowledged is sent again."""
     largest: int
     """Bytes of the largest trace."""
 
@@ -53,14 +54,14 @@ def main(subtasks: int, burst: int) -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as name, stack.running(Path(name)) as running:
         if "tempo" not in running.state["processes"]:
-            sys.exit("no tempo: OTEL_FLYTE_TEMPO or PATH must name its binary")
+            sys.exit("benchmarks/stack.py: Tempo is not installed: put `tempo` on PATH, or set OTEL_FLYTE_TEMPO")
         print("| measured | figure |")
         print("|---|---|")
         _map(running, Path(name) / "map", subtasks)
         discarded = _total(running, "tempo_discarded_spans_total")
         _burst(running, Path(name) / "burst", burst)
         discarded += _total(running, "tempo_discarded_spans_total")
-        print(f"| spans that Tempo has discarded | {discarded:,} |")
+        print(f"| spans discarded by Tempo | {discarded:,} |")
         print(f"| memory of Tempo, of the collector | {_memory(running, 'tempo')}, {_memory(running, 'collector')} |")
 
 
@@ -75,15 +76,16 @@ def _map(running: Stack, folder: Path, subtasks: int) -> None:
     ids = sorted({_trace_id(fleet.of_map(index)) for index in range(subtasks)})
     _until(lambda: _total(running, "tempo_distributor_spans_received_total") >= sent["traces"])
     stored = _stored(running, ids, sent["traces"])
-    print(f"| subtasks of one map, each a process | {subtasks:,}, in {seconds:.0f} s |")
-    print(f"| spans sent, stored, stored twice | {sent['traces']:,}, {stored.spans:,}, {stored.again:,} |")
-    print(f"| traces; the largest, of {TRACE_LIMIT / 1e6:.0f} MB | {len(ids):,}; {stored.largest / 1e6:.2f} MB |")
-    print(f"| first search result, after the first process was started | {first:.1f} s |")
-    print(f"| a search for the execution, once all is there | {_seconds(lambda: _found(running, search)):.2f} s |")
+    print(f"| subtasks of one map task, each a process | {subtasks:,}, in {seconds:.0f} s |")
+    print(f"| spans sent, stored, stored twice | {sent['traces']:,}, {stored.spans:,}, {stored.duplicates:,} |")
+    limit = f"{TRACE_LIMIT / 1e6:.0f} MB"
+    print(f"| traces; the largest, with a limit of {limit} | {len(ids):,}; {stored.largest / 1e6:.2f} MB |")
+    print(f"| first search result, after the start of the first process | {first:.1f} s |")
+    print(f"| search for the execution, after all spans arrived | {_seconds(lambda: _found(running, search)):.2f} s |")
     last = search.replace("}", f"&& span.{semconv.ARRAY_INDEX} = {subtasks - 1} }}")
-    print(f"| a search for its last subtask | {_seconds(lambda: _found(running, last)):.2f} s |")
+    print(f"| search for its last subtask | {_seconds(lambda: _found(running, last)):.2f} s |")
     execution = f"{Execution(pods.Attempt().project, pods.Attempt().domain, fleet.MAP_EXECUTION).trace_id():032x}"
-    print(f"| to open the trace of the execution | {_seconds(lambda: _trace(running, execution)):.2f} s |")
+    print(f"| opening the trace of the execution | {_seconds(lambda: _trace(running, execution)):.2f} s |")
 
 
 def _burst(running: Stack, folder: Path, count: int) -> None:
@@ -92,22 +94,22 @@ def _burst(running: Stack, folder: Path, count: int) -> None:
     with _forked(running, folder, count, "executions"):
         pass
     seconds = time.monotonic() - began
-    time.sleep(max(0.0, AWAY_SECONDS - (time.monotonic() - stopped)))
-    away = time.monotonic() - stopped
+    time.sleep(max(0.0, OUTAGE_SECONDS - (time.monotonic() - stopped)))
+    outage = time.monotonic() - stopped
     started = running.run("stack", "up", "--native")
     if started.returncode:
         sys.exit(started.stderr)
     sent = _sent(folder)
     ids = [_trace_id(fleet.of_executions(index)) for index in range(count)]
-    came = time.monotonic()
+    catching_up = time.monotonic()
     _until(lambda: _total(running, "tempo_distributor_spans_received_total") >= sent["traces"])
-    came = time.monotonic() - came
+    catching_up = time.monotonic() - catching_up
     stored = _stored(running, ids, sent["traces"])
     print(f"| short task processes in a burst | {count:,}, in {seconds:.0f} s |")
-    print(f"| Tempo was stopped meanwhile for | {away:.0f} s |")
-    print(f"| all has come, after Tempo answers again | {came:.0f} s |")
-    print(f"| spans sent, stored, stored twice | {sent['traces']:,}, {stored.spans:,}, {stored.again:,} |")
-    print(f"| spans lost | {sent['traces'] - stored.spans:,} |")
+    print(f"| outage of Tempo during the burst | {outage:.0f} s |")
+    print(f"| all spans arrived, after Tempo answered again | {catching_up:.0f} s |")
+    print(f"| spans sent, stored, stored twice | {sent['traces']:,}, {stored.spans:,}, {stored.duplicates:,} |")
+    print(f"| dropped spans | {sent['traces'] - stored.spans:,} |")
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -115,7 +117,7 @@ def _burst(running: Stack, folder: Path, count: int) -> None:
 
 @contextmanager
 def _forked(running: Stack, folder: Path, count: int, kind: str) -> Iterator[threading.Event]:
-    """Run them; the value is set once all have ended, which the end of the block waits for."""
+    """Run the processes. The event is set when all have ended, and the end of the block waits for it."""
     folder.mkdir()
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "FLYTE"))}
     command = [sys.executable, fleet.__file__, str(folder), str(count), kind]
@@ -133,7 +135,7 @@ def _forked(running: Stack, folder: Path, count: int, kind: str) -> Iterator[thr
     finally:
         waiting.join()
     if process.returncode:
-        sys.exit(f"not all of the {count} processes ended well: {(folder / 'log').read_text()[-2000:]}")
+        sys.exit(f"benchmarks/stack.py: some of the {count} processes failed: {(folder / 'log').read_text()[-2000:]}")
 
 
 def _sent(folder: Path) -> dict[str, int]:
@@ -149,7 +151,7 @@ def _memory(running: Stack, part: str) -> str:
     return f"{psutil.Process(running.pid(part)).memory_info().rss / MIB:.0f} MiB"
 
 
-# --- what Tempo has --------------------------------------------------------------------------------------------------
+# --- Tempo -----------------------------------------------------------------------------------------------------------
 
 
 def _trace_id(pod: pods.Attempt) -> str:
@@ -163,8 +165,8 @@ def _trace_id(pod: pods.Attempt) -> str:
 
 
 def _stored(running: Stack, trace_ids: list[str], sent: int) -> Stored:
-    """Read traces, again where Tempo is just moving some from one of its parts to the next, which a reading lacks."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """Read traces, repeatedly, because a read may miss spans that Tempo is moving between its components."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while (stored := _read(running, trace_ids)).spans < sent and time.monotonic() < deadline:
         time.sleep(5)
     return stored
@@ -211,14 +213,14 @@ def _ask(running: Stack, path: str, **parameters: Any) -> dict[str, Any]:
 
 
 def _total(running: Stack, counter: str) -> int:
-    """Read what Tempo has counted since it was started."""
+    """Return a counter of Tempo since its start."""
     page = requests.get(running.url("tempo", "/metrics"), timeout=native.TIMEOUT).text
     lines = [line for line in page.splitlines() if line.startswith(f"{counter}{{")]
     return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.5)
 

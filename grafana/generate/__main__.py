@@ -1,4 +1,4 @@
-"""``python -m grafana.generate`` writes all dashboards; ``--check`` writes none, and ends with 1 where one is stale."""
+"""``python -m grafana.generate`` writes all dashboards; with ``--check`` it exits with 1 if a file is stale."""
 
 import importlib
 import json
@@ -14,21 +14,21 @@ COMMAND = "python -m grafana.generate"
 
 
 def rendered() -> dict[str, str]:
-    """Return the dashboards as JSON by the names of their files."""
+    """Return the dashboards as JSON, by file name."""
     modules = (importlib.import_module(f"grafana.generate.{name}") for name in _modules())
     boards = (module.board() for module in modules)
     return {f"{made.uid}.json": json.dumps(made, cls=JSONEncoder, indent=2, sort_keys=True) + "\n" for made in boards}
 
 
 def stale() -> list[str]:
-    """Return which files are not what they should be, those that nothing makes any more among them."""
+    """Return the names of files that differ from the generated ones, or are not generated any more."""
     wanted = rendered()
     found = {path.name: path.read_text(encoding="utf-8") for path in DASHBOARDS.glob("*.json")}
     return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
 
 
 def write() -> None:
-    """Write all dashboards, and delete files that nothing makes any more."""
+    """Write all dashboards, and delete files that are not generated any more."""
     DASHBOARDS.mkdir(exist_ok=True)
     wanted = rendered()
     for path in DASHBOARDS.glob("*.json"):
@@ -45,7 +45,7 @@ def _modules() -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the command line asks; return the exit code."""
+    """Run the command line; return the exit code."""
     if arguments not in ([], ["--check"]):
         sys.stderr.write(f"usage: {COMMAND} [--check]\n")
         return 2

@@ -1,4 +1,4 @@
-"""A dashboard: what it is called, what can be picked, and its rows of panels."""
+"""A dashboard: its title, its variables, and its rows of panels."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -16,9 +16,9 @@ class Row(NamedTuple):
     """Panels below a heading.
 
     Attributes:
-        title: the heading.
-        panels: from left to right, top down.
-        is_closed: whether it must be opened first; what is closed asks nothing.
+        title: The heading.
+        panels: In reading order.
+        is_closed: Whether the row is collapsed. A collapsed row sends no queries.
     """
 
     title: str
@@ -36,16 +36,16 @@ def board(
     since: str = "now-1h",
     links: Sequence[dashboard.DashboardLink] = (),
 ) -> models.Dashboard:
-    """Make a dashboard.
+    """Return a dashboard.
 
     Args:
-        uid: what URLs call it: ``flyte-…``.
-        title: what people call it.
-        description: what it is for.
-        variables: of :mod:`grafana.generate.variables`, each after those that its query uses.
-        rows: what it shows.
-        since: how far it looks back where nobody says otherwise.
-        links: more links at its top than that to the other dashboards.
+        uid: Its name in URLs: ``flyte-…``.
+        title: Its displayed name.
+        description: Its purpose.
+        variables: From :mod:`grafana.generate.variables`, each after those that its query uses.
+        rows: Its content.
+        since: The start of its default time range.
+        links: Links at its top, in addition to that to the other dashboards.
     """
     made = dashboard.Dashboard(title).uid(uid).description(description).tags([TAG]).time(since, "now")
     made.timezone("browser").tooltip(models.DashboardCursorSync.CROSSHAIR).refresh("").editable()
@@ -61,7 +61,7 @@ def board(
 
 
 def _add(made: dashboard.Dashboard, row: Row, top: int) -> int:
-    """Add a row that begins at a height; return where the next one begins."""
+    """Add a row at a vertical position; return the position of the next row."""
     heading = dashboard.Row(row.title).grid_pos(models.GridPos(x=0, y=top, w=COLUMNS, h=1)).collapsed(row.is_closed)
     below = _place(row.panels, top + 1)
     if not row.is_closed:
@@ -76,7 +76,7 @@ def _add(made: dashboard.Dashboard, row: Row, top: int) -> int:
 
 
 def _place(panels: Sequence[Panel], top: int) -> int:
-    """Put panels side by side while they fit, then below; return where the last one ends."""
+    """Place panels side by side while they fit, then below; return the end of the last one."""
     left, lowest = 0, top
     for panel in panels:
         position = panel.build().grid_pos
@@ -89,7 +89,7 @@ def _place(panels: Sequence[Panel], top: int) -> int:
 
 
 def _numbered(made: models.Dashboard) -> models.Dashboard:
-    """Give panels numbers that stay as long as the panels before them do: links to one panel use them."""
+    """Number the panels. Links to a panel use its number, which stays the same if earlier panels do."""
     numbers = count(1)
     for panel in made.panels or []:
         panel.id_val = next(numbers)

@@ -1,4 +1,4 @@
-"""Flyte admin: what its API is asked, how fast and how well it answers, and what its database takes for it."""
+"""Flyte admin: the requests to its API, their latencies and errors, and the load of its database."""
 
 from collections.abc import Iterator
 
@@ -37,15 +37,15 @@ OPERATIONS = {
     "Workflows": ("create_workflow", "get_workflow", "list_workflow"),
     "Tasks": ("create_task", "get_task", "list_task"),
 }
-"""What is asked of each kind of thing; the ``…_event`` are what propeller tells of it."""
+"""The operations of the API; propeller sends the ``…_event``."""
 
 CODES = ("OK", "InvalidArgument", "NotFound", "AlreadyExists", "FailedPrecondition", "Internal")
-"""Of gRPC's codes those that admin answers with."""
+"""The gRPC codes of admin's answers."""
 
 TABLES = ("executions", "node_executions", "task_executions", "launch_plans", "workflows", "project")
 VERBS = ("create", "get", "update", "list", "list_identifiers", "delete", "exists")
 
-NO_GRPC = "No latencies of gRPC: admin has them where `server.grpc.enableGrpcLatencyMetrics` is on."
+NO_GRPC = "No latencies of gRPC: set `server.grpc.enableGrpcLatencyMetrics` of admin."
 SLOWEST = 'quantile="0.99"'
 
 ALARMING = ((None, "green"), (1, "red"))
@@ -56,7 +56,7 @@ def board() -> Dashboard:
     return made(
         "flyte-admin",
         "Flyte / Admin",
-        "What Flyte's API is asked, how fast and how well it answers, and what its database takes for it.",
+        "Requests to Flyte's API, their latencies and errors, and the load of its database.",
         [services.quantile_variable(f"{ADMIN}create_execution:duration_ms")],
         [
             Row("Now", list(_now())),
@@ -80,26 +80,26 @@ def _now() -> Iterator[panels.Panel]:
     yield _number("Requests", "Answers to all operations of the API.", units.OpsPerSecond, f"{answered} + {failed}")
     yield _number(
         "Errors",
-        "Share of answers that were no success. Some are usual: what is asked for is not there, what is created is.",
+        "Share of answers with an error. Some are usual: a requested entity is missing, a created one exists already.",
         units.PercentUnit,
         f"{failed} / ({answered} + {failed})",
     )
     yield _number(
         "Executions created",
-        "Over the time range.",
+        "In the time range.",
         units.Short,
         in_range(f"{ADMIN}create_execution:success"),
     )
     yield _number(
-        "Executions refused",
-        "Over the time range: with FailedPrecondition, InvalidArgument or any other error.",
+        "Executions rejected",
+        "In the time range: FailedPrecondition, InvalidArgument or another error.",
         units.Short,
         in_range(f"{ADMIN}create_execution:errors"),
         ALARMING,
     )
     yield _number(
         "Internal errors",
-        "Answers with code Internal, over the time range: admin's log has the reason.",
+        "Answers with code Internal in the time range. Admin's log has the reason.",
         units.Short,
         f"sum({_of_operations('codes:Internal', 'increase({}[$__range:1m])')})",
         ALARMING,
@@ -137,14 +137,14 @@ def _grpc() -> Iterator[panels.Panel]:
     buckets = per_second("grpc_server_handling_seconds_bucket", by=("le", "grpc_method"))
     yield panels.time_series(
         "Calls, 99% are faster than",
-        "Calls as the server of gRPC sees them, by method.",
+        "Latency of calls in the gRPC server, by method.",
         units.Seconds,
         NO_GRPC,
         promql(f"histogram_quantile(0.99, {buckets})", "{{grpc_method}}"),
     )
     yield panels.time_series(
         "Calls by latency",
-        "How many calls took at most so long.",
+        "Calls per second that were at most as long.",
         units.OpsPerSecond,
         NO_GRPC,
         promql(per_second("grpc_server_handling_seconds_bucket", by=("le",)), "≤ {{le}} s"),
@@ -186,14 +186,14 @@ def _database() -> Iterator[panels.Panel]:
         metric = f"{ADMIN}database:{table}:"
         yield panels.time_series(
             f"{table}: duration",
-            "Time of statements on this table, by what they do; those that nobody asked for lately have none.",
+            "Time of statements on this table, by kind. A kind without a recent statement has no line.",
             units.Milliseconds,
             NO_ADMIN,
             *(promql(quantiles(f"{metric}{verb}_ms"), f"{verb} {{{{quantile}}}}") for verb in VERBS),
         )
         yield panels.time_series(
             f"{table}: statements",
-            "How many, by what they do.",
+            "Statements per second, by kind.",
             units.OpsPerSecond,
             NO_ADMIN,
             *(promql(per_second(f"{metric}{verb}_ms_count"), verb) for verb in VERBS),
@@ -203,23 +203,23 @@ def _database() -> Iterator[panels.Panel]:
 def _scheduler() -> Iterator[panels.Panel]:
     yield panels.time_series(
         "Scheduled executions",
-        "Launches of schedules, and how many admin refused.",
+        "Executions launched by schedules, and those that admin has rejected.",
         units.OpsPerSecond,
         NO_SCHEDULER,
         promql(per_second(f"{SCHEDULER}successful_execution_counter"), "launched"),
-        promql(per_second(f"{SCHEDULER}failed_execution_counter"), "refused"),
+        promql(per_second(f"{SCHEDULER}failed_execution_counter"), "rejected"),
     )
     yield panels.time_series(
         "Faults",
-        "What keeps schedules from being kept: jobs that crashed or could not be planned, missed times that could not "
-        "be caught up, state that could not be saved.",
+        "Errors of the scheduler: jobs that crashed or were not scheduled, missed times that were not caught up, state "
+        "that was not saved.",
         units.OpsPerSecond,
         NO_SCHEDULER,
         *(
             promql(per_second(f"{SCHEDULER}{name}"), legend)
             for name, legend in (
                 ("job_func_panic_counter", "crashed"),
-                ("job_schedule_failed_counter", "not planned"),
+                ("job_schedule_failed_counter", "not scheduled"),
                 ("catchup_error_counter", "not caught up"),
                 ("checkpoint_save_error_counter", "not saved"),
             )
@@ -231,7 +231,7 @@ def _datacatalog() -> Iterator[panels.Panel]:
     artifact = f"{DATACATALOG}artifact:"
     yield panels.time_series(
         "Lookups and records of cached results",
-        "`not found` is a miss of the cache: the task runs. `nothing given` is misses, and lookups that failed.",
+        "`not found`: a cache miss, the task runs. `not returned`: misses and failed lookups.",
         units.OpsPerSecond,
         NO_DATACATALOG,
         *(
@@ -239,7 +239,7 @@ def _datacatalog() -> Iterator[panels.Panel]:
             for name, legend in (
                 ("get_success_count", "found"),
                 ("does_not_exists_count", "not found"),
-                ("get_failure_count", "nothing given"),
+                ("get_failure_count", "not returned"),
                 ("create_success_count", "recorded"),
                 ("create_failure_count", "not recorded"),
             )
@@ -256,7 +256,7 @@ def _datacatalog() -> Iterator[panels.Panel]:
 
 
 def _of_operations(outcome: str, outer: str, labels: str = "") -> str:
-    """Ask one metric of all operations, by the label ``operation``."""
+    """Return a query for one metric of all operations, by the label ``operation``."""
     return of_family(f"{ADMIN}([a-z_]+):{outcome}", "operation", outer, labels)
 
 

@@ -1,4 +1,4 @@
-"""Efficiency: what was requested against what was used; idle GPUs, memory that ran out, and what to request."""
+"""Efficiency: requested and used resources, idle GPUs, OOM kills, and better requests."""
 
 from grafana.generate import links, missing, panels, samples, spans
 from grafana.generate.boards import Row
@@ -14,33 +14,33 @@ from otel_flyte import semconv
 
 _TASK = label(semconv.TASK_NAME)
 _VARIABLES = {"project": semconv.PROJECT, "domain": semconv.DOMAIN, "task": semconv.TASK_NAME}
-_PICKED = spans.picked_series(_VARIABLES.items())
-_SPANS = f"{spans.TASKS} && {spans.picked(_VARIABLES.items())}"
+_SELECTED = spans.selected_series(_VARIABLES.items())
+_SPANS = f"{spans.TASKS} && {spans.selected(_VARIABLES.items())}"
 _KILLED = f"{_SPANS} && span.{semconv.USAGE_OOM_KILLS} > 0"
 _TO_EXECUTIONS = {"Task": [panels.link("Its executions", links.executions_of_task())]}
 _LEGEND = f"{{{{{_TASK}}}}}"
-_NO_OOM = "Nothing was killed for want of memory, or spans do not arrive in Tempo."
+_NO_OOM = "No task was OOM-killed, or spans do not arrive in Tempo."
 
 MEMORY_MARGIN = 1.2
 CPU_MARGIN = 1.15
-"""What ``otel-flyte rightsize`` adds to a peak: ``docs/usage.md``."""
+"""The margins that ``otel-flyte rightsize`` adds to a peak: ``docs/usage.md``."""
 
 _SAMPLES_PER_HOUR = 60
-"""A sample stands for a minute: the default of ``OTEL_METRIC_EXPORT_INTERVAL``."""
+"""One sample per minute: the default of ``OTEL_METRIC_EXPORT_INTERVAL``."""
 
 
 def board() -> Dashboard:
-    """Describe the dashboard."""
+    """Return the dashboard."""
     return made(
         "flyte-efficiency",
         "Flyte / Efficiency",
-        "What tasks request against what they use: what stands idle, what runs out, and what to request instead.",
+        "Requested and used resources of tasks, idle GPUs, OOM kills and throttling, and better requests.",
         _variables(),
         [
             Row("Requested against used", [*_numbers(), *_requested()]),
             Row("By task", _by_task()),
             Row("Idle GPUs", _gpus()),
-            Row("Ran out: memory and CPU", _shortage()),
+            Row("Out of memory, out of CPU", _shortage()),
             Row("Right-sizing candidates", _candidates()),
         ],
         since="now-24h",
@@ -59,12 +59,12 @@ def _variables() -> list[dashboard.QueryVariable]:
 
 
 def _of(metric: str) -> str:
-    return f"{observed(metric)}{{{_PICKED}}}"
+    return f"{observed(metric)}{{{_SELECTED}}}"
 
 
 def _requested_of(resource: str) -> str:
     metric = semconv.METRIC_K8S_QUOTA.format(resource=resource, side="request", kind="desired")
-    return samples.largest(metric, _PICKED)
+    return samples.largest(metric, _SELECTED)
 
 
 def _over_time(function: str, metric: str) -> str:
@@ -88,7 +88,7 @@ def _numbers() -> list[panels.Panel]:
     return [
         panels.number(
             "Memory used of request",
-            "The mean over all tasks of their peak working sets over what they request.",
+            "Peak working set as a share of the request, in the mean of all tasks.",
             units.PercentUnit,
             missing.REQUEST,
             promql_each(f"avg({_over_time('max_over_time', semconv.METRIC_TASK_MEMORY_OF_REQUEST)})"),
@@ -96,7 +96,7 @@ def _numbers() -> list[panels.Panel]:
         ),
         panels.number(
             "CPU used of request",
-            "The mean over all tasks of the cores in use over what they request.",
+            "Used cores as a share of the request, in the mean of all tasks.",
             units.PercentUnit,
             missing.REQUEST,
             promql_each(f"avg({_over_time('avg_over_time', semconv.METRIC_TASK_CPU_OF_REQUEST)})"),
@@ -104,7 +104,7 @@ def _numbers() -> list[panels.Panel]:
         ),
         panels.number(
             "Idle GPU-hours",
-            "GPUs of tasks times the hours in which they did not compute. A sample stands for a minute.",
+            "Hours in which GPUs of tasks did not compute. Each sample counts as one minute.",
             units.Short,
             missing.GPU,
             promql_each(_idle_hours()),
@@ -112,7 +112,7 @@ def _numbers() -> list[panels.Panel]:
         ),
         panels.number(
             "Energy",
-            "Energy that the accelerators of tasks drew in this time.",
+            "Energy used by the accelerators of tasks in the time range.",
             units.Joule,
             missing.ENERGY,
             promql_each(
@@ -128,20 +128,20 @@ def _requested() -> list[panels.Panel]:
     return [
         panels.time_series(
             "Memory requested and used",
-            "What all running tasks request, and what they use: the largest working sets since the sample before.",
+            "Requests of all running tasks, and their largest working sets since the previous sample.",
             units.BytesIEC,
             missing.REQUEST,
             samples.chart(f"sum({_requested_of('memory')})", "Requested"),
-            samples.chart(f"sum({samples.largest(semconv.METRIC_TASK_MEMORY_PEAK, _PICKED)})", "Used"),
+            samples.chart(f"sum({samples.largest(semconv.METRIC_TASK_MEMORY_PEAK, _SELECTED)})", "Used"),
             dashed=("Requested",),
         ),
         panels.time_series(
             "CPU requested and used",
-            "Cores that all running tasks request, and that they use.",
+            "Requested and used cores of all running tasks.",
             units.Short,
             missing.REQUEST,
             samples.chart(f"sum({_requested_of('cpu')})", "Requested"),
-            samples.chart(f"sum({samples.mean(semconv.METRIC_TASK_CPU_USAGE, _PICKED)})", "Used"),
+            samples.chart(f"sum({samples.mean(semconv.METRIC_TASK_CPU_USAGE, _SELECTED)})", "Used"),
             dashed=("Requested",),
         ),
     ]
@@ -151,7 +151,7 @@ def _by_task() -> list[panels.Panel]:
     return [
         panels.rows(
             "Tasks",
-            "Peaks and means of all attempts of a task in this time, over what it requests and over its limits.",
+            "Peaks and means of all attempts of a task in the time range, as shares of its requests and limits.",
             units.PercentUnit,
             missing.USAGE,
             promql_now(_by_name("max", _over_time("max_over_time", semconv.METRIC_TASK_MEMORY_PEAK))),
@@ -181,18 +181,18 @@ def _by_task() -> list[panels.Panel]:
 def _gpus() -> list[panels.Panel]:
     return [
         panels.time_series(
-            "GPUs that compute, of those of tasks",
-            "How many GPUs tasks have, and how many of them computed, in the mean.",
+            "Computing GPUs of all GPUs of tasks",
+            "Number of GPUs of tasks, and of those that computed, in the mean.",
             units.Short,
             missing.GPU,
-            samples.chart(f"count({samples.mean(semconv.METRIC_HW_GPU_UTILIZATION, _PICKED)})", "Of tasks"),
-            samples.chart(f"sum({samples.mean(semconv.METRIC_HW_GPU_UTILIZATION, _PICKED)})", "Computing"),
+            samples.chart(f"count({samples.mean(semconv.METRIC_HW_GPU_UTILIZATION, _SELECTED)})", "Of tasks"),
+            samples.chart(f"sum({samples.mean(semconv.METRIC_HW_GPU_UTILIZATION, _SELECTED)})", "Computing"),
             dashed=("Of tasks",),
         ),
         panels.rows(
             "Idle GPU-hours by task",
-            "GPUs of a task times the hours in which they did not compute, and the mean of their utilisation. A "
-            "sample stands for a minute.",
+            "Hours in which GPUs of a task did not compute, and the mean of their utilisation. Each sample counts as "
+            "one minute.",
             units.Short,
             missing.GPU,
             promql_now(_idle_hours(_TASK)),
@@ -217,17 +217,17 @@ def _shortage() -> list[panels.Panel]:
     )
     return [
         panels.time_series(
-            "Killed for want of memory, by task",
-            "Processes that the kernel has killed in containers that run: of the ten tasks with most.",
+            "OOM kills by task",
+            "OOM-killed processes in running containers, of the ten tasks with most.",
             units.Short,
             missing.OOM,
             samples.chart(
-                f"topk(10, {_by_name('sum', samples.largest(semconv.METRIC_TASK_OOM_KILLS, _PICKED))})", _LEGEND
+                f"topk(10, {_by_name('sum', samples.largest(semconv.METRIC_TASK_OOM_KILLS, _SELECTED))})", _LEGEND
             ),
         ),
         panels.time_series(
-            "Pods that Kubernetes says ran out of memory",
-            "Containers whose last end was OOMKilled, those that could not tell it themselves too.",
+            "OOM-killed pods, as reported by Kubernetes",
+            "Containers whose last state is OOMKilled, including those that could not report it themselves.",
             units.Short,
             missing.KUBE_STATE,
             promql(
@@ -237,8 +237,8 @@ def _shortage() -> list[panels.Panel]:
             ),
         ),
         panels.rows(
-            "Attempts that ran out of memory",
-            "An execution opens the attempt's own dashboard.",
+            "OOM-killed attempts",
+            "A click on an execution opens the dashboard of the attempt.",
             units.Short,
             _NO_OOM,
             traceql_spans(
@@ -263,7 +263,7 @@ def _shortage() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Throttled, by task",
-            "Share of time in which the CPU quota held containers back: the worst attempt of each of the ten worst "
+            "Share of time in which the CPU quota throttled containers: the worst attempt of each of the ten worst "
             "tasks.",
             units.PercentUnit,
             missing.CONTAINER,
@@ -284,31 +284,31 @@ def _candidates() -> list[panels.Panel]:
     return [
         panels.rows(
             "Memory requests to change",
-            "Tasks whose largest working set was less than half of what they request, or more than nine tenths; "
-            "enough would be the peak and 20 %. `otel-flyte rightsize` looks closer.",
+            "Tasks whose largest working set was below 50 % or above 90 % of the request. The suggestion is the peak "
+            "plus 20 %. `otel-flyte rightsize` is more precise.",
             units.BytesIEC,
-            "No task uses less than half of the memory that it requests, nor more than nine tenths; or none was seen.",
+            "No task used below 50 % or above 90 % of its memory request, or no task ran.",
             promql_now(f"{memory} < 0.5 or {memory} > 0.9"),
             promql_now(f"{peak} * {MEMORY_MARGIN} and ({memory} < 0.5 or {memory} > 0.9)"),
             promql_now(f"{attempts} and ({memory} < 0.5 or {memory} > 0.9)"),
-            names={_TASK: "Task", "Value #A": "Peak of request", "Value #B": "Enough would be", "Value #C": "Attempts"},
+            names={_TASK: "Task", "Value #A": "Peak of request", "Value #B": "Suggestion", "Value #C": "Attempts"},
             units={"Peak of request": units.PercentUnit, "Attempts": units.Short},
             links=_TO_EXECUTIONS,
-            sorted_by="Enough would be",
+            sorted_by="Suggestion",
             width=panels.HALF,
         ),
         panels.rows(
             "CPU requests to change",
-            "Tasks that never used half of the cores that they request; enough would be the peak and 15 %. "
-            "`otel-flyte rightsize` looks closer.",
+            "Tasks that never used half of the requested cores. The suggestion is the peak plus 15 %. "
+            "`otel-flyte rightsize` is more precise.",
             units.Short,
-            "No task uses less than half of the cores that it requests; or none was seen.",
+            "No task used less than half of its CPU request, or no task ran.",
             promql_now(f"{cpu} < 0.5"),
             promql_now(f"{cores} * {CPU_MARGIN} and {cpu} < 0.5"),
-            names={_TASK: "Task", "Value #A": "Peak of request", "Value #B": "Enough would be"},
+            names={_TASK: "Task", "Value #A": "Peak of request", "Value #B": "Suggestion"},
             units={"Peak of request": units.PercentUnit},
             links=_TO_EXECUTIONS,
-            sorted_by="Enough would be",
+            sorted_by="Suggestion",
             width=panels.HALF,
         ),
     ]

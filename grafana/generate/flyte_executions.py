@@ -1,4 +1,4 @@
-"""Executions: how many attempts there are, how they end and how long they take, and which ones to look at."""
+"""Executions: the number, results and durations of attempts, and the failed and slowest ones."""
 
 from grafana.generate import links, missing, panels, samples, span_metrics, spans
 from grafana.generate.boards import Row
@@ -21,14 +21,14 @@ _VARIABLES = {
     "workflow": semconv.WORKFLOW_NAME,
     "task": semconv.TASK_NAME,
 }
-_TASKS = f"{span_metrics.OF_TASKS},{spans.picked_series(_VARIABLES.items())}"
-_PHASES = f"{span_metrics.OF_PHASES},{spans.picked_series(_VARIABLES.items())}"
+_TASKS = f"{span_metrics.OF_TASKS},{spans.selected_series(_VARIABLES.items())}"
+_PHASES = f"{span_metrics.OF_PHASES},{spans.selected_series(_VARIABLES.items())}"
 _FAILED = f"{_TASKS},{span_metrics.FAILED}"
 
-_SERIES = spans.picked_series(_VARIABLES.items())
+_SERIES = spans.selected_series(_VARIABLES.items())
 _FAILED_SERIES = f'{_SERIES},{label(semconv.RESULT)}="{semconv.RESULT_FAILURE}"'
 _RETRIED_SERIES = f'{_SERIES},{label(semconv.ATTEMPT)}!~"|0"'
-_SPANS = f"{spans.TASKS} && {spans.picked(_VARIABLES.items())}"
+_SPANS = f"{spans.TASKS} && {spans.selected(_VARIABLES.items())}"
 _FAILURE = spans.select(
     semconv.TASK_NAME,
     semconv.ERROR_CODE,
@@ -48,17 +48,17 @@ _QUANTILES = (("median", 0.5), ("95 %", 0.95), ("longest 1 %", 0.99))
 
 
 def board() -> Dashboard:
-    """Describe the dashboard."""
+    """Return the dashboard."""
     return made(
         "flyte-executions",
         "Flyte / Executions",
-        "How many attempts of tasks end and how, how long they take, what they wait for, and which to look at.",
+        "Number, results and durations of attempts, their waiting times, and the failed and slowest ones.",
         _variables(),
         [
             Row("Rate, errors, duration", _golden()),
             Row("By workflow and task", _by_task()),
             Row("Failed and slowest", _worst()),
-            Row("Waiting and setting up", _waiting()),
+            Row("Waiting and set-up", _waiting()),
             Row("Retries and cache", _retries()),
         ],
         since="now-6h",
@@ -70,7 +70,7 @@ def _variables() -> list[dashboard.QueryVariable]:
     chosen = span_metrics.OF_TASKS
     for name, attribute in _VARIABLES.items():
         title = name.capitalize()
-        description = f"{title}s of attempts that the collector has counted in this time."
+        description = f"{title}s of attempts that the collector has counted in the time range."
         selector = f"{span_metrics.CALLS}{{{chosen}}}"
         found.append(of_label(name, title, description, label(attribute), selector))
         chosen += f',{label(attribute)}=~"${name}"'
@@ -91,7 +91,7 @@ def _golden() -> list[panels.Panel]:
     return [
         panels.number(
             "Attempts",
-            "Attempts of tasks that ended in this time.",
+            "Attempts of tasks that ended in the time range.",
             units.Short,
             missing.ATTEMPTS,
             promql_each(samples.ended(_SERIES)),
@@ -109,7 +109,7 @@ def _golden() -> list[panels.Panel]:
         ),
         panels.number(
             "Median duration",
-            "Half of the attempts took no longer.",
+            "The median of the durations of attempts.",
             units.Seconds,
             missing.ATTEMPTS,
             promql_each(samples.durations(0.5, _SERIES)),
@@ -123,14 +123,14 @@ def _golden() -> list[panels.Panel]:
         ),
         panels.number(
             "Retries",
-            "Attempts that were not the first of their node, in this time.",
+            "Attempts that were not the first of their node, in the time range.",
             units.Short,
             missing.ATTEMPTS,
             promql_each(f"{samples.ended(_RETRIED_SERIES)} or 0 * {samples.ended(_SERIES)}"),
         ),
         panels.number(
             "Executions",
-            "Executions of which an attempt ended in this time.",
+            "Executions with an attempt that ended in the time range.",
             units.Short,
             missing.ATTEMPTS,
             promql_each(
@@ -150,14 +150,14 @@ def _golden() -> list[panels.Panel]:
             "Errors by task",
             "Attempts that failed per second, of the ten tasks with most.",
             units.OpsPerSecond,
-            "No attempt failed, or the collector has counted none in this time.",
+            "No attempt failed, or the collector has counted none in the time range.",
             promql(f"topk(10, {_rate(_FAILED, _TASK)})", f"{{{{{_TASK}}}}}", exemplars=True),
             width=panels.THIRD,
         ),
         panels.time_series(
             "Duration",
-            "How long attempts took, by buckets: between their bounds, such as 0.5 s and 1 s, it is a guess. A click "
-            "on an exemplar opens its trace.",
+            "Durations of attempts, interpolated between the bounds of buckets, such as 0.5 s and 1 s. A click on an "
+            "exemplar opens its trace.",
             units.Milliseconds,
             missing.SPAN_METRICS,
             *(promql(_quantile(share, _TASKS, "$__rate_interval"), name, exemplars=True) for name, share in _QUANTILES),
@@ -171,7 +171,7 @@ def _by_task() -> list[panels.Panel]:
     return [
         panels.rows(
             "Tasks",
-            "Attempts that ended in this time, how many failed, and how long they took, by workflow and task.",
+            "Ended and failed attempts in the time range and their durations, by workflow and task.",
             units.Short,
             missing.ATTEMPTS,
             promql_now(samples.ended(_SERIES, by)),
@@ -192,7 +192,7 @@ def _by_task() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Duration by workflow and task",
-            "The 95th percentile by buckets, between whose bounds it is a guess: of the ten that take longest.",
+            "The 95th percentile of the ten slowest tasks, interpolated between the bounds of buckets.",
             units.Milliseconds,
             missing.SPAN_METRICS,
             promql(
@@ -202,7 +202,7 @@ def _by_task() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Errors by code",
-            "Attempts that failed, by Flyte's verdict: USER and SYSTEM tell whose fault it was.",
+            "Failed attempts by Flyte's error code. USER and SYSTEM is the kind of error.",
             units.Short,
             "No attempt failed, or spans do not arrive in Tempo.",
             traceql_metrics(f"{{ {_SPANS} && status = error }} | count_over_time() by (span.{semconv.ERROR_CODE})"),
@@ -216,8 +216,8 @@ def _worst() -> list[panels.Panel]:
     return [
         panels.rows(
             "Failed attempts",
-            "The last attempts that failed, with the error's code. An execution opens the attempt's own dashboard, a "
-            "span's id its trace.",
+            "The last failed attempts with the error's code. A click on an execution opens the dashboard of the "
+            "attempt, a click on a span id its trace.",
             units.Short,
             "No attempt failed, or spans do not arrive in Tempo.",
             traceql_spans(
@@ -237,7 +237,7 @@ def _worst() -> list[panels.Panel]:
         ),
         panels.rows(
             "Slowest attempts",
-            "The 20 attempts of pods that took longest. An execution opens the attempt's own dashboard.",
+            "The 20 slowest attempts of pods. A click on an execution opens the dashboard of the attempt.",
             units.Seconds,
             missing.ATTEMPTS,
             promql_now(
@@ -262,7 +262,7 @@ def _waiting() -> list[panels.Panel]:
     return [
         panels.time_series(
             "Time in each phase",
-            "How long an attempt spends in each phase, in the mean: all but user code is set-up and data.",
+            "Mean time of an attempt in each phase. All phases except user code are set-up and data.",
             units.Milliseconds,
             missing.SPAN_METRICS,
             promql(f"{total} / {many}", f"{{{{{span_metrics.SPAN_NAME}}}}}"),
@@ -270,8 +270,8 @@ def _waiting() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Queueing",
-            "From when a node is queued to when its handler says that it runs: scheduling, pulling, starting. Medians "
-            "and others as propeller has them, of the slowest workflow.",
+            "Time from queueing a node until its handler reports it as running: scheduling, pulling, starting. The "
+            "quantiles are propeller's, of the slowest workflow.",
             units.Milliseconds,
             missing.PROPELLER,
             promql(
@@ -281,8 +281,8 @@ def _waiting() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Between nodes",
-            "From the end of a node to the start of the next, in the engine. As propeller has it, of the slowest "
-            "workflow.",
+            "Time in the engine from the end of a node to the start of the next. The quantiles are propeller's, of the "
+            "slowest workflow.",
             units.Milliseconds,
             missing.PROPELLER,
             promql(
@@ -298,9 +298,9 @@ def _retries() -> list[panels.Panel]:
     return [
         panels.time_series(
             "Retries by task",
-            "Attempts that ended and were not the first of their node.",
+            "Ended attempts that were not the first of their node.",
             units.Short,
-            "No attempt but first ones, or spans do not arrive in Tempo.",
+            "No retries, or spans do not arrive in Tempo.",
             traceql_metrics(
                 f"{{ {_SPANS} && span.{semconv.ATTEMPT} > 0 }} | count_over_time() by (span.{semconv.TASK_NAME})"
             ),
@@ -308,10 +308,9 @@ def _retries() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Cache",
-            "Lookups of cached results by whether there was one. Of local runs: in a cluster propeller looks, and a "
-            "hit has no pod.",
+            "Cache hits and misses of local runs. In a cluster propeller looks results up, and a hit has no pod.",
             units.Short,
-            "No cached task was looked up by a local run, or spans do not arrive in Tempo.",
+            "No local run of a cached task, or spans do not arrive in Tempo.",
             traceql_metrics(
                 f"{{ {spans.TASKS} && span.{semconv.CACHE_STATUS} != nil }} "
                 f"| count_over_time() by (span.{semconv.CACHE_STATUS})"

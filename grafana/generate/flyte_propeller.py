@@ -1,6 +1,6 @@
-"""Flyte propeller: whether the engine keeps up, and where the time of executions goes outside of users' code.
+"""Flyte propeller: the load of the engine, and the time of executions outside of users' code.
 
-Stages are those of https://github.com/flyteorg/flyte/blob/v1.16.8/docs/deployment/configuration/monitoring.rst.
+The stages are from https://github.com/flyteorg/flyte/blob/v1.16.8/docs/deployment/configuration/monitoring.rst.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ from grafana.generate.sources import promql, promql_now
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-NO_GRPC = "No latencies of gRPC: propeller has them where its `enable-grpc-latency-metrics` is on."
+NO_GRPC = "No latencies of gRPC: set `enable-grpc-latency-metrics` of propeller."
 
 ALARMING = ((None, "green"), (1, "red"))
 
@@ -33,12 +33,12 @@ OF_WORKFLOW = f'{OF_PROJECT}, wf=~"$workflow"'
 
 
 class Stage(NamedTuple):
-    """A stage of an execution that is the engine's, not the user's.
+    """A stage of an execution in the engine, outside of users' code.
 
     Attributes:
-        title: what people call it.
-        metric: its summary, without the unit.
-        meaning: from when to when it lasts.
+        title: Its displayed name.
+        metric: Its summary, without the unit.
+        meaning: Its start and end.
     """
 
     title: str
@@ -50,27 +50,27 @@ STAGES = (
     Stage(
         "Acceptance",
         "workflow:acceptance_latency",
-        "From the creation of an execution to when propeller moves it to running. Below 5 s is well.",
+        "From the creation of an execution until propeller moves it to running. Below 5 s is good.",
     ),
     Stage(
         "Queueing",
         "node:queueing_latency",
-        "From when a node is queued to when its handler reports it as running: a pod is scheduled, pulled, started.",
+        "From queueing a node until its handler reports it as running: a pod is scheduled, pulled, started.",
     ),
     Stage(
         "Transition",
         "node:transition_latency",
-        "From the end of the last node that a node waits for to when it is queued: time in the engine.",
+        "From the end of the last upstream node until a node is queued: time in the engine.",
     ),
     Stage(
         "Completion",
         "workflow:completion_latency",
-        "From when a workflow is succeeding or failing to its terminal state.",
+        "From succeeding or failing until the terminal state of a workflow.",
     ),
 )
 
 QUEUES = {"main": "main_", "sub": "sub_", "admin launcher": "admin_launcher:_"}
-"""The engine's queues, and what their metrics begin with."""
+"""The engine's queues, and the prefixes of their metrics."""
 
 ERRORS = ("user", "system", "unknown")
 EVENTS = ("workflow", "node", "task")
@@ -81,7 +81,7 @@ def board() -> Dashboard:
     return made(
         "flyte-propeller",
         "Flyte / Propeller",
-        "Whether Flyte's engine keeps up, and where the time of executions goes outside of users' code.",
+        "The load of Flyte's engine, and the time of executions outside of users' code.",
         [
             *services.execution_variables(f"{PROPELLER}workflow:accepted{{{OF_PROJECT}}}"),
             services.quantile_variable(f"{PROPELLER}round:round_total_ms"),
@@ -107,7 +107,7 @@ def _metric(name: str) -> str:
     return f"{PROPELLER}{name}"
 
 
-# --- what a panel is -------------------------------------------------------------------------------------------------
+# --- panels ----------------------------------------------------------------------------------------------------------
 
 
 def _number(title: str, description: str, unit: str, query: str, steps: panels.Steps = ()) -> panels.Panel:
@@ -115,13 +115,13 @@ def _number(title: str, description: str, unit: str, query: str, steps: panels.S
 
 
 def _rates(title: str, description: str, queries: Mapping[str, str], width: int = panels.HALF) -> panels.Panel:
-    """Make a chart of several rates, by what they are called."""
+    """Return a chart of several rates by name."""
     asked = [promql(query, name) for name, query in queries.items()]
     return panels.time_series(title, description, units.OpsPerSecond, NO_PROPELLER, *asked, width=width)
 
 
 def _duration(title: str, description: str, name: str, labels: str = "", width: int = panels.THIRD) -> panels.Panel:
-    """Make a chart of a summary's quantiles."""
+    """Return a chart of a summary's quantiles."""
     asked = durations(_metric(name), labels)
     return panels.time_series(title, description, units.Milliseconds, NO_PROPELLER, *asked, width=width)
 
@@ -137,19 +137,19 @@ def _duration_by_workflow(title: str, description: str, name: str, unit: str = u
 def _now() -> Iterator[panels.Panel]:
     yield _number(
         "Workflows running",
-        "Executions that propeller holds now.",
+        "Executions in propeller now.",
         units.Short,
         f"sum({_metric('collector:flyteworkflow')}{{{OF_PROJECT}}})",
     )
     yield _number(
         "Free workers",
-        "Workers that wait for work. None for long: the engine doesn't keep up, and `workers` should be raised.",
+        "Idle workers. If there are none for long, the engine is overloaded: raise `workers`.",
         units.Short,
         f"sum({_metric('free_workers_count')})",
         ((None, "red"), (1, "green")),
     )
     yield _number(
-        "Rounds that fail",
+        "Failed rounds",
         "Share of rounds that ended with an error.",
         units.PercentUnit,
         f"{per_second(_metric('round:error_count'))} / {per_second(_metric('round:round_total_ms_count'))}",
@@ -157,20 +157,20 @@ def _now() -> Iterator[panels.Panel]:
     )
     yield _number(
         "Queue depth",
-        "Workflows that wait for a worker.",
+        "Workflows waiting for a worker.",
         units.Short,
         f"sum({_metric('main_depth')})",
     )
     yield _number(
         "System errors",
-        "Nodes that failed for a reason that is not the user's, over the time range.",
+        "Nodes that failed with a system error, in the time range.",
         units.Short,
         or_zero(in_range(_metric("node:system_error_duration_ms_count"), OF_WORKFLOW)),
         ALARMING,
     )
     yield _number(
         "Panics",
-        "Rounds in which propeller's own code failed, over the time range. Its log has the reason.",
+        "Rounds in which propeller's own code failed, in the time range. Its log has the reason.",
         units.Short,
         in_range(_metric("round:panic_unlabeled")),
         ALARMING,
@@ -187,7 +187,7 @@ def _workflows() -> Iterator[panels.Panel]:
     running = f"sum by (project) ({_metric('collector:flyteworkflow')}{{{OF_PROJECT}}})"
     yield panels.time_series(
         "Running by project",
-        "Executions that propeller holds.",
+        "Executions in propeller.",
         units.Short,
         NO_PROPELLER,
         promql(running, "{{project}}"),
@@ -195,7 +195,7 @@ def _workflows() -> Iterator[panels.Panel]:
     )
     yield _rates(
         "Accepted and ended",
-        "Executions that propeller took on, and how they ended.",
+        "Accepted executions, and their results.",
         {
             "accepted": per_second(_metric("workflow:accepted"), OF_WORKFLOW),
             "succeeded": per_second(_metric("workflow:success_duration_ms_count"), OF_WORKFLOW),
@@ -205,13 +205,13 @@ def _workflows() -> Iterator[panels.Panel]:
     )
     for outcome, word in (("success", "succeeded"), ("failure", "failed")):
         yield _duration_by_workflow(
-            f"Duration of workflows that {word}",
+            f"Duration of {word} workflows",
             "Execution time, from acceptance to the end.",
             f"workflow:{outcome}_duration_ms",
         )
     yield panels.time_series(
         "Enqueued",
-        "How often workflows are enqueued, by what asked for it: `wf` the workflow itself, `task` one of its pods.",
+        "Workflows enqueued per second, by origin: `wf` is the workflow itself, `task` one of its pods.",
         units.OpsPerSecond,
         NO_PROPELLER,
         promql(per_second(_metric("wf_enqueue"), by=("type",)), "{{type}}"),
@@ -219,55 +219,55 @@ def _workflows() -> Iterator[panels.Panel]:
 
 
 def _nodes() -> Iterator[panels.Panel]:
-    for outcome, word in (("success", "succeeded"), ("failure", "failed"), ("recovery", "were recovered")):
+    for outcome, word in (("success", "succeeded"), ("failure", "failed"), ("recovery", "recovered")):
         name = f"node:{outcome}_duration_ms"
         yield _duration(
-            f"Duration of nodes that {word}", "Execution time of nodes, of the chosen workflows.", name, OF_WORKFLOW
+            f"Duration of {word} nodes", "Execution time of nodes of the selected workflows.", name, OF_WORKFLOW
         )
         yield panels.time_series(
-            f"Nodes that {word}",
-            "How many, by workflow.",
+            f"{word.capitalize()} nodes",
+            "Number per second, by workflow.",
             units.OpsPerSecond,
             NO_PROPELLER,
             promql(per_second(f"{PROPELLER}{name}_count", OF_WORKFLOW, ("wf",)), "{{wf}}"),
             width=panels.THIRD,
         )
         yield _duration(
-            f"All nodes that {word}",
-            "Execution time of nodes of all workflows.",
+            f"{word.capitalize()} nodes of all workflows",
+            "Execution time.",
             f"node:{outcome}_duration_unlabeled_ms",
         )
     yield _rates(
         "Errors of attempts",
-        "Attempts of nodes that failed, by whose fault it was; most are retried.",
+        "Failed attempts of nodes, by kind of error; most are retried.",
         {kind: per_second(_metric(f"node:{kind}_error_duration_ms_count"), OF_WORKFLOW) for kind in ("user", "system")},
     )
     yield _rates(
         "Errors that ended nodes",
-        "Nodes that failed for good, by whose fault it was.",
+        "Nodes that failed after all retries, by kind of error.",
         {kind: per_second(_metric(f"node:perma_{kind}_error_duration_unlabeled_ms_count")) for kind in ERRORS},
     )
     for kind in ERRORS:
         yield _duration(
             f"Time until a {kind} error",
-            "How long a node ran until it failed for good.",
+            "Time of a node until its last failure.",
             f"node:perma_{kind}_error_duration_unlabeled_ms",
         )
     yield _duration_by_workflow(
         "Evaluation of a node",
-        "Time that one evaluation of a node takes in the engine, sub-nodes included.",
+        "Time of one evaluation of a node in the engine, including sub-nodes.",
         "node:node_exec_latency_us",
         units.Microseconds,
     )
     yield _duration_by_workflow(
-        "Inputs of a node", "Time to gather a node's inputs and see whether it is ready.", "node:node_input_latency_ms"
+        "Inputs of a node", "Time to collect a node's inputs and check its readiness.", "node:node_input_latency_ms"
     )
 
 
 def _rounds() -> Iterator[panels.Panel]:
     yield _rates(
         "Rounds",
-        "A round looks at one workflow once: what it came to, and how many there were.",
+        "Rounds per second by result. A round evaluates one workflow once.",
         {
             "succeeded": per_second(_metric("round:success_count")),
             "failed": per_second(_metric("round:error_count")),
@@ -276,8 +276,8 @@ def _rounds() -> Iterator[panels.Panel]:
         },
     )
     yield _rates(
-        "Why rounds failed or did nothing",
-        "`skipped`: the workflow in the cache was stale; `not found`: it was gone.",
+        "Reasons of failed and empty rounds",
+        "`skipped`: the workflow in the cache was stale; `not found`: the workflow was deleted.",
         {
             "system error": per_second(_metric("round:system_error_unlabeled")),
             "abort error": per_second(_metric("round:abort_error_unlabeled")),
@@ -288,7 +288,7 @@ def _rounds() -> Iterator[panels.Panel]:
     )
     yield panels.time_series(
         "Traversal",
-        "Time to walk through a workflow once; the mean includes rounds that follow at once.",
+        "Time to traverse a workflow once; the mean includes immediate repetitions.",
         units.Milliseconds,
         NO_PROPELLER,
         *durations(_metric("round:raw_unlabeled_ms")),
@@ -304,11 +304,11 @@ def _rounds() -> Iterator[panels.Panel]:
         promql(mean(_metric("round:round_time_unlabeled_ms")), "mean of all workflows"),
         width=panels.THIRD,
     )
-    yield _duration("Latency of a round", "Time that a worker is busy with a round.", "round:round_total_ms")
-    yield _duration_by_workflow("Traversal by workflow", "Time to walk through a workflow once.", "round:raw_ms")
+    yield _duration("Latency of a round", "Time of a worker in a round.", "round:round_total_ms")
+    yield _duration_by_workflow("Traversal by workflow", "Time to traverse a workflow once.", "round:raw_ms")
     yield panels.time_series(
         "Free workers by propeller",
-        "Workers that wait for work.",
+        "Idle workers.",
         units.Short,
         NO_PROPELLER,
         promql(f"sum by (instance) ({_metric('free_workers_count')})", "{{instance}}"),
@@ -316,7 +316,7 @@ def _rounds() -> Iterator[panels.Panel]:
     )
     yield _rates(
         "Streaks",
-        "Rounds that followed at once upon the round before, because there was more to do.",
+        "Rounds that immediately followed another one, because there was more to do.",
         {"streaks": per_second(_metric("round:streak_length_unlabeled"))},
         panels.QUARTER,
     )
@@ -324,16 +324,16 @@ def _rounds() -> Iterator[panels.Panel]:
 
 def _queues() -> Iterator[panels.Panel]:
     for title, description, name in (
-        ("Added", "Items that were put into the queues.", "adds"),
-        ("Asked for", "Items before the rate limit, and before the same ones were made one.", "retries"),
+        ("Added", "Items added to the queues.", "adds"),
+        ("Requested", "Items before the rate limit and before deduplication.", "retries"),
     ):
         asked = {queue: per_second(_metric(prefix + name)) for queue, prefix in QUEUES.items()}
         yield _rates(title, description, asked)
     for title, description, unit, name in (
-        ("Depth", "Items that wait.", units.Short, "depth"),
+        ("Depth", "Waiting items.", units.Short, "depth"),
         (
             "Unfinished work",
-            "How long items have been worked at that are not done. It grows where a worker is stuck.",
+            "Time spent on unfinished items. It grows if a worker is stuck.",
             units.Seconds,
             "unfinished_work_s",
         ),
@@ -348,21 +348,21 @@ def _plugins() -> Iterator[panels.Panel]:
             f"{PROPELLER}plugin:(.+)_{outcome}_unlabeled", "plugin", "sum by (plugin) (rate({}[$__rate_interval:15s]))"
         )
         yield panels.time_series(
-            f"Tasks that {word}, by plugin",
-            "By task type and the plugin that ran it, such as `pythontask_container`.",
+            f"{word.capitalize()} tasks by plugin",
+            "By task type and plugin, such as `pythontask_container`.",
             units.OpsPerSecond,
             NO_PROPELLER,
             promql(query, "{{plugin}}"),
         )
     yield _duration_by_workflow(
         "Building a dynamic workflow",
-        "Time to compile what a dynamic task returned.",
+        "Time to compile the workflow that a dynamic task returned.",
         "build_dynamic_workflow_us",
         units.Microseconds,
     )
     yield panels.time_series(
         "Dynamic workflows built",
-        "How many, by workflow.",
+        "Number per second, by workflow.",
         units.OpsPerSecond,
         NO_PROPELLER,
         promql(per_second(_metric("build_dynamic_workflow_us_count"), OF_WORKFLOW, ("wf",)), "{{wf}}"),
@@ -373,11 +373,11 @@ def _events() -> Iterator[panels.Panel]:
     for kind in EVENTS:
         scope = f"{kind}:event_recording:"
         yield _duration_by_workflow(
-            f"Recording events of {kind}s", "Time until admin has accepted an event.", f"{scope}success_duration_ms"
+            f"Recording events of {kind}s", "Time until admin accepts an event.", f"{scope}success_duration_ms"
         )
         yield _duration_by_workflow(
-            f"Failing to record events of {kind}s",
-            "Time until admin has refused an event. Refused as existing or late is usual.",
+            f"Rejected events of {kind}s",
+            "Time until admin rejects an event. Rejections of existing and late events are usual.",
             f"{scope}failure_duration_ms",
         )
         counted = [
@@ -388,11 +388,11 @@ def _events() -> Iterator[panels.Panel]:
             for outcome in ("success", "failure")
         ]
         yield panels.time_series(
-            f"Events of {kind}s", "How many, by workflow and outcome.", units.OpsPerSecond, NO_PROPELLER, *counted
+            f"Events of {kind}s", "Per second, by workflow and result.", units.OpsPerSecond, NO_PROPELLER, *counted
         )
     yield _rates(
         "Admin launcher's cache",
-        "Looking up child executions: a miss asks admin.",
+        "Lookups of child executions. A miss is a request to admin.",
         {
             "hit": per_second(_metric("admin_launcher:cache_hit")),
             "miss": per_second(_metric("admin_launcher:cache_miss")),
@@ -404,7 +404,7 @@ def _metastore() -> Iterator[panels.Panel]:
     hits, misses = (per_second(_metric(f"metastore:cache_{outcome}")) for outcome in ("hit", "miss"))
     yield panels.time_series(
         "Cache hits",
-        "Share of reads that the cache of metadata answered.",
+        "Share of reads that are in the cache of metadata.",
         units.PercentUnit,
         NO_PROPELLER,
         promql(f"{hits} / ({hits} + {misses})", "hits"),
@@ -412,7 +412,7 @@ def _metastore() -> Iterator[panels.Panel]:
     )
     yield _rates(
         "Failures",
-        "Requests to the object store that failed, by what was wrong.",
+        "Failed requests to the object store, by reason.",
         {
             name.replace("_", " "): per_second(_metric(f"metastore:{name}_unlabeled"))
             for name in ("head_failure", "bad_container", "bad_key", "read_failure", "write_failure")
@@ -420,14 +420,14 @@ def _metastore() -> Iterator[panels.Panel]:
     )
     yield _duration("Copying", "Time to copy an object.", "metastore:copy:overall_unlabeled_ms", width=panels.HALF)
     for title, description, name in (
-        ("Writing", "Time to write an object, of whichever size.", "write_ms"),
+        ("Writing", "Time to write an object of any size.", "write_ms"),
         ("Opening to read", "Time to the first byte of an object.", "read_open_ms"),
-        ("Asking for metadata", "Time of a HEAD request.", "head_ms"),
+        ("Reading metadata", "Time of a HEAD request.", "head_ms"),
     ):
         yield _duration_by_workflow(title, description, f"metastore:{name}")
     yield panels.time_series(
         "Fetching",
-        "Time to read an object before it is decoded, and to fetch one that the cache lacks.",
+        "Time to read an object before decoding, and to fetch one that is not in the cache.",
         units.Milliseconds,
         NO_PROPELLER,
         *durations(_metric("metastore:proto_fetch_ms"), legend="decoded {{quantile}}"),
@@ -439,8 +439,8 @@ def _etcd() -> Iterator[panels.Panel]:
     yield _duration("Updating a workflow", "Time of a write to etcd.", "wf_update_latency_ms", width=panels.HALF)
     yield _rates(
         "Writes",
-        "How many. `conflict`: somebody else wrote meanwhile. `too large`: the workflow has more state than etcd takes "
-        "(1.5 MiB); see `useOffloadedWorkflowClosure`, or split the workflow.",
+        "Writes per second. `conflict`: there was another write meanwhile. `too large`: the workflow's state exceeds "
+        "etcd's limit (1.5 MiB); set `useOffloadedWorkflowClosure`, or split the workflow.",
         {
             "writes": per_second(_metric("wf_update_latency_ms_count")),
             "conflict": per_second(_metric("wf_update_conflict")),
@@ -453,7 +453,7 @@ def _etcd() -> Iterator[panels.Panel]:
 def _store() -> Iterator[panels.Panel]:
     yield _rates(
         "Stale, evicted, redundant",
-        "`stale`: the cache held an older version, the round is skipped; `evicted`: a workflow left the cache; "
+        "`stale`: the cache has an older version, and the round is skipped; `evicted`: a workflow left the cache; "
         "`redundant`: an update changed nothing.",
         {
             "stale": per_second(_metric("wf_stale_unlabeled")),
@@ -463,7 +463,7 @@ def _store() -> Iterator[panels.Panel]:
     )
     yield _rates(
         "Updates of pods",
-        "What the informer tells of pods; `dropped` said nothing new.",
+        "Updates from the informer; `dropped` are those without a change.",
         {
             "updates": per_second(_metric("node:container:container:informer_update")),
             "dropped": per_second(_metric("node:container:container:informer_update_dropped")),
@@ -471,7 +471,7 @@ def _store() -> Iterator[panels.Panel]:
     )
     yield panels.time_series(
         "Clean-up",
-        "Namespaces whose old workflows were deleted, or could not be, since propeller started; and rounds of it.",
+        "Namespaces whose old workflows were deleted, or failed to be, and clean-up rounds, since propeller started.",
         units.Short,
         NO_PROPELLER,
         promql(f"sum({_metric('gc_success')})", "succeeded"),
@@ -480,7 +480,7 @@ def _store() -> Iterator[panels.Panel]:
     )
     yield panels.time_series(
         "Round of clean-up",
-        "How long a round takes, in the mean since propeller started.",
+        "Mean time of a round since propeller started.",
         units.Milliseconds,
         NO_PROPELLER,
         promql(f"sum({_metric('gc_latency_ms_sum')}) / sum({_metric('gc_latency_ms_count')})", "mean"),
@@ -492,14 +492,14 @@ def _grpc() -> Iterator[panels.Panel]:
     for share in (0.5, 0.99):
         yield panels.time_series(
             f"Calls, {share:.0%} are faster than",
-            "Calls to admin and datacatalog, by method, where `enable-grpc-latency-metrics` is on.",
+            "Calls to admin and datacatalog, by method, with `enable-grpc-latency-metrics`.",
             units.Seconds,
             NO_GRPC,
             promql(f"histogram_quantile({share}, {buckets})", "{{grpc_method}}"),
         )
     yield panels.time_series(
         "Calls by latency",
-        "How many calls took at most so long.",
+        "Calls per second that were at most as long.",
         units.OpsPerSecond,
         NO_GRPC,
         promql(per_second("grpc_client_handling_seconds_bucket", by=("le",)), "≤ {{le}} s"),

@@ -1,6 +1,6 @@
-"""Task-level monitoring: what one attempt, or one subtask of a map, was given and used, with its logs and its trace.
+"""Task-level monitoring: the resources, logs and trace of one attempt, or of one subtask of a map task.
 
-Limit, Allocated and Used mean what they mean on Union's page of that name:
+Limit, Allocated and Used are defined as on Union's page of that name:
 https://www.union.ai/docs/v1/byoc/user-guide/core-concepts/tasks/task-hardware-environment/task-level-monitoring/.
 """
 
@@ -23,16 +23,16 @@ from grafana_foundation_sdk.models.dashboard import Dashboard, VariableSort
 
 from otel_flyte import semconv
 
-# A subtask's node is `{node of the map}-{its attempt}-n{index}`: who picks the map's node sees its subtasks too.
+# A subtask's node is `{node of the map}-{its attempt}-n{index}`: the node of the map task selects its subtasks too.
 _NODE = '"${node}(-[0-9]+-n[0-9]+)?"'
 _MATCHERS = {name: f'{label(attribute)}=~"${name}"' for name, attribute in links.VARIABLES.items()} | {
     "node": f"{label(semconv.ACTION_NAME)}=~{_NODE}",
 }
-_PICKED = ",".join(_MATCHERS.values())
+_SELECTED = ",".join(_MATCHERS.values())
 _COLUMNS = {
     label(semconv.RUN_NAME): "Execution",
     label(semconv.ACTION_NAME): "Node",
-    # A local run has tasks where a pod has a node.
+    # A local run has no nodes, only tasks.
     label(semconv.TASK_NAME): "Task",
     label(semconv.ATTEMPT): "Attempt",
     label(semconv.ARRAY_INDEX): "Index",
@@ -41,33 +41,33 @@ _COLUMNS = {
 _IDENTITY = tuple(_COLUMNS)
 _SUBTASK = (label(semconv.RUN_NAME), label(semconv.ARRAY_INDEX), label(semconv.ATTEMPT))
 _NODE_OF = ("node", label(semconv.TASK_NAME), label(semconv.RUN_NAME))
-"""What tells a node from all others, where a map is one node."""
+"""The labels that identify a node. A map task is one node."""
 
-_ITS_NODE = " ".join(f"{{{{{name}}}}}" for name in _NODE_OF)
-_WHO = (
+_NODE_LEGEND = " ".join(f"{{{{{name}}}}}" for name in _NODE_OF)
+_ATTEMPT_LEGEND = (
     f"{{{{{label(semconv.ACTION_NAME)}}}}} #{{{{{label(semconv.ATTEMPT)}}}}} {{{{{label(semconv.REPLICA)}}}}} "
     f"{{{{{label(semconv.TASK_NAME)}}}}} {{{{{label(semconv.RUN_NAME)}}}}}"
 )
 _DEVICE = (label(semconv.HW_ID), label(semconv.HW_NAME))
-_WHICH = f"{{{{{label(semconv.HW_NAME)}}}}} {{{{{label(semconv.HW_ID)}}}}} · {_WHO}"
+_DEVICE_LEGEND = f"{{{{{label(semconv.HW_NAME)}}}}} {{{{{label(semconv.HW_ID)}}}}} · {_ATTEMPT_LEGEND}"
 
 _TITLES = {
     "project": ("Project", "Flyte's project"),
     "domain": ("Domain", "Flyte's domain"),
-    "workflow": ("Workflow", "What the execution executes"),
-    "execution": ("Execution", "The execution's name"),
-    "node": ("Node", "flyteadmin's unique node id; of a map task its own, which stands for its subtasks"),
+    "workflow": ("Workflow", "The workflow of the execution"),
+    "execution": ("Execution", "The name of the execution"),
+    "node": ("Node", "flyteadmin's unique node id; that of a map task includes its subtasks"),
     "attempt": ("Attempt", "From 0"),
-    "index": ("Map index", "Of a map task's subtask, from 0"),
+    "index": ("Map index", "The index of a map task's subtask, from 0"),
 }
 
 _MOST_LINES = 20
-"""Lines of a chart: of a map of thousands, those that use most."""
+"""Lines of a chart: of the thousands of a map task, those with the largest usage."""
 
 _ATTEMPTS = "flyte_task_attempts_total"
 _DURATION = "flyte_task_duration_seconds_sum"
 
-_EXECUTION = spans.picked((name, links.VARIABLES[name]) for name in ("project", "domain", "workflow", "execution"))
+_EXECUTION = spans.selected((name, links.VARIABLES[name]) for name in ("project", "domain", "workflow", "execution"))
 _TASK_SPANS = " && ".join(
     (
         spans.TASKS,
@@ -78,13 +78,13 @@ _TASK_SPANS = " && ".join(
 
 
 def _peak(metric: str, *more: str) -> str:
-    """Select what is picked of an instrument, one series for each attempt: processes of one are as one."""
-    return f"max by ({','.join((*_IDENTITY, *more))}) ({samples.largest(metric, _PICKED)})"
+    """Return the largest samples of an instrument for the selection, one series for each attempt with its processes."""
+    return f"max by ({','.join((*_IDENTITY, *more))}) ({samples.largest(metric, _SELECTED)})"
 
 
 def _mean(metric: str, *more: str) -> str:
-    """Select the same of what is a mean already."""
-    return f"max by ({','.join((*_IDENTITY, *more))}) ({samples.mean(metric, _PICKED)})"
+    """Return the mean samples of an instrument for the selection, one series for each attempt."""
+    return f"max by ({','.join((*_IDENTITY, *more))}) ({samples.mean(metric, _SELECTED)})"
 
 
 def _quota(resource: str, side: str, kind: str = "desired") -> str:
@@ -96,9 +96,9 @@ def _most(expression: str) -> str:
 
 
 def _by_node(metric: str) -> str:
-    """Select what is the same for all attempts of a node, or the largest of them: one series for each node."""
+    """Return the largest value of all attempts of a node, one series for each node."""
     index = label(semconv.ARRAY_INDEX)
-    plain, subtasks = (samples.largest(metric, f'{_PICKED},{index}{which}""') for which in ("=", "!="))
+    plain, subtasks = (samples.largest(metric, f'{_SELECTED},{index}{which}""') for which in ("=", "!="))
     return f"max by ({','.join(_NODE_OF)}) ({_with_node(plain)} or {_with_node_of_map(subtasks)})"
 
 
@@ -107,7 +107,7 @@ def _with_node(expression: str) -> str:
 
 
 def _with_node_of_map(subtasks: str) -> str:
-    """Give subtasks the node of their map."""
+    """Label subtasks with the node of their map task."""
     return f'label_replace({_with_node(subtasks)}, "node", "$1", "{label(semconv.ACTION_NAME)}", "(.+)-[0-9]+-n[0-9]+")'
 
 
@@ -116,12 +116,12 @@ def _declared(resource: str, side: str) -> str:
 
 
 def board() -> Dashboard:
-    """Describe the dashboard."""
+    """Return the dashboard."""
     return made(
         links.TASK_UID,
         "Flyte / Task",
-        "What one attempt of a task, or one subtask of a map task, was given and what it used of it: memory, CPU, "
-        "GPUs, NPUs, phases, logs and trace.",
+        "Requested and used memory, CPU, GPUs and NPUs of one attempt, or of one subtask of a map task, with its "
+        "phases, logs and trace.",
         _variables(),
         [
             Row("At a glance", _glance()),
@@ -147,7 +147,7 @@ def _variables() -> list[dashboard.QueryVariable]:
 
 def _variable(name: str, of: str, narrow: str) -> dashboard.QueryVariable:
     title, description = _TITLES[name]
-    description = f"{description}, of pods that have sent metrics in this time."
+    description = f"{description}, of pods that have sent metrics in the time range."
     if name == "node":
         return of_expression(name, title, description, name, _nodes(narrow), sort=VariableSort.NATURAL_ASC)
     return of_label(
@@ -162,7 +162,7 @@ def _variable(name: str, of: str, narrow: str) -> dashboard.QueryVariable:
 
 
 def _nodes(narrow: str) -> str:
-    """Compute the nodes: of thousands of subtasks the map's alone."""
+    """Return the query for nodes. The subtasks of a map task are one node."""
     index = label(semconv.ARRAY_INDEX)
     plain = f'last_over_time(target_info{{{narrow},{index}=""}}[$__range])'
     subtasks = f'last_over_time(target_info{{{narrow},{index}!=""}}[$__range])'
@@ -171,16 +171,16 @@ def _nodes(narrow: str) -> str:
 
 def _glance() -> list[panels.Panel]:
     def whole(function: str, metric: str) -> str:
-        return f"{function}({observed(metric)}{{{_PICKED}}}[$__range])"
+        return f"{function}({observed(metric)}{{{_SELECTED}}}[$__range])"
 
-    ended = f"last_over_time({_ATTEMPTS}{{{_PICKED}}}[$__range])"
-    duration = f"last_over_time({_DURATION}{{{_PICKED}}}[$__range])"
+    ended = f"last_over_time({_ATTEMPTS}{{{_SELECTED}}}[$__range])"
+    duration = f"last_over_time({_DURATION}{{{_SELECTED}}}[$__range])"
     energy = semconv.METRIC_HW_ENERGY
     result = label(semconv.RESULT)
     return [
         panels.number(
             "Attempts that ended",
-            "Attempts of what is picked that ended in this time, by how.",
+            "Attempts in the selection that ended in the time range, by result.",
             units.Short,
             missing.ATTEMPTS,
             promql_each(f"sum by ({result}) ({ended})", f"{{{{{result}}}}}"),
@@ -188,7 +188,7 @@ def _glance() -> list[panels.Panel]:
         ),
         panels.number(
             "Longest attempt",
-            "How long the longest attempt took, from the start of its span to the end.",
+            "Duration of the longest attempt, from the start of its span to the end.",
             units.Seconds,
             missing.ATTEMPTS,
             promql_each(f"max({duration})"),
@@ -196,7 +196,7 @@ def _glance() -> list[panels.Panel]:
         ),
         panels.number(
             "Peak of memory limit",
-            "The largest working set over the limit: the declared one, else the cgroup's, else the machine's.",
+            "The largest working set as a share of the limit: the declared one, else the cgroup's, else the machine's.",
             units.PercentUnit,
             missing.USAGE,
             promql_each(f"max({whole('max_over_time', semconv.METRIC_TASK_MEMORY_OF_LIMIT)})"),
@@ -205,7 +205,7 @@ def _glance() -> list[panels.Panel]:
         ),
         panels.number(
             "Out of memory",
-            "Processes that the kernel has killed for want of memory.",
+            "OOM-killed processes.",
             units.Short,
             missing.OOM,
             promql_each(f"sum({whole('max_over_time', semconv.METRIC_TASK_OOM_KILLS)})"),
@@ -214,15 +214,15 @@ def _glance() -> list[panels.Panel]:
         ),
         panels.number(
             "Mean of CPU request",
-            "Cores in use over the declared request, in the mean.",
+            "Used cores as a share of the declared request, in the mean.",
             units.PercentUnit,
             missing.REQUEST,
             promql_each(f"avg({whole('avg_over_time', semconv.METRIC_TASK_CPU_OF_REQUEST)})"),
             width=panels.EIGHTH,
         ),
         panels.number(
-            "Held back",
-            "Time in which the CPU quota held containers back, since they began.",
+            "Throttled",
+            "Time in which the CPU quota throttled containers, since their start.",
             units.Seconds,
             missing.CONTAINER,
             promql_each(f"sum({whole('max_over_time', semconv.METRIC_TASK_CPU_THROTTLED)})"),
@@ -230,7 +230,7 @@ def _glance() -> list[panels.Panel]:
         ),
         panels.number(
             "Mean of GPUs requested",
-            "The sum of the GPUs' utilisations over the GPUs that were requested, in the mean.",
+            "The sum of the utilisations of all GPUs, divided by the requested GPUs, in the mean.",
             units.PercentUnit,
             missing.GPU,
             promql_each(f"avg({whole('avg_over_time', semconv.METRIC_TASK_GPU_OF_REQUEST)})"),
@@ -238,7 +238,7 @@ def _glance() -> list[panels.Panel]:
         ),
         panels.number(
             "Energy",
-            "Energy that GPUs and NPUs drew, from the first sample to the last.",
+            "Energy used by GPUs and NPUs, from the first sample to the last.",
             units.Joule,
             missing.ENERGY,
             promql_each(f"sum({whole('max_over_time', energy)} - {whole('min_over_time', energy)})"),
@@ -251,84 +251,86 @@ def _memory_and_cpu() -> list[panels.Panel]:
     return [
         panels.time_series(
             "Memory quota",
-            "Percentage of the memory requested. Limit of a node: limits.mem. Allocated of a node: the larger of "
-            "requests.mem and the memory used, which may exceed 100 %. Used: the largest working set since the sample "
-            "before.",
+            "Percentage of the requested memory. Limit of a node: limits.mem. Allocated of a node: the larger of "
+            "requests.mem and the used memory, which may exceed 100 %. Used: the largest working set since the "
+            "previous sample.",
             units.PercentUnit,
             missing.REQUEST,
             samples.chart(
-                _most(f"{_declared('memory', 'limit')} / {_declared('memory', 'request')}"), f"Limit {_ITS_NODE}"
+                _most(f"{_declared('memory', 'limit')} / {_declared('memory', 'request')}"), f"Limit {_NODE_LEGEND}"
             ),
             samples.chart(
-                _most(f"clamp_min({_by_node(semconv.METRIC_TASK_MEMORY_OF_REQUEST)}, 1)"), f"Allocated {_ITS_NODE}"
+                _most(f"clamp_min({_by_node(semconv.METRIC_TASK_MEMORY_OF_REQUEST)}, 1)"), f"Allocated {_NODE_LEGEND}"
             ),
-            samples.chart(_most(_peak(semconv.METRIC_TASK_MEMORY_OF_REQUEST)), f"Used {_WHO}"),
+            samples.chart(_most(_peak(semconv.METRIC_TASK_MEMORY_OF_REQUEST)), f"Used {_ATTEMPT_LEGEND}"),
             dashed=("Limit", "Allocated"),
         ),
         panels.time_series(
             "CPU cores quota",
-            "Cores. Limit of a node: limits.cpu. Allocated of a node: requests.cpu. Used: cores in use, in the mean "
-            "since the sample before.",
+            "Cores. Limit of a node: limits.cpu. Allocated of a node: requests.cpu. Used: the mean of the used cores "
+            "since the previous sample.",
             units.Short,
             missing.USAGE,
-            samples.chart(_most(_declared("cpu", "limit")), f"Limit {_ITS_NODE}"),
-            samples.chart(_most(_declared("cpu", "request")), f"Allocated {_ITS_NODE}"),
-            # Without exemplars: Prometheus keeps none of gauges that come by OTLP.
-            samples.chart(_most(_mean(semconv.METRIC_TASK_CPU_USAGE)), f"Used {_WHO}"),
+            samples.chart(_most(_declared("cpu", "limit")), f"Limit {_NODE_LEGEND}"),
+            samples.chart(_most(_declared("cpu", "request")), f"Allocated {_NODE_LEGEND}"),
+            # Without exemplars: Prometheus stores none of OTLP gauges.
+            samples.chart(_most(_mean(semconv.METRIC_TASK_CPU_USAGE)), f"Used {_ATTEMPT_LEGEND}"),
             dashed=("Limit", "Allocated"),
         ),
         panels.time_series(
             "Memory",
-            "Peak: the largest working set since the sample before. Sample: the one when it was taken; a click on an "
-            "exemplar opens the trace. Anonymous: what no file backs. With page cache: files that were read count too, "
-            "so it reaches the limit in healthy tasks. Cgroup: what the kernel kills at.",
+            "Peak: the largest working set since the previous sample. Sample: the working set at the time of the "
+            "sample; a click on an exemplar opens the trace. Anonymous: memory without a file. With page cache: "
+            "includes files that were read, so it reaches the limit in healthy tasks. Cgroup: the limit at which the "
+            "kernel kills.",
             units.BytesIEC,
             missing.USAGE,
-            samples.chart(_most(_by_node(_quota("memory", "limit", "current"))), f"Cgroup {_ITS_NODE}"),
-            samples.chart(_most(_declared("memory", "limit")), f"Limit {_ITS_NODE}"),
-            samples.chart(_most(_declared("memory", "request")), f"Request {_ITS_NODE}"),
-            samples.chart(_most(_peak(semconv.METRIC_TASK_MEMORY_PEAK)), f"Peak {_WHO}"),
-            samples.chart(_most(_peak(semconv.METRIC_TASK_MEMORY_USAGE)), f"Sample {_WHO}", exemplars=True),
-            samples.chart(_most(_peak(semconv.METRIC_CONTAINER_MEMORY_RSS)), f"Anonymous {_WHO}"),
-            samples.chart(_most(_peak(semconv.METRIC_CONTAINER_MEMORY_USAGE)), f"With page cache {_WHO}"),
+            samples.chart(_most(_by_node(_quota("memory", "limit", "current"))), f"Cgroup {_NODE_LEGEND}"),
+            samples.chart(_most(_declared("memory", "limit")), f"Limit {_NODE_LEGEND}"),
+            samples.chart(_most(_declared("memory", "request")), f"Request {_NODE_LEGEND}"),
+            samples.chart(_most(_peak(semconv.METRIC_TASK_MEMORY_PEAK)), f"Peak {_ATTEMPT_LEGEND}"),
+            samples.chart(_most(_peak(semconv.METRIC_TASK_MEMORY_USAGE)), f"Sample {_ATTEMPT_LEGEND}", exemplars=True),
+            samples.chart(_most(_peak(semconv.METRIC_CONTAINER_MEMORY_RSS)), f"Anonymous {_ATTEMPT_LEGEND}"),
+            samples.chart(_most(_peak(semconv.METRIC_CONTAINER_MEMORY_USAGE)), f"With page cache {_ATTEMPT_LEGEND}"),
             dashed=("Cgroup", "Limit", "Request"),
         ),
         panels.time_series(
             "Throttling",
-            "Share of time in which the CPU quota held the container back. A task that is held back and has a limit "
-            "above its request is slower than it need be.",
+            "Share of time in which the CPU quota throttled the container. A throttled task whose limit is above its "
+            "request is slower than necessary.",
             units.PercentUnit,
             missing.CONTAINER,
             samples.chart(
                 _most(
                     f"max by ({','.join(_IDENTITY)}) "
-                    f"(rate({observed(semconv.METRIC_TASK_CPU_THROTTLED)}{{{_PICKED}}}[$__rate_interval]))"
+                    f"(rate({observed(semconv.METRIC_TASK_CPU_THROTTLED)}{{{_SELECTED}}}[$__rate_interval]))"
                 ),
-                _WHO,
+                _ATTEMPT_LEGEND,
             ),
             steps=((None, "green"), (0.25, "red")),
         ),
         panels.time_series(
             "Storage",
-            "Bytes per second that the task and all that it has started moved from and to storage, not the page cache.",
+            "Bytes per second read from and written to storage by the task and its child processes, without the page "
+            "cache.",
             units.BytesPerSecondIEC,
             missing.USAGE,
             samples.chart(
                 _most(
                     f"max by ({','.join((*_IDENTITY, label(semconv.DISK_IO_DIRECTION)))}) "
-                    f"(rate({observed(semconv.METRIC_PROCESS_DISK_IO)}{{{_PICKED}}}[$__rate_interval]))"
+                    f"(rate({observed(semconv.METRIC_PROCESS_DISK_IO)}{{{_SELECTED}}}[$__rate_interval]))"
                 ),
-                f"{{{{{label(semconv.DISK_IO_DIRECTION)}}}}} {_WHO}",
+                f"{{{{{label(semconv.DISK_IO_DIRECTION)}}}}} {_ATTEMPT_LEGEND}",
             ),
         ),
         panels.time_series(
-            "In percent, as ModelArts counts",
-            "The six series of ModelArts: of the CPU limit, the memory limit, the GPUs, their memory, the NPUs, "
-            "theirs.",
+            "In percent, as in ModelArts",
+            "The six series of ModelArts: percentages of the CPU limit, the memory limit, the GPUs, the GPU memory, "
+            "the NPUs and the NPU memory.",
             units.Percent,
             missing.USAGE,
             *(
-                samples.chart(_most(_mean(semconv.METRIC_TASK_SERIES.format(name=name))), f"{name} {_WHO}")
+                samples.chart(_most(_mean(semconv.METRIC_TASK_SERIES.format(name=name))), f"{name} {_ATTEMPT_LEGEND}")
                 for name in semconv.SERIES[:6]
             ),
         ),
@@ -339,21 +341,21 @@ def _gpu() -> list[panels.Panel]:
     return [
         panels.time_series(
             "GPU memory utilisation",
-            "Memory in use of each GPU, whoever uses it, and all of its memory.",
+            "Used memory of each GPU by all processes, and the total memory of one GPU.",
             units.BytesIEC,
             missing.GPU,
-            samples.chart(f"max({samples.largest(semconv.METRIC_HW_GPU_MEMORY_LIMIT, _PICKED)})", "All of one GPU"),
-            samples.chart(_most(_peak(semconv.METRIC_HW_GPU_MEMORY_USAGE, *_DEVICE)), _WHICH),
-            dashed=("All of one GPU",),
+            samples.chart(f"max({samples.largest(semconv.METRIC_HW_GPU_MEMORY_LIMIT, _SELECTED)})", "Total of one GPU"),
+            samples.chart(_most(_peak(semconv.METRIC_HW_GPU_MEMORY_USAGE, *_DEVICE)), _DEVICE_LEGEND),
+            dashed=("Total of one GPU",),
         ),
         panels.time_series(
             "GPU utilisation",
-            "Share of time in which each GPU computed. Of request: the sum of all GPUs over the GPUs that were "
-            "requested (requests.gpu).",
+            "Share of time in which each GPU computed. Of request: the sum of all GPUs, divided by the requested GPUs "
+            "(requests.gpu).",
             units.PercentUnit,
             missing.GPU,
-            samples.chart(_most(_mean(semconv.METRIC_HW_GPU_UTILIZATION, *_DEVICE)), _WHICH),
-            samples.chart(_most(_mean(semconv.METRIC_TASK_GPU_OF_REQUEST)), f"Of request {_WHO}"),
+            samples.chart(_most(_mean(semconv.METRIC_HW_GPU_UTILIZATION, *_DEVICE)), _DEVICE_LEGEND),
+            samples.chart(_most(_mean(semconv.METRIC_TASK_GPU_OF_REQUEST)), f"Of request {_ATTEMPT_LEGEND}"),
             maximum=1,
         ),
     ]
@@ -363,47 +365,47 @@ def _npu() -> list[panels.Panel]:
     return [
         panels.time_series(
             "Accelerator memory",
-            "Memory in use of each NPU or other accelerator that is no GPU, and all of its memory.",
+            "Used memory of each accelerator other than GPUs, and the total memory of one.",
             units.BytesIEC,
             missing.NPU,
-            samples.chart(f"max({samples.largest(semconv.METRIC_ACCELERATOR_MEMORY_LIMIT, _PICKED)})", "All of one"),
-            samples.chart(_most(_peak(semconv.METRIC_ACCELERATOR_MEMORY_USAGE, *_DEVICE)), _WHICH),
-            dashed=("All of one",),
+            samples.chart(f"max({samples.largest(semconv.METRIC_ACCELERATOR_MEMORY_LIMIT, _SELECTED)})", "Total"),
+            samples.chart(_most(_peak(semconv.METRIC_ACCELERATOR_MEMORY_USAGE, *_DEVICE)), _DEVICE_LEGEND),
+            dashed=("Total",),
         ),
         panels.time_series(
             "Accelerator utilisation",
-            "Share of time in which each NPU or other accelerator that is no GPU computed.",
+            "Share of time in which each accelerator other than GPUs computed.",
             units.PercentUnit,
             missing.NPU,
-            samples.chart(_most(_mean(semconv.METRIC_ACCELERATOR_UTILIZATION, *_DEVICE)), _WHICH),
+            samples.chart(_most(_mean(semconv.METRIC_ACCELERATOR_UTILIZATION, *_DEVICE)), _DEVICE_LEGEND),
             maximum=1,
         ),
     ]
 
 
 def _devices() -> list[panels.Panel]:
-    first = f"min_over_time({observed(semconv.METRIC_HW_ENERGY)}{{{_PICKED}}}[$__range])"
+    first = f"min_over_time({observed(semconv.METRIC_HW_ENERGY)}{{{_SELECTED}}}[$__range])"
     return [
         panels.time_series(
             "Power",
-            "Power drawn by each GPU and NPU.",
+            "Power of each GPU and NPU.",
             units.Watt,
             missing.ENERGY,
-            samples.chart(_most(_mean(semconv.METRIC_HW_POWER, *_DEVICE)), _WHICH),
+            samples.chart(_most(_mean(semconv.METRIC_HW_POWER, *_DEVICE)), _DEVICE_LEGEND),
             width=panels.THIRD,
         ),
         panels.time_series(
-            "Energy drawn",
-            "Energy that each GPU and NPU has drawn; its counter begins when the driver is loaded, what is shown when "
-            "the time range does.",
+            "Energy by device",
+            "Energy used by each GPU and NPU since the start of the time range. The device's own counter starts when "
+            "the driver is loaded.",
             units.Joule,
             missing.ENERGY,
             samples.chart(
                 _most(
                     f"max by ({','.join((*_IDENTITY, *_DEVICE))}) "
-                    f"({samples.largest(semconv.METRIC_HW_ENERGY, _PICKED)} - {first})"
+                    f"({samples.largest(semconv.METRIC_HW_ENERGY, _SELECTED)} - {first})"
                 ),
-                _WHICH,
+                _DEVICE_LEGEND,
             ),
             width=panels.THIRD,
         ),
@@ -412,22 +414,22 @@ def _devices() -> list[panels.Panel]:
             "Temperature of each GPU and NPU.",
             units.Celsius,
             missing.ENERGY,
-            samples.chart(_most(_peak(semconv.METRIC_HW_TEMPERATURE, *_DEVICE)), _WHICH),
+            samples.chart(_most(_peak(semconv.METRIC_HW_TEMPERATURE, *_DEVICE)), _DEVICE_LEGEND),
             minimum=None,
             width=panels.THIRD,
         ),
         panels.rows(
             "Errors and lost devices",
-            "Errors that the driver counts, by device and kind; and whether the device has stopped to answer, by 1.",
+            "Errors counted by the driver, by device and kind. Lost is 1 for a device that does not answer any more.",
             units.Short,
             missing.GPU,
             promql_now(
                 f"max by ({','.join((*_IDENTITY, *_DEVICE, label(semconv.ERROR_TYPE)))}) "
-                f"(last_over_time({observed(semconv.METRIC_HW_ERRORS)}{{{_PICKED}}}[$__range]))"
+                f"(last_over_time({observed(semconv.METRIC_HW_ERRORS)}{{{_SELECTED}}}[$__range]))"
             ),
             promql_now(
                 f"max by ({','.join((*_IDENTITY, *_DEVICE))}) "
-                f'(last_over_time({observed(semconv.METRIC_HW_STATUS)}{{{_PICKED},{label(semconv.HW_STATE)}="failed"}}'
+                f'(last_over_time({observed(semconv.METRIC_HW_STATUS)}{{{_SELECTED},{label(semconv.HW_STATE)}="failed"}}'
                 "[$__range]))"
             ),
             names={
@@ -446,9 +448,9 @@ def _devices() -> list[panels.Panel]:
 def _subtasks() -> list[panels.Panel]:
     by = ",".join(_SUBTASK)
     result = label(semconv.RESULT)
-    of_map = f'{_PICKED},{label(semconv.ARRAY_INDEX)}!=""'
+    of_map = f'{_SELECTED},{label(semconv.ARRAY_INDEX)}!=""'
     ended = f"max by ({by},{result}) (last_over_time({_ATTEMPTS}{{{of_map}}}[$__range]))"
-    # What has sent samples of late, and no end, is running. Samples come once a minute by default.
+    # A subtask with recent samples and no end is running. Samples come once a minute by default.
     heard = f"group by ({by}) (last_over_time({observed(semconv.METRIC_TASK_MEMORY_USAGE)}{{{of_map}}}[3m]))"
     running = f'label_replace({heard} unless on ({by}) {ended}, "{result}", "running", "", "")'
 
@@ -458,9 +460,8 @@ def _subtasks() -> list[panels.Panel]:
     return [
         panels.rows(
             "Subtasks",
-            "The subtasks of a map task: how each ended, how long it took, and the largest share of its limits and "
-            "requests that it used. An index opens this dashboard for that subtask alone. Shares are those of "
-            "subtasks of 5 s and longer.",
+            "State, duration, and largest used shares of limits and requests of each subtask of a map task. A click "
+            "on an index opens this dashboard for that subtask. Subtasks below 5 s have no shares.",
             units.PercentUnit,
             missing.SUBTASKS,
             promql_now(f"{ended} or {running}"),
@@ -481,7 +482,7 @@ def _subtasks() -> list[panels.Panel]:
             links={
                 "Index": [
                     panels.link(
-                        "This subtask alone",
+                        "This subtask",
                         links.task(
                             {
                                 name: f'${{__data.fields["{label(links.VARIABLES[name])}"]}}'
@@ -512,8 +513,8 @@ def _traces() -> list[panels.Panel]:
     return [
         panels.rows(
             "Attempts",
-            "The spans of attempts of this node, a hundred of a trace, with what each used; a span's id opens its "
-            "trace. Short ones that sent no metrics are here too.",
+            "Spans of attempts of this node with their usage, up to a hundred per trace, including short ones without "
+            "metrics. A click on a span id opens its trace.",
             units.Short,
             missing.SPANS,
             traceql_spans(f"{{ {_TASK_SPANS} }} | {selected}"),
@@ -542,7 +543,7 @@ def _traces() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Phases",
-            "How long each phase takes: the 95th percentile of all attempts of this node that ended then.",
+            "Duration of each phase: the 95th percentile of all attempts of this node that ended at the time.",
             units.Seconds,
             missing.PHASES,
             traceql_metrics(
@@ -551,8 +552,7 @@ def _traces() -> list[panels.Panel]:
         ),
         panels.rows(
             "Phases of each attempt",
-            "What an attempt does one after the other, how long each phase takes and what it used. Phases of less "
-            "than 0.1 s have no usage.",
+            "Phases of each attempt in their order, with durations and usage. Phases below 0.1 s have no usage.",
             units.Short,
             missing.PHASES,
             traceql_spans(f"{{ {_TASK_SPANS} }} > {{ {spans.PHASES} }} | {used}"),
@@ -571,7 +571,7 @@ def _traces() -> list[panels.Panel]:
         ),
         panels.rows(
             "Trace of the execution",
-            "The one trace of all pods of this execution, and those of map subtasks with an index of 500 and above.",
+            "The trace of all pods of this execution, and the traces of map subtasks from index 500 on.",
             units.Short,
             missing.SPANS,
             traceql_traces(f"{{ {spans.OURS} && {_EXECUTION} }}"),
@@ -581,34 +581,32 @@ def _traces() -> list[panels.Panel]:
 
 
 def _logs() -> list[panels.Panel]:
-    # Loki wants a selector that can't match nothing, and All may.
+    # Loki needs a selector that does not match empty labels; All matches them.
     streams = f'{{service_name=~".+", {label(semconv.PROJECT)}=~"$project", {label(semconv.DOMAIN)}=~"$domain"}}'
     fields = (
         f'{label(semconv.RUN_NAME)}=~"$execution"',
         f"{label(semconv.ACTION_NAME)}=~{_NODE}",
         f'{label(semconv.ATTEMPT)}=~"$attempt"',
         f'{label(semconv.ARRAY_INDEX)}=~"$index"',
-        # What otel-flyte says of the task's life is no line of the task.
+        # Events of otel-flyte itself are not lines of the task.
         f'{label(semconv.EVENT_NAME)}!~"{semconv.EVENT_PHASE}|{semconv.EVENT_HEARTBEAT}"',
     )
-    picked = f"{streams} | {' | '.join(fields)}"
+    selection = f"{streams} | {' | '.join(fields)}"
     return [
         panels.time_series(
             "Log records",
-            "How many log records the task wrote in each interval, by severity: otel-flyte's own of its phases are "
-            "left out.",
+            "Number of log records of the task in each interval, by severity, without otel-flyte's own events.",
             units.Short,
             missing.LOGS,
-            logql(f"sum by (detected_level) (count_over_time({picked} [$__interval]))", "{{detected_level}}"),
+            logql(f"sum by (detected_level) (count_over_time({selection} [$__interval]))", "{{detected_level}}"),
             width=panels.FULL,
             height=4,
             is_stacked=True,
         ),
         panels.log_lines(
             "Logs",
-            "What the task writes to stdout and stderr and logs by logging, while it runs; a record's trace id opens "
-            "the trace.",
+            "Output of the task to stdout and stderr, and records of logging. A click on a trace id opens the trace.",
             missing.LOGS,
-            logql(picked),
+            logql(selection),
         ),
     ]

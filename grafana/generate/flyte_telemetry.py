@@ -1,4 +1,4 @@
-"""Telemetry health: what was received, refused, dropped and kept, what waits, and how many series there are."""
+"""Telemetry health: received, rejected, dropped and queued records, and the number of series."""
 
 from grafana.generate import missing, panels, spans
 from grafana.generate.boards import Row
@@ -12,15 +12,15 @@ from otel_flyte import semconv
 from otel_flyte.usage.instruments import COUNTER
 
 _SIGNALS = {"spans": "spans", "metric_points": "metric points", "log_records": "log records"}
-"""What the collector calls what it counts, and what people do."""
+"""The collector's names of signals, and the displayed ones."""
 
-_LOST = {
+_DROPPED = {
     "spans": metric(semconv.METRIC_SPANS_EXPORTED, "{span}", COUNTER),
     "metric points": metric(semconv.METRIC_DATA_POINTS_EXPORTED, "{data_point}", COUNTER),
     "log records": metric(semconv.METRIC_LOGS_EXPORTED, "{log_record}", COUNTER),
 }
 _REASON = label(semconv.ERROR_TYPE)
-_NONE_LOST = ((None, "green"), (1, "red"))
+_RED_FROM_ONE = ((None, "green"), (1, "red"))
 _COLLECTOR = '{__name__=~"otelcol_process_uptime.*"}'
 _PODS = f'last_over_time(target_info{{{label(semconv.PROJECT)}!=""}}[$__range])'
 _TEMPO = "tempo_build_info"
@@ -28,12 +28,11 @@ _LOKI = "loki_build_info"
 
 
 def board() -> Dashboard:
-    """Describe the dashboard."""
+    """Return the dashboard."""
     return made(
         "flyte-telemetry",
         "Flyte / Telemetry health",
-        "Whether what tasks tell arrives: received, refused, dropped and kept, what waits on disk, and how many "
-        "series there are.",
+        "Received, rejected, dropped and queued telemetry of tasks, and the number of series.",
         [],
         [
             Row("At a glance", _glance()),
@@ -47,7 +46,7 @@ def board() -> Dashboard:
 
 
 def own(name: str, more: str = "") -> str:
-    """Select a counter of the collector about itself, which ends in ``_total`` or not, as its reader is configured."""
+    """Select a counter of the collector itself. Its suffix ``_total`` depends on the reader's configuration."""
     return f'{{__name__=~"otelcol_{name}(_total)?"{more}}}'
 
 
@@ -62,7 +61,7 @@ def _rates(event: str, by: str) -> list[Query]:
 
 
 def _sums(*events: str) -> list[Query]:
-    """How many records of each signal."""
+    """Return queries for the number of records of each signal."""
     return [
         promql_each(" + ".join(_sum(f"{event}_{name}") for event in events), noun) for name, noun in _SIGNALS.items()
     ]
@@ -72,66 +71,66 @@ def _sum(counter: str) -> str:
     return f"({_none(f'sum(increase({own(counter)}[$__range]))')})"
 
 
-def _none(expression: str, by: str = "", witness: str = _COLLECTOR) -> str:
-    """Have 0 where nothing was counted by somebody who tells other things: not where nobody tells anything."""
-    nothing = f"0 * max({witness})"
+def _none(expression: str, by: str = "", source: str = _COLLECTOR) -> str:
+    """Return 0 if nothing was counted although the source exports other metrics, and no data if it exports none."""
+    nothing = f"0 * max({source})"
     return f"{expression} or " + (f'label_replace({nothing}, "{by}", "none", "", "")' if by else nothing)
 
 
-def _given_up() -> str:
-    """How many records pods gave up: each pod tells once, so a rate would see nothing."""
-    names = "|".join(_LOST.values())
-    return _none(f'sum(last_over_time({{__name__=~"{names}",{_REASON}!=""}}[$__range]))', witness=_PODS)
+def _dropped() -> str:
+    """Return the query for records that pods have dropped. Each pod reports them once, so a rate would be 0."""
+    names = "|".join(_DROPPED.values())
+    return _none(f'sum(last_over_time({{__name__=~"{names}",{_REASON}!=""}}[$__range]))', source=_PODS)
 
 
 def _glance() -> list[panels.Panel]:
     return [
         panels.number(
             "Received",
-            "Spans, metric points and log records that the collector took, in this time.",
+            "Spans, metric points and log records that the collector accepted in the time range.",
             units.Short,
             missing.COLLECTOR,
             *_sums("receiver_accepted"),
         ),
         panels.number(
-            "Refused",
-            "What the collector did not take, mostly because its memory was full. Senders try again.",
+            "Rejected",
+            "Records that the collector rejected, mostly because its memory was full. Senders retry.",
             units.Short,
             missing.COLLECTOR,
             *_sums("receiver_refused"),
-            steps=_NONE_LOST,
+            steps=_RED_FROM_ONE,
         ),
         panels.number(
             "Dropped by the collector",
-            "What it could not queue, or a backend refused for good.",
+            "Records that it could not queue, or that a backend rejected permanently.",
             units.Short,
             missing.COLLECTOR,
             *_sums("exporter_send_failed", "exporter_enqueue_failed"),
-            steps=_NONE_LOST,
+            steps=_RED_FROM_ONE,
         ),
         panels.number(
-            "Given up by pods",
-            "What pods could neither send nor keep. A pod tells if it sends metrics at all.",
+            "Dropped by pods",
+            "Records that pods could neither send nor keep. Only pods that send metrics report them.",
             units.Short,
-            missing.LOSSES,
-            promql_each(_given_up()),
-            steps=_NONE_LOST,
+            missing.DROPPED,
+            promql_each(_dropped()),
+            steps=_RED_FROM_ONE,
         ),
         panels.number(
-            "Kept on disk",
-            "What waits on the collector's disk for a backend: spooled, and sent when it answers. What a pod keeps by "
-            "OTEL_FLYTE_SPOOL is told by nobody before `otel-flyte replay` sends it.",
+            "Queued on disk",
+            "Records on the collector's disk that wait for a backend. Records that pods have spooled "
+            "(OTEL_FLYTE_SPOOL) are counted when `otel-flyte replay` sends them.",
             units.BytesIEC,
             missing.COLLECTOR,
             promql_each(f"sum({own('exporter_queue_size')})"),
         ),
         panels.number(
             "Discarded by Tempo",
-            "Spans that Tempo did not keep: see the reason below.",
+            "Spans that Tempo discarded. The reason is below.",
             units.Short,
             missing.TEMPO,
-            promql_each(_none("sum(increase(tempo_discarded_spans_total[$__range]))", witness=_TEMPO)),
-            steps=_NONE_LOST,
+            promql_each(_none("sum(increase(tempo_discarded_spans_total[$__range]))", source=_TEMPO)),
+            steps=_RED_FROM_ONE,
         ),
     ]
 
@@ -139,31 +138,31 @@ def _glance() -> list[panels.Panel]:
 def _pods() -> list[panels.Panel]:
     return [
         panels.rows(
-            "Given up, by reason",
-            "Records that pods neither delivered nor kept, by signal and reason, in this time: a queue that was full, "
-            "no answer in time, too large, rejected.",
+            "Dropped by pods, by reason",
+            "Records that pods dropped in the time range, by signal and reason: the queue was full, no answer in time, "
+            "too large, rejected.",
             units.Short,
-            missing.LOSSES,
+            missing.DROPPED,
             *(
                 promql_now(
                     _none(f'sum by ({_REASON}) (last_over_time({name}{{{_REASON}!=""}}[$__range]))', _REASON, _PODS)
                 )
-                for name in _LOST.values()
+                for name in _DROPPED.values()
             ),
             names={
                 _REASON: "Reason",
-                **{f"Value #{letter}": noun.capitalize() for letter, noun in zip("ABC", _LOST, strict=True)},
+                **{f"Value #{letter}": noun.capitalize() for letter, noun in zip("ABC", _DROPPED, strict=True)},
             },
             width=panels.HALF,
             height=8,
         ),
         panels.time_series(
-            "Began and ended",
-            "Attempts whose early span `running` arrived, and whose task span did. What stays between the two curves "
-            "for long was killed, or its last words were lost.",
+            "Started and ended",
+            "Attempts whose pending span `running` arrived, and whose task span arrived. A lasting difference between "
+            "the curves means killed attempts, or lost spans.",
             units.Short,
             missing.SPANS,
-            traceql_metrics(f"{{ {spans.MARKERS} }} | count_over_time()"),
+            traceql_metrics(f"{{ {spans.PENDING} }} | count_over_time()"),
             traceql_metrics(f"{{ {spans.TASKS} }} | count_over_time()"),
         ),
     ]
@@ -173,29 +172,28 @@ def _collector() -> list[panels.Panel]:
     return [
         panels.time_series(
             "Received per second",
-            "Records per second that the collector took, by receiver.",
+            "Records per second that the collector accepted, by receiver.",
             units.OpsPerSecond,
             missing.COLLECTOR,
             *_rates("receiver_accepted", "receiver"),
         ),
         panels.time_series(
             "Sent per second",
-            "Records per second that a backend took, by exporter.",
+            "Records per second that a backend accepted, by exporter.",
             units.OpsPerSecond,
             missing.COLLECTOR,
             *_rates("exporter_sent", "exporter"),
         ),
         panels.time_series(
-            "Refused per second",
-            "Records per second that the collector did not take, by receiver: its memory was full, or they were "
-            "malformed.",
+            "Rejected per second",
+            "Records per second that the collector rejected, by receiver: its memory was full, or they were malformed.",
             units.OpsPerSecond,
             missing.COLLECTOR,
             *_rates("receiver_refused", "receiver"),
         ),
         panels.time_series(
             "Dropped per second",
-            "Records per second that were lost: a backend refused them for good, or the queue was full.",
+            "Records per second that were lost: a backend rejected them permanently, or the queue was full.",
             units.OpsPerSecond,
             missing.COLLECTOR,
             *_rates("exporter_send_failed", "exporter"),
@@ -203,7 +201,7 @@ def _collector() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Queue",
-            "What waits for a backend, on the collector's disk, and how much may.",
+            "Records on the collector's disk that wait for a backend, and the capacity.",
             units.BytesIEC,
             missing.COLLECTOR,
             promql(f"max by (exporter) ({own('exporter_queue_capacity')})", "Capacity {{exporter}}"),
@@ -212,7 +210,7 @@ def _collector() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Memory of the collector",
-            "Resident memory. At its limit it refuses what comes in.",
+            "Resident memory. At its limit the collector rejects records.",
             units.BytesIEC,
             missing.COLLECTOR,
             promql(f"max by (job,instance) ({own('process_memory_rss(_bytes)?')})", "{{job}} {{instance}}"),
@@ -220,7 +218,7 @@ def _collector() -> list[panels.Panel]:
         ),
         panels.time_series(
             "CPU of the collector",
-            "Cores in use.",
+            "Used cores.",
             units.Short,
             missing.COLLECTOR,
             promql(
@@ -235,7 +233,7 @@ def _backends() -> list[panels.Panel]:
     return [
         panels.time_series(
             "Tempo: spans received",
-            "Spans per second that Tempo took.",
+            "Spans per second that Tempo accepted.",
             units.OpsPerSecond,
             missing.TEMPO,
             promql("sum(rate(tempo_distributor_spans_received_total[$__rate_interval]))", "received"),
@@ -243,8 +241,8 @@ def _backends() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Tempo: spans discarded",
-            "Spans per second that Tempo did not keep, by reason: of a trace that is too large those that end last, "
-            "the root among them.",
+            "Spans per second that Tempo discarded, by reason. Of a trace that is too large, the spans that end last "
+            "are discarded, including the root.",
             units.OpsPerSecond,
             missing.TEMPO,
             promql(
@@ -255,7 +253,7 @@ def _backends() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Loki: lines received and discarded",
-            "Log lines per second that Loki took, and that it did not keep, by reason.",
+            "Log lines per second that Loki accepted, and that it discarded, by reason.",
             units.OpsPerSecond,
             missing.LOKI,
             promql("sum(rate(loki_distributor_lines_received_total[$__rate_interval]))", "received"),
@@ -267,7 +265,7 @@ def _backends() -> list[panels.Panel]:
         ),
         panels.time_series(
             "Prometheus: samples",
-            "Samples per second that Prometheus stored, and that it did not: out of order, too old, duplicates.",
+            "Samples per second that Prometheus stored, and that it rejected: out of order, too old.",
             units.OpsPerSecond,
             missing.PROMETHEUS,
             promql("sum(rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval]))", "stored"),
@@ -275,10 +273,10 @@ def _backends() -> list[panels.Panel]:
             promql("sum(rate(prometheus_tsdb_too_old_samples_total[$__rate_interval]))", "too old"),
         ),
         panels.time_series(
-            "What is scraped",
-            "1 while a target answers, 0 while it does not, by job.",
+            "Scraped targets",
+            "1 while a target answers, else 0, by job.",
             units.NoUnit,
-            "Nothing is scraped: no address is given by a variable that ends in _TARGETS.",
+            "No targets: no variable that ends in _TARGETS has an address.",
             promql("min by (job,instance) (up)", "{{job}} {{instance}}"),
             maximum=1,
         ),
@@ -290,7 +288,7 @@ def _cardinality() -> list[panels.Panel]:
     return [
         panels.time_series(
             "Series, streams, traces",
-            "Series that Prometheus has in memory, streams that Loki has, traces that Tempo has open.",
+            "Series in Prometheus' memory, streams in Loki, open traces in Tempo.",
             units.Short,
             missing.PROMETHEUS,
             promql("max(prometheus_tsdb_head_series)", "series of Prometheus"),
@@ -299,15 +297,15 @@ def _cardinality() -> list[panels.Panel]:
         ),
         panels.time_series(
             "New series",
-            "Series per second that Prometheus made: each pod makes some.",
+            "Series per second that Prometheus created: each pod has new ones.",
             units.OpsPerSecond,
             missing.PROMETHEUS,
-            promql("sum(rate(prometheus_tsdb_head_series_created_total[$__rate_interval]))", "made"),
+            promql("sum(rate(prometheus_tsdb_head_series_created_total[$__rate_interval]))", "created"),
             promql("sum(rate(prometheus_tsdb_head_series_removed_total[$__rate_interval]))", "removed"),
         ),
         panels.rows(
             "Series of pods, by metric",
-            "The metrics of pods that have most series now.",
+            "The metrics of pods with most series now.",
             units.Short,
             missing.USAGE,
             promql_now(f'topk(20, count by (__name__) ({{{label(semconv.PROJECT)}!=""}}))'),
@@ -316,8 +314,8 @@ def _cardinality() -> list[panels.Panel]:
             sorted_by="Series",
         ),
         panels.rows(
-            "Series that were folded",
-            "Metrics of which a process had more attributes than the SDK keeps apart (2,000): the rest is one series.",
+            "Series over the limit",
+            "Metrics with more attribute sets in a process than the SDK's limit (2,000): the rest is one series.",
             units.Short,
             "No metrics of pods.",
             promql_now(_none(f"count by (__name__,job) (last_over_time({folded}[$__range]))", "job", _PODS)),

@@ -1,4 +1,4 @@
-"""Flyte for its users: how workflows of a project fare, what their pods take, and what tasks count themselves."""
+"""Flyte for its users: results and durations of workflows, usage of their pods, and user metrics."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -30,7 +30,7 @@ from otel_flyte import semconv
 OF_PROJECT = 'project=~"$project", domain=~"$domain"'
 OF_WORKFLOW = f'{OF_PROJECT}, wf=~"$workflow"'
 
-# Kubernetes allows fewer characters in labels than Flyte in names: pods have a workflow of their own to pick.
+# Labels of Kubernetes allow fewer characters than names of Flyte: pods have a variable of their own for workflows.
 OF_PODS = 'label_project=~"$project", label_domain=~"$domain", label_workflow_name=~"$pod_workflow"'
 POD = "namespace, pod"
 TASK_OF_POD = "label_project, label_domain, label_execution_id, label_node_id, label_task_name"
@@ -38,7 +38,7 @@ A_TASK = "{{label_task_name}} · {{label_execution_id}} {{label_node_id}}"
 OF_TASK = f"* on ({POD}) group_left ({TASK_OF_POD}) max by ({POD}, {TASK_OF_POD}) (kube_pod_labels{{{OF_PODS}}})"
 LABEL = "${{__field.labels.label_{}}}"
 TO_TASK = panels.link(
-    "The task's usage",
+    "Usage of the task",
     links.task(
         {
             **dict.fromkeys(links.VARIABLES, links.ANY),
@@ -49,7 +49,7 @@ TO_TASK = panels.link(
         }
     ),
 )
-# `group_left` keeps the labels that OF_TASK has brought: the link to a task is made of them.
+# `group_left` keeps the labels of OF_TASK, which the link to a task needs.
 RUNNING = f'* on ({POD}) group_left () max by ({POD}) (kube_pod_status_phase{{phase="Running"}})'
 
 OF_USERS = (
@@ -57,18 +57,18 @@ OF_USERS = (
     f'{semconv.USER_WORKFLOW}=~"$workflow"'
 )
 USER = names.label(semconv.METRIC_USER.format(name=""))
-NO_STATS = "No metrics of users: no task counted anything by current_context().stats in this time."
+NO_STATS = "No user metrics: no task used current_context().stats in the time range."
 
 FAILED = ((None, "green"), (1, "red"))
 
 
 class Outcome(NamedTuple):
-    """What becomes of workflows.
+    """A result of workflows.
 
     Attributes:
-        title: what people call it.
-        metric: the counter of it.
-        steps: its colours.
+        title: Its displayed name.
+        metric: Its counter.
+        steps: Its colours.
     """
 
     title: str
@@ -90,13 +90,13 @@ def board() -> Dashboard:
     return made(
         "flyte-users",
         "Flyte / Users",
-        "How the workflows of a project fare, where their time goes, what pods take, what tasks count themselves.",
+        "Results and durations of the workflows of a project, usage of their pods, and user metrics.",
         [
             *services.execution_variables(f"{accepted}{{{OF_PROJECT}}}"),
             of_label(
                 "pod_workflow",
                 "Workflow, on pods",
-                "As the label of its pods has it: in lower case, with - for what Kubernetes does not allow.",
+                "The label of its pods: in lower case, with - for characters that Kubernetes does not allow.",
                 "label_workflow_name",
                 'kube_pod_labels{label_project=~"$project", label_domain=~"$domain"}',
             ),
@@ -104,11 +104,11 @@ def board() -> Dashboard:
         ],
         [
             Row("Workflows", list(_workflows())),
-            Row("Stages: where time goes outside of tasks", list(_stages())),
+            Row("Stages: time outside of tasks", list(_stages())),
             Row("Nodes", list(_nodes())),
             Row("Quotas", list(_quotas())),
             Row("Pods", list(_pods())),
-            Row("What tasks count: current_context().stats", list(_stats())),
+            Row("User metrics: current_context().stats", list(_stats())),
         ],
     )
 
@@ -118,13 +118,11 @@ def board() -> Dashboard:
 
 def _workflows() -> Iterator[panels.Panel]:
     running = f"sum({PROPELLER}collector:flyteworkflow{{{OF_PROJECT}}})"
-    yield panels.number(
-        "Running", "Executions that propeller holds now.", units.Short, NO_PROPELLER, promql_now(running)
-    )
+    yield panels.number("Running", "Executions in propeller now.", units.Short, NO_PROPELLER, promql_now(running))
     for outcome in OUTCOMES:
         yield panels.number(
             outcome.title,
-            "Executions, over the time range.",
+            "Executions in the time range.",
             units.Short,
             NO_PROPELLER,
             promql_now(or_zero(in_range(outcome.metric, OF_WORKFLOW))),
@@ -134,16 +132,16 @@ def _workflows() -> Iterator[panels.Panel]:
     succeeded, failed = (or_zero(in_range(outcome.metric, OF_WORKFLOW)) for outcome in OUTCOMES[1:3])
     yield panels.number(
         "Success",
-        "Share of the executions that ended by themselves, over the time range.",
+        "Share of succeeded executions, without aborted ones, in the time range.",
         units.PercentUnit,
-        "Nothing ended: no execution of these did in this time.",
+        "No execution of the selection ended in the time range.",
         promql_now(f"{succeeded} / ({succeeded} + {failed} > 0)"),
         steps=((None, "red"), (0.5, "orange"), (0.95, "green")),
     )
     for outcome in OUTCOMES:
         yield panels.time_series(
             f"Workflows: {outcome.title.lower()}",
-            "How many, by workflow.",
+            "Number per second, by workflow.",
             units.OpsPerSecond,
             NO_PROPELLER,
             promql(per_second(outcome.metric, OF_WORKFLOW, ("wf",)), "{{wf}}"),
@@ -152,7 +150,7 @@ def _workflows() -> Iterator[panels.Panel]:
         )
     for kind, word in (("success", "succeeded"), ("failure", "failed")):
         yield _duration(
-            f"Duration of workflows that {word}",
+            f"Duration of {word} workflows",
             "From acceptance to the end.",
             f"workflow:{kind}_duration_ms",
         )
@@ -166,19 +164,19 @@ def _stages() -> Iterator[panels.Panel]:
 def _nodes() -> Iterator[panels.Panel]:
     for kind, word in (("success", "succeeded"), ("failure", "failed")):
         metric = f"node:{kind}_duration_ms"
-        yield _duration(f"Duration of nodes that {word}", "Execution time.", metric)
+        yield _duration(f"Duration of {word} nodes", "Execution time.", metric)
         yield panels.time_series(
-            f"Nodes that {word}",
-            "How many, by workflow.",
+            f"{word.capitalize()} nodes",
+            "Number per second, by workflow.",
             units.OpsPerSecond,
             NO_PROPELLER,
             promql(per_second(f"{PROPELLER}{metric}_count", OF_WORKFLOW, ("wf",)), "{{wf}}"),
             is_stacked=True,
         )
-    for kind, whose in (("user", "the task's own code, or what it was given"), ("system", "Flyte or Kubernetes")):
+    for kind, cause in (("user", "the task's own code or inputs"), ("system", "Flyte or Kubernetes")):
         yield panels.time_series(
             f"{kind.capitalize()} errors",
-            f"Attempts that failed by {whose}, by workflow.",
+            f"Failed attempts, caused by {cause}, by workflow.",
             units.OpsPerSecond,
             NO_PROPELLER,
             promql(per_second(f"{PROPELLER}node:{kind}_error_duration_ms_count", OF_WORKFLOW, ("wf",)), "{{wf}}"),
@@ -190,7 +188,7 @@ def _quotas() -> Iterator[panels.Panel]:
         selector = f'resource="{resource}", namespace=~"$project-$domain"'
         yield panels.time_series(
             f"{title} of the quota",
-            "Sum of the limits of a namespace's pods, and how much the quota allows. Pods beyond it are not made.",
+            "Sum of the limits of a namespace's pods, and the quota. Pods beyond it are not created.",
             unit,
             NO_QUOTAS,
             promql(f'max by (namespace) (kube_resourcequota{{{selector}, type="used"}})', "{{namespace}} used"),
@@ -202,7 +200,7 @@ def _pods() -> Iterator[panels.Panel]:
     pending = f'max by ({POD}) (kube_pod_status_phase{{phase="Pending"}})'
     yield panels.time_series(
         "Pending tasks",
-        "Pods that are not scheduled, or whose images are being pulled.",
+        "Pods that are not scheduled yet, or whose images are being pulled.",
         units.Short,
         NO_PODS,
         promql(f"sum by ({TASK_OF_POD}) ({pending} {OF_TASK}) > 0", A_TASK),
@@ -211,7 +209,7 @@ def _pods() -> Iterator[panels.Panel]:
     phases = f"max by ({POD}, phase) (kube_pod_status_phase)"
     yield panels.time_series(
         "Pods by phase",
-        "Of the chosen workflows; pods that Flyte has deleted are not among them.",
+        "Pods of the selected workflows, without those that Flyte has deleted.",
         units.Short,
         NO_PODS,
         promql(f"sum by (phase) ({phases} {OF_TASK}) > 0", "{{phase}}"),
@@ -223,8 +221,8 @@ def _pods() -> Iterator[panels.Panel]:
         limits = f'kube_pod_container_resource_limits{{resource="{resource}"}}'
         share = f"sum by ({POD}) ({used}) / sum by ({POD}) ({limits})"
         yield panels.time_series(
-            f"{title} over the limit",
-            "Used over the limit of the pod's containers, of pods that are running. The dashboard of a task has more.",
+            f"{title} of the limit",
+            "Usage of running pods as a share of the limits of their containers. The dashboard of a task has more.",
             units.PercentUnit,
             NO_CONTAINERS,
             promql(f"({share}) {OF_TASK} {RUNNING} > 0", A_TASK),
@@ -236,7 +234,7 @@ def _pods() -> Iterator[panels.Panel]:
 def _stats() -> Iterator[panels.Panel]:
     yield panels.rows(
         "Counted",
-        "What processes that ended or ran in the time range have counted, by name, workflow and task.",
+        "Counters of all processes in the time range, by name, workflow and task.",
         units.Short,
         NO_STATS,
         promql_now(_of_users("_total", "sum by (stat, wf, task) (max_over_time({}[$__range:1m]))")),
@@ -246,7 +244,7 @@ def _stats() -> Iterator[panels.Panel]:
     )
     yield panels.time_series(
         "Counted so far",
-        "Counters of processes that run, in the sum over them, by name and workflow.",
+        "Sum of the counters of running processes, by name and workflow.",
         units.Short,
         NO_STATS,
         promql(_of_users("_total", "sum by (stat, wf) ({})"), "{{stat}} {{wf}}"),
@@ -256,22 +254,22 @@ def _stats() -> Iterator[panels.Panel]:
     )
     yield panels.time_series(
         "Gauges",
-        "The last value; of several processes the largest.",
+        "The last value, the largest one of several processes.",
         units.Short,
-        "No gauges: no task set any by current_context().stats in this time.",
+        "No gauges: no task set one by current_context().stats in the time range.",
         promql(gauges, "{{stat}} {{task}}"),
     )
     total, number = (_of_users(f"_seconds_{part}", "sum by (stat, wf, task) ({})") for part in ("sum", "count"))
     yield panels.time_series(
         "Timers",
-        "Mean of what was timed so far by processes that run.",
+        "Mean of the durations timed by running processes.",
         units.Seconds,
-        "No timers: no task timed anything by current_context().stats in this time.",
+        "No timers: no task used one of current_context().stats in the time range.",
         promql(f"{total} / {number}", "{{stat}} {{task}}"),
     )
 
 
-# --- what a panel is -------------------------------------------------------------------------------------------------
+# --- panels ----------------------------------------------------------------------------------------------------------
 
 
 def _duration(title: str, description: str, name: str, width: int = panels.HALF) -> panels.Panel:

@@ -1,7 +1,7 @@
-"""Where links lead, with every variable of the target filled in.
+"""URLs of links, with every variable of the target dashboard.
 
-Two readers fill in what these URLs leave open: Grafana (``${…}``), and Flyte's log links (``{{.…}}``), whose
-templates are https://github.com/flyteorg/flyte/blob/master/flyteplugins/go/tasks/pluginmachinery/tasklog/template.go.
+Grafana fills in ``${…}``, and Flyte fills in ``{{.…}}`` in its log links, whose templates are
+https://github.com/flyteorg/flyte/blob/master/flyteplugins/go/tasks/pluginmachinery/tasklog/template.go.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from otel_flyte import semconv
 TASK_UID = "flyte-task"
 
 ANY = "$__all"
-"""What a URL says for *All*."""
+"""The value of *All* in a URL."""
 
 VARIABLES = {
     "project": semconv.PROJECT,
@@ -24,16 +24,16 @@ VARIABLES = {
     "attempt": semconv.ATTEMPT,
     "index": semconv.ARRAY_INDEX,
 }
-"""The variables of ``flyte-task``, and the attributes of the resource that they are values of."""
+"""The variables of ``flyte-task``, and the resource attributes with their values."""
 
 
 def task(values: Mapping[str, str], *, since: str = "${__from}", until: str = "${__to}") -> str:
     """Return the URL of ``flyte-task``, without the address of Grafana.
 
     Args:
-        values: of its variables; those that are not here are as they are on the dashboard that the link is on.
-        since: Unix time in ms, or what Grafana understands, such as ``now-1h``.
-        until: the same.
+        values: The values of its variables; the others are copied from the dashboard with the link.
+        since: A Unix time in ms, or an expression of Grafana such as ``now-1h``.
+        until: The same.
     """
     return _url(TASK_UID, VARIABLES, values, since, until)
 
@@ -62,11 +62,11 @@ def of_span(**fixed: str) -> str:
 def _url(
     uid: str, variables: Iterable[str], values: Mapping[str, str], since: str = "${__from}", until: str = "${__to}"
 ) -> str:
-    said = [
+    given = [
         f"var-{name}={values[name]}" if name in values else f"${{{name}:queryparam}}"  # It brings its own `var-`.
         for name in variables
     ]
-    return f"/d/{uid}?{'&'.join(said)}&from={since}&to={until}"
+    return f"/d/{uid}?{'&'.join(given)}&from={since}&to={until}"
 
 
 def _field(column: str) -> str:
@@ -76,7 +76,7 @@ def _field(column: str) -> str:
 _OF_FLYTE = {
     "project": "{{.executionProject}}",
     "domain": "{{.executionDomain}}",
-    # Flyte's templates know the execution, which has but one, and not the workflow's name.
+    # Flyte's templates do not have the workflow's name; the execution has only one workflow.
     "workflow": ANY,
     "execution": "{{.executionName}}",
     "node": "{{.nodeID}}",
@@ -85,9 +85,9 @@ _OF_FLYTE = {
 UTILIZATION = task(
     {**_OF_FLYTE, "attempt": "{{.taskRetryAttempt}}", "index": ANY}, since="{{.podUnixStartTime}}000", until="now"
 )
-"""Flyte's log link *Utilization* of a task's attempt, behind the address of Grafana.
+"""Flyte's log link *Utilization* of a task's attempt, without the address of Grafana.
 
-It ends now, whenever that is: Flyte fills in the time of the last event, which while a task runs is about its start.
+Its time range ends now: Flyte fills in the time of the last event, which for a running task is about its start.
 """
 
 UTILIZATION_SUBTASK = task(
@@ -95,8 +95,8 @@ UTILIZATION_SUBTASK = task(
     since="now-2d",
     until="now",
 )
-"""The same of a subtask of a map task.
+"""The same for a subtask of a map task.
 
-Flyte gives these the node of the map, not of the subtask, and no times:
+Flyte fills in the node of the map task, not of the subtask, and no times:
 https://github.com/flyteorg/flyte/blob/master/flytepropeller/pkg/controller/nodes/array/event_recorder.go.
 """

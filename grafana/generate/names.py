@@ -1,7 +1,7 @@
-"""What Prometheus calls our instruments, once it has translated them from OTLP.
+"""Prometheus' names of our instruments, translated from OTLP.
 
-It is the strategy ``UnderscoreEscapingWithSuffixes``:
-https://prometheus.io/docs/guides/opentelemetry/#utf-8 and, word for word,
+The strategy is ``UnderscoreEscapingWithSuffixes``:
+https://prometheus.io/docs/guides/opentelemetry/#utf-8, implemented in
 https://github.com/prometheus/otlptranslator/blob/main/metric_namer.go.
 """
 
@@ -28,13 +28,13 @@ _NO_PART_OF_A_NAME = re.compile(r"[^a-zA-Z0-9:]+")
 
 
 def metric(name: str, unit: str, kind: str) -> str:
-    """Return what Prometheus calls an instrument.
+    """Return Prometheus' name of an instrument.
 
     Args:
-        name: the instrument's, such as ``flyte.task.duration``.
-        unit: the instrument's, by UCUM, such as ``s`` or ``{attempt}``.
-        kind: the method of ``Meter`` that makes it, such as ``create_observable_gauge``. Of a histogram the name comes
-            without ``_bucket``, ``_sum`` and ``_count``.
+        name: The instrument's name, such as ``flyte.task.duration``.
+        unit: The instrument's unit by UCUM, such as ``s`` or ``{attempt}``.
+        kind: The method of ``Meter`` that creates it, such as ``create_observable_gauge``. The name of a histogram is
+            returned without ``_bucket``, ``_sum`` and ``_count``.
     """
     words = [word for word in _NO_PART_OF_A_NAME.split(name) if word]
     suffix = _UNITS.get(_IN_BRACES.sub("", unit), "")
@@ -48,15 +48,15 @@ def metric(name: str, unit: str, kind: str) -> str:
 
 
 def label(attribute: str) -> str:
-    """Return what Prometheus, and Loki, call an attribute, such as ``flyte_run_name``."""
+    """Return the label of an attribute in Prometheus and Loki, such as ``flyte_run_name``."""
     return re.sub(r"[^a-zA-Z0-9_]", "_", attribute)
 
 
 def observed(name: str) -> str:
-    """Return what Prometheus calls one of the instruments of what tasks use, by its name in ``semconv``.
+    """Return Prometheus' name of a usage instrument, by its name in ``semconv``.
 
     Raises:
-        KeyError: there is no such instrument.
+        KeyError: There is no such instrument.
     """
     return _observed()[name]
 

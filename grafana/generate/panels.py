@@ -1,4 +1,4 @@
-"""Panels of one look. Each says what it shows, in which unit, and, where it has nothing to show, what is missing."""
+"""Panels with one design. Each has a description, a unit, and a text for missing data."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -16,10 +16,10 @@ SIXTH = 4
 EIGHTH = 3
 
 Panel = Any
-"""A builder of a panel, of whichever kind: the SDK's have no common type with ``height`` and ``span``."""
+"""A builder of a panel. The SDK's builders have no common type with ``height`` and ``span``."""
 
 Steps = Sequence[tuple[float | None, str]]
-"""Colours from a value on; the first begins at ``None``, which is minus infinity."""
+"""Colours from a value on; the first value is ``None``, minus infinity."""
 
 _Panel = TypeVar("_Panel", timeseries.Panel, stat.Panel, table.Panel, logs.Panel)
 
@@ -39,22 +39,22 @@ def time_series(
     dashed: Iterable[str] = (),
     links: Sequence[dashboard.DashboardLink] = (),
 ) -> Panel:
-    """Make a chart of lines.
+    """Return a chart of lines.
 
     Args:
-        title: a few words.
-        description: what a line means, and of what it is a share.
-        unit: a constant of ``grafana_foundation_sdk.models.units``.
-        missing: which source is missing where there is no data.
-        queries: of :mod:`grafana.generate.sources`.
-        width: of 24 columns.
-        height: of 30 pixels each.
-        is_stacked: whether the areas stand upon one another.
-        minimum: where the axis begins; ``None`` leaves it to the data.
-        maximum: where the axis ends.
-        steps: colours of thresholds, drawn as lines.
-        dashed: what the names of series begin with that are no measurement: limits, requests.
-        links: where a click on a point leads.
+        title: A few words.
+        description: The meaning of a line, and of what it is a share.
+        unit: A constant of ``grafana_foundation_sdk.models.units``.
+        missing: The missing source if there is no data.
+        queries: From :mod:`grafana.generate.sources`.
+        width: In columns, of 24.
+        height: In units of 30 pixels.
+        is_stacked: Whether areas are stacked.
+        minimum: The start of the axis; ``None`` for the data's minimum.
+        maximum: The end of the axis.
+        steps: Colours of thresholds, drawn as lines.
+        dashed: Prefixes of the names of series that are not measured: limits, requests.
+        links: Links on a point.
     """
     panel = _described(
         timeseries.Panel(), title, description, unit, missing, queries=queries, width=width, height=height
@@ -68,9 +68,9 @@ def time_series(
     panel.tooltip(
         common.VizTooltipOptions().mode(common_models.TooltipDisplayMode.MULTI).sort(common_models.SortOrder.DESCENDING)
     )
-    # A task of a few seconds has one sample: a line alone would show nothing.
+    # A task of a few seconds has one sample, which a line without points would not show.
     panel.show_points(common_models.VisibilityMode.AUTO).line_width(1).fill_opacity(50 if is_stacked else 8)
-    # A sample a minute may come a moment late: that is no gap.
+    # Samples are one minute apart and may be late: that is not a gap.
     panel.span_nulls(5 * 60 * 1000)
     if is_stacked:
         panel.stacking(common.StackingConfig().mode(common_models.StackingMode.NORMAL).group("A"))
@@ -108,24 +108,24 @@ def number(
     is_text: bool = False,
     links: Sequence[dashboard.DashboardLink] = (),
 ) -> Panel:
-    """Make a panel of single values, the last that are known. Arguments as those of :func:`time_series`.
+    """Return a panel with the last known values.
 
     Args:
-        title: a few words.
-        description: what the value means.
-        unit: a constant of ``grafana_foundation_sdk.models.units``.
-        missing: which source is missing where there is no data; a few words, as there is little room.
-        queries: of :mod:`grafana.generate.sources`.
-        width: of 24 columns.
-        height: of 30 pixels each.
-        decimals: digits behind the point.
-        steps: colours of the value.
-        is_text: whether the series' name is what there is to read.
-        links: where a click leads.
+        title: A few words.
+        description: The meaning of the value.
+        unit: A constant of ``grafana_foundation_sdk.models.units``.
+        missing: The missing source if there is no data, in a few words up to a colon.
+        queries: From :mod:`grafana.generate.sources`.
+        width: In columns, of 24.
+        height: In units of 30 pixels.
+        decimals: The number of decimals.
+        steps: Colours of the value.
+        is_text: Whether to show the name of the series instead of its value.
+        links: Links on the value.
     """
-    briefly, _, why = missing.partition(": ")
-    said = f"{description} Where there is nothing: {missing}" if why else description
-    panel = _described(stat.Panel(), title, said, unit, briefly, queries=queries, width=width, height=height)
+    brief, _, why = missing.partition(": ")
+    full = f"{description} If there is no value: {missing}" if why else description
+    panel = _described(stat.Panel(), title, full, unit, brief, queries=queries, width=width, height=height)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     panel.graph_mode(common_models.BigValueGraphMode.NONE)
     if is_text:
@@ -152,22 +152,22 @@ def rows(
     links: Mapping[str, Sequence[dashboard.DashboardLink]] | None = None,
     sorted_by: str = "",
 ) -> Panel:
-    """Make a table. Several queries to Prometheus are joined by the labels that they share.
+    """Return a table. Several queries to Prometheus are joined by their common labels.
 
     Args:
-        title: a few words.
-        description: what a row is.
-        unit: of all numbers that ``units`` does not name.
-        missing: which source is missing where there is no data.
-        queries: of :mod:`grafana.generate.sources`: ``promql_now`` or ``traceql_spans``.
-        width: of 24 columns.
-        height: of 30 pixels each.
-        names: columns by their names in the data (of the n-th query to Prometheus: ``Value #A``), and what they are
-            called, in the order in which they stand. Columns that are not named here follow.
-        units: units by what columns are called.
-        hidden: columns, by their names in the data, that are not shown.
-        links: where a click leads, by what columns are called.
-        sorted_by: what the column is called by which the rows are sorted, the largest first.
+        title: A few words.
+        description: The meaning of a row.
+        unit: The unit of columns that are not in ``units``.
+        missing: The missing source if there is no data.
+        queries: From :mod:`grafana.generate.sources`: ``promql_now`` or ``traceql_spans``.
+        width: In columns, of 24.
+        height: In units of 30 pixels.
+        names: Displayed names of columns by their names in the data (``Value #A`` for the first query to Prometheus),
+            in the order of display. The other columns follow.
+        units: Units by displayed name.
+        hidden: Columns that are not shown, by their names in the data.
+        links: Links by displayed name.
+        sorted_by: The displayed name of the column to sort by, the largest first.
     """
     panel = _described(table.Panel(), title, description, unit, missing, queries=queries, width=width, height=height)
     names = names or {}
@@ -194,14 +194,14 @@ def rows(
 
 
 def log_lines(title: str, description: str, missing: str, *queries: Query, height: int = 12) -> Panel:
-    """Make a panel of log lines, the newest last, as a terminal has them. It has no unit but lines."""
+    """Return a panel of log lines, the newest last, as in a terminal."""
     panel = _described(logs.Panel(), title, description, "none", missing, queries=queries, width=FULL, height=height)
     panel.show_time(True).wrap_log_message(True).enable_log_details(True)
     return panel.sort_order(common_models.LogsSortOrder.ASCENDING).dedup_strategy(common_models.LogsDedupStrategy.NONE)
 
 
 def link(title: str, url: str) -> dashboard.DashboardLink:
-    """Make a link of a panel's values; the URL may hold what Grafana fills in: ``${__value.raw}``, variables."""
+    """Return a link on a panel's values; Grafana fills in ``${__value.raw}`` and variables in the URL."""
     return dashboard.DashboardLink(title).url(url)
 
 

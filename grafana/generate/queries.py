@@ -1,4 +1,4 @@
-"""Every query of a dashboard: those of its panels and its variables, and the links that leave it."""
+"""Every query of a dashboard, of panels and of variables, and its links to other pages."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,13 +17,13 @@ class Query(NamedTuple):
     """A query, or a link.
 
     Attributes:
-        dashboard: the uid.
-        panel: the title of the panel, or the name of the variable, or where a link of the dashboard itself stands.
-        datasource: the uid; empty for links.
-        text: PromQL, LogQL or TraceQL with its variables; of a link the URL.
+        dashboard: The uid.
+        panel: The title of the panel, the name of the variable, or the position of a link of the dashboard itself.
+        datasource: The uid; empty for links.
+        text: PromQL, LogQL or TraceQL with its variables; the URL of a link.
         kind: ``panel``, ``variable`` or ``link``.
-        shape: how it is asked: ``range``, ``instant``; of Tempo ``search`` or ``metrics``; of variables ``series``.
-        label: of a variable, the label whose values it offers; else empty.
+        shape: ``range`` or ``instant``; ``search`` or ``metrics`` for Tempo; ``series`` for variables.
+        label: The label with the values of a variable; else empty.
     """
 
     dashboard: str
@@ -36,7 +36,7 @@ class Query(NamedTuple):
 
 
 def queries(dashboard: Mapping[str, Any]) -> Iterator[Query]:
-    """Walk a dashboard as JSON has it; yield its queries and links in the order in which they are seen."""
+    """Yield the queries and links of a dashboard in JSON, in the order of display."""
     uid = dashboard["uid"]
     for variable in dashboard.get("templating", {}).get("list", []):
         yield from _of_variable(uid, variable)
@@ -53,7 +53,7 @@ def queries(dashboard: Mapping[str, Any]) -> Iterator[Query]:
 
 
 def panels(dashboard: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield all panels that show something, those of closed rows too."""
+    """Yield all panels except rows, including those of collapsed rows."""
     for panel in dashboard.get("panels", []):
         if panel["type"] == "row":
             yield from panel.get("panels", [])
@@ -62,22 +62,22 @@ def panels(dashboard: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def references(text: str) -> set[str]:
-    """Return the names of the variables that a query or a link uses, Grafana's own (``__…``) left out."""
+    """Return the names of the variables in a query or a link, without Grafana's own (``__…``)."""
     found = {next(filter(None, groups)) for groups in _REFERENCES.findall(text)}
     return {name for name in found if not name.startswith("__")}
 
 
 def filled(text: str, values: Mapping[str, str], *, step: str = "60s", time_range: str = "3600s") -> str:
-    """Fill in variables as Grafana does.
+    """Replace variables as Grafana does.
 
     Args:
-        text: a query.
-        values: of the dashboard's variables; ``.*`` for *All*.
-        step: for ``$__interval``; ``$__rate_interval`` is four of it at least, so give what makes sense for a rate.
-        time_range: for ``$__range``.
+        text: A query.
+        values: The values of the dashboard's variables; ``.*`` for *All*.
+        step: The value of ``$__interval``.
+        time_range: The value of ``$__range``, and of ``$__rate_interval`` unless ``values`` has one.
 
     Raises:
-        KeyError: a variable that has no value.
+        KeyError: A variable has no value.
     """
     own = {"__interval": step, "__rate_interval": time_range, "__range": time_range}
 

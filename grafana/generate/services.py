@@ -1,6 +1,6 @@
-"""Metrics of Flyte's own services, as a scrape finds them: their prefixes, and the few ways in which they are asked.
+"""Metrics of Flyte's own services as scraped: their prefixes, and functions for queries.
 
-Durations are summaries of the last ten minutes. Quantiles of several series can't be added up: the largest is shown.
+Durations are summaries of the last ten minutes. Quantiles of several series cannot be added, so the largest is shown.
 https://github.com/flyteorg/flyte/blob/v1.16.8/flytestdlib/promutils/scope.go
 """
 
@@ -16,63 +16,63 @@ SCHEDULER = "flyte:flytescheduler:"
 DATACATALOG = "flyte:datacatalog:"
 
 NO_PROPELLER = (
-    "No metrics of flytepropeller: FLYTE_PROPELLER_TARGETS names no address that answers, or nothing of the kind has "
-    "happened since it began."
+    "No metrics of flytepropeller: FLYTE_PROPELLER_TARGETS has no address that answers, or there was no such event "
+    "since its start."
 )
-NO_ADMIN = "No metrics of flyteadmin: FLYTE_ADMIN_TARGETS names no address that answers."
-NO_SCHEDULER = "No metrics of flytescheduler: FLYTE_SCHEDULER_TARGETS names no address that answers."
-NO_DATACATALOG = "No metrics of datacatalog: FLYTE_DATACATALOG_TARGETS names no address that answers."
+NO_ADMIN = "No metrics of flyteadmin: FLYTE_ADMIN_TARGETS has no address that answers."
+NO_SCHEDULER = "No metrics of flytescheduler: FLYTE_SCHEDULER_TARGETS has no address that answers."
+NO_DATACATALOG = "No metrics of datacatalog: FLYTE_DATACATALOG_TARGETS has no address that answers."
 NO_PODS = (
-    "No metrics of pods with Flyte's labels: KUBE_STATE_METRICS_TARGETS names no address that answers, or "
+    "No metrics of pods with Flyte's labels: KUBE_STATE_METRICS_TARGETS has no address that answers, or "
     "kube-state-metrics lacks --metric-labels-allowlist=pods=[*]."
 )
-NO_CONTAINERS = "No metrics of containers: nobody scrapes the kubelets' cAdvisor, or no pod of these is running."
-NO_QUOTAS = "No resource quota in these namespaces, or KUBE_STATE_METRICS_TARGETS names no address that answers."
+NO_CONTAINERS = "No metrics of containers: the kubelets' cAdvisor is not scraped, or no selected pod is running."
+NO_QUOTAS = "No resource quota in these namespaces, or KUBE_STATE_METRICS_TARGETS has no address that answers."
 
 QUANTILE = 'quantile=~"$quantile"'
 
 
 def quantile_variable(summary: str) -> QueryVariable:
-    """Offer the quantiles that a summary has."""
-    return variables.of_label("quantile", "Quantile", "Which quantiles of durations are drawn.", "quantile", summary)
+    """Return a variable for the quantiles of a summary."""
+    return variables.of_label("quantile", "Quantile", "The quantiles of durations in charts.", "quantile", summary)
 
 
 def execution_variables(workflow: str) -> list[QueryVariable]:
-    """Offer project, domain and workflow of executions, as propeller knows them.
+    """Return variables for project, domain and workflow of executions, from propeller's metrics.
 
     Args:
-        workflow: a selector of a metric that has the label ``wf``; it may use the first two.
+        workflow: A selector of a metric with the label ``wf``; it may use the first two variables.
     """
     flyteworkflows = f"{PROPELLER}collector:flyteworkflow"
     in_project = f'{flyteworkflows}{{project=~"$project"}}'
     return [
-        variables.of_label("project", "Project", "Of executions.", "project", flyteworkflows),
-        variables.of_label("domain", "Domain", "Of executions.", "domain", in_project),
-        variables.of_label("workflow", "Workflow", "As propeller calls it: project:domain:name.", "wf", workflow),
+        variables.of_label("project", "Project", "The project of executions.", "project", flyteworkflows),
+        variables.of_label("domain", "Domain", "The domain of executions.", "domain", in_project),
+        variables.of_label("workflow", "Workflow", "In propeller's form: project:domain:name.", "wf", workflow),
     ]
 
 
 def per_second(name: str, labels: str = "", by: Sequence[str] = ()) -> str:
-    """Return how often a counter grows, in the sum over replicas."""
+    """Return the rate of a counter, summed over replicas."""
     return f"sum{_by(by)} (rate({name}{_in_braces(labels)}[$__rate_interval]))"
 
 
 def in_range(name: str, labels: str = "", by: Sequence[str] = ()) -> str:
-    """Return by how much a counter grew over the time range of the dashboard."""
+    """Return the increase of a counter in the time range of the dashboard."""
     return f"sum{_by(by)} (increase({name}{_in_braces(labels)}[$__range]))"
 
 
 def or_zero(query: str) -> str:
-    """Give 0 where propeller is there and a query of its has no series: counters with labels begin when they count.
+    """Return 0 if propeller has metrics and the query has no series: counters with labels appear with the first event.
 
     Args:
-        query: one that returns a single series without labels.
+        query: A query that returns a single series without labels.
     """
     return f"({query} or 0 * sum({PROPELLER}free_workers_count))"
 
 
 def quantiles(name: str, labels: str = "", by: Sequence[str] = ("quantile",)) -> str:
-    """Return the chosen quantiles of a summary, of several series the largest."""
+    """Return the selected quantiles of a summary, the largest ones of several series."""
     return f"max{_by(by)} ({name}{_in_braces(QUANTILE, labels)})"
 
 
@@ -82,23 +82,23 @@ def mean(name: str, labels: str = "", by: Sequence[str] = ()) -> str:
 
 
 def of_family(pattern: str, part: str, outer: str, labels: str = "") -> str:
-    """Ask all metrics that differ in a part of their names alone, and give this part as a label.
+    """Return a query for all metrics whose names differ in one part, with this part as a label.
 
-    A rate forgets the name, and would take them for one series; a label stays. It needs a subquery, whose resolution is
-    said: a backend's own default may be longer than the range.
+    A rate removes the name, so that they would be one series; it keeps a label. This needs a subquery with an explicit
+    resolution, because a backend's default may be longer than the range.
 
     Args:
-        pattern: the name, a regular expression with one group: the part.
-        part: the label's name.
-        outer: what is asked of them, ``{}`` where a range of them goes, such as ``rate({}[5m:15s])``.
-        labels: more that is asked of their labels.
+        pattern: The name, a regular expression with one group: the part.
+        part: The name of the label.
+        outer: The outer query, with ``{}`` for the series, such as ``rate({}[5m:15s])``.
+        labels: Additional matchers.
     """
     selector = _in_braces(f'__name__=~"{pattern}"', labels)
     return outer.format(f'label_replace({selector}, "{part}", "$1", "__name__", "{pattern}")')
 
 
 def durations(name: str, labels: str = "", legend: str = "{{quantile}}") -> tuple[Query, ...]:
-    """Ask for the chosen quantiles of a summary."""
+    """Return the queries for the selected quantiles of a summary."""
     return (promql(quantiles(name, labels), legend),)
 
 

@@ -1,7 +1,7 @@
-"""The data sources that panels ask, and the queries that go to them.
+"""The data sources of panels, and queries to them.
 
-The uids are those of ``grafana/provisioning/datasources/``. Whoever copies a dashboard into a Grafana of their own
-gives their data sources these uids, or has Grafana's import ask for them.
+The uids are those of ``grafana/provisioning/datasources/``. For a dashboard in another Grafana, give its data sources
+these uids, or select them in Grafana's import.
 """
 
 from typing import Any
@@ -16,17 +16,17 @@ TEMPO = DataSourceRef(type_val="tempo", uid="tempo")
 LOKI = DataSourceRef(type_val="loki", uid="loki")
 
 Query = Any
-"""A builder of one query. The SDK's builders have no common type that tells what they share."""
+"""A builder of one query. The SDK's builders have no common type."""
 
 
 def promql(expression: str, legend: str = "", *, exemplars: bool = False, least_step: str = "") -> Query:
-    """Ask Prometheus for series over the time range.
+    """Return a query to Prometheus for series over the time range.
 
     Args:
         expression: PromQL.
-        legend: what a series is called, such as ``{{flyte_task_name}}``.
-        exemplars: whether to show exemplars, which lead to traces. They are found by the expression's selectors.
-        least_step: between two points, such as ``1m``; ``$__interval`` in the expression is no shorter then.
+        legend: The displayed name of a series, such as ``{{flyte_task_name}}``.
+        exemplars: Whether to show exemplars, which link to traces. Prometheus finds them by the expression's selectors.
+        least_step: The minimum interval between two points, such as ``1m``, and of ``$__interval`` in the expression.
     """
     query = prometheus.Dataquery().datasource(PROMETHEUS).expr(expression).range().legend_format(legend or "__auto")
     if least_step:
@@ -35,36 +35,36 @@ def promql(expression: str, legend: str = "", *, exemplars: bool = False, least_
 
 
 def promql_now(expression: str, legend: str = "") -> Query:
-    """Ask Prometheus for one value of each series, at the end of the time range: for tables and single numbers."""
+    """Return a query to Prometheus for one value of each series at the end of the time range: for tables."""
     query = prometheus.Dataquery().datasource(PROMETHEUS).expr(expression).instant()
     return query.format(PromQueryFormat.TABLE).legend_format(legend or "__auto")
 
 
 def promql_each(expression: str, legend: str = "") -> Query:
-    """Ask Prometheus for one value of each series, each with a name of its own: for several numbers in one panel."""
+    """Return a query to Prometheus for one value of each series, with a legend: for several numbers in one panel."""
     return prometheus.Dataquery().datasource(PROMETHEUS).expr(expression).instant().legend_format(legend or "__auto")
 
 
 def logql(expression: str, legend: str = "", *, lines: int = 1000) -> Query:
-    """Ask Loki for log lines, or for series where the expression counts them."""
+    """Return a query to Loki for log lines, or for series if the expression counts them."""
     query = loki.Dataquery().datasource(LOKI).expr(expression).query_type("range").max_lines(lines)
     return query.legend_format(legend) if legend else query
 
 
 def traceql_spans(query: str, *, traces: int = 100, spans: int = 100) -> Query:
-    """Ask Tempo for a table of spans; ``select()`` in the query adds columns.
+    """Return a query to Tempo for a table of spans; ``select()`` in the query adds columns.
 
     Args:
         query: TraceQL.
-        traces: how many traces at most.
-        spans: how many spans of each trace at most. Where Tempo allows no more than its default, more is an error.
+        traces: The maximum number of traces.
+        spans: The maximum number of spans per trace. More than Tempo's limit is an error.
     """
     found = tempo.TempoQuery().datasource(TEMPO).query_type("traceql").query(query)
     return found.table_type(SearchTableType.SPANS).limit(traces).spss(spans)
 
 
 def traceql_traces(query: str, *, traces: int = 100) -> Query:
-    """Ask Tempo for a table of traces."""
+    """Return a query to Tempo for a table of traces."""
     return (
         tempo.TempoQuery()
         .datasource(TEMPO)
@@ -76,6 +76,6 @@ def traceql_traces(query: str, *, traces: int = 100) -> Query:
 
 
 def traceql_metrics(query: str) -> Query:
-    """Ask Tempo for series: TraceQL that ends in ``rate()``, ``quantile_over_time()`` and the like."""
+    """Return a query to Tempo for series: TraceQL that ends in ``rate()``, ``quantile_over_time()`` and the like."""
     found = tempo.TempoQuery().datasource(TEMPO).query_type("traceql").query(query)
     return found.metrics_query_type(MetricsQueryType.RANGE)

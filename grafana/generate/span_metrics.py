@@ -1,7 +1,7 @@
-"""What the collector counts of spans: ``traces.span.metrics.*`` of its ``span_metrics`` connector.
+"""Span metrics of the collector: ``traces.span.metrics.*`` of its ``span_metrics`` connector.
 
-Pods come and go, and count themselves once: only who stays can tell a rate. Which attributes it counts by is said in
-``collector/config.yaml``.
+A pod counts its attempt once, so a rate needs a process that stays. ``collector/config.yaml`` has the attributes of the
+series.
 """
 
 from otel_flyte import semconv

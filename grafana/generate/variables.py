@@ -1,15 +1,15 @@
-"""What can be picked at the top of a dashboard."""
+"""The variables at the top of a dashboard."""
 
 from grafana.generate.sources import PROMETHEUS
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as models
 
 ALL = ".*"
-"""What *All* stands for. It matches series that have no such label too, which a list of all values does not."""
+"""The value of *All*. It also matches series without the label, which a list of all values does not."""
 
 _LABEL_VALUES = 1
 _QUERY_RESULT = 3
-"""What Grafana's own editor writes beside a query of these functions."""
+"""The types that Grafana's own editor writes beside a query of these functions."""
 
 
 def of_label(
@@ -23,17 +23,17 @@ def of_label(
     has_all: bool = True,
     sort: models.VariableSort = models.VariableSort.ALPHABETICAL_ASC,
 ) -> dashboard.QueryVariable:
-    """Offer the values of a label of Prometheus; *All* to begin with.
+    """Return a variable with the values of a label in Prometheus. The default is *All*.
 
     Args:
-        name: what queries call it.
-        title: what people read.
-        description: what it is, and where its values come from.
-        label: the label whose values are offered.
-        selector: series that have it; variables before this one narrow it.
-        is_multiple: whether several can be picked. Queries match it by ``=~`` in either case.
-        has_all: whether *All* is offered; without it the first value is picked.
-        sort: how values are sorted.
+        name: Its name in queries.
+        title: Its displayed name.
+        description: Its meaning and the source of its values.
+        label: The label with the values.
+        selector: Series with the label; it may use earlier variables.
+        is_multiple: Whether several values can be selected. Queries match it by ``=~`` in either case.
+        has_all: Whether there is *All*; without it the first value is the default.
+        sort: The order of values.
     """
     variable = _asked(name, title, description, _LABEL_VALUES, f"label_values({selector},{label})").sort(sort)
     variable.multi(is_multiple).allow_custom_value(True)
@@ -46,15 +46,15 @@ def of_label(
 def of_expression(
     name: str, title: str, description: str, label: str, expression: str, *, sort: models.VariableSort
 ) -> dashboard.QueryVariable:
-    """Offer one value and *All*: the values of a label that an expression computes, at the end of the time range.
+    """Return a variable with *All* and the values of a label in the result of an expression, at the end of the range.
 
     Args:
-        name: what queries call it.
-        title: what people read.
-        description: what it is, and where its values come from.
-        label: the label in the answer.
-        expression: PromQL; variables before this one narrow it.
-        sort: how values are sorted.
+        name: Its name in queries.
+        title: Its displayed name.
+        description: Its meaning and the source of its values.
+        label: The label in the result.
+        expression: PromQL; it may use earlier variables.
+        sort: The order of values.
     """
     variable = _asked(name, title, description, _QUERY_RESULT, f"query_result({expression})").sort(sort)
     variable.regex(f'/{label}="([^"]+)"/').allow_custom_value(True).include_all(True).all_value(ALL)

@@ -22,7 +22,7 @@ from typing import Any
 import requests
 
 from otel_flyte import semconv
-from support import fake_nvml, flyte_pages, pods, programs
+from support import fake_nvml, flyte_pages, fork_server, pods, programs
 from support.pods import Attempt, Pod
 from support.receiver import Receiver, Reply
 from support.stack import Stack
@@ -58,6 +58,12 @@ _SOON = {
     "GROUPS": str(_GROUPS / "none"),
 }
 """Short intervals, so that a task of four seconds exports what one of an hour does."""
+
+_BASE = {**pods.ENVIRONMENT, "PYTHONPATH": programs.python_path(fake_nvml.PATH)}
+"""The environment of the fork server. Every pod has the fake NVML, most of them without a GPU."""
+
+_READ_LATER = (*fork_server.READ_LATER, "PATCHES", "GROUPS", "STATSD_PORT", "FAKE_NPU_SMI", "PATH", fake_nvml.VARIABLE)
+"""Prefixes of variables that are not read on import of flytekit."""
 
 _GPU: dict[str, Any] = fake_nvml.EQUAL
 _TWO_GPUS = {"gpus": [{**_GPU, "uuid": "GPU-0"}, {**_GPU, "uuid": "GPU-1"}]}
@@ -116,8 +122,7 @@ def send(stack: Stack, folder: Path) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             demo = pool.submit(stack.run, "demo", "--stack", cwd=folder)
             for wave in sorted({wave for wave, _ in prepared}):
-                # Some pods fail on purpose.
-                list(pool.map(Pod.run, [pod for number, pod in prepared if number == wave]))
+                list(pool.map(_run, [pod for number, pod in prepared if number == wave]))
             assert demo.result().returncode == 0, demo.result().stderr
     _send_call_between_services(stack)
 
@@ -163,6 +168,17 @@ def _of_others(refusing: str) -> Iterator[_Planned]:
     yield _Planned("traced_usage.work", {"cpu": 0.1, "mib": 1, "seconds": 0.2}, node("n4"), wave=1)
 
 
+def _run(pod: Pod) -> None:
+    """Run a pod, forked where possible. Some pods fail on purpose."""
+    read_at_import = {name: value for name, value in pod.environment.items() if not name.startswith(_READ_LATER)}
+    base = {name: value for name, value in _BASE.items() if not name.startswith(_READ_LATER)}
+    if pod.arguments[0] not in fork_server.FORKABLE or read_at_import != base:
+        pod.run()
+        return
+    server = fork_server.server(_BASE, pod.environment)
+    server.run(pod.arguments, pod.environment, pod.directory, timeout=120)
+
+
 def _prepared(planned: _Planned, root: Path, stack: Stack) -> Pod:
     pod = pods.prepare(
         planned.entrypoint,
@@ -170,7 +186,13 @@ def _prepared(planned: _Planned, root: Path, stack: Stack) -> Pod:
         planned.task,
         planned.inputs,
         attempt=planned.attempt,
-        env={**stack.sender(), **_SOON, "STATSD_PORT": str(stack.settings.ports["statsd"])},
+        env={
+            **stack.sender(),
+            **_SOON,
+            "STATSD_PORT": str(stack.settings.ports["statsd"]),
+            "PYTHONPATH": _BASE["PYTHONPATH"],
+            fake_nvml.VARIABLE: "0",
+        },
     )
     for change in planned.changes:
         pod = change(pod)
@@ -192,7 +214,7 @@ def _with_gpus(script: Mapping[str, Any]) -> Change:
     def change(pod: Pod) -> Pod:
         file = pod.directory / "gpus.json"
         file.write_text(json.dumps(script))
-        return _with(pod, PYTHONPATH=programs.python_path(fake_nvml.PATH), **{fake_nvml.VARIABLE: str(file)})
+        return _with(pod, **{fake_nvml.VARIABLE: str(file)})
 
     return change
 
