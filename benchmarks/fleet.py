@@ -122,15 +122,15 @@ _handed_over: Counter[str] = Counter()
 
 
 def _count_what_is_delivered() -> None:
-    from otel_flyte.export.queue import Outlet
+    from otel_flyte.export.queue import ExportQueue
 
-    put: Callable[[Outlet, Any], None] = Outlet.put
+    put: Callable[[ExportQueue, Any], None] = ExportQueue.put
 
-    def counting(self: Outlet, record: Any) -> None:
+    def counting(self: ExportQueue, record: Any) -> None:
         _handed_over[self.signal] += self._count(record)
         put(self, record)
 
-    Outlet.put = counting  # type: ignore[method-assign]
+    ExportQueue.put = counting  # type: ignore[method-assign]
 
 
 def _say(counts: Path) -> None:

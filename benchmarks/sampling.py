@@ -128,10 +128,10 @@ def _group(stack: ExitStack) -> Any:
     import pytest
 
     import test_usage_truth as truth
-    from otel_flyte.usage.readers import hierarchy
+    from otel_flyte.runtime import cgroups
 
     wanted = {"memory", "cpu", "cpuacct", "blkio"}
-    tops = {name: Path(folder.top) for name, folder in hierarchy.find().items() if name in wanted}
+    tops = {name: Path(folder.top) for name, folder in cgroups.find().items() if name in wanted}
     try:
         group = stack.enter_context(truth.made(tops))
     except pytest.skip.Exception:

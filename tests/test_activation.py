@@ -726,11 +726,13 @@ def test_where_the_environment_can_not_be_written_only_child_processes_lose_thei
 
 CLOSERS = {
     *(
-        "adapters.flytekit_v1.pod.end",
+        "adapters.flytekit_v1.pods.end",
         "adapters.flytekit_v1.task_spans.end_task",
         "adapters.flytekit_v1.task_spans.close_attempt",
+        "adapters.task_spans.end",
+        "adapters.task_spans.end_attempt",
     ),
-    *("adapters.flytekit_v1.task_spans._close", "tasks.open_task.OpenTask.close", "tasks.propagation.hide"),
+    *("adapters.task_spans._close", "tasks.open_task.OpenTask.close", "tasks.propagation.hide"),
     *("opentelemetry.context.detach", "opentelemetry.sdk.trace.Span.get_span_context"),
 }
 """Who closes what is open can't be spared."""
@@ -777,17 +779,18 @@ def test_faults_were_provoked_wherever_a_task_gets_to(faulty: dict[str, Any]) ->
 
     assert {name.rpartition(".")[0] for name in reached} >= {
         *("activation", "runtime.tracebacks", "tasks.identity", "config.settings", "tasks.identity.Attempt"),
-        *("adapters.flytekit_v1.data_spans", "adapters.flytekit_v1.pod", "adapters.flytekit_v1.pod.PodAttempt"),
+        *("adapters.flytekit_v1.data_spans", "adapters.flytekit_v1.pods", "adapters.task_spans"),
+        *("adapters.flytekit_v1.pod_attempt", "adapters.flytekit_v1.pod_attempt.PodAttempt"),
         *(
             "adapters.flytekit_v1.task_attributes",
             "adapters.flytekit_v1.task_spans",
-            "adapters.flytekit_v1.task_spans.WatchedItems",
+            "adapters.flytekit_v1.task_spans.ObservedTask",
         ),
         *("export.destinations", "sdk.lazy", "sdk.providers", "process.shutdown"),
-        *("export.queue.Outlet", "sdk.traces", "sdk.traces.OutletSpanProcessor"),
-        *("sdk.metrics", "sdk.metrics.OutletMetricExporter", "export.pending_spans"),
+        *("export.queue.ExportQueue", "sdk.traces", "sdk.traces.QueueSpanProcessor"),
+        *("sdk.metrics", "sdk.metrics.QueueMetricExporter", "export.pending_spans"),
         *("process.signals", "runtime.ticker", "tracing.open_spans", "tracing.open_spans.OpenSpans"),
-        *("export.relay", "sdk.foreign", "export.dropped", "export.otlp_requests"),
+        *("export.relay", "sdk.other_providers", "export.dropped", "export.otlp_requests"),
         *("export.transport", "export.http_transport.HttpTransport", "export.spool.files.SpoolFile"),
         *("export.otlp_json", "supervisor.client"),
         *("tasks.propagation", "tasks.failures", "tracing.spans", "tasks.open_task.OpenTask", "runtime.limits"),

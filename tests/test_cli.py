@@ -398,7 +398,8 @@ cli.main()
         done = process("otel-flyte", "run", "wf.py", "main", OTEL_TRACES_SAMPLER="always_off")
         assert done.returncode == 0
         assert done.stderr.endswith(
-            "otel-flyte: nothing was recorded, OTEL_TRACES_SAMPLER=always_off records no span: choose another sampler\n"
+            "otel-flyte: nothing was recorded, "
+            "OTEL_TRACES_SAMPLER=always_off records no spans: choose another sampler\n"
         )
         assert recordings(project) == []
 
@@ -407,7 +408,7 @@ cli.main()
         done = process("otel-flyte", "run", "wf.py", "main", **wrong)
         assert done.returncode == 0
         assert [line for line in done.stderr.splitlines() if "otel-flyte" in line] == [
-            "otel-flyte: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots is no whole number from 0 up: 128 is used.",
+            "otel-flyte: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots must be a non-negative integer: 128 is used",
             "otel-flyte: OTEL_CONFIG_FILE is ignored by a recorded run: set OTEL_EXPORTER_OTLP_ENDPOINT to export it",
         ]
         assert len(recordings(project)) == 1
@@ -683,7 +684,7 @@ class TestDoctor:
         environment = {"OTEL_FLYTE_MAP_NESTD": "3", "OTEL_LOGS_EXPORTER": "consol", "OTEL_METRICS_EXPORTER": "none"}
         code, (misspelt, _, metrics, no_exporter, logs) = diagnosed({**receiver.environment(), **environment})
         assert code == 0
-        assert "OTEL_FLYTE_MAP_NESTD is no variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?)" in misspelt
+        assert "OTEL_FLYTE_MAP_NESTD is not a variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?)" in misspelt
         assert metrics == "note  metrics are not exported (OTEL_METRICS_EXPORTER)"
         assert no_exporter.startswith("note  logs (OTEL_LOGS_EXPORTER): there is no exporter consol here")
         assert no_exporter.endswith("otlp is used instead")
@@ -692,21 +693,24 @@ class TestDoctor:
     def test_a_value_that_the_sdk_can_not_use_is_named_and_what_is_used_instead(self, receiver: Receiver) -> None:
         code, (note, *signals) = diagnosed({**receiver.environment(), "OTEL_BSP_SCHEDULE_DELAY": "soon"})
         assert code == 0
-        assert note == "note  OTEL_BSP_SCHEDULE_DELAY=soon is no whole number from 1 up: 1000 is used."
+        assert note == "note  OTEL_BSP_SCHEDULE_DELAY=soon must be a positive integer: 1000 is used"
         assert len(signals) == 3
 
     def test_an_endpoint_that_is_no_url_is_named_once_and_is_a_failure(self) -> None:
         assert diagnosed({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"}) == (
             1,
             [
-                "note  OTEL_EXPORTER_OTLP_ENDPOINT=http:// is no URL such as http://host:4318: nothing is sent there.",
+                (
+                    "note  OTEL_EXPORTER_OTLP_ENDPOINT=http:// must be a URL such as http://host:4318: "
+                    "nothing is sent there"
+                ),
                 "FAIL  no signal is exported",
             ],
         )
 
     def test_a_sampler_that_records_nothing_is_a_failure(self, receiver: Receiver) -> None:
         code, (sampler, *_) = diagnosed({**receiver.environment(), "OTEL_TRACES_SAMPLER": "always_off"})
-        assert (code, sampler) == (1, "FAIL  OTEL_TRACES_SAMPLER=always_off records no span")
+        assert (code, sampler) == (1, "FAIL  OTEL_TRACES_SAMPLER=always_off records no spans")
 
     def test_an_exporter_that_is_not_otlp_is_there_and_not_tried(self) -> None:
         assert diagnosed({"OTEL_TRACES_EXPORTER": "console"}) == snapshot(

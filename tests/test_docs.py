@@ -117,8 +117,11 @@ def test_documented_calls_name_commands_and_options_that_exist(page: Path) -> No
 
 # --- error lines -----------------------------------------------------------------------------------------------------
 
-PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]*[A-Z]\b|\b[XN]\b|…")
-"""Words in capitals stand for values in a documented line."""
+PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]*[A-Z]\b|\b[XN]\b|\b(?:spans|traces|logs|opentelemetry-\w+|otel-flyte)\b")
+"""Words in capitals stand for values in a documented line. So do values that most readers see."""
+
+GLUE = re.compile(r"[()`=:;,]|\b(?:at|by|in|is)\b")
+"""The code puts messages together at these."""
 
 
 @functools.cache
@@ -129,19 +132,25 @@ def _messages() -> tuple[str, ...]:
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.JoinedStr(values=values):
-                    found.append("".join(part.value if isinstance(part, ast.Constant) else "\n" for part in values))
+                    found.append(
+                        "".join(str(part.value) if isinstance(part, ast.Constant) else "\n" for part in values)
+                    )
                 case ast.Constant(value=str(text)):
                     found.append(re.sub(r"%[sdr]|%\.\d+f", "\n", text))
     return tuple(found)
 
 
 def _fragments(line: str) -> list[str]:
-    """Return the fixed parts of a documented line."""
-    parts = (part for text in PLACEHOLDER.split(line) for part in re.split(r"[()`=:;,]", text))
+    """Return the fixed parts of a documented line, as far as the code has them in one piece."""
+    parts = (part for text in PLACEHOLDER.split(line) for part in GLUE.split(text))
     return [part.strip() for part in parts if len(part.split()) > 1]
 
 
-DOCUMENTED_LINES = re.findall(r"^\| `((?:otel-flyte: |FAIL|NOTE).*?)` \|", _read("troubleshooting.md"), re.MULTILINE)
+DOCUMENTED_LINES = [
+    line
+    for page in sorted(DOCS.glob("*.md"))
+    for line in re.findall(r"^\| `((?:otel-flyte: |FAIL |NOTE ).*?)` \|", page.read_text(), re.MULTILINE)
+]
 
 
 def test_there_are_documented_lines() -> None:

@@ -132,7 +132,7 @@ def test_the_span_of_a_task_that_dies_is_ended_as_the_process_ended(
 
 
 def test_a_task_whose_span_is_settled_needs_nobody(tmp_path: Path, receiver: Receiver) -> None:
-    ended = supervised(tmp_path, TASK, "child.settled(span.context.span_id); os._exit(3)", env=receiver.environment())
+    ended = supervised(tmp_path, TASK, "child.done(span.context.span_id); os._exit(3)", env=receiver.environment())
 
     assert ended.returncode == 3
     assert receiver.requests() == []
@@ -202,7 +202,7 @@ def test_a_collector_that_is_gone_delays_the_end_by_no_more_than_the_bound_and_i
 
     assert ended.returncode == 1
     assert delay < 2 + 1.5
-    assert "1 spans were not delivered (1 connection refused" in "".join(ended.our_lines)
+    assert "1 spans were dropped (1 connection refused" in "".join(ended.our_lines)
 
 
 # --- how the supervisor hears of it ----------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_long_spans_of_several_processes_arrive_whole(tmp_path: Path, receiver: 
             os._exit(0)
     for index in range(6):
         os.wait()
-    child.settled(span.context.span_id)
+    child.done(span.context.span_id)
     """
     supervised(tmp_path, TASK, several, env=receiver.environment())
 
@@ -267,7 +267,7 @@ def test_a_supervisor_that_is_stopped_or_killed_neither_delays_nor_harms_the_tas
     began = time.monotonic()
     for _ in range(20):
         child.opened(long)
-    child.settled(span.context.span_id)
+    child.done(span.context.span_id)
     assert time.monotonic() - began < 5
     os.kill(os.getppid(), signal.SIGCONT) if sys.argv[1] == "SIGSTOP" else None
     open("done", "w").close()
@@ -536,7 +536,7 @@ def test_where_no_pipe_can_be_had_the_command_runs_unsupervised(limit: int, tmp_
         script = f"ulimit -n {limit}; exec {OTEL_FLYTE} exec -- {command}"
         return programs.run_command(["sh", "-c", script], tmp_path, programs.RAISE)
 
-    told = r"otel-flyte: the command runs unsupervised, no pipe can be had \(.*; the limit of open files is {}\)\n"
+    told = r"otel-flyte: no pipe can be created \(.*; the limit of open files is {}\): the command runs unsupervised\n"
     ran = start("sh -c 'echo hi; exit 5'")
     assert (ran.returncode, ran.stdout) == (5, "hi\n")
     assert re.fullmatch(told.format(limit), ran.stderr)
@@ -708,6 +708,7 @@ def test_nothing_is_loaded_before_the_supervisor_must_speak(tmp_path: Path) -> N
         "otel_flyte.cli.entry",
         "otel_flyte.semconv",
         "otel_flyte.supervisor",
+        *(f"otel_flyte.runtime{name}" for name in ("", ".cgroups", ".descriptors")),
         *(f"otel_flyte.supervisor.{name}" for name in ("cgroup", "command", "listener", "process", "protocol")),
     }
 

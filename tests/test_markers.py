@@ -261,7 +261,7 @@ def test_a_killed_local_run_is_explained_by_its_workflow_and_its_task(tmp_path: 
     )
     with process:
         wait_until_ready(tmp_path, process)
-        pods.wait_until(lambda: sum(file.read_text().count(semconv.MARKER) for file in spooled(spool)) >= 2, process)
+        pods.wait_until(lambda: sum(file.read_text().count('"pending"') for file in spooled(spool)) >= 2, process)
         process.kill()
         process.communicate()
 
@@ -308,10 +308,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[ExportLogsServiceRequest]:
     """The requests that would be sent."""
     sent: list[ExportLogsServiceRequest] = []
-    outlet: Any = SimpleNamespace(put_request=sent.append)
+    queue: Any = SimpleNamespace(put_request=sent.append)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", NOWHERE)
     found = Destinations()
-    found.outlets.append(outlet)
+    found.queues.append(queue)
     monkeypatch.setattr(destinations, "of", lambda signal: found)
     return sent
 

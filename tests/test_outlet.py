@@ -14,12 +14,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from faults import collectors
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints
 from otel_flyte.export import dropped
 from otel_flyte.export.codecs import CODECS
-from otel_flyte.export.queue import Limits, Outlet
+from otel_flyte.export.connection import connect
+from otel_flyte.export.queue import ExportQueue, Limits
 from otel_flyte.export.spool.files import SpoolFile
-from otel_flyte.export.transport import connect
 from support import pods, programs, traces
 from support.receiver import Protocol, Receiver, Reply, Request
 
@@ -52,7 +52,7 @@ def numbered(count: int, size: int = 0) -> list[ReadableSpan]:
 
 
 @contextmanager
-def outlet(
+def open_queue(
     endpoint: str,
     protocol: Protocol = "http/protobuf",
     *,
@@ -60,12 +60,12 @@ def outlet(
     batch: int = 512,
     delay: float = LONG,
     spool: Path | None = None,
-) -> Iterator[Outlet]:
-    """An outlet for spans; with the ``with`` block its process ends."""
+) -> Iterator[ExportQueue]:
+    """A queue for spans; with the ``with`` block its process ends."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
-    transport = connect(settings.plan("traces", environ), environ)
+    transport = connect(endpoints.plan("traces", environ), environ)
     file = SpoolFile(spool, "traces") if spool else None
-    made = Outlet("traces", CODECS["traces"], transport, Limits(queue, batch, delay), spool=file)
+    made = ExportQueue(CODECS["traces"], transport, Limits(queue, batch, delay), spool=file)
     try:
         yield made
     finally:
@@ -73,7 +73,7 @@ def outlet(
         made.finish()
 
 
-def put(made: Outlet, records: list[ReadableSpan], *, wait: bool = True) -> None:
+def put(made: ExportQueue, records: list[ReadableSpan], *, wait: bool = True) -> None:
     for record in records:
         made.put(record)
     if wait:
@@ -87,7 +87,7 @@ def names(receiver: Receiver) -> list[str]:
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is said of losses now."""
     dropped.report()
-    return [message for message in caplog.messages if "not delivered" in message]
+    return [message for message in caplog.messages if "were dropped" in message]
 
 
 def first_then(*first: Reply) -> Callable[[Request], Reply]:
@@ -101,7 +101,7 @@ def first_then(*first: Reply) -> Callable[[Request], Reply]:
 
 @of_protocols
 def test_records_arrive_in_batches_in_their_order(protocol: Protocol, receiver: Receiver) -> None:
-    with outlet(receiver.endpoint(protocol), protocol, batch=100) as made:
+    with open_queue(receiver.endpoint(protocol), protocol, batch=100) as made:
         put(made, numbered(1050))
 
     assert names(receiver) == [str(number) for number in range(1050)]
@@ -109,13 +109,13 @@ def test_records_arrive_in_batches_in_their_order(protocol: Protocol, receiver: 
 
 
 def test_a_full_batch_is_not_kept_waiting(receiver: Receiver) -> None:
-    with outlet(receiver.endpoint(), batch=10) as made:
+    with open_queue(receiver.endpoint(), batch=10) as made:
         put(made, numbered(10), wait=False)
         receiver.wait_for(lambda receiver: len(receiver.spans()) == 10)
 
 
 def test_a_batch_that_is_not_full_waits_for_its_delay(receiver: Receiver) -> None:
-    with outlet(receiver.endpoint(), delay=0.2) as made:
+    with open_queue(receiver.endpoint(), delay=0.2) as made:
         put(made, numbered(3), wait=False)
         receiver.wait_for(lambda receiver: len(receiver.spans()) == 3)
 
@@ -123,14 +123,14 @@ def test_a_batch_that_is_not_full_waits_for_its_delay(receiver: Receiver) -> Non
 
 
 def test_what_is_kicked_is_sent_at_once(receiver: Receiver) -> None:
-    with outlet(receiver.endpoint()) as made:
+    with open_queue(receiver.endpoint()) as made:
         put(made, numbered(3), wait=False)
         made.kick()
         receiver.wait_for(lambda receiver: len(receiver.spans()) == 3)
 
 
 def test_records_of_many_threads_arrive_once_each(receiver: Receiver) -> None:
-    with outlet(receiver.endpoint(), batch=50) as made:
+    with open_queue(receiver.endpoint(), batch=50) as made:
         threads = [threading.Thread(target=put, args=(made, numbered(200))) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -141,7 +141,7 @@ def test_records_of_many_threads_arrive_once_each(receiver: Receiver) -> None:
 
 
 def test_a_burst_arrives_whole_with_the_limits_that_users_have(receiver: Receiver) -> None:
-    with outlet(receiver.endpoint(), queue=2**15, delay=1.0) as made:
+    with open_queue(receiver.endpoint(), queue=2**15, delay=1.0) as made:
         put(made, numbered(10_000))
 
     assert len(receiver.spans()) == 10_000
@@ -153,38 +153,40 @@ def test_a_burst_arrives_whole_with_the_limits_that_users_have(receiver: Receive
 def test_of_a_full_queue_the_oldest_are_given_up_and_counted(
     receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with outlet(receiver.endpoint(), queue=10, batch=20) as made:
+    with open_queue(receiver.endpoint(), queue=10, batch=20) as made:
         put(made, numbered(15), wait=False)
 
     assert names(receiver) == [str(number) for number in range(5, 15)]
-    assert said(caplog) == ["otel-flyte: 5 spans were not delivered (5 queue full)"]
+    assert said(caplog) == [
+        "otel-flyte: 5 spans were dropped (5 queue full): raise OTEL_BSP_MAX_QUEUE_SIZE or OTEL_BLRP_MAX_QUEUE_SIZE"
+    ]
 
 
 @of_protocols
 def test_what_is_rejected_of_a_request_is_counted_and_not_sent_again(
     protocol: Protocol, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Receiver(lambda _: Reply(takes=2)) as receiver, outlet(receiver.endpoint(protocol), protocol) as made:
+    with Receiver(lambda _: Reply(takes=2)) as receiver, open_queue(receiver.endpoint(protocol), protocol) as made:
         put(made, numbered(5))
 
     assert receiver.attempts == 1
     [line] = said(caplog)
-    assert line.startswith("otel-flyte: 3 spans were not delivered (3 rejected by ")
-    assert line.endswith("misbehaving as told)")
+    assert line.startswith("otel-flyte: 3 spans were dropped (3 rejected by ")
+    assert line.endswith("misbehaving as told): check why the receiver rejects them")
 
 
 @of_protocols
 def test_a_request_that_is_bad_is_counted_and_not_sent_again(
     protocol: Protocol, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Receiver(first_then(Reply(400))) as receiver, outlet(receiver.endpoint(protocol), protocol) as made:
+    with Receiver(first_then(Reply(400))) as receiver, open_queue(receiver.endpoint(protocol), protocol) as made:
         put(made, numbered(5))
         put(made, spans("next"))
 
     assert receiver.attempts == 2
     assert names(receiver) == ["next"]
     [line] = said(caplog)
-    assert line.startswith("otel-flyte: 5 spans were not delivered (5 rejected by ")
+    assert line.startswith("otel-flyte: 5 spans were dropped (5 rejected by ")
     assert ("INVALID_ARGUMENT" if protocol == "grpc" else "400") in line
 
 
@@ -192,25 +194,25 @@ def test_a_request_that_is_bad_is_counted_and_not_sent_again(
 def test_a_receiver_that_wants_other_headers_is_named_with_what_is_lost(
     protocol: Protocol, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Receiver(lambda _: Reply(401)) as receiver, outlet(receiver.endpoint(protocol), protocol) as made:
+    with Receiver(lambda _: Reply(401)) as receiver, open_queue(receiver.endpoint(protocol), protocol) as made:
         put(made, numbered(5))
 
     assert receiver.attempts == 1
     [line] = said(caplog)
-    assert line.startswith("otel-flyte: 5 spans were not delivered (5 refused by ")
+    assert line.startswith("otel-flyte: 5 spans were dropped (5 refused by ")
     assert "check OTEL_EXPORTER_OTLP_HEADERS" in line
 
 
 def test_what_is_not_answered_in_time_is_counted_by_why(caplog: pytest.LogCaptureFixture) -> None:
-    with collectors.refused() as collector, outlet(collector.endpoint()) as made:
+    with collectors.refused() as collector, open_queue(collector.endpoint()) as made:
         put(made, numbered(5), wait=False)
 
     [line] = said(caplog)
-    assert line.startswith("otel-flyte: 5 spans were not delivered (5 connection refused")
+    assert line.startswith("otel-flyte: 5 spans were dropped (5 connection refused")
 
 
 def test_a_loss_is_said_once(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    with outlet(receiver.endpoint(), queue=1, batch=20) as made:
+    with open_queue(receiver.endpoint(), queue=1, batch=20) as made:
         put(made, numbered(3), wait=False)
 
     assert said(caplog) == said(caplog)
@@ -223,7 +225,7 @@ def test_a_loss_is_said_once(receiver: Receiver, caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_receiver_that_says_when_to_come_back_is_left_alone_until_then(status: int, protocol: Protocol) -> None:
     with Receiver(first_then(Reply(status, retry_after=1))) as receiver:
-        with outlet(receiver.endpoint(protocol), protocol, delay=0.05) as made:
+        with open_queue(receiver.endpoint(protocol), protocol, delay=0.05) as made:
             began = time.monotonic()
             put(made, numbered(5), wait=False)
             made.kick()
@@ -239,7 +241,7 @@ def test_a_receiver_that_says_when_to_come_back_is_left_alone_until_then(status:
 def test_a_receiver_that_was_away_gets_all_in_order(protocol: Protocol) -> None:
     with Receiver() as receiver:
         receiver.down()
-        with outlet(receiver.endpoint(protocol), protocol, batch=10, delay=0.05) as made:
+        with open_queue(receiver.endpoint(protocol), protocol, batch=10, delay=0.05) as made:
             put(made, numbered(50), wait=False)
             time.sleep(0.3)
             receiver.up()
@@ -252,7 +254,7 @@ def test_a_receiver_that_was_away_gets_all_in_order(protocol: Protocol) -> None:
 
 
 def test_grpc_is_never_sent_more_than_it_takes(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    with outlet(receiver.endpoint("grpc"), "grpc") as made:
+    with open_queue(receiver.endpoint("grpc"), "grpc") as made:
         put(made, numbered(10, size=1_000_000))
 
     assert names(receiver) == [str(number) for number in range(10)]
@@ -268,12 +270,12 @@ def test_one_record_that_is_too_large_is_named_and_lost_alone(
 ) -> None:
     spool = tmp_path if with_spool else None
     with Receiver(collectors.with_limit()) as receiver:
-        with outlet(receiver.endpoint(protocol), protocol, spool=spool) as made:
+        with open_queue(receiver.endpoint(protocol), protocol, spool=spool) as made:
             put(made, [*numbered(10), *spans("huge", size=5_000_000), *spans("last")])
 
         assert names(receiver) == [*map(str, range(10)), "last"]
     [line] = said(caplog)
-    assert line.startswith("otel-flyte: 1 spans were not delivered (1 too large for ")
+    assert line.startswith("otel-flyte: 1 spans were dropped (1 too large for ")
     assert "huge, 5,000," in line
 
 
@@ -281,18 +283,18 @@ def test_one_record_that_is_too_large_is_named_and_lost_alone(
 def test_a_record_that_can_not_be_encoded_is_lost_alone(
     with_spool: bool, tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with outlet(receiver.endpoint(), spool=tmp_path if with_spool else None) as made:
+    with open_queue(receiver.endpoint(), spool=tmp_path if with_spool else None) as made:
         put(made, [*spans("first"), *spans("half \ud83d"), *spans("last")])
 
     assert names(receiver) == ["first", "last"]
-    assert said(caplog) == ["otel-flyte: 1 spans were not delivered (1 not encodable)"]
+    assert said(caplog) == ["otel-flyte: 1 spans were dropped (1 not encodable): check the values of their attributes"]
 
 
 def test_what_utf_8_does_not_have_is_replaced_on_the_way_through_the_spool(
     tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.down()
-    with outlet(receiver.endpoint(), batch=1, delay=0.05, spool=tmp_path) as made:
+    with open_queue(receiver.endpoint(), batch=1, delay=0.05, spool=tmp_path) as made:
         put(made, [*numbered(8), *spans("half \ud83d"), *spans("last")], wait=False)
         time.sleep(0.5)
         receiver.up()
@@ -303,7 +305,7 @@ def test_what_utf_8_does_not_have_is_replaced_on_the_way_through_the_spool(
 
 
 def test_what_utf_8_does_not_have_is_replaced_in_a_replay(tmp_path: Path, receiver: Receiver) -> None:
-    with collectors.refused() as collector, outlet(collector.endpoint(), spool=tmp_path) as made:
+    with collectors.refused() as collector, open_queue(collector.endpoint(), spool=tmp_path) as made:
         put(made, [*spans("first"), *spans("half \ud83d"), *spans("last")], wait=False)
 
     command = ["otel-flyte", "replay", str(tmp_path)]
@@ -344,8 +346,8 @@ def test_what_is_lost_is_a_metric_too(tmp_path: Path) -> None:
     assert lost > 0
     assert {tuple(point.attributes.items()) for point in counted} == {(("error.type", "rejected"),)}
     assert max(point.value for point in counted) == lost
-    [line] = [line for line in ended.our_lines if "not delivered" in line]
-    assert f"{lost} spans were not delivered ({lost} rejected by" in line
+    [line] = [line for line in ended.our_lines if "were dropped" in line]
+    assert f"{lost} spans were dropped ({lost} rejected by" in line
 
 
 def test_a_program_that_flushes_waits_until_all_is_delivered(tmp_path: Path, receiver: Receiver) -> None:

@@ -199,54 +199,51 @@ WRONG_BUT_DELIVERED: dict[str, tuple[Scenario, str]] = {
     ),
     "a protocol that is none": (
         pod(lambda receiver: {ENDPOINT: receiver.endpoint(), PROTOCOL: "http/json"}),
-        f"{PROTOCOL}=http/json is not one of grpc, http/protobuf: http/protobuf is used.",
+        f"{PROTOCOL}=http/json must be one of grpc, http/protobuf: http/protobuf is used",
     ),
     "an endpoint without scheme": (
         pod(lambda receiver: {ENDPOINT: without_scheme(receiver.endpoint())}),
-        f"{ENDPOINT}=(host) does not begin with http:// or https://: http://(host) is used.",
+        f"{ENDPOINT}=(host) must begin with http:// or https://: http://(host) is used",
     ),
     "an endpoint without scheme, grpc": (
         pod(lambda receiver: {ENDPOINT: without_scheme(receiver.endpoint("grpc")), PROTOCOL: "grpc"}),
-        f"{ENDPOINT}=(host) does not begin with http:// or https://: http://(host) is used.",
+        f"{ENDPOINT}=(host) must begin with http:// or https://: http://(host) is used",
     ),
     "an id generator that is not there": (
         pod(lambda receiver: all_to(receiver, OTEL_PYTHON_ID_GENERATOR="xray")),
-        (
-            "OTEL_PYTHON_ID_GENERATOR=xray names no id generator that is installed here (installed: flyte, random): "
-            "flyte is used."
-        ),
+        ("OTEL_PYTHON_ID_GENERATOR=xray is not installed (installed id generators: flyte, random): flyte is used"),
     ),
     "a compression that is none": (
         pod(lambda receiver: all_to(receiver, OTEL_EXPORTER_OTLP_COMPRESSION="zip")),
-        "OTEL_EXPORTER_OTLP_COMPRESSION=zip is not one of none, gzip, deflate: none is used.",
+        "OTEL_EXPORTER_OTLP_COMPRESSION=zip must be one of none, gzip, deflate: none is used",
     ),
     "a delay that is no number": (
         pod(lambda receiver: all_to(receiver, OTEL_BSP_SCHEDULE_DELAY="x")),
-        "OTEL_BSP_SCHEDULE_DELAY=x is no whole number from 1 up: 1000 is used.",
+        "OTEL_BSP_SCHEDULE_DELAY=x must be a positive integer: 1000 is used",
     ),
     "a limit that keeps the SDK from being imported": (
         pod(lambda receiver: all_to(receiver, OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="lots")),
-        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots is no whole number from 0 up: 128 is used.",
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots must be a non-negative integer: 128 is used",
     ),
     "a header that is none": (
         pod(lambda receiver: all_to(receiver, OTEL_EXPORTER_OTLP_HEADERS="x-token=1,s3cret")),
-        "OTEL_EXPORTER_OTLP_HEADERS: entry 2 is no key=value: the others are used.",
+        "OTEL_EXPORTER_OTLP_HEADERS: entry 2 must be key=value: the other entries are used",
     ),
     "a queue that is shorter than a batch": (
         pod(lambda receiver: all_to(receiver, OTEL_BSP_MAX_QUEUE_SIZE="100")),
-        "OTEL_BSP_MAX_QUEUE_SIZE=100 is less than a batch of 512: batches of 100 are sent.",
+        "OTEL_BSP_MAX_QUEUE_SIZE=100 is less than the batch size 512: the batch size 100 is used",
     ),
     "OTLP named twice": (
         pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="otlp,otlp_proto_http")),
-        "OTEL_TRACES_EXPORTER=otlp,otlp_proto_http names OTLP 2 times: otlp_proto_http is used.",
+        "OTEL_TRACES_EXPORTER=otlp,otlp_proto_http contains 2 OTLP exporters: otlp_proto_http is used",
     ),
     "a variable of ours that is none": (
         pod(lambda receiver: all_to(receiver, OTEL_FLYTE_MAP_NEST="10")),
-        "OTEL_FLYTE_MAP_NEST is no variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?): it is ignored.",
+        "OTEL_FLYTE_MAP_NEST is not a variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?): it is ignored",
     ),
     "a value of ours that is none": (
         pod(lambda receiver: all_to(receiver, OTEL_FLYTE_MAP_NESTED="ten")),
-        "OTEL_FLYTE_MAP_NESTED=ten is no whole number from 0 up: 500 is used.",
+        "OTEL_FLYTE_MAP_NESTED=ten must be a non-negative integer: 500 is used",
     ),
 }
 
@@ -258,11 +255,11 @@ def without_scheme(endpoint: str) -> str:
 WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
     "an endpoint that is no URL": (
         pod(of_signal("traces", ENDPOINT="http://:4318")),
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://:4318 is no URL such as http://host:4318: nothing is sent there.",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://:4318 must be a URL such as http://host:4318: nothing is sent there",
     ),
     "an endpoint for all signals that is no URL": (
         pod({ENDPOINT: "http://"}),
-        f"{ENDPOINT}=http:// is no URL such as http://host:4318: nothing is sent there.",
+        f"{ENDPOINT}=http:// must be a URL such as http://host:4318: nothing is sent there",
     ),
     "an exporter that is not there": (
         pod({"OTEL_TRACES_EXPORTER": "jaeger"}),
@@ -283,7 +280,7 @@ WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
     ),
     "a misspelt endpoint": (
         pod(lambda receiver: {"OTEL_EXPORTER_OLTP_ENDPOINT": receiver.endpoint()}),
-        f"OTEL_EXPORTER_OLTP_ENDPOINT is no variable of OpenTelemetry (did you mean {ENDPOINT}?): it is ignored.",
+        f"OTEL_EXPORTER_OLTP_ENDPOINT is not a variable of OpenTelemetry (did you mean {ENDPOINT}?): it is ignored",
     ),
 }
 WRONG = WRONG_BUT_DELIVERED | WRONG_AND_NOT_DELIVERED
@@ -514,8 +511,8 @@ def test_a_tracer_provider_that_is_not_there_is_said_and_the_exporters_are_used(
     assert run.pod.outputs is not None, run.pod.stderr
     assert [line for line in run.pod.stderr.splitlines() if line] == [
         (
-            "otel-flyte: OTEL_PYTHON_TRACER_PROVIDER=mine names no tracer provider that is installed here "
-            "(installed: default_tracer_provider, sdk_tracer_provider): none is used."
+            "otel-flyte: OTEL_PYTHON_TRACER_PROVIDER=mine is not installed "
+            "(installed tracer providers: default_tracer_provider, sdk_tracer_provider): none is used"
         )
     ]
     assert run.attempt.name == "task task_kinds.increment"
@@ -558,8 +555,8 @@ def test_a_configuration_file_without_its_package_is_said_and_the_variables_are_
 
     assert [line.partition("otel.yaml ")[2] for line in run.pod.stderr.splitlines() if line] == [
         (
-            "needs opentelemetry-configuration (pip install 'otel-flyte[configuration]'): "
-            "the environment variables are used instead."
+            "requires opentelemetry-configuration (pip install 'otel-flyte[configuration]'): "
+            "the environment variables are used"
         )
     ]
     assert {request.signal for request in run.requests} == {"traces", "metrics", "logs"}
@@ -582,7 +579,7 @@ def test_a_configuration_file_that_can_not_be_used_is_said_and_the_variables_are
     [line] = programs.our_lines(run.pod.stderr)
 
     assert line.startswith("otel-flyte: OTEL_CONFIG_FILE=")
-    assert line.endswith("the environment variables are used instead.")
+    assert line.endswith("the environment variables are used")
     assert {request.signal for request in run.requests} == {"traces", "metrics", "logs"}
 
 

@@ -24,8 +24,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from otel_flyte.cli import main as cli
 from otel_flyte.cli.replay_output import ReplayOutput
 from otel_flyte.export.otlp_json import spans_line
-from otel_flyte.export.spool import remote
-from otel_flyte.export.spool.files import Held, SpoolFile, files, rejected_path, sent_path, settled
+from otel_flyte.export.spool import filesystem, remote
+from otel_flyte.export.spool.files import Held, SpoolFile, acknowledged_offset, files, rejected_path, sent_path
 from otel_flyte.export.spool.replay import Progress, Replay, Summary, environ_with
 from support import pods, traces
 from support.programs import Ended, run_command, without_privileges
@@ -155,14 +155,14 @@ class TestSending:
     def test_only_what_is_not_settled_is_sent(self, tmp_path: Path, receiver: Receiver) -> None:
         path = spooled(tmp_path, line("a"), line("b"))
         with Held(path) as held:
-            held.settle(len(path.read_bytes().splitlines(keepends=True)[0]))
+            held.acknowledge(len(path.read_bytes().splitlines(keepends=True)[0]))
         assert replayed(receiver, path).is_complete
         assert arrived(receiver) == once(["b"])
 
     def test_a_file_that_is_wholly_settled_is_only_removed(self, tmp_path: Path, receiver: Receiver) -> None:
         path = spooled(tmp_path, line("a"))
         with Held(path) as held:
-            held.settle(held.size)
+            held.acknowledge(held.size)
         assert replayed(receiver, tmp_path) == Summary()
         assert list(tmp_path.iterdir()) == []
         assert receiver.attempts == 0
@@ -213,7 +213,7 @@ class TestInterruptions:
         said = io.StringIO()
         ReplayOutput(said).finish(replayed("http://127.0.0.1:1", tmp_path, patience=0.5))
         last = said.getvalue().splitlines()[-1]
-        assert last.startswith("otel-flyte: traces were not taken for ")
+        assert last.startswith("otel-flyte: traces were not accepted for ")
         assert "http://127.0.0.1:1/v1/traces (connection refused, nothing listens there): " in last
         assert last.endswith(" in 2 files left, the same command goes on from there")
 
@@ -277,10 +277,10 @@ class TestInterruptions:
         ended = by_command(tmp_path / "spool", tmp_path, **receiver.environment())
         assert ended.returncode == 1
         assert writer.path is not None
-        assert f"{writer.path.name}: in use: it is being written" in ended.stderr
+        assert f"{writer.path.name}: in use: another process writes" in ended.stderr
         assert arrived(receiver) == once(["dead"])
         assert writer.path.read_bytes() == live
-        assert settled(writer.path) == 0
+        assert acknowledged_offset(writer.path) == 0
 
 
 class TestRefusals:
@@ -371,7 +371,7 @@ class TestRefusals:
         spooled(tmp_path, line("a"))
         with serving(Redirecting) as endpoint:
             ended = by_command(tmp_path, tmp_path, "--endpoint", endpoint)
-        assert "redirected to http://elsewhere/v1/traces: name that" in ended.stderr
+        assert "redirected to http://elsewhere/v1/traces, use that" in ended.stderr
         assert "hunter2" not in ended.stderr
 
     @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
@@ -464,7 +464,7 @@ class TestBrokenFiles:
         sent_path(path).mkdir()
         (problem,) = problems(replayed(receiver, tmp_path))
         assert problem == (
-            "what was sent is noted beside it, for which it and its folder must be writable (Is a directory)"
+            "its acknowledged offset can't be written (Is a directory): make the file and its folder writable"
         )
         assert arrived(receiver) == once(["b"])
 
@@ -475,12 +475,16 @@ class TestArguments:
         [
             ("missing", ["--endpoint", "http://127.0.0.1:1"], "does not exist: check the path"),
             ("missing.jsonl", ["--endpoint", "http://127.0.0.1:1"], "does not exist: check the path"),
-            (".", [], "Give --endpoint URL, or set OTEL_EXPORTER_OTLP_ENDPOINT"),
+            (".", [], "give --endpoint URL, or set OTEL_EXPORTER_OTLP_ENDPOINT"),
             ("", ["--endpoint", "http://127.0.0.1:1"], "SPOOL is empty"),
-            (".", ["--endpoint", "http://"], "--endpoint http:// is no URL such as http://host:4318"),
-            (".", ["--endpoint", ""], "--endpoint  is no URL such as http://host:4318"),
-            (".", ["--endpoint", "http://[::1"], "--endpoint http://[::1 is no URL such as http://host:4318"),
-            (".", ["--endpoint", "ftp://user:hunter2@host"], "--endpoint ftp://host is no URL such as http://"),
+            (".", ["--endpoint", "http://"], "--endpoint http:// is no URL: use one such as http://host:4318"),
+            (".", ["--endpoint", ""], "--endpoint  is no URL: use one such as http://host:4318"),
+            (".", ["--endpoint", "http://[::1"], "--endpoint http://[::1 is no URL: use one such as http://host:4318"),
+            (
+                ".",
+                ["--endpoint", "ftp://user:hunter2@host"],
+                "--endpoint ftp://host is no URL: use one such as http://",
+            ),
             ("nothing://bucket", ["--endpoint", "http://127.0.0.1:1"], "nothing://bucket can't be used ("),
             ("memory://no/such", ["--endpoint", "http://127.0.0.1:1"], "memory://no/such can't be used ("),
         ],
@@ -526,8 +530,8 @@ class TestArguments:
             writable.chmod(mode)
             assert ended.returncode == 1
             assert ended.stderr == (
-                f"{path.name}: what was sent is noted beside it, for which it and its folder must be writable "
-                "(Permission denied)\n"
+                f"{path.name}: its acknowledged offset can't be written (Permission denied): "
+                "make the file and its folder writable\n"
             )
         assert receiver.attempts == 0
 
@@ -550,7 +554,7 @@ class TestMarksOfOtherFiles:
         path.write_bytes(line("new"))
         ended = by_command(path, tmp_path, **receiver.environment())
         assert ended.returncode == 0
-        assert "run.jsonl: run.jsonl.sent is of another file: it is sent from its start\n" in ended.stderr
+        assert "run.jsonl: run.jsonl.sent belongs to another file: all of it is sent\n" in ended.stderr
         assert arrived(receiver) == once([*names(5), "new"])
 
     def test_a_recording_that_took_the_place_of_a_shorter_one_is_sent_from_its_start(
@@ -568,7 +572,7 @@ class TestMarksOfOtherFiles:
         path = spooled(tmp_path, line("a"))
         sent_path(path).write_text("99999999\n")
         pushed = remote.push(tmp_path, bucket)
-        assert pushed.remarks == [f"{path.name}: {path.name}.sent is of another file: all of it is copied"]
+        assert pushed.remarks == [f"{path.name}: {path.name}.sent belongs to another file: all of it is copied"]
         assert call("replay", bucket, "--endpoint", receiver.endpoint()).exit_code == 0
         path = spooled(tmp_path, line("b"))
         sent_path(path).write_text("99999999\n")
@@ -604,7 +608,7 @@ class TestTelling:
         output = ReplayOutput(said)
         file = Progress(tmp_path / "f.spool.jsonl", 2000, 0)
         for settled_bytes, sent in ((500, 1), (2000, 4)):
-            file.settled = settled_bytes
+            file.acknowledged = settled_bytes
             file.sent["traces"] = sent
             output.update(file)
         output.finish(Summary([file]))
@@ -650,7 +654,7 @@ class TestUrls:
     ) -> None:
         path = spooled(tmp_path, line("settled"), line("a"), line("b"))
         with Held(path) as held:
-            held.settle(path.read_bytes().index(b"\n") + 1)
+            held.acknowledge(path.read_bytes().index(b"\n") + 1)
         recorded = tmp_path / "run.jsonl"
         recorded.write_bytes(line("recorded"))
         pushed = call("spool", "push", str(tmp_path), bucket)
@@ -694,7 +698,7 @@ class TestUrls:
         writer.append(line("a"))
         pushed = call("spool", "push", str(tmp_path), bucket)
         assert pushed.exit_code == 1
-        assert "is in use" in pushed.stderr
+        assert ": in use: " in pushed.stderr
         assert objects() == []
         assert writer.path in files(tmp_path)
 
@@ -760,8 +764,10 @@ class TestUrls:
             return ended.returncode, ended.stderr.splitlines()[0]
 
         assert pushed_with(here, 0) == (2, "otel-flyte: here can't be read: Permission denied")
-        must_be_writable = "what was sent is noted beside it, for which it and its folder must be writable"
-        assert pushed_with(here, 0o500) == (1, f"otel-flyte: {path.name}: {must_be_writable} (Permission denied)")
+        unwritable = (
+            "its acknowledged offset can't be written (Permission denied): make the file and its folder writable"
+        )
+        assert pushed_with(here, 0o500) == (1, f"otel-flyte: {path.name}: {unwritable}")
         assert pushed_with(path, 0) == (1, f"otel-flyte: {path.name}: it can't be read: Permission denied")
         assert list(there.iterdir()) == []
         code, said = pushed_with(there, 0o500)
@@ -794,7 +800,7 @@ class TestUrls:
 
         def prepare() -> None:
             remote.prepare(bucket)
-            opened.append(remote._opened(bucket)[0])
+            opened.append(filesystem._opened(bucket)[0])
 
         for _ in range(2):
             thread = threading.Thread(target=prepare)
@@ -825,7 +831,7 @@ class TestUrls:
         program = f"""
 import atexit, os, threading
 from pathlib import Path
-from otel_flyte.export.spool import remote
+from otel_flyte.export.spool import filesystem, remote
 remote.prepare("s3://bucket/spool")
 {child}
 remote.prepare("s3://bucket/spool")

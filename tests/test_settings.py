@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints, settings, urls
 from otel_flyte.stack import parts
 from otel_flyte.stack import settings as stack_settings
 
@@ -15,7 +15,7 @@ OWN_ENDPOINT = "OTEL_EXPORTER_OTLP_*_ENDPOINT"
 OWN_PROTOCOL = "OTEL_EXPORTER_OTLP_*_PROTOCOL"
 OFF: tuple[str, ...] = ()
 
-each_signal = pytest.mark.parametrize("signal", settings.SIGNALS)
+each_signal = pytest.mark.parametrize("signal", endpoints.SIGNALS)
 
 
 def variable(pattern: str, signal: str) -> str:
@@ -52,7 +52,7 @@ def of_signal(signal: str, environ: dict[str, str]) -> dict[str, str]:
 def test_a_signals_exporter_wins_over_its_endpoint_and_that_over_the_common_one(
     signal: str, environ: dict[str, str], exporters: tuple[str, ...], decided_by: str | None
 ) -> None:
-    plan = settings.plan(signal, of_signal(signal, environ))
+    plan = endpoints.plan(signal, of_signal(signal, environ))
 
     assert plan.exporters == exporters
     assert plan.decided_by == (decided_by and variable(decided_by, signal))
@@ -61,7 +61,7 @@ def test_a_signals_exporter_wins_over_its_endpoint_and_that_over_the_common_one(
 
 @each_signal
 def test_what_other_signals_have_of_their_own_does_not_concern_a_signal(signal: str) -> None:
-    others = [other for other in settings.SIGNALS if other != signal]
+    others = [other for other in endpoints.SIGNALS if other != signal]
     environ = {
         variable(pattern, other): value
         for other in others
@@ -72,15 +72,15 @@ def test_what_other_signals_have_of_their_own_does_not_concern_a_signal(signal: 
         )
     }
 
-    assert settings.plan(signal, environ) == settings.plan(signal, {})
+    assert endpoints.plan(signal, environ) == endpoints.plan(signal, {})
 
 
 @each_signal
 def test_only_an_endpoint_of_the_signals_own_is_used_as_it_is(signal: str) -> None:
     own = variable(OWN_ENDPOINT, signal)
 
-    common = settings.plan(signal, {ENDPOINT: "http://all:4318/otlp"})
-    both = settings.plan(signal, {ENDPOINT: "http://all:4318/otlp", own: "http://own:9999/here"})
+    common = endpoints.plan(signal, {ENDPOINT: "http://all:4318/otlp"})
+    both = endpoints.plan(signal, {ENDPOINT: "http://all:4318/otlp", own: "http://own:9999/here"})
 
     assert (common.endpoint, common.endpoint_is_whole) == ("http://all:4318/otlp", False)
     assert (both.endpoint, both.endpoint_is_whole) == ("http://own:9999/here", True)
@@ -101,7 +101,7 @@ def test_only_an_endpoint_of_the_signals_own_is_used_as_it_is(signal: str) -> No
 def test_something_is_configured_where_any_signal_goes_somewhere_or_a_file_says_so(
     environ: dict[str, str], configured: bool
 ) -> None:
-    assert settings.configured(environ) is configured
+    assert endpoints.configured(environ) is configured
 
 
 @each_signal
@@ -117,11 +117,11 @@ def test_what_would_be_sent_to_one_endpoint_twice_is_sent_once_and_said(
     signal: str, given: str, used: tuple[str, ...], protocol: str
 ) -> None:
     own = variable(EXPORTER, signal)
-    plan = settings.plan(signal, {own: given, ENDPOINT: "http://all:4318"})
+    plan = endpoints.plan(signal, {own: given, ENDPOINT: "http://all:4318"})
 
     assert (plan.exporters, plan.protocol) == (used, protocol)
     count = sum(name.startswith("otlp") for name in given.split(","))
-    assert plan.problems == (f"{own}={given} names OTLP {count} times: {used[-1]} is used.",)
+    assert plan.problems == (f"{own}={given} contains {count} OTLP exporters: {used[-1]} is used",)
 
 
 # --- the protocol ----------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_what_would_be_sent_to_one_endpoint_twice_is_sent_once_and_said(
 def test_the_protocol_is_what_is_said_else_what_the_port_speaks(
     signal: str, environ: dict[str, str], protocol: str
 ) -> None:
-    plan = settings.plan(signal, of_signal(signal, environ))
+    plan = endpoints.plan(signal, of_signal(signal, environ))
 
     assert plan.protocol == protocol
     assert plan.problems == ()
@@ -167,7 +167,7 @@ def test_the_protocol_is_what_is_said_else_what_the_port_speaks(
     ],
 )
 def test_an_endpoint_that_names_grpc_means_it_unless_a_protocol_is_said(environ: dict[str, str], protocol: str) -> None:
-    assert settings.plan("traces", environ).protocol == protocol
+    assert endpoints.plan("traces", environ).protocol == protocol
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_an_endpoint_that_names_grpc_means_it_unless_a_protocol_is_said(environ:
     ],
 )
 def test_without_an_endpoint_otlp_goes_where_its_protocol_is_at_home(environ: dict[str, str], endpoint: str) -> None:
-    plan = settings.plan("traces", environ)
+    plan = endpoints.plan("traces", environ)
 
-    assert (plan.endpoint, plan.mended) == (endpoint, False)
+    assert (plan.endpoint, plan.corrected) == (endpoint, False)
 
 
 @pytest.mark.parametrize(
@@ -189,27 +189,27 @@ def test_without_an_endpoint_otlp_goes_where_its_protocol_is_at_home(environ: di
     [
         (
             {ENDPOINT: "http://host:4318", PROTOCOL: "http/json"},
-            f"{PROTOCOL}=http/json is not one of grpc, http/protobuf: http/protobuf is used.",
+            f"{PROTOCOL}=http/json must be one of grpc, http/protobuf: http/protobuf is used",
         ),
         (
             {ENDPOINT: "http://host:4317", PROTOCOL: "gRPC!"},
-            f"{PROTOCOL}=gRPC! is not one of grpc, http/protobuf: grpc is used.",
+            f"{PROTOCOL}=gRPC! must be one of grpc, http/protobuf: grpc is used",
         ),
         (
             {ENDPOINT: "http://host:4318", PROTOCOL: "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http"},
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http is not one of grpc, http/protobuf: http/protobuf is used.",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http must be one of grpc, http/protobuf: http/protobuf is used",
         ),
     ],
 )
 def test_a_protocol_that_is_none_is_said_in_one_line_with_what_is_used(environ: dict[str, str], problem: str) -> None:
-    plan = settings.plan("traces", environ)
+    plan = endpoints.plan("traces", environ)
 
     assert plan.problems == (problem,)
-    assert problem.endswith(f"{plan.protocol} is used.")
+    assert problem.endswith(f"{plan.protocol} is used")
 
 
 def test_a_protocol_that_is_none_concerns_nobody_where_nothing_is_exported() -> None:
-    assert settings.plan("traces", {PROTOCOL: "carrier-pigeon"}).problems == ()
+    assert endpoints.plan("traces", {PROTOCOL: "carrier-pigeon"}).problems == ()
 
 
 # --- the endpoint ----------------------------------------------------------------------------------------------------
@@ -230,17 +230,17 @@ def test_a_protocol_that_is_none_concerns_nobody_where_nothing_is_exported() -> 
 )
 @each_signal
 def test_an_endpoint_without_a_usable_scheme_gets_one_and_says_so(signal: str, given: str, used: str) -> None:
-    plan = settings.plan(signal, {ENDPOINT: given})
+    plan = endpoints.plan(signal, {ENDPOINT: given})
 
-    assert (plan.exporters, plan.endpoint, plan.mended) == (("otlp",), used, True)
-    assert plan.problems == (f"{ENDPOINT}={given} does not begin with http:// or https://: {used} is used.",)
+    assert (plan.exporters, plan.endpoint, plan.corrected) == (("otlp",), used, True)
+    assert plan.problems == (f"{ENDPOINT}={given} must begin with http:// or https://: {used} is used",)
 
 
 @pytest.mark.parametrize("given", ["http://collector:4318", "https://collector/otlp", "http://[fd00::1]:4318"])
 def test_a_good_endpoint_stays_as_it_is(given: str) -> None:
-    plan = settings.plan("traces", {ENDPOINT: given})
+    plan = endpoints.plan("traces", {ENDPOINT: given})
 
-    assert (plan.endpoint, plan.mended, plan.problems) == (given, False, ())
+    assert (plan.endpoint, plan.corrected, plan.problems) == (given, False, ())
 
 
 @pytest.mark.parametrize(
@@ -249,14 +249,14 @@ def test_a_good_endpoint_stays_as_it_is(given: str) -> None:
 )
 @each_signal
 def test_an_endpoint_that_is_no_url_turns_otlp_off_and_says_so(signal: str, given: str) -> None:
-    plan = settings.plan(signal, {ENDPOINT: given})
+    plan = endpoints.plan(signal, {ENDPOINT: given})
 
     assert plan.exporters == ()
-    assert plan.problems == (f"{ENDPOINT}={given} is no URL such as http://host:4318: nothing is sent there.",)
+    assert plan.problems == (f"{ENDPOINT}={given} must be a URL such as http://host:4318: nothing is sent there",)
 
 
 def test_other_exporters_go_on_where_the_endpoint_of_otlp_is_no_url() -> None:
-    plan = settings.plan("traces", {"OTEL_TRACES_EXPORTER": "console,otlp", ENDPOINT: "http://"})
+    plan = endpoints.plan("traces", {"OTEL_TRACES_EXPORTER": "console,otlp", ENDPOINT: "http://"})
 
     assert plan.exporters == ("console",)
     assert len(plan.problems) == 1
@@ -285,7 +285,7 @@ def test_other_exporters_go_on_where_the_endpoint_of_otlp_is_no_url() -> None:
     ],
 )
 def test_what_is_secret_in_a_url_is_never_shown(url: str, shown: str) -> None:
-    assert settings.without_password(url) == shown
+    assert urls.without_password(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -298,12 +298,12 @@ def test_what_is_secret_in_a_url_is_never_shown(url: str, shown: str) -> None:
     ],
 )
 def test_what_is_secret_in_a_url_is_cut_from_what_others_say(text: str, shown: str) -> None:
-    assert settings.without_passwords(text) == shown
+    assert urls.without_passwords(text) == shown
 
 
 @pytest.mark.parametrize("given", ["user:secret@collector:4318/?key=secret", "http://:4318?key=secret"])
 def test_what_is_secret_in_an_endpoint_that_needs_mending_is_not_said(given: str) -> None:
-    (problem,) = settings.plan("traces", {ENDPOINT: given}).problems
+    (problem,) = endpoints.plan("traces", {ENDPOINT: given}).problems
 
     assert "secret" not in problem
 
@@ -361,18 +361,18 @@ def test_booleans_are_read_in_their_usual_spellings(value: str, control_plane: b
         (
             "OTEL_FLYTE_ENABLED",
             "flase",
-            "OTEL_FLYTE_ENABLED=flase is neither true nor false: true is used.",
+            "OTEL_FLYTE_ENABLED=flase must be true or false: true is used",
         ),
         (
             "OTEL_FLYTE_CONTROL_PLANE",
             "ture",
-            "OTEL_FLYTE_CONTROL_PLANE=ture is neither true nor false: false is used.",
+            "OTEL_FLYTE_CONTROL_PLANE=ture must be true or false: false is used",
         ),
         *(
             (
                 "OTEL_FLYTE_MAP_NESTED",
                 value,
-                f"OTEL_FLYTE_MAP_NESTED={value} is no whole number from 0 up: 500 is used.",
+                f"OTEL_FLYTE_MAP_NESTED={value} must be a non-negative integer: 500 is used",
             )
             for value in ("5OO", "-1", "1e3", "2.5", "²")
         ),
@@ -394,12 +394,12 @@ def test_a_count_is_a_whole_number(value: str, number: int) -> None:
     [
         ("0", 0, None),
         ("3600", 3600, None),
-        ("3601", 3600, "is more than 3600 s: 3600 is used."),
-        ("1e12", 3600, "is more than 3600 s: 3600 is used."),
-        ("inf", 3600, "is more than 3600 s: 3600 is used."),
-        ("nan", 2, "is no number of seconds from 0 up: 2 is used."),
-        ("-1", 2, "is no number of seconds from 0 up: 2 is used."),
-        ("2s", 2, "is no number of seconds from 0 up: 2 is used."),
+        ("3601", 3600, "must be at most 3600 s: 3600 is used"),
+        ("1e12", 3600, "must be at most 3600 s: 3600 is used"),
+        ("inf", 3600, "must be at most 3600 s: 3600 is used"),
+        ("nan", 2, "must be a non-negative number of seconds: 2 is used"),
+        ("-1", 2, "must be a non-negative number of seconds: 2 is used"),
+        ("2s", 2, "must be a non-negative number of seconds: 2 is used"),
     ],
 )
 def test_the_exit_may_take_an_hour_at_most(value: str, seconds: float, problem: str | None) -> None:
@@ -415,20 +415,20 @@ def test_the_exit_may_take_an_hour_at_most(value: str, seconds: float, problem: 
 @pytest.mark.parametrize(
     ("misspelt", "problem"),
     [
-        ("OTEL_FLYTE_ENABLE", "OTEL_FLYTE_ENABLE is no variable of otel-flyte (did you mean OTEL_FLYTE_ENABLED?)"),
+        ("OTEL_FLYTE_ENABLE", "OTEL_FLYTE_ENABLE is not a variable of otel-flyte (did you mean OTEL_FLYTE_ENABLED?)"),
         (
             "OTEL_FLYTE_CONTROLPLANE",
-            "OTEL_FLYTE_CONTROLPLANE is no variable of otel-flyte (did you mean OTEL_FLYTE_CONTROL_PLANE?)",
+            "OTEL_FLYTE_CONTROLPLANE is not a variable of otel-flyte (did you mean OTEL_FLYTE_CONTROL_PLANE?)",
         ),
         (
             "OTEL_FLYTE_LAUNCHEDBY",
-            "OTEL_FLYTE_LAUNCHEDBY is no variable of otel-flyte (did you mean OTEL_FLYTE_LAUNCHED_BY?)",
+            "OTEL_FLYTE_LAUNCHEDBY is not a variable of otel-flyte (did you mean OTEL_FLYTE_LAUNCHED_BY?)",
         ),
-        ("OTEL_FLYTE_X", "OTEL_FLYTE_X is no variable of otel-flyte"),
+        ("OTEL_FLYTE_X", "OTEL_FLYTE_X is not a variable of otel-flyte"),
     ],
 )
 def test_a_variable_of_ours_that_is_none_is_said_with_what_may_be_meant(misspelt: str, problem: str) -> None:
-    assert settings.read({misspelt: "1"}).problems == (f"{problem}: it is ignored.",)
+    assert settings.read({misspelt: "1"}).problems == (f"{problem}: it is ignored",)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_a_variable_of_ours_that_is_none_is_said_with_what_may_be_meant(misspelt
 )
 def test_a_standard_variable_that_is_misspelt_is_said_with_the_right_one(misspelt: str, meant: str) -> None:
     assert settings.read({misspelt: "x"}).problems == (
-        f"{misspelt} is no variable of OpenTelemetry (did you mean {meant}?): it is ignored.",
+        f"{misspelt} is not a variable of OpenTelemetry (did you mean {meant}?): it is ignored",
     )
 
 

@@ -18,11 +18,11 @@ from otel_flyte.export.spool.files import (
     Held,
     LockedError,
     SpoolFile,
+    acknowledged_offset,
     files,
-    is_marked_for_another,
+    has_foreign_offset,
     rejected_path,
     sent_path,
-    settled,
 )
 
 LINE = b'{"resourceSpans":[]}\n'
@@ -65,7 +65,7 @@ def permissions(path: Path) -> int:
 class TestWriting:
     def test_nothing_is_made_before_the_first_line(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path / "made" / "deep", "traces")
-        spool.settle(5)
+        spool.acknowledge(5)
         assert spool.path is None
         spool.close()
         assert not (tmp_path / "made").exists()
@@ -92,7 +92,7 @@ class TestWriting:
         before = os.umask(0)
         try:
             spool = SpoolFile(tmp_path / "made", "traces")
-            spool.settle(spool.append(LINE))
+            spool.acknowledge(spool.append(LINE))
             spool.append(LINE)
         finally:
             os.umask(before)
@@ -108,30 +108,30 @@ class TestWriting:
         spool = SpoolFile(tmp_path, "logs")
         ends = [spool.append(LINE) for _ in range(3)]
         path = only_file(tmp_path)
-        assert settled(path) == 0
+        assert acknowledged_offset(path) == 0
         found = []
         for end in (ends[1], ends[0], ends[2]):
-            spool.settle(end)
-            found.append(settled(path))
+            spool.acknowledge(end)
+            found.append(acknowledged_offset(path))
         assert found == [ends[1], ends[1], ends[2]]
         assert sent_path(path).read_text() == f"{ends[2]:020d} {path.stat().st_ino:020d}\n"
 
     def test_a_file_that_is_settled_is_removed_when_it_is_closed(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
-        spool.settle(spool.append(LINE))
+        spool.acknowledge(spool.append(LINE))
         spool.close()
         assert list(tmp_path.iterdir()) == []
 
     def test_a_file_that_is_not_settled_is_kept_and_unlocked(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
-        spool.settle(spool.append(LINE))
+        spool.acknowledge(spool.append(LINE))
         spool.append(LINE)
         path = only_file(tmp_path)
         assert is_locked(path)
         spool.close()
         spool.close()
         assert not is_locked(path)
-        assert settled(path) == len(LINE)
+        assert acknowledged_offset(path) == len(LINE)
 
     def test_what_is_appended_after_closing_goes_to_a_new_file(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
@@ -158,7 +158,7 @@ class TestWriting:
 import os, signal
 from otel_flyte.export.spool.files import SpoolFile
 spool = SpoolFile({str(tmp_path)!r}, "traces")
-spool.settle(spool.append({LINE!r}))
+spool.acknowledge(spool.append({LINE!r}))
 spool.append({LINE!r})
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -166,7 +166,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert killed.returncode == -signal.SIGKILL
         path = only_file(tmp_path)
         assert path.read_bytes() == 2 * LINE
-        assert settled(path) == len(LINE)
+        assert acknowledged_offset(path) == len(LINE)
         assert not is_locked(path)
 
 
@@ -237,17 +237,17 @@ class TestForks:
 
     def test_a_forked_child_that_closes_neither_unlocks_nor_removes_its_parents_file(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
-        spool.settle(spool.append(LINE))
+        spool.acknowledge(spool.append(LINE))
 
         def settle_and_close() -> bool:
-            spool.settle(10**6)
+            spool.acknowledge(10**6)
             spool.close()
             return True
 
         assert in_forked_child(settle_and_close)
         path = only_file(tmp_path)
         assert is_locked(path)
-        assert settled(path) == len(LINE)
+        assert acknowledged_offset(path) == len(LINE)
 
     def test_a_forked_child_that_lives_on_does_not_keep_its_parents_file_locked(self, tmp_path: Path) -> None:
         program = f"""
@@ -275,7 +275,7 @@ os._exit(0)
         spool = SpoolFile(tmp_path, "traces")
         spool.append(LINE)
         path = only_file(tmp_path)
-        opened = spool._opened
+        opened = spool._held
         assert opened is not None
         kept = os.dup(opened.descriptor)
         spool.close()
@@ -309,8 +309,8 @@ class TestHolding:
             with pytest.raises(LockedError):
                 Held(path)
         with Held(path) as held:
-            held.settle(len(LINE))
-            assert (held.size, held.settled()) == (len(LINE), len(LINE))
+            held.acknowledge(len(LINE))
+            assert (held.size, held.acknowledged) == (len(LINE), len(LINE))
 
     def test_a_file_that_is_written_is_not_to_be_had(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
@@ -337,23 +337,23 @@ class TestHolding:
         path = tmp_path / "a.jsonl"
         path.write_bytes(LINE)
         sent_path(path).write_text("garbage")
-        assert settled(path) == 0
+        assert acknowledged_offset(path) == 0
 
     def test_an_offset_of_former_times_that_names_no_inode_is_heeded(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jsonl"
         path.write_bytes(2 * LINE)
         sent_path(path).write_text(f"{len(LINE):020d}\n")
-        assert (settled(path), is_marked_for_another(path)) == (len(LINE), False)
+        assert (acknowledged_offset(path), has_foreign_offset(path)) == (len(LINE), False)
         with Held(path) as held:
-            held.settle(2 * len(LINE))
-        assert settled(path) == 2 * len(LINE)
+            held.acknowledge(2 * len(LINE))
+        assert acknowledged_offset(path) == 2 * len(LINE)
 
     @pytest.mark.parametrize("mark", ["{beyond}", "{beyond} {inode}", "5 1{inode}"])
     def test_what_was_said_of_another_file_settles_nothing(self, tmp_path: Path, mark: str) -> None:
         path = tmp_path / "a.jsonl"
         path.write_bytes(LINE)
         sent_path(path).write_text(mark.format(beyond=len(LINE) + 1, inode=path.stat().st_ino))
-        assert (settled(path), is_marked_for_another(path)) == (0, True)
+        assert (acknowledged_offset(path), has_foreign_offset(path)) == (0, True)
 
     def test_files_are_named_the_oldest_first_without_what_was_rejected(self, tmp_path: Path) -> None:
         names = ["20260102-b.jsonl", "20260101T1-a.spool.jsonl", "other.txt", "20260101T1-a.spool.jsonl.sent"]

@@ -1,74 +1,74 @@
 """Standard variables whose value can't be used: one line each, and nothing of it reaches OpenTelemetry's SDK."""
 
-import contextlib
-import os
-import threading
 from pathlib import Path
 
 import pytest
 
 from otel_flyte.config import standard
-from otel_flyte.config.standard import sampled_out, unusable, usable, usable_only
+from otel_flyte.config.standard import sampled_out, unusable, usable
 from support import programs
 
 WRONG = {
-    "OTEL_BSP_SCHEDULE_DELAY": ("x", "is no whole number from 1 up: 1000 is used."),
-    "OTEL_BSP_EXPORT_TIMEOUT": ("1.5", "is no whole number from 1 up: 30000 is used."),
-    "OTEL_BSP_MAX_QUEUE_SIZE": ("0", "is no whole number from 1 up: 32768 is used."),
-    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": ("-1", "is no whole number from 1 up: 512 is used."),
-    "OTEL_BLRP_SCHEDULE_DELAY": ("1e3", "is no whole number from 1 up: 1000 is used."),
-    "OTEL_BLRP_MAX_QUEUE_SIZE": ("many", "is no whole number from 1 up: 32768 is used."),
+    "OTEL_BSP_SCHEDULE_DELAY": ("x", "must be a positive integer: 1000 is used"),
+    "OTEL_BSP_EXPORT_TIMEOUT": ("1.5", "must be a positive integer: 30000 is used"),
+    "OTEL_BSP_MAX_QUEUE_SIZE": ("0", "must be a positive integer: 32768 is used"),
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": ("-1", "must be a positive integer: 512 is used"),
+    "OTEL_BLRP_SCHEDULE_DELAY": ("1e3", "must be a positive integer: 1000 is used"),
+    "OTEL_BLRP_MAX_QUEUE_SIZE": ("many", "must be a positive integer: 32768 is used"),
     "OTEL_TRACES_SAMPLER": (
         "alwayson",
         (
-            "is not one of always_on, always_off, parentbased_always_on, parentbased_always_off, traceidratio, "
-            "parentbased_traceidratio: parentbased_always_on is used."
+            "must be one of always_on, always_off, parentbased_always_on, parentbased_always_off, traceidratio, "
+            "parentbased_traceidratio: parentbased_always_on is used"
         ),
     ),
-    "OTEL_EXPORTER_OTLP_COMPRESSION": ("zip", "is not one of none, gzip, deflate: none is used."),
-    "OTEL_EXPORTER_OTLP_TIMEOUT": ("ten", "is no number above 0: 10 is used."),
-    "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": ("-1", "is no number above 0: that of OTEL_EXPORTER_OTLP_TIMEOUT is used."),
+    "OTEL_EXPORTER_OTLP_COMPRESSION": ("zip", "must be one of none, gzip, deflate: none is used"),
+    "OTEL_EXPORTER_OTLP_TIMEOUT": ("ten", "must be a positive number: 10 is used"),
+    "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": ("-1", "must be a positive number: OTEL_EXPORTER_OTLP_TIMEOUT is used"),
     "OTEL_EXPORTER_OTLP_CERTIFICATE": (
         "/no/such/file",
-        "can't be read (No such file or directory): the system's certificates are used.",
+        "can't be read (No such file or directory): the system's certificate store is used",
     ),
-    "OTEL_EXPORTER_OTLP_CLIENT_KEY": ("/no/such/file", "can't be read (No such file or directory): none is used."),
-    "OTEL_EXPORTER_OTLP_INSECURE": ("ture", "is neither true nor false: what the endpoint's scheme says is used."),
-    "OTEL_METRIC_EXPORT_INTERVAL": ("0", "is no number above 0: 60000 is used."),
-    "OTEL_METRIC_EXPORT_TIMEOUT": ("nan", "is no number above 0: 30000 is used."),
+    "OTEL_EXPORTER_OTLP_CLIENT_KEY": (
+        "/no/such/file",
+        "can't be read (No such file or directory): no client key is used",
+    ),
+    "OTEL_EXPORTER_OTLP_INSECURE": ("ture", "must be true or false: the endpoint's scheme is used"),
+    "OTEL_METRIC_EXPORT_INTERVAL": ("0", "must be a positive number: 60000 is used"),
+    "OTEL_METRIC_EXPORT_TIMEOUT": ("nan", "must be a positive number: 30000 is used"),
     "OTEL_METRICS_EXEMPLAR_FILTER": (
         "sometimes",
-        "is not one of always_on, always_off, trace_based: trace_based is used.",
+        "must be one of always_on, always_off, trace_based: trace_based is used",
     ),
     "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": (
         "dleta",
-        "is not one of cumulative, delta, lowmemory: cumulative is used.",
+        "must be one of cumulative, delta, lowmemory: cumulative is used",
     ),
     "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
         "exponential",
         (
-            "is not one of explicit_bucket_histogram, base2_exponential_bucket_histogram: "
-            "explicit_bucket_histogram is used."
+            "must be one of explicit_bucket_histogram, base2_exponential_bucket_histogram: "
+            "explicit_bucket_histogram is used"
         ),
     ),
-    "OTEL_SPAN_EVENT_COUNT_LIMIT": ("-1", "is no whole number from 0 up: 128 is used."),
-    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": ("lots", "is no whole number from 0 up: 128 is used."),
-    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": ("long", "is no whole number from 0 up: no limit is used."),
-    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT": ("x", "is no whole number from 0 up: 128 is used."),
-    "OTEL_SDK_DISABLED": ("ture", "is neither true nor false: false is used."),
+    "OTEL_SPAN_EVENT_COUNT_LIMIT": ("-1", "must be a non-negative integer: 128 is used"),
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": ("lots", "must be a non-negative integer: 128 is used"),
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": ("long", "must be a non-negative integer: no limit is used"),
+    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT": ("x", "must be a non-negative integer: 128 is used"),
+    "OTEL_SDK_DISABLED": ("ture", "must be true or false: false is used"),
 }
 WRONG_NAMES = {
-    "OTEL_PYTHON_ID_GENERATOR": ("xray", "names no id generator that is installed here", "flyte is used."),
-    "OTEL_PYTHON_TRACER_PROVIDER": ("mine", "names no tracer provider that is installed here", "none is used."),
+    "OTEL_PYTHON_ID_GENERATOR": ("xray", "is not installed (installed id generators: ", "flyte is used"),
+    "OTEL_PYTHON_TRACER_PROVIDER": ("mine", "is not installed (installed tracer providers: ", "none is used"),
     "OTEL_PROPAGATORS": (
         "tracecontext,b4",
-        "names no propagator that is installed here by b4",
-        "the others are used.",
+        "contains b4, which is not installed (installed propagators: ",
+        "the others are used",
     ),
     "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": (
         "proces",
-        "names no detector that is installed here",
-        "the SDK's own is used.",
+        "is not installed (installed resource detectors: ",
+        "the SDK's default is used",
     ),
 }
 WRONG_ENTRIES = {
@@ -127,7 +127,7 @@ def test_a_name_that_is_not_installed_is_said_with_those_that_are(name: str) -> 
     value, wrong, instead = WRONG_NAMES[name]
     line = unusable({name: value})[name]
 
-    assert line.startswith(f"{name}={value} {wrong} (installed: ")
+    assert line.startswith(f"{name}={value} {wrong}")
     assert line.endswith(instead)
 
 
@@ -135,14 +135,14 @@ def test_a_name_that_is_not_installed_is_said_with_those_that_are(name: str) -> 
 def test_an_entry_of_a_list_is_named_by_its_position_and_the_others_are_used(name: str) -> None:
     given = WRONG_ENTRIES[name]
 
-    assert unusable({name: given}) == {name: f"{name}: entry 2 is no key=value: the others are used."}
+    assert unusable({name: given}) == {name: f"{name}: entry 2 must be key=value: the other entries are used"}
     assert usable({name: given}) == {name: given.partition(",")[0]}
 
 
 @pytest.mark.parametrize("value", ["", "half", "1.5", "-0.1", "nan"])
 def test_a_sampler_without_the_share_that_it_needs_records_all(value: str) -> None:
     environ = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": value}
-    line = f"OTEL_TRACES_SAMPLER_ARG={value} is no number from 0 to 1: 1.0 is used."
+    line = f"OTEL_TRACES_SAMPLER_ARG={value} must be a number from 0 to 1: 1.0 is used"
 
     assert unusable(environ) == ({"OTEL_TRACES_SAMPLER_ARG": line} if value else {})
     assert usable(environ)["OTEL_TRACES_SAMPLER_ARG"] == "1.0"
@@ -158,7 +158,7 @@ def test_batches_are_no_larger_than_the_queue(batch: str, size: dict[str, str], 
     queue = f"OTEL_{batch}_MAX_QUEUE_SIZE"
     environ = {queue: "100", **{name.replace("*", batch): value for name, value in size.items()}}
 
-    assert unusable(environ) == {queue: f"{queue}=100 is less than a batch of {of}: batches of 100 are sent."}
+    assert unusable(environ) == {queue: f"{queue}=100 is less than the batch size {of}: the batch size 100 is used"}
     assert usable(environ)[f"OTEL_{batch}_MAX_EXPORT_BATCH_SIZE"] == "100"
 
 
@@ -170,12 +170,12 @@ def test_nothing_is_said_of_what_is_right_or_blank(environ: dict[str, str]) -> N
 @pytest.mark.parametrize(
     ("sampler", "argument", "line"),
     [
-        ("always_off", "", "OTEL_TRACES_SAMPLER=always_off records no span"),
-        ("traceidratio", "0", "OTEL_TRACES_SAMPLER=traceidratio with OTEL_TRACES_SAMPLER_ARG=0 records no span"),
+        ("always_off", "", "OTEL_TRACES_SAMPLER=always_off records no spans"),
+        ("traceidratio", "0", "OTEL_TRACES_SAMPLER=traceidratio with OTEL_TRACES_SAMPLER_ARG=0 records no spans"),
         (
             "parentbased_always_off",
             "",
-            "OTEL_TRACES_SAMPLER=parentbased_always_off records no span but those below a sampled TRACEPARENT",
+            "OTEL_TRACES_SAMPLER=parentbased_always_off records only spans below a sampled TRACEPARENT",
         ),
         ("always_on", "", ""),
         ("traceidratio", "0.1", ""),
@@ -190,90 +190,91 @@ def test_a_sampler_that_records_nothing_is_told(sampler: str, argument: str, lin
 
 # --- what the SDK reads ----------------------------------------------------------------------------------------------
 
-USE_THE_SDK = """
+CREATE_PROVIDERS = """
     import json
     import logging
     import os
     import sys
 
-    from otel_flyte.config.standard import usable_only
-
-    given = dict(os.environ)
+    writes = []
+    sys.addaudithook(lambda event, _: writes.append(event) if event in ("os.putenv", "os.unsetenv") else None)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    with usable_only():
-        from opentelemetry import trace
-        from opentelemetry._logs import set_logger_provider
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk._logs import LoggerProvider
-        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-        from opentelemetry.sdk.metrics import MeterProvider
-        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        trace.get_tracer_provider()
-        spans = TracerProvider()
-        spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())])
-        LoggerProvider().add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
-    assert dict(os.environ) == given
-    from opentelemetry import propagate
+    from otel_flyte.sdk import lazy, traces
 
-    fields = propagate.get_global_textmap().fields
-    print(json.dumps([spans.sampler.get_description(), spans.resource.attributes.get("team"), "traceparent" in fields]))
+    spans = traces.create_provider()
+    lazy.set_meter_provider()
+    lazy.set_logger_provider()
+
+    from opentelemetry import _logs, metrics
+
+    metrics.get_meter_provider().get_meter("here").create_counter("counted").add(1)
+    _logs.get_logger_provider().get_logger("here")
+    assert metrics.get_meter_provider().is_made and _logs.get_logger_provider().is_made
+    print(json.dumps({
+        "sampler": spans.sampler.get_description(),
+        "team": spans.resource.attributes.get("team"),
+        "attributes": spans._span_limits.max_span_attributes,
+        "writes": writes,
+        "propagators": "opentelemetry.propagate" in sys.modules,
+    }))
     sys.stdout.flush()
     os._exit(0)
 """
+EXPORTERS = {
+    **{f"OTEL_{signal}_EXPORTER": "console,otlp" for signal in ("TRACES", "METRICS", "LOGS")},
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+}
 
 
-def test_the_sdk_has_nothing_to_say_where_it_is_kept_from_what_is_wrong(tmp_path: Path) -> None:
-    ended = programs.run(USE_THE_SDK, tmp_path, ALL_WRONG)
+def test_the_sdk_has_nothing_to_say_where_values_can_not_be_used(tmp_path: Path) -> None:
+    ended = programs.run(CREATE_PROVIDERS, tmp_path, EXPORTERS | ALL_WRONG)
 
-    assert ended.said[1:] == ["vision", True]
-    assert ended.said[0].startswith("ParentBased{root:AlwaysOnSampler")
     assert ended.stderr == ""
+    assert ended.said["sampler"].startswith("ParentBased{root:AlwaysOnSampler")
+    assert ended.said | {"sampler": ""} == {
+        "sampler": "",
+        "team": "vision",
+        "attributes": 128,
+        "writes": [],
+        "propagators": False,
+    }
 
 
 def test_the_sdk_takes_all_that_is_right(tmp_path: Path) -> None:
-    ended = programs.run(USE_THE_SDK, tmp_path, RIGHT)
+    ended = programs.run(CREATE_PROVIDERS, tmp_path, EXPORTERS | RIGHT | {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "7"})
 
-    assert ended.said[1:] == ["vision", True]
-    assert ended.said[0].startswith("ParentBased{root:TraceIdRatioBased{0.25}")
     assert ended.stderr == ""
+    assert ended.said["sampler"].startswith("ParentBased{root:TraceIdRatioBased{0.25}")
+    assert (ended.said["team"], ended.said["writes"]) == ("vision", [])
 
 
-def test_the_environment_is_restored_exactly_whatever_happens_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "x")
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
-    given = dict(os.environ)
+@pytest.mark.parametrize(("value", "number"), [("7", 7), ("", None), ("0", 0), ("x", 128)])
+def test_a_limit_is_used_and_a_blank_one_is_no_limit(value: str, number: int | None, tmp_path: Path) -> None:
+    environ = {"OTEL_TRACES_EXPORTER": "console", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": value}
 
-    with contextlib.suppress(RuntimeError), usable_only():
-        assert "OTEL_BSP_SCHEDULE_DELAY" not in os.environ
-        assert os.environ["OTEL_TRACES_SAMPLER_ARG"] == "1.0"
-        with usable_only():
-            assert "OTEL_BSP_SCHEDULE_DELAY" not in os.environ
-        assert "OTEL_BSP_SCHEDULE_DELAY" not in os.environ
-        raise RuntimeError
-
-    assert dict(os.environ) == given
+    assert programs.run(CREATE_PROVIDERS, tmp_path, environ).said["attributes"] == number
 
 
-def test_threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "x")
-    seen: list[str | None] = []
+IMPORT_OF_A_USER = """
+    import json
 
-    def read() -> None:
-        with usable_only():
-            seen.append(os.environ.get("OTEL_BSP_SCHEDULE_DELAY"))
+    import otel_flyte.sdk
+    from opentelemetry.sdk.trace import SpanLimits
 
-    with usable_only():
-        other = threading.Thread(target=read)
-        other.start()
-        other.join(0.05)
-        assert seen == []
-    other.join()
+    raised = []
+    for use in (SpanLimits, lambda: __import__("opentelemetry.propagate")):
+        try:
+            use()
+        except ValueError as error:
+            raised.append(str(error))
+    print(json.dumps(raised))
+"""
 
-    assert seen == [None]
-    assert os.environ["OTEL_BSP_SCHEDULE_DELAY"] == "x"
+
+def test_a_users_own_use_of_opentelemetry_is_as_without_us(tmp_path: Path) -> None:
+    wrong = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "lots", "OTEL_PROPAGATORS": "tracecontext,b4"}
+    ended = programs.run(IMPORT_OF_A_USER, tmp_path, wrong)
+
+    assert len(ended.said) == 2
+    assert "b4" in ended.said[1]

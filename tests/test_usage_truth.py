@@ -15,9 +15,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
-from otel_flyte.usage.readers import cgroup, hierarchy
+from otel_flyte.runtime import cgroups
+from otel_flyte.runtime.cgroups import UNIFIED
+from otel_flyte.usage.readers import cgroup
 from otel_flyte.usage.readers.cgroup import Cgroup, CgroupSample
-from otel_flyte.usage.readers.hierarchy import UNIFIED
 from otel_flyte.usage.readers.processes import ProcessTree, TreeSample
 
 if TYPE_CHECKING:
@@ -395,7 +396,7 @@ def made(tops: dict[str, Path]) -> Iterator[Group]:
 @pytest.fixture
 def visible() -> dict[str, Path]:
     """The topmost group of each hierarchy, by controller."""
-    return {controller: Path(folder.top) for controller, folder in hierarchy.find().items()}
+    return {controller: Path(folder.top) for controller, folder in cgroups.find().items()}
 
 
 @pytest.fixture

@@ -8,14 +8,16 @@ Every process that imports flytekit imports this module, so OpenTelemetry is imp
 
 import importlib
 import os
+import sys
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_flyte import providers, semconv
 from otel_flyte.adapters import patching, switch
 from otel_flyte.adapters.base import Adapter
 from otel_flyte.adapters.flytekit_v1.adapter import FlytekitV1
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints, settings, standard
 from otel_flyte.runtime.guard import guarded, say_once
 from otel_flyte.tasks import failures, state
 from otel_flyte.tasks.failures import Failure
@@ -46,6 +48,7 @@ def activate(
         return
     with _lock:
         providers.give(tracer_provider, meter_provider, logger_provider)
+        providers.resource_attributes = _resource_attributes
         for adapter in ADAPTERS:
             if adapter.is_imported():
                 failures.add_rules(adapter.failure_rules())
@@ -63,42 +66,46 @@ def deactivate() -> None:
 
 
 def _log_failure(span: Any, failure: Failure) -> bool:
-    from otel_flyte.logs import exceptions
+    from otel_flyte.logs import capture
 
-    return exceptions.emit(span, failure)
+    return capture.emit_failure(span, failure)
+
+
+def _resource_attributes() -> Mapping[str, str | int]:
+    found: dict[str, str | int] = {}
+    for adapter in ADAPTERS:
+        found |= adapter.resource_attributes(os.environ, sys.argv)
+    return found
 
 
 @guarded
 def _create_providers() -> bool:
     """Set the providers that the environment configures and that are not set; return whether anything is exported."""
     settings.current()
-    for signal in settings.SIGNALS:
-        for problem in settings.plan(signal, os.environ).problems:
+    for signal in endpoints.SIGNALS:
+        for problem in endpoints.plan(signal, os.environ).problems:
             say_once(problem)
-    if not os.environ.get(semconv.TRACER_PROVIDER) and not settings.configured(os.environ):
+    is_configured = endpoints.configured(os.environ)
+    if not is_configured and not os.environ.get(semconv.TRACER_PROVIDER):
         return False
-    from otel_flyte.config import standard
-
     for problem in standard.unusable(os.environ).values():
         say_once(problem)
-    with standard.usable_only():
-        if os.environ.get(semconv.TRACER_PROVIDER):
-            importlib.import_module("opentelemetry.trace")
-            if not providers.tracer_provider_is_set():
-                return False
-        if not settings.configured(os.environ):
+    if semconv.TRACER_PROVIDER in standard.usable(os.environ):
+        # With this module imported, the check loads the provider that the variable names.
+        importlib.import_module("opentelemetry.trace")
+        if not providers.tracer_provider_is_set():
             return False
-        from otel_flyte.sdk.late_psutil import psutil_later
+    if not is_configured:
+        return False
+    from otel_flyte.sdk import providers as created
 
-        with psutil_later():
-            from otel_flyte.sdk import providers as created
-        given = {
-            "traces": providers.given_tracer_provider,
-            "metrics": providers.given_meter_provider,
-            "logs": providers.given_logger_provider,
-        }
-        created.ensure([signal for signal, provider in given.items() if provider is None])
+    given = {
+        "traces": providers.given_tracer_provider,
+        "metrics": providers.given_meter_provider,
+        "logs": providers.given_logger_provider,
+    }
+    created.ensure([signal for signal, provider in given.items() if provider is None])
     # Metrics and log records are exported without spans, too.
     return providers.tracer_provider_is_set() or any(
-        settings.plan(each, os.environ).exporters for each in ("metrics", "logs")
+        endpoints.plan(each, os.environ).exporters for each in ("metrics", "logs")
     )

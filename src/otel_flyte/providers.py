@@ -1,6 +1,6 @@
-"""The providers in use: those that the program has given us, else the global ones.
+"""The providers in use: those that the program passed to :func:`otel_flyte.instrument`, else the global ones.
 
-Every process that imports flytekit imports this module, so OpenTelemetry is imported only where a provider is needed.
+Every process that imports flytekit imports this module. OpenTelemetry is imported only where a provider is needed.
 """
 
 import functools
@@ -13,6 +13,8 @@ from otel_flyte.config import standard
 from otel_flyte.runtime.guard import say_once
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 given_tracer_provider: "TracerProvider | None" = None
 given_meter_provider: "MeterProvider | None" = None
 given_logger_provider: "LoggerProvider | None" = None
+
+resource_attributes: "Callable[[], Mapping[str, str | int]]" = dict
+"""Returns the identity of the attempt that owns this process, for the resource. Set by ``activation``."""
 
 
 def give(
@@ -44,7 +49,20 @@ def tracer_provider() -> "TracerProvider":
     """Return the tracer provider in use."""
     from opentelemetry import trace
 
-    return given_tracer_provider or trace.get_tracer_provider()
+    provider = given_tracer_provider or global_tracer_provider()
+    return provider or (trace.get_tracer_provider() if _is_loadable() else trace.NoOpTracerProvider())
+
+
+def global_tracer_provider() -> "TracerProvider | None":
+    """Return the global tracer provider, ``None`` where none is set. It loads the provider that a variable names."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return None
+    if not _is_loadable():
+        set_by_program: TracerProvider | None = trace._TRACER_PROVIDER
+        return set_by_program
+    provider: TracerProvider = trace.get_tracer_provider()
+    return None if isinstance(provider, trace.ProxyTracerProvider) else provider
 
 
 def meter_provider() -> "MeterProvider | None":
@@ -71,22 +89,16 @@ def tracer_provider_is_set() -> bool:
     """Return whether the program, its launcher or this package has set a tracer provider."""
     if given_tracer_provider is not None:
         return True
-    trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
-        return False
     try:
-        if not _named_provider_exists():
-            return trace._TRACER_PROVIDER is not None
-        return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        return global_tracer_provider() is not None
     except Exception as error:
-        # Reading the global provider loads the one that this variable names.
         named = f"{semconv.TRACER_PROVIDER}={os.environ.get(semconv.TRACER_PROVIDER)}"
-        say_once(f"{named} fails ({error!r}), no spans are recorded: correct it, or unset it.")
+        say_once(f"{named} fails ({error!r}), no spans are recorded: correct it, or unset it")
         return False
 
 
 @functools.cache
-def _named_provider_exists() -> bool:
-    """Return whether reading the global provider is safe: it loads the provider that a variable names."""
+def _is_loadable() -> bool:
+    """Return whether the global tracer provider can be read: OpenTelemetry loads the one that a variable names."""
     chosen = os.environ.get(semconv.TRACER_PROVIDER)
-    return not chosen or not standard.unusable({semconv.TRACER_PROVIDER: chosen})
+    return chosen is None or (bool(chosen.strip()) and not standard.unusable({semconv.TRACER_PROVIDER: chosen}))

@@ -270,6 +270,8 @@ PROCESS_EXIT_CODE = "process.exit.code"
 PHASE = "flyte.phase"
 PHASE_ELAPSED = "flyte.phase.elapsed"
 MARKER = "flyte.marker"
+"""Marks pending spans in recordings that were made before ``SPAN_ROLE``."""
+
 EVENT_SIGNAL = "flyte.signal"
 EVENT_PHASE = "flyte.phase"
 EVENT_HEARTBEAT = "flyte.heartbeat"

@@ -64,7 +64,7 @@ def test_the_process_ends_as_without_us_and_not_much_later(case: Case, outcome: 
 
 @of_cases
 def test_what_was_lost_is_said_once_and_no_fault_of_ours_is(case: Case, outcome: Outcome) -> None:
-    said = [line for line in outcome.stderr.splitlines() if "were not delivered" in line]
+    said = [line for line in outcome.stderr.splitlines() if "were dropped" in line]
     assert len(said) == len(outcome.dropped), _shown(outcome)
     assert "otel-flyte failed" not in outcome.stderr, _shown(outcome)
     assert "Traceback" not in outcome.stderr or case.work.end == "exception", _shown(outcome)
@@ -103,7 +103,11 @@ def test_a_forked_child_that_is_terminated_goes_at_once(case: Case, outcome: Out
 @_named("SIGKILL")
 def test_an_attempt_that_is_killed_has_said_that_it_runs(case: Case, outcome: Outcome) -> None:
     replayed = outcome.replay.spans if outcome.replay else []
-    markers = [span for span in (*outcome.spans, *replayed) if span.attributes.get(semconv.MARKER)]
+    markers = [
+        span
+        for span in (*outcome.spans, *replayed)
+        if span.attributes.get(semconv.SPAN_ROLE) == semconv.SPAN_ROLE_PENDING
+    ]
     assert len(markers) == 1, _shown(outcome)
     assert markers[0].attributes[semconv.TASK_NAME] == "faults.programs.ours.work"
 

@@ -279,7 +279,7 @@ def test_resource_attributes_of_the_collector_are_added_and_override_nothing(sta
 def test_user_defined_span_names_are_one_series_and_do_not_count_against_a_tasks_limit(stack: Stack) -> None:
     limit = cardinality_limit()
     resource = {"service.name": "names", semconv.TASK_NAME: "t"}
-    killed = spans(1, {semconv.ERROR_TYPE: ending.OUT_OF_MEMORY}, name="task t")
+    killed = spans(1, {semconv.ERROR_TYPE: ending.OOM_KILLED}, name="task t")
     stack.collector.send("traces", *spans(limit + 500, {}, name="item {}"), resource=resource, scope="user")
     stack.collector.send("traces", *killed, resource=resource, scope=semconv.SCOPE)
 

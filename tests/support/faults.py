@@ -45,10 +45,11 @@ OUT_OF_REACH = (
 )
 PARTS_OF_HOOKS = (
     *("adapters.switch.is_on", "adapters.switch.records", "providers.tracer_provider_is_set"),
-    *("adapters.flytekit_v1.data_spans.transfer", "adapters.flytekit_v1.data_spans.async_transfer"),
+    *("adapters.around.Around.__init__", "adapters.around.Around.__enter__", "adapters.around.Around.__exit__"),
+    *("adapters.flytekit_v1.span_modules.if_recording", "adapters.flytekit_v1.pod_attempt.PodAttempt.in_step"),
     *(
-        "adapters.flytekit_v1.task_spans.WatchedItems.execute",
-        "adapters.flytekit_v1.task_spans.WatchedItems.__getattr__",
+        "adapters.flytekit_v1.task_spans.ObservedTask.execute",
+        "adapters.flytekit_v1.task_spans.ObservedTask.__getattr__",
     ),
     # They hold a guard each; what they call is broken below.
     *("tasks.open_task.OpenTask.open_phase", "tasks.open_task.OpenTask.close_phase"),

@@ -52,6 +52,8 @@ _SOON = {
     ),
     semconv.METRIC_EXPORT_INTERVAL: "1000",
     semconv.OTEL_FLYTE_SAMPLE_INTERVAL: "0.5",
+    # On a busy machine the default is too short for the end of a killed pod.
+    semconv.OTEL_FLYTE_EXIT_TIMEOUT: "20",
     # The tests must not depend on whether this machine is a container.
     "GROUPS": str(_GROUPS / "none"),
 }

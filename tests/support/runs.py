@@ -115,10 +115,10 @@ class Runs:
             arrived = receiver.spans()
             return Run(
                 result,
-                [span for span in arrived if semconv.MARKER not in span.attributes],
+                [span for span in arrived if span.attributes.get(semconv.SPAN_ROLE) != semconv.SPAN_ROLE_PENDING],
                 receiver.requests(),
                 root,
-                [span for span in arrived if semconv.MARKER in span.attributes],
+                [span for span in arrived if span.attributes.get(semconv.SPAN_ROLE) == semconv.SPAN_ROLE_PENDING],
             )
 
 

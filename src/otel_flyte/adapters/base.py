@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Protocol
 
 from otel_flyte.adapters.patching import Hook
 from otel_flyte.tasks.failures import Failure, Rules
-from otel_flyte.tasks.identity import Attempt
 from otel_flyte.tasks.resources import NOT_DECLARED, DeclaredResources
 
 
@@ -54,8 +53,8 @@ class Adapter(Protocol):
     def hooks(self) -> Sequence[Hook]:
         """Return the functions that are wrapped."""
 
-    def attempt_of_process(self, environ: Mapping[str, str], arguments: Sequence[str]) -> Attempt | None:
-        """Return the attempt that owns the whole process, as in the pod of a task; ``None`` where there is none."""
+    def resource_attributes(self, environ: Mapping[str, str], arguments: Sequence[str]) -> Mapping[str, str | int]:
+        """Return the identity of the attempt that owns the whole process, as in a pod of a task; empty without one."""
 
     def describe(self, task: Any) -> TaskDescription:
         """Return the description of a task of the engine."""

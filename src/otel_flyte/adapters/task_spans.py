@@ -43,7 +43,6 @@ def open_task(description: TaskDescription, owner: object, attributes: Mapping[s
     """
     parent, links = _local_parent()
     task = OpenTask(description.span_name, parent, owner, attributes=attributes, links=links)
-    task.declared = description.attributes
     task.resources = description.resources
     recorder.begin(task)
     _expose(task)
@@ -109,7 +108,7 @@ def open_attempt(
         )
     finally:
         state.next_ids.reset(token)
-    task.declared = {semconv.TASK_NAME: task_name or "unknown"}
+    task.task_name = task_name or "unknown"
     _begin_attempt(task, past, first)
     return task
 
@@ -156,9 +155,9 @@ def _watch(task: OpenTask) -> None:
     """Make an attempt visible however its process ends: by a signal, by a kill, without a receiver."""
     from otel_flyte.export import pending_spans
     from otel_flyte.process import signals
-    from otel_flyte.sdk import foreign
+    from otel_flyte.sdk import other_providers
 
-    foreign.adopt()
+    other_providers.adopt()
     signals.install()
     pending_spans.begin()
     pending_spans.announce(task)

@@ -57,7 +57,7 @@ def push(context: click.Context, folder: Path, url: str) -> None:
     """
     from rich.filesize import decimal
 
-    from otel_flyte.config.settings import without_password
+    from otel_flyte.config.urls import without_password
     from otel_flyte.export.spool import remote
     from otel_flyte.recording.cells import counted
 
@@ -78,7 +78,7 @@ COMMANDS = (replay, spool)
 def _replay(name: str, work: "Replay") -> "Summary":
     """Replay a folder or a file of this machine."""
     from otel_flyte.export.spool import files
-    from otel_flyte.export.spool.replay import records_set_aside
+    from otel_flyte.export.spool.replay import rejected_records
     from otel_flyte.recording import otlp_file
 
     if not name:
@@ -87,7 +87,7 @@ def _replay(name: str, work: "Replay") -> "Summary":
     try:
         if path.is_dir():
             summary = work.run(files.files(path))
-            summary.set_aside = records_set_aside(path)
+            summary.rejected = rejected_records(path)
             return summary
         path.open("rb").close()
         if not files.is_spool(path):

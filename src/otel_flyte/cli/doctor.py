@@ -9,7 +9,7 @@ from pathlib import Path
 
 from otel_flyte import activation, semconv
 from otel_flyte.adapters.base import Finding, Verdict
-from otel_flyte.config import settings, standard
+from otel_flyte.config import endpoints, settings, standard, urls
 from otel_flyte.recording.cells import counted
 
 
@@ -29,23 +29,22 @@ def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:  # noqa: C901  # 
     if environ.get(semconv.CONFIG_FILE):
         yield _configuration_file(environ[semconv.CONFIG_FILE])
         return
-    problems = [problem for signal in settings.SIGNALS for problem in settings.plan(signal, environ).problems]
+    problems = [problem for signal in endpoints.SIGNALS for problem in endpoints.plan(signal, environ).problems]
     for problem in dict.fromkeys(problems):
         yield Finding(Verdict.NOTE, problem)
-    if not settings.configured(environ):
+    if not endpoints.configured(environ):
         missing = "" if problems else f": set {semconv.ENDPOINT}, such as http://localhost:4318"
         yield Finding(Verdict.FAIL, f"no signal is exported{missing}")
         return
     for problem in standard.unusable(environ).values():
         yield Finding(Verdict.NOTE, problem)
-    if settings.plan("traces", environ).exporters and (sampled_out := standard.sampled_out(environ)):
+    if endpoints.plan("traces", environ).exporters and (sampled_out := standard.sampled_out(environ)):
         yield Finding(Verdict.FAIL, sampled_out)
-    with standard.usable_only():
-        for signal in settings.SIGNALS:
-            try:
-                yield from _signal(signal, standard.usable(environ))
-            except Exception as error:
-                yield Finding(Verdict.FAIL, f"{signal} can't be exported: {_first_line(error)}")
+    for signal in endpoints.SIGNALS:
+        try:
+            yield from _signal(signal, standard.usable(environ))
+        except Exception as error:
+            yield Finding(Verdict.FAIL, f"{signal} can't be exported: {_first_line(error)}")
     yield from _spool(environ)
 
 
@@ -66,18 +65,18 @@ def _configuration_file(path: str) -> Finding:
 
 
 def _signal(signal: str, environ: Mapping[str, str]) -> Iterator[Finding]:
-    plan = settings.plan(signal, environ)
+    plan = endpoints.plan(signal, environ)
     if not plan.exporters:
         yield Finding(Verdict.NOTE, f"{signal} are not exported{_decided(plan)}")
     for name in plan.exporters:
         yield from _exporter(name, plan, environ)
 
 
-def _exporter(name: str, plan: settings.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
+def _exporter(name: str, plan: endpoints.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
     from otel_flyte.export import destinations
     from otel_flyte.sdk import probe
 
-    if name not in settings.OTLP_PROTOCOLS:
+    if name not in endpoints.OTLP_PROTOCOLS:
         try:
             destinations.load(name, plan.signal)
         except destinations.ExporterError as error:
@@ -85,22 +84,22 @@ def _exporter(name: str, plan: settings.SignalPlan, environ: Mapping[str, str]) 
         else:
             yield Finding(Verdict.OK, f"{plan.signal} by {name}{_decided(plan)}: installed, delivery is not tested")
         return
-    answer = probe.send(plan)
-    by_http = plan.protocol == settings.HTTP
-    endpoint = answer.destination if by_http else settings.without_password(plan.endpoint)
+    answer = probe.send(plan, environ)
+    by_http = plan.protocol == endpoints.HTTP
+    endpoint = answer.destination if by_http else urls.without_password(plan.endpoint)
     yield Finding(
         Verdict.OK if answer.arrived else Verdict.FAIL,
         f"{plan.signal} by {plan.protocol} to {endpoint}{_decided(plan)}: {answer.text}",
     )
 
 
-def _instead(error: Exception, plan: settings.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
+def _instead(error: Exception, plan: endpoints.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Check OTLP in place of an exporter that is not available, as providers use it where there is an endpoint."""
     others = {name: value for name, value in environ.items() if name != plan.decided_by}
-    if len(plan.exporters) > 1 or not settings.plan(plan.signal, others).exporters:
+    if len(plan.exporters) > 1 or not endpoints.plan(plan.signal, others).exporters:
         yield Finding(Verdict.FAIL, f"{plan.signal}{_decided(plan)}: {error}")
         return
-    yield Finding(Verdict.NOTE, f"{plan.signal}{_decided(plan)}: {error}: {settings.OTLP} is used instead")
+    yield Finding(Verdict.NOTE, f"{plan.signal}{_decided(plan)}: {error}: {endpoints.OTLP} is used instead")
     yield from _signal(plan.signal, others)
 
 
@@ -110,7 +109,7 @@ def _spool(environ: Mapping[str, str]) -> Iterator[Finding]:
     chosen = settings.read(environ).spool
     if not chosen:
         return
-    named = f"{semconv.OTEL_FLYTE_SPOOL}={settings.without_password(chosen)}"
+    named = f"{semconv.OTEL_FLYTE_SPOOL}={urls.without_password(chosen)}"
     try:
         if remote.is_url(chosen):
             remote.check(chosen)
@@ -141,13 +140,13 @@ def _undelivered(folder: Path) -> str:
     """Return a hint at the undelivered files of a folder."""
     from otel_flyte.export.spool import files as spool
 
-    number = sum(spool.settled(path) < path.stat().st_size for path in spool.files(folder))
+    number = sum(spool.acknowledged_offset(path) < path.stat().st_size for path in spool.files(folder))
     if not number:
         return ""
     return f": {counted(number, 'undelivered file')}, to send with `otel-flyte replay {shlex.quote(str(folder))}`"
 
 
-def _decided(plan: settings.SignalPlan) -> str:
+def _decided(plan: endpoints.SignalPlan) -> str:
     return f" ({plan.decided_by})" if plan.decided_by else ""
 
 

@@ -31,22 +31,22 @@ class ReplayOutput:
             self._write_file(file)
         elif self._is_live and time.monotonic() - self._live_at > _PAUSE_SECONDS:
             self._live_at = time.monotonic()
-            self._write(f"\r\x1b[K{printable(file.path.name)}: {_sent(file)}, {file.settled / file.size:.0%}")
+            self._write(f"\r\x1b[K{printable(file.path.name)}: {_sent(file)}, {file.acknowledged / file.size:.0%}")
 
     def finish(self, summary: Summary) -> None:
         """Write the lines of the other files, and of records that are left."""
         for file in summary.files:
             if file not in self._written:
                 self._write_file(file)
-        if not summary.files and not summary.set_aside:
+        if not summary.files and not summary.rejected:
             self._write("otel-flyte: there is nothing left to send\n")
         if summary.stopped:
             left = [file for file in summary.files if file.left]
             amount = f"{decimal(sum(file.left for file in left))} in {counted(len(left), 'file')}"
             reason = printable(summary.stopped)
             self._write(f"otel-flyte: {reason}: {amount} left, the same command goes on from there\n")
-        if summary.set_aside:
-            records = f"{summary.set_aside:,} record{'s are' if summary.set_aside != 1 else ' is'} set aside"
+        if summary.rejected:
+            records = f"{summary.rejected:,} record{'s are' if summary.rejected != 1 else ' is'} set aside"
             self._write(f"otel-flyte: {records} in *{REJECTED_SUFFIX}: replay such a file by its name, or remove it\n")
 
     def _write_file(self, file: Progress) -> None:

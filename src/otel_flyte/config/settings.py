@@ -1,44 +1,26 @@
-"""Everything that users configure, read from environment variables.
+"""The settings of this project, read from ``OTEL_FLYTE_*`` variables.
 
-Nothing here raises: a value that can't be used becomes one line in ``problems`` that says what was wrong and what is
-used instead.
+A value that can't be used becomes one line in ``problems``; nothing here raises.
 """
 
 import os
-import re
-from collections.abc import Mapping
-from typing import NamedTuple
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 from otel_flyte import semconv
+from otel_flyte.config.endpoints import SIGNALS
+from otel_flyte.config.urls import without_password
 from otel_flyte.runtime.guard import say_once
 
-SIGNALS = ("traces", "metrics", "logs")
-GRPC = "grpc"
-HTTP = "http/protobuf"
-PROTOCOLS = (GRPC, HTTP)
-OTLP = "otlp"
-OTLP_PROTOCOLS = {OTLP: None, "otlp_proto_grpc": GRPC, "otlp_proto_http": HTTP}
-"""The names of the OTLP exporters, and the protocol that a name settles."""
-
-GRPC_PORT = 4317
 LONGEST_EXIT_SECONDS = 3600.0
 DEFAULT_INTERVAL_SECONDS = 1.0
 SHORTEST_INTERVAL_SECONDS = 0.05
 LONGEST_INTERVAL_SECONDS = 30.0
-"""Minutes would have no average of their own beyond that."""
+"""Longer intervals would leave minutes without an average."""
 
-DEFAULT_ENDPOINTS = {GRPC: "http://localhost:4317", HTTP: "http://localhost:4318"}
-
-_TRUE = frozenset(("true", "1", "yes", "on"))
-_FALSE = frozenset(("false", "0", "no", "off"))
-_URL = re.compile(r"([^/@?#]*://)?(.*@)?([^?#]*).*", re.DOTALL)
-_CONTAINER_SCHEMES = ("abfs://", "abfss://")
-"""What stands before an account there, in ``abfs://CONTAINER@ACCOUNT/``, is no user."""
-
-_URL_IN_TEXT = re.compile(r"\S*(?:://|/\S*[?#])\S*")
+_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+_TRACE_URL_EXAMPLE = "https://tempo.example.com/trace/{trace_id}"
 _OURS = tuple(value for name, value in vars(semconv).items() if name.startswith("OTEL_FLYTE_"))
-_GRPC_SCHEMES = ("grpc", "grpcs")
 _STANDARD = (
     semconv.ENDPOINT,
     semconv.PROTOCOL,
@@ -61,22 +43,26 @@ _STANDARD = (
         for pattern in (semconv.EXPORTER, semconv.SIGNAL_ENDPOINT, semconv.SIGNAL_PROTOCOL)
     ),
 )
-"""The standard variables whose misspelling would lose a user's telemetry in silence."""
+"""The standard variables whose misspelling would lose telemetry without a word."""
+
+T = TypeVar("T")
+B = TypeVar("B", bool, bool | None)
 
 
 class Settings(NamedTuple):
-    """What this project's own variables say.
+    """The settings of this project.
 
     Attributes:
         map_nested: the first array index whose map subtask has a trace of its own.
-        control_plane: whether the control plane's attempt spans are exported, to be the parents of task spans that
-            ``TRACEPARENT`` names none for.
+        control_plane: whether the control plane's attempt spans are exported, as parents of task spans without
+            ``TRACEPARENT``.
         exit_timeout: seconds that telemetry may add to the end of a process.
-        spool: folder or URL for what could not be delivered, empty for none.
-        sample_interval: seconds between two samples of what a task uses, 0 for none.
-        capture_output: whether what a task writes becomes log records, ``None`` where nothing says so.
+        spool: folder or URL for records that could not be delivered, empty for none.
+        sample_interval: seconds between two samples of a task's resource usage, 0 for no samples.
+        capture_values: whether the values of inputs and outputs are recorded on spans.
+        capture_output: whether a task's stdout and stderr become log records, ``None`` where the variable is not set.
         trace_url: template of a link to a span, empty for none.
-        problems: one line for each value that could not be used.
+        problems: one line for each value that can't be used.
     """
 
     map_nested: int
@@ -87,30 +73,6 @@ class Settings(NamedTuple):
     capture_values: bool
     capture_output: bool | None
     trace_url: str
-    problems: tuple[str, ...]
-
-
-class SignalPlan(NamedTuple):
-    """Where the telemetry of one signal goes.
-
-    Attributes:
-        signal: ``traces``, ``metrics`` or ``logs``.
-        exporters: names of exporters, empty where the signal goes nowhere.
-        protocol: the OTLP protocol, where OTLP is among the exporters.
-        endpoint: the OTLP endpoint as given, mended where it had to be.
-        endpoint_is_whole: whether the endpoint is this signal's own, to be used as it is.
-        decided_by: the variable that decided, ``None`` where none is set.
-        mended: whether ``endpoint`` differs from what the variable says.
-        problems: one line for each value that could not be used.
-    """
-
-    signal: str
-    exporters: tuple[str, ...]
-    protocol: str
-    endpoint: str
-    endpoint_is_whole: bool
-    decided_by: str | None
-    mended: bool
     problems: tuple[str, ...]
 
 
@@ -129,24 +91,29 @@ def current() -> Settings:
 
 def read(environ: Mapping[str, str]) -> Settings:
     """Read this project's own variables."""
-    problems: list[str] = []
-    _boolean(environ, semconv.OTEL_FLYTE_ENABLED, True, problems)
+    variables = _Variables(environ)
+    variables.boolean(semconv.OTEL_FLYTE_ENABLED, True)
     return Settings(
-        map_nested=_count(environ, semconv.OTEL_FLYTE_MAP_NESTED, 500, problems),
-        control_plane=_boolean(environ, semconv.OTEL_FLYTE_CONTROL_PLANE, False, problems),
-        exit_timeout=_seconds(environ, semconv.OTEL_FLYTE_EXIT_TIMEOUT, 2.0, LONGEST_EXIT_SECONDS, problems),
+        map_nested=variables.count(semconv.OTEL_FLYTE_MAP_NESTED, 500),
+        control_plane=variables.boolean(semconv.OTEL_FLYTE_CONTROL_PLANE, False),
+        exit_timeout=variables.seconds(semconv.OTEL_FLYTE_EXIT_TIMEOUT, 2.0, 0.0, LONGEST_EXIT_SECONDS),
         spool=environ.get(semconv.OTEL_FLYTE_SPOOL, "").strip(),
-        sample_interval=_interval(environ, problems),
-        capture_values=_boolean(environ, semconv.OTEL_FLYTE_CAPTURE_VALUES, False, problems),
-        capture_output=_choice(environ, semconv.OTEL_FLYTE_CAPTURE_OUTPUT, problems),
-        trace_url=_template(environ, problems),
-        problems=(*problems, *_misspelt(environ)),
+        sample_interval=variables.seconds(
+            semconv.OTEL_FLYTE_SAMPLE_INTERVAL,
+            DEFAULT_INTERVAL_SECONDS,
+            SHORTEST_INTERVAL_SECONDS,
+            LONGEST_INTERVAL_SECONDS,
+        ),
+        capture_values=variables.boolean(semconv.OTEL_FLYTE_CAPTURE_VALUES, False),
+        capture_output=variables.boolean(semconv.OTEL_FLYTE_CAPTURE_OUTPUT, None),
+        trace_url=variables.trace_url(),
+        problems=(*variables.problems, *_misspelt(environ)),
     )
 
 
 def switched_off_by(environ: Mapping[str, str]) -> str | None:
     """Return the variable that switches the instrumentation off, ``None`` where it is on."""
-    if not _boolean(environ, semconv.OTEL_FLYTE_ENABLED, True, []):
+    if not _Variables(environ).boolean(semconv.OTEL_FLYTE_ENABLED, True):
         return semconv.OTEL_FLYTE_ENABLED
     if environ.get(semconv.SDK_DISABLED, "").strip().lower() == "true":
         return semconv.SDK_DISABLED
@@ -156,196 +123,61 @@ def switched_off_by(environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def plan(signal: str, environ: Mapping[str, str]) -> SignalPlan:
-    """Decide where a signal goes: its ``OTEL_*_EXPORTER`` if set, else ``otlp`` where an endpoint covers it.
+class _Variables:
+    """Reads variables, and collects one line for each value that can't be used."""
 
-    Without a protocol it is http/protobuf, as the OTLP exporter specification has it, but gRPC where the endpoint's
-    scheme says so, and on port 4317, where nothing else listens.
-    """
-    problems: list[str] = []
-    endpoint_variable, given_endpoint = _first(environ, _own(semconv.SIGNAL_ENDPOINT, signal), semconv.ENDPOINT)
-    endpoint = _url(endpoint_variable, given_endpoint, problems) if endpoint_variable else ""
-    exporter_variable, names = _first(environ, _own(semconv.EXPORTER, signal))
-    if exporter_variable:
-        exporters = _one_otlp(exporter_variable, _names(names), problems)
-    else:
-        exporters = (OTLP,) if endpoint else ()
-    if endpoint_variable and not endpoint:
-        exporters = tuple(name for name in exporters if name not in OTLP_PROTOCOLS)
-    default = GRPC if endpoint and _means_grpc(given_endpoint, endpoint) else HTTP
-    protocol = _protocol(environ, signal, default, exporters, problems)
-    return SignalPlan(
-        signal=signal,
-        exporters=exporters,
-        protocol=protocol,
-        endpoint=endpoint or DEFAULT_ENDPOINTS[protocol],
-        endpoint_is_whole=endpoint_variable == _own(semconv.SIGNAL_ENDPOINT, signal),
-        decided_by=exporter_variable or endpoint_variable,
-        mended=bool(endpoint) and endpoint != given_endpoint,
-        problems=tuple(problems) if exporters or endpoint_variable else (),
-    )
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
 
+    def boolean(self, variable: str, default: B) -> B:
+        used = "it is ignored" if default is None else f"{str(default).lower()} is used"
+        return self._read(variable, default, lambda value: _BOOLEANS[value.lower()], f"must be true or false: {used}")
 
-def configured(environ: Mapping[str, str]) -> bool:
-    """Whether any signal is to be delivered, or a configuration file says so."""
-    return bool(environ.get(semconv.CONFIG_FILE)) or any(plan(signal, environ).exporters for signal in SIGNALS)
+    def count(self, variable: str, default: int) -> int:
+        def read(value: str) -> int:
+            if not (value.isascii() and value.isdigit()):
+                raise ValueError
+            return int(value)
 
+        return self._read(variable, default, read, f"must be a non-negative integer: {default} is used")
 
-def without_password(url: str) -> str:
-    """Return a URL as it may be shown to anybody: without user, password, query and fragment.
+    def seconds(self, variable: str, default: float, shortest: float, longest: float) -> float:
+        """Read seconds within bounds; 0 is always allowed."""
 
-    Where a password that is not encoded can't be told from a query, only the scheme is left.
-    """
-    return _URL.sub(_shown, url, count=1)
+        def read(value: str) -> float:
+            seconds = float(value)
+            if not seconds >= 0:
+                raise ValueError
+            return seconds
 
+        problem = f"must be a non-negative number of seconds: {default:g} is used"
+        seconds = self._read(variable, default, read, problem)
+        bounded = min(max(seconds, shortest), longest) if seconds else 0.0
+        if bounded != seconds:
+            bound = f"at most {longest:g}" if bounded < seconds else f"0 or at least {shortest:g}"
+            value = self._environ[variable].strip()
+            self.problems.append(f"{variable}={value} must be {bound} s: {bounded:g} is used")
+        return bounded
 
-def without_passwords(text: str) -> str:
-    """Return a text, such as the message of an error, with each URL in it as it may be shown to anybody."""
-    return _URL_IN_TEXT.sub(lambda url: without_password(url[0]), text)
-
-
-def _shown(url: re.Match[str]) -> str:
-    scheme, user, place = url.groups(default="")
-    if "?" in user or "#" in user:
-        place = "…"
-    elif scheme.lower() in _CONTAINER_SCHEMES and ":" not in user:
-        place = f"{user}{place}"
-    return f"{scheme}{place}"
-
-
-def _own(pattern: str, signal: str) -> str:
-    return pattern.format(signal=signal.upper())
-
-
-def _first(environ: Mapping[str, str], *names: str) -> tuple[str | None, str]:
-    for name in names:
-        value = environ.get(name, "").strip()
-        if value:
-            return name, value
-    return None, ""
-
-
-def _names(value: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
-    return () if "none" in names else names
-
-
-def _one_otlp(variable: str, names: tuple[str, ...], problems: list[str]) -> tuple[str, ...]:
-    """Keep one of several OTLP exporters, which would send everything twice to one endpoint."""
-    several = [name for name in names if name in OTLP_PROTOCOLS]
-    if len(several) < 2:
-        return names
-    used = next((name for name in several if OTLP_PROTOCOLS[name]), OTLP)
-    problems.append(f"{variable}={','.join(names)} names OTLP {len(several)} times: {used} is used.")
-    return tuple(name for name in names if name == used or name not in several)
-
-
-def _url(variable: str, value: str, problems: list[str]) -> str:
-    scheme, separator, rest = value.partition("://")
-    if not separator:
-        scheme, rest = "", value
-    scheme = scheme.lower()
-    mended = value if scheme in ("http", "https") else f"http{'s' * (scheme == 'grpcs')}://{rest}"
-    try:
-        parts = urlsplit(mended)
-        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        if usable and scheme in _GRPC_SCHEMES and parts.port is None:
-            mended = parts._replace(netloc=f"{parts.netloc}:{GRPC_PORT}").geturl()
-    except ValueError:
-        usable = False
-    if not usable or any(character.isspace() for character in mended):
-        shown = without_password(value)
-        problems.append(f"{variable}={shown} is no URL such as http://host:4318: nothing is sent there.")
+    def trace_url(self) -> str:
+        variable = semconv.OTEL_FLYTE_TRACE_URL
+        value = self._environ.get(variable, "").strip()
+        if not value or (value.startswith(("http://", "https://")) and "{trace_id}" in value):
+            return value
+        wrong = f"{variable}={without_password(value)} must be a URL with {{trace_id}} such as {_TRACE_URL_EXAMPLE}"
+        self.problems.append(f"{wrong}: traces are not linked")
         return ""
-    if mended != value:
-        shown, used = without_password(value), without_password(mended)
-        problems.append(f"{variable}={shown} does not begin with http:// or https://: {used} is used.")
-    return mended
 
-
-def _means_grpc(given: str, endpoint: str) -> bool:
-    return given.lower().startswith(tuple(f"{scheme}://" for scheme in _GRPC_SCHEMES)) or (
-        urlsplit(endpoint).port == GRPC_PORT
-    )
-
-
-def _protocol(
-    environ: Mapping[str, str], signal: str, default: str, exporters: tuple[str, ...], problems: list[str]
-) -> str:
-    settled = next((OTLP_PROTOCOLS[name] for name in exporters if OTLP_PROTOCOLS.get(name)), None)
-    if settled:
-        return settled
-    variable, value = _first(environ, _own(semconv.SIGNAL_PROTOCOL, signal), semconv.PROTOCOL)
-    if not variable or value in PROTOCOLS:
-        return value or default
-    problems.append(f"{variable}={value} is not one of {', '.join(PROTOCOLS)}: {default} is used.")
-    return default
-
-
-def _boolean(environ: Mapping[str, str], variable: str, default: bool, problems: list[str]) -> bool:
-    value = environ.get(variable, "").strip().lower()
-    if not value:
-        return default
-    if value in _TRUE:
-        return True
-    if value not in _FALSE:
-        problems.append(f"{variable}={environ[variable]} is neither true nor false: {str(default).lower()} is used.")
-        return default
-    return False
-
-
-def _choice(environ: Mapping[str, str], variable: str, problems: list[str]) -> bool | None:
-    """Read a boolean whose default depends on where it is asked for."""
-    value = environ.get(variable, "").strip()
-    if value and value.lower() not in _TRUE | _FALSE:
-        problems.append(f"{variable}={value} is neither true nor false: it is as if it were not set.")
-    return {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}.get(value.lower())
-
-
-def _count(environ: Mapping[str, str], variable: str, default: int, problems: list[str]) -> int:
-    value = environ.get(variable, "").strip()
-    if not value:
-        return default
-    if value.isascii() and value.isdigit():
-        return int(value)
-    problems.append(f"{variable}={value} is no whole number from 0 up: {default} is used.")
-    return default
-
-
-def _seconds(environ: Mapping[str, str], variable: str, default: float, longest: float, problems: list[str]) -> float:
-    value = environ.get(variable, "").strip()
-    if not value:
-        return default
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if 0 <= seconds <= longest:
-        return seconds
-    if seconds > longest:
-        problems.append(f"{variable}={value} is more than {longest:g} s: {longest:g} is used.")
-        return longest
-    problems.append(f"{variable}={value} is no number of seconds from 0 up: {default:g} is used.")
-    return default
-
-
-def _template(environ: Mapping[str, str], problems: list[str]) -> str:
-    variable = semconv.OTEL_FLYTE_TRACE_URL
-    value = environ.get(variable, "").strip()
-    if not value or (value.startswith(("http://", "https://")) and "{trace_id}" in value):
-        return value
-    example = "https://tempo.example.com/trace/{trace_id}"
-    problems.append(f"{variable}={without_password(value)} is no URL with {{trace_id}} such as {example}: no links.")
-    return ""
-
-
-def _interval(environ: Mapping[str, str], problems: list[str]) -> float:
-    variable = semconv.OTEL_FLYTE_SAMPLE_INTERVAL
-    seconds = _seconds(environ, variable, DEFAULT_INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS, problems)
-    if 0 < seconds < SHORTEST_INTERVAL_SECONDS:
-        problems.append(f"{variable}={environ[variable]} is less than {SHORTEST_INTERVAL_SECONDS:g} s: that is used.")
-        return SHORTEST_INTERVAL_SECONDS
-    return seconds
+    def _read(self, variable: str, default: T, read: Callable[[str], T], problem: str) -> T:
+        value = self._environ.get(variable, "").strip()
+        if not value:
+            return default
+        try:
+            return read(value)
+        except (KeyError, ValueError):
+            self.problems.append(f"{variable}={value} {problem}")
+            return default
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
@@ -354,24 +186,25 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
         if variable in _OURS or variable.startswith(semconv.STACK_VARIABLES):
             continue
         if variable.startswith("OTEL_FLYTE_"):
-            problems.append(f"{variable} is no variable of otel-flyte{_meant(variable, _OURS, 0.85)}: it is ignored.")
-        elif variable.startswith(("OTEL_", "OTLP_", "OTL_")) and variable not in _STANDARD:
-            meant = _meant(variable, _STANDARD, 0.92)
-            if meant and not _is_known(variable):
-                problems.append(f"{variable} is no variable of OpenTelemetry{meant}: it is ignored.")
+            owner, similar = "otel-flyte", _similar(variable, _OURS, 0.85)
+        elif variable.startswith(("OTEL_", "OTLP_", "OTL_")) and not _is_standard(variable):
+            owner, similar = "OpenTelemetry", _similar(variable, _STANDARD, 0.92)
+            if not similar:
+                continue
+        else:
+            continue
+        problems.append(f"{variable} is not a variable of {owner}{similar}: it is ignored")
     return problems
 
 
-def _meant(variable: str, known: tuple[str, ...], cutoff: float) -> str:
+def _similar(variable: str, known: tuple[str, ...], cutoff: float) -> str:
     import difflib
 
     close = difflib.get_close_matches(variable, known, n=1, cutoff=cutoff)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _is_known(variable: str) -> bool:
-    """Whether OpenTelemetry's API or SDK defines the variable; asked only for those that look misspelt."""
-    from opentelemetry import environment_variables as api
-    from opentelemetry.sdk import environment_variables as sdk
+def _is_standard(variable: str) -> bool:
+    from otel_flyte.config.standard import VARIABLES
 
-    return hasattr(api, variable) or hasattr(sdk, variable)
+    return variable in _STANDARD or variable in VARIABLES

@@ -1,59 +1,52 @@
-"""Standard variables that OpenTelemetry's SDK reads by itself, and what becomes of a value that it can't use.
+"""Standard variables that OpenTelemetry's SDK reads, and the values that are used where a value can't be.
 
-The SDK answers a wrong value with a traceback, with a line of its own, or by not starting at all. So what it can't use
-is found here first: each such value becomes one line that says what is wrong and what is used instead
-(:func:`unusable`), and the SDK never sees it (:func:`usable_only`).
+The SDK answers a wrong value with a traceback, with a line of its own, or by not starting at all. So each such value is
+found here first and becomes one line (:func:`unusable`), and our providers get values that can be used
+(:func:`usable`). The environment itself stays as it is.
 
-What other variables configure stands in :mod:`otel_flyte.config.settings`. Nothing here is used unless something is
-exported.
+Other variables are read in :mod:`otel_flyte.config.endpoints` and :mod:`otel_flyte.config.settings`.
 """
 
-import importlib
 import math
-import os
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from otel_flyte import semconv
 
+RATIO = "traceidratio"
+PARENT_BASED = "parentbased_"
 SAMPLERS = (
     "always_on",
     "always_off",
-    "parentbased_always_on",
-    "parentbased_always_off",
-    "traceidratio",
-    "parentbased_traceidratio",
+    f"{PARENT_BASED}always_on",
+    f"{PARENT_BASED}always_off",
+    RATIO,
+    f"{PARENT_BASED}{RATIO}",
 )
-_RATIO = "traceidratio"
-_PARENT_BASED = "parentbased_"
-_BATCH = 512
-"""Records in a batch, where nothing else is said."""
+EXPONENTIAL = "base2_exponential_bucket_histogram"
+_UNLIMITED = "no limit"
 
 _HEADER_KEY = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+")
 _HEADER_VALUE = re.compile(r"[ !#-+\--:<-\[\]-~]*")
-"""What the SDK takes for a header, URL-encoded or not."""
-
-_lock = threading.RLock()
+"""The characters of a header that the SDK accepts, URL-encoded or not."""
 
 
 class _Reading(NamedTuple):
-    """What a value comes to.
+    """The result of reading a value.
 
     Attributes:
-        used: what the SDK is to read, ``None`` where the variable is to be unset for it.
-        wrong: what is wrong with the value, empty where nothing is.
-        instead: what is used instead, empty where it is the default.
-        shown: whether the value may be shown to anybody.
+        used: the value that is used, ``None`` where the variable counts as not set.
+        wrong: why the value can't be used, empty where it can.
+        instead: what is used instead, empty for the default.
+        is_secret: whether the value may be a secret, which is not shown.
     """
 
     used: str | None
     wrong: str = ""
     instead: str = ""
-    shown: bool = True
+    is_secret: bool = False
 
 
 class _Variable(NamedTuple):
@@ -61,87 +54,81 @@ class _Variable(NamedTuple):
 
     Attributes:
         read: reads a value that is not blank.
-        default: what is used where there is no value, in words.
-        otherwise: the variable that decides before the default does, empty where there is none.
-        may_be_blank: whether the SDK gives a blank value a meaning of its own.
+        default: the value without the variable, in words.
+        general: the variable that is used before the default, empty where there is none.
+        may_be_blank: whether a blank value has a meaning of its own.
     """
 
     read: Callable[[str], _Reading]
     default: str
-    otherwise: str = ""
+    general: str = ""
     may_be_blank: bool = False
 
 
 def unusable(environ: Mapping[str, str]) -> dict[str, str]:
     """Return one line for each standard variable whose value can't be used, by the variable's name.
 
-    What may be a secret is not in it: entries of lists are named by their position.
+    Values that may be secrets are not shown: entries of lists are named by their position.
     """
     return {name: _line(environ, name, reading) for name, reading in _readings(environ) if reading.wrong}
 
 
 def usable(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment as OpenTelemetry is to read it, with nothing in it that can't be used."""
-    read = dict(environ)
-    _put(_changes(environ), read)
-    return read
+    """Return an environment without the standard values that can't be used."""
+    values = dict(environ)
+    for name, reading in _readings(environ):
+        values.pop(name, None)
+        if reading.used is not None:
+            values[name] = reading.used
+    return values
 
 
-@contextmanager
-def usable_only() -> Iterator[None]:
-    """Keep from ``os.environ``, as long as the context lasts, what can't be used; then restore it exactly.
+def number(environ: Mapping[str, str], name: str) -> float:
+    """Return the value of a numeric variable in a usable environment, or its default."""
+    return float(environ.get(name) or VARIABLES[name].default)
 
-    The SDK is to be imported and its providers made inside: it reads some variables on import. Threads take turns; the
-    same thread may enter again.
-    """
-    _lock.acquire()
-    changes = _changes(os.environ)
-    if not changes:
-        _lock.release()
-        yield
-        return
-    given = {name: os.environ.get(name) for name in changes}
-    try:
-        _put(changes, os.environ)
-        if semconv.PROPAGATORS in changes:
-            # It reads the variable on import: a task that imports it later would fail.
-            importlib.import_module("opentelemetry.propagate")
-        yield
-    finally:
-        _put(given, os.environ)
-        _lock.release()
+
+def limit(environ: Mapping[str, str], name: str) -> int | None:
+    """Return the value of a limit in a usable environment, or its default; ``None`` for no limit."""
+    variable = VARIABLES[name]
+    value = environ.get(name)
+    if value is None:
+        value = environ.get(variable.general, "").strip() or variable.default
+    return int(value) if value.strip() and value != _UNLIMITED else None
 
 
 def sampled_out(environ: Mapping[str, str]) -> str:
-    """Return one line where the sampler records no span, or none of a trace that begins here; empty where it does."""
-    read = usable(environ)
-    sampler, argument = read.get(semconv.SAMPLER, ""), read.get(semconv.SAMPLER_ARG, "")
-    said = f"{semconv.SAMPLER}={sampler}"
-    if sampler.endswith(_RATIO) and float(argument) == 0:
-        said += f" with {semconv.SAMPLER_ARG}={argument}"
+    """Return one line if the sampler records no span, or none of a trace that begins here; else an empty string."""
+    values = usable(environ)
+    sampler, argument = values.get(semconv.SAMPLER, ""), values.get(semconv.SAMPLER_ARG, "")
+    chosen = f"{semconv.SAMPLER}={sampler}"
+    if sampler.endswith(RATIO) and float(argument) == 0:
+        chosen += f" with {semconv.SAMPLER_ARG}={argument}"
     elif not sampler.endswith("always_off"):
         return ""
-    if sampler.startswith(_PARENT_BASED):
-        return f"{said} records no span but those below a sampled {semconv.TRACEPARENT}"
-    return f"{said} records no span"
+    if sampler.startswith(PARENT_BASED):
+        return f"{chosen} records only spans below a sampled {semconv.TRACEPARENT}"
+    return f"{chosen} records no spans"
 
 
-# --- how a value must look -------------------------------------------------------------------------------------------
+# --- readers of values -----------------------------------------------------------------------------------------------
 
 
-def _whole_number(least: int) -> Callable[[str], _Reading]:
+def _integer(least: int) -> Callable[[str], _Reading]:
+    kind = "positive" if least else "non-negative"
+
     def read(value: str) -> _Reading:
         try:
-            usable = int(value) >= least
+            is_usable = int(value) >= least
         except ValueError:
-            usable = False
-        return _Reading(value) if usable else _Reading(None, f"is no whole number from {least} up")
+            is_usable = False
+        return _Reading(value) if is_usable else _Reading(None, f"must be a {kind} integer")
 
     return read
 
 
-def _number_above_zero(value: str) -> _Reading:
-    return _Reading(value) if 0 < _number(value) < math.inf else _Reading(None, "is no number above 0")
+def _positive_number(value: str) -> _Reading:
+    return _Reading(value) if 0 < _number(value) < math.inf else _Reading(None, "must be a positive number")
 
 
 def _number(value: str) -> float:
@@ -153,20 +140,20 @@ def _number(value: str) -> float:
 
 def _one_of(*choices: str) -> Callable[[str], _Reading]:
     def read(value: str) -> _Reading:
-        # Lower case is what all of the SDK compares with.
+        # The SDK compares in lower case.
         chosen = value.lower()
-        return _Reading(chosen) if chosen in choices else _Reading(None, f"is not one of {', '.join(choices)}")
+        return _Reading(chosen) if chosen in choices else _Reading(None, f"must be one of {', '.join(choices)}")
 
     return read
 
 
 def _boolean(value: str) -> _Reading:
-    return _Reading(value) if value.lower() in ("true", "false") else _Reading(None, "is neither true nor false")
+    return _Reading(value) if value.lower() in ("true", "false") else _Reading(None, "must be true or false")
 
 
 def _file(value: str) -> _Reading:
     try:
-        with open(value, "rb"):  # noqa: PTH123  # every process that configures something imports this
+        with open(value, "rb"):  # noqa: PTH123  # every process that configures an exporter imports this
             return _Reading(value)
     except IsADirectoryError:
         return _Reading(value)
@@ -177,25 +164,23 @@ def _file(value: str) -> _Reading:
 def _entries(is_right: Callable[[str], bool]) -> Callable[[str], _Reading]:
     def read(value: str) -> _Reading:
         entries = [entry for entry in value.split(",") if entry.strip()]
-        wrong = [str(number) for number, entry in enumerate(entries, 1) if not is_right(entry)]
+        wrong = [str(position) for position, entry in enumerate(entries, 1) if not is_right(entry)]
         used = ",".join(entry for entry in entries if is_right(entry)) or None
         if not wrong:
             return _Reading(used)
-        which = f"entry {wrong[0]} is" if len(wrong) == 1 else f"entries {', '.join(wrong)} are"
-        instead = "the others are used" if used else ""
-        return _Reading(used, f"{which} no key=value", instead, shown=False)
+        which = f"entry {wrong[0]}" if len(wrong) == 1 else f"entries {', '.join(wrong)}"
+        return _Reading(used, f"{which} must be key=value", "the other entries are used" if used else "", True)
 
     return read
 
 
 def _is_header(entry: str) -> bool:
     key, separator, value = (part.strip() for part in entry.partition("="))
-    decoded = unquote(value)
     return (
         bool(separator)
         and _HEADER_KEY.fullmatch(key) is not None
         and _HEADER_VALUE.fullmatch(value) is not None
-        and all(character.isprintable() for character in decoded)
+        and unquote(value).isprintable()
     )
 
 
@@ -204,85 +189,83 @@ def _is_attribute(entry: str) -> bool:
     return bool(separator) and bool(key.strip())
 
 
-def _installed(group: str, noun: str, *also: str) -> Callable[[str], _Reading]:
+def _installed(kind: str, *also: str) -> Callable[[str], _Reading]:
+    """Return a reader of names of entry points in the group ``opentelemetry_{kind}``."""
+
     def read(value: str) -> _Reading:
         from importlib.metadata import entry_points
 
         names = [name.strip() for name in value.split(",") if name.strip()]
-        there = {entry.name for entry in entry_points(group=group)}
-        missing = [name for name in names if name not in there and name not in also]
+        installed = {entry.name for entry in entry_points(group=f"opentelemetry_{kind.replace(' ', '_')}")}
+        missing = [name for name in names if name not in installed and name not in also]
         if not missing:
             return _Reading(value)
         used = ",".join(name for name in names if name not in missing) or None
-        which = "" if missing == names else f" by {', '.join(missing)}"
-        wrong = f"names no {noun} that is installed here{which} (installed: {', '.join(sorted(there))})"
-        return _Reading(used, wrong, "the others are used" if used else "")
+        wrong = "is not installed" if missing == names else f"contains {', '.join(missing)}, which is not installed"
+        listed = f"(installed {kind}s: {', '.join(sorted(installed))})"
+        return _Reading(used, f"{wrong} {listed}", "the others are used" if used else "")
 
     return read
 
 
 # --- the variables ---------------------------------------------------------------------------------------------------
 
-_DETECTORS = "opentelemetry_resource_detector"
-_PROPAGATORS = "opentelemetry_propagator"
-_ID_GENERATORS = "opentelemetry_id_generator"
-_TRACER_PROVIDERS = "opentelemetry_tracer_provider"
-
 _FOR_EACH_SIGNAL = {
     semconv.HEADERS: _Variable(_entries(_is_header), "no header"),
     semconv.COMPRESSION: _Variable(_one_of("none", "gzip", "deflate"), "none"),
-    semconv.TIMEOUT: _Variable(_number_above_zero, "10"),
-    semconv.CERTIFICATE: _Variable(_file, "the system's certificates are"),
-    semconv.CLIENT_KEY: _Variable(_file, "none"),
-    semconv.CLIENT_CERTIFICATE: _Variable(_file, "none"),
-    semconv.INSECURE: _Variable(_boolean, "what the endpoint's scheme says"),
+    semconv.TIMEOUT: _Variable(_positive_number, "10"),
+    semconv.CERTIFICATE: _Variable(_file, "the system's certificate store"),
+    semconv.CLIENT_KEY: _Variable(_file, "no client key"),
+    semconv.CLIENT_CERTIFICATE: _Variable(_file, "no client certificate"),
+    semconv.INSECURE: _Variable(_boolean, "the endpoint's scheme"),
 }
 _LIMITS = {
     semconv.ATTRIBUTE_COUNT_LIMIT: ("128", ""),
-    semconv.ATTRIBUTE_LENGTH_LIMIT: ("no limit", ""),
+    semconv.ATTRIBUTE_LENGTH_LIMIT: (_UNLIMITED, ""),
     semconv.SPAN_ATTRIBUTE_COUNT_LIMIT: ("128", semconv.ATTRIBUTE_COUNT_LIMIT),
-    semconv.SPAN_ATTRIBUTE_LENGTH_LIMIT: ("no limit", semconv.ATTRIBUTE_LENGTH_LIMIT),
+    semconv.SPAN_ATTRIBUTE_LENGTH_LIMIT: (_UNLIMITED, semconv.ATTRIBUTE_LENGTH_LIMIT),
     semconv.SPAN_EVENT_COUNT_LIMIT: ("128", ""),
     semconv.SPAN_LINK_COUNT_LIMIT: ("128", ""),
     semconv.EVENT_ATTRIBUTE_COUNT_LIMIT: ("128", semconv.ATTRIBUTE_COUNT_LIMIT),
     semconv.LINK_ATTRIBUTE_COUNT_LIMIT: ("128", semconv.ATTRIBUTE_COUNT_LIMIT),
     semconv.LOG_ATTRIBUTE_COUNT_LIMIT: ("128", semconv.ATTRIBUTE_COUNT_LIMIT),
-    semconv.LOG_ATTRIBUTE_LENGTH_LIMIT: ("no limit", semconv.ATTRIBUTE_LENGTH_LIMIT),
+    semconv.LOG_ATTRIBUTE_LENGTH_LIMIT: (_UNLIMITED, semconv.ATTRIBUTE_LENGTH_LIMIT),
 }
-
-
-def _of_signal(name: str, signal: str) -> str:
-    return name.replace("_OTLP_", f"_OTLP_{signal}_")
-
-
+_BATCH_DEFAULTS = {
+    semconv.BATCH_DELAY: "1000",
+    semconv.BATCH_TIMEOUT: "30000",
+    semconv.BATCH_QUEUE: "32768",
+    semconv.BATCH_SIZE: "512",
+}
 VARIABLES = {
     **_FOR_EACH_SIGNAL,
     **{
-        _of_signal(name, signal): variable._replace(otherwise=name)
+        name.replace("_OTLP_", f"_OTLP_{signal}_"): variable._replace(general=name)
         for name, variable in _FOR_EACH_SIGNAL.items()
         for signal in ("TRACES", "METRICS", "LOGS")
     },
     **{
-        name: _Variable(_whole_number(0), default, otherwise, may_be_blank=True)
-        for name, (default, otherwise) in _LIMITS.items()
+        name: _Variable(_integer(0), default, general, may_be_blank=True)
+        for name, (default, general) in _LIMITS.items()
     },
-    **{semconv.BATCH_DELAY.format(batch=batch): _Variable(_whole_number(1), "1000") for batch in semconv.BATCHES},
-    **{semconv.BATCH_TIMEOUT.format(batch=batch): _Variable(_whole_number(1), "30000") for batch in semconv.BATCHES},
-    **{semconv.BATCH_QUEUE.format(batch=batch): _Variable(_whole_number(1), "32768") for batch in semconv.BATCHES},
-    **{semconv.BATCH_SIZE.format(batch=batch): _Variable(_whole_number(1), f"{_BATCH}") for batch in semconv.BATCHES},
-    semconv.METRIC_EXPORT_INTERVAL: _Variable(_number_above_zero, "60000"),
-    semconv.METRIC_EXPORT_TIMEOUT: _Variable(_number_above_zero, "30000"),
+    **{
+        pattern.format(batch=batch): _Variable(_integer(1), default)
+        for pattern, default in _BATCH_DEFAULTS.items()
+        for batch in semconv.BATCHES
+    },
+    semconv.METRIC_EXPORT_INTERVAL: _Variable(_positive_number, "60000"),
+    semconv.METRIC_EXPORT_TIMEOUT: _Variable(_positive_number, "30000"),
     semconv.EXEMPLAR_FILTER: _Variable(_one_of("always_on", "always_off", "trace_based"), "trace_based"),
     semconv.TEMPORALITY: _Variable(_one_of("cumulative", "delta", "lowmemory"), "cumulative"),
     semconv.HISTOGRAM_AGGREGATION: _Variable(
-        _one_of("explicit_bucket_histogram", "base2_exponential_bucket_histogram"), "explicit_bucket_histogram"
+        _one_of("explicit_bucket_histogram", EXPONENTIAL), "explicit_bucket_histogram"
     ),
     semconv.SAMPLER: _Variable(_one_of(*SAMPLERS), "parentbased_always_on"),
-    semconv.RESOURCE_ATTRIBUTES: _Variable(_entries(_is_attribute), "none"),
-    semconv.RESOURCE_DETECTORS: _Variable(_installed(_DETECTORS, "detector", "*"), "the SDK's own"),
-    semconv.PROPAGATORS: _Variable(_installed(_PROPAGATORS, "propagator", "none"), "tracecontext,baggage"),
-    semconv.ID_GENERATOR: _Variable(_installed(_ID_GENERATORS, "id generator"), "flyte"),
-    semconv.TRACER_PROVIDER: _Variable(_installed(_TRACER_PROVIDERS, "tracer provider"), "none"),
+    semconv.RESOURCE_ATTRIBUTES: _Variable(_entries(_is_attribute), "no attribute"),
+    semconv.RESOURCE_DETECTORS: _Variable(_installed("resource detector", "*"), "the SDK's default"),
+    semconv.PROPAGATORS: _Variable(_installed("propagator", "none"), "tracecontext,baggage"),
+    semconv.ID_GENERATOR: _Variable(_installed("id generator"), "flyte"),
+    semconv.TRACER_PROVIDER: _Variable(_installed("tracer provider"), "none"),
     semconv.SDK_DISABLED: _Variable(_boolean, "false"),
     semconv.INTERNAL_METRICS: _Variable(_boolean, "false"),
 }
@@ -302,44 +285,31 @@ def _readings(environ: Mapping[str, str]) -> Iterator[tuple[str, _Reading]]:
 
 
 def _sampler_argument(environ: Mapping[str, str]) -> Iterator[tuple[str, _Reading]]:
-    """Read the share of traces that a sampler records; the SDK misses it where it is not there."""
-    if environ.get(semconv.SAMPLER, "").strip().lower() not in (_RATIO, _PARENT_BASED + _RATIO):
+    """Read the share of traces that a sampler records, which the SDK requires."""
+    if environ.get(semconv.SAMPLER, "").strip().lower() not in (RATIO, f"{PARENT_BASED}{RATIO}"):
         return
     value = environ.get(semconv.SAMPLER_ARG, "").strip()
     if 0 <= _number(value) <= 1:
         yield semconv.SAMPLER_ARG, _Reading(value)
     else:
-        yield semconv.SAMPLER_ARG, _Reading("1.0", "is no number from 0 to 1" if value else "", "1.0 is used")
+        yield semconv.SAMPLER_ARG, _Reading("1.0", "must be a number from 0 to 1" if value else "", "1.0 is used")
 
 
 def _batch_size(environ: Mapping[str, str], batch: str) -> Iterator[tuple[str, _Reading]]:
-    """Make batches no larger than the queue, which the SDK takes for an error."""
-    size_variable, queue_variable = semconv.BATCH_SIZE.format(batch=batch), semconv.BATCH_QUEUE.format(batch=batch)
-    queue, size = (VARIABLES[name].read(environ.get(name, "").strip()).used for name in (queue_variable, size_variable))
-    if queue and int(queue) < int(size or _BATCH):
-        wrong = f"is less than a batch of {size or _BATCH}"
-        yield queue_variable, _Reading(queue, wrong, f"batches of {queue} are sent")
-        yield size_variable, _Reading(queue)
+    """Limit the batch size to the queue size: the SDK rejects larger batches."""
+    names = semconv.BATCH_QUEUE.format(batch=batch), semconv.BATCH_SIZE.format(batch=batch)
+    queue, size = (VARIABLES[name].read(environ.get(name, "").strip()).used for name in names)
+    size = size or VARIABLES[names[1]].default
+    if queue and int(queue) < int(size):
+        yield names[0], _Reading(queue, f"is less than the batch size {size}", f"the batch size {queue} is used")
+        yield names[1], _Reading(queue)
 
 
 def _line(environ: Mapping[str, str], name: str, reading: _Reading) -> str:
-    variable = VARIABLES.get(name)
-    said = f"{name}={environ[name]} " if reading.shown else f"{name}: "
+    given = f"{name}:" if reading.is_secret else f"{name}={environ[name]}"
     instead = reading.instead
-    if not instead and variable is not None:
-        common = variable.otherwise if environ.get(variable.otherwise, "").strip() else ""
-        default = f"that of {common}" if common else variable.default
-        instead = f"{default} used" if default.endswith(" are") else f"{default} is used"
-    return f"{said}{reading.wrong}: {instead}."
-
-
-def _changes(environ: Mapping[str, str]) -> dict[str, str | None]:
-    return {name: reading.used for name, reading in _readings(environ) if reading.used != environ.get(name)}
-
-
-def _put(values: Mapping[str, str | None], environ: MutableMapping[str, str]) -> None:
-    for name, value in values.items():
-        if value is None:
-            environ.pop(name, None)
-        else:
-            environ[name] = value
+    if not instead:
+        variable = VARIABLES[name]
+        has_general = environ.get(variable.general, "").strip()
+        instead = f"{variable.general if has_general else variable.default} is used"
+    return f"{given} {reading.wrong}: {instead}"

@@ -1,24 +1,63 @@
-"""How the records of each signal become OTLP; the SDK of a signal is imported with its first record."""
+"""Conversion of each signal's records to OTLP. The SDK of a signal is imported with its first record."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_flyte import semconv
-from otel_flyte.export import otlp_requests
+from otel_flyte.export import dropped, otlp_requests
 from otel_flyte.export.otlp_json import line_of, request_of, spans_line
-from otel_flyte.export.queue import Codec
 from otel_flyte.runtime.forks import importing
+from otel_flyte.runtime.guard import report
 
 instance_of_child = ""
-"""In a forked child: the ``service.instance.id`` of its metrics, since it counts beside its parent."""
+"""In a forked child: the ``service.instance.id`` of its metrics, because its counts are its own."""
+
+
+class Codec(NamedTuple):
+    """Conversion of the records of one signal.
+
+    Attributes:
+        signal: ``traces``, ``metrics`` or ``logs``.
+        encode: returns records as a request.
+        line: returns records as a line of OTLP JSON.
+        count: returns the number of spans, log records or metric data points.
+    """
+
+    signal: str
+    encode: Callable[[Sequence[Any]], Message]
+    line: Callable[[Sequence[Any]], bytes]
+    count: Callable[[Sequence[Any]], int] = len
+
+    def requests(self, records: Sequence[Any]) -> deque[Message]:
+        """Return records as requests. Those that cannot be encoded are dropped and counted."""
+        try:
+            return deque([self.encode(records)] if records else ())
+        except Exception as error:
+            if len(records) == 1:
+                report("Codec", error)
+                dropped.count(self.signal, dropped.UNENCODABLE, self.count(records))
+                return deque()
+        middle = len(records) // 2
+        return self.requests(records[:middle]) + self.requests(records[middle:])
+
+    def parsed(self, lines: Iterable[bytes]) -> Message:
+        """Return the request that lines of OTLP JSON hold. Broken lines are dropped and counted."""
+        request: Message = otlp_requests.request(self.signal)
+        for line in lines:
+            try:
+                request.MergeFrom(request_of(line)[1])
+            except ValueError:
+                dropped.count(self.signal, dropped.UNENCODABLE)
+        return request
 
 
 def spans_of(span: Any) -> Any:
-    """Return the ``ResourceSpans`` of one span of the SDK; ``None`` for a span of another kind."""
+    """Return the ``ResourceSpans`` of one span of the SDK, or ``None`` for any other span."""
     return encode_spans([span]).resource_spans[0] if isinstance(span, ReadableSpan) else None
 
 
@@ -30,32 +69,20 @@ def _encode_logs(records: Sequence[Any]) -> Message:
     return request
 
 
-def _logs_line(records: Sequence[Any]) -> bytes:
-    return line_of(_encode_logs(records))
-
-
 def _encode_metrics(collections: Sequence[Any]) -> Message:
     with importing:
         from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 
-    request: Any = encode_metrics(collections[0])
-    for collection in collections[1:]:
-        request.MergeFrom(encode_metrics(collection))
-    if instance_of_child:
-        for each in request.resource_metrics:
-            _identify(each.resource)
-    encoded: Message = request
-    return encoded
-
-
-def _metrics_line(collections: Sequence[Any]) -> bytes:
-    return line_of(_encode_metrics(collections))
-
-
-def _identify(resource: Any) -> None:
-    found = (attribute for attribute in resource.attributes if attribute.key == semconv.SERVICE_INSTANCE_ID)
-    attribute = next(found, None) or resource.attributes.add(key=semconv.SERVICE_INSTANCE_ID)
-    attribute.value.string_value = instance_of_child
+    request: Message = otlp_requests.request("metrics")
+    for collection in collections:
+        encoded = encode_metrics(collection)
+        for each in encoded.resource_metrics if instance_of_child else ():
+            attributes = each.resource.attributes
+            found = (attribute for attribute in attributes if attribute.key == semconv.SERVICE_INSTANCE_ID)
+            attribute = next(found, None) or attributes.add(key=semconv.SERVICE_INSTANCE_ID)
+            attribute.value.string_value = instance_of_child
+        request.MergeFrom(encoded)
+    return request
 
 
 def _count_points(collections: Sequence[Any]) -> int:
@@ -68,12 +95,8 @@ def _count_points(collections: Sequence[Any]) -> int:
     )
 
 
-def _count_points_of_lines(lines: Sequence[bytes]) -> int:
-    return sum(otlp_requests.count(request_of(line)[1]) for line in lines)
-
-
 CODECS = {
-    "traces": Codec(encode_spans, spans_line),
-    "metrics": Codec(_encode_metrics, _metrics_line, _count_points, _count_points_of_lines),
-    "logs": Codec(_encode_logs, _logs_line),
+    "traces": Codec("traces", encode_spans, spans_line),
+    "metrics": Codec("metrics", _encode_metrics, lambda records: line_of(_encode_metrics(records)), _count_points),
+    "logs": Codec("logs", _encode_logs, lambda records: line_of(_encode_logs(records))),
 }

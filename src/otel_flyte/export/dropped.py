@@ -1,4 +1,4 @@
-"""What was made and not delivered: counted by signal and reason, and said once, as a line and as metrics."""
+"""Counts of records that are dropped or kept in a spool, reported as one line each and as metrics."""
 
 import shlex
 import sys
@@ -25,38 +25,55 @@ _METRICS = {
     "metrics": (semconv.METRIC_DATA_POINTS_EXPORTED, "{data_point}"),
     "logs": (semconv.METRIC_LOGS_EXPORTED, "{log_record}"),
 }
+_QUEUE_SIZES = " or ".join(semconv.BATCH_QUEUE.format(batch=batch) for batch in semconv.BATCHES)
+_ADVICE = {
+    QUEUE_FULL: f"raise {_QUEUE_SIZES}",
+    TOO_LARGE: "raise the receiver's limit or record smaller values",
+    REJECTED: "check why the receiver rejects them",
+    REFUSED: "check the endpoint and its headers",
+    UNENCODABLE: "check the values of their attributes",
+    UNWRITTEN: "free space in the temporary folder",
+    # Reasons of `stdio_capture.lines`.
+    "too many lines": "print less",
+    "too many lines a second": "print less",
+}
+_NO_CONNECTION = f"check the endpoint, or set {semconv.OTEL_FLYTE_SPOOL} to keep such records for a replay"
 
 _lock = threading.Lock()
-_lost: Counter[tuple[str, str]] = Counter()
+_dropped: Counter[tuple[str, str]] = Counter()
+"""Number of dropped records by signal and reason."""
+
 _published: Counter[tuple[str, str]] = Counter()
 _kept: Counter[tuple[str, str]] = Counter()
-_about: dict[tuple[str, str], str] = {}
+"""Number of kept records by signal and folder or URL."""
+
+_details: dict[tuple[str, str], str] = {}
 
 
-def count(signal: str, reason: str, number: int = 1, about: str = "") -> None:
-    """Count records that are given up.
+def count(signal: str, reason: str, number: int = 1, details: str = "") -> None:
+    """Count records that are dropped.
 
     Args:
         signal: ``traces``, ``metrics`` or ``logs``.
-        reason: the same few words for all of a kind.
+        reason: one of the constants above, or a few words without numbers.
         number: how many.
-        about: where, and in whose words, for whoever reads it; of the first of a kind it is kept.
+        details: where, and the receiver's answer. The first details of a reason are reported.
     """
     if number:
         with _lock:
-            _lost[signal, reason] += number
-            _about.setdefault((signal, reason), about)
+            _dropped[signal, reason] += number
+            _details.setdefault((signal, reason), details)
 
 
 def keep(signal: str, folder: str, number: int) -> None:
-    """Count records that wait in a spool to be replayed."""
+    """Count records that are kept in a spool for a replay."""
     if number:
         with _lock:
             _kept[signal, folder] += number
 
 
 def moved(folder: str, url: str) -> None:
-    """Note that what was kept in a folder lies at a URL now."""
+    """Note that the records kept in a folder are at a URL now."""
     with _lock:
         for signal, place in [key for key in _kept if key[1] == folder]:
             _kept[signal, url] += _kept.pop((signal, place))
@@ -64,50 +81,54 @@ def moved(folder: str, url: str) -> None:
 
 @guarded
 def publish() -> None:
-    """Count what is lost in metrics of the SDK's conventions, where this process exports any.
+    """Count dropped records in the SDK's own metrics, if this process exports any.
 
     Only the series with an ``error.type``, which is the reason:
     https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/.
     """
-    if _lost == _published or "opentelemetry.sdk.metrics" not in sys.modules:
+    if _dropped == _published or "opentelemetry.sdk.metrics" not in sys.modules:
         return
     from opentelemetry import metrics
 
     with _lock:
-        news = _lost - _published
+        news = _dropped - _published
         _published.update(news)
     meter = metrics.get_meter(semconv.SCOPE)
     for (signal, reason), number in news.items():
         name, unit = _METRICS[signal]
-        counter: Any = meter.create_counter(name, unit=unit, description="Records given up.")
+        counter: Any = meter.create_counter(name, unit=unit, description="Dropped records.")
         counter.add(number, {semconv.ERROR_TYPE: reason.partition(",")[0].replace(" ", "_")})
 
 
 def report() -> None:
-    """Say what was lost and what waits in the spool, one line for each signal; what was said is forgotten."""
+    """Log the dropped and the kept records of each signal as one line each, and reset all counts."""
     with _lock:
-        lost, kept, about = dict(_lost), dict(_kept), dict(_about)
-        for memory in (_lost, _published, _kept, _about):
-            memory.clear()
+        dropped, kept, details = dict(_dropped), dict(_kept), dict(_details)
+        _reset()
     for signal, shape in SHAPES.items():
-        reasons = {reason: number for (of, reason), number in lost.items() if of == signal}
+        reasons = Counter({reason: number for (of, reason), number in dropped.items() if of == signal})
         if reasons:
             listed = ", ".join(
-                f"{number} {reason} {about.get((signal, reason), '')}".rstrip() for reason, number in reasons.items()
+                f"{number} {reason} {details[signal, reason]}".rstrip() for reason, number in reasons.items()
             )
-            say("otel-flyte: %d %s were not delivered (%s)", sum(reasons.values()), shape.noun, listed)
+            advice = _ADVICE.get(reasons.most_common(1)[0][0], _NO_CONNECTION)
+            say("otel-flyte: %d %s were dropped (%s): %s", reasons.total(), shape.noun, listed, advice)
         for (of, folder), number in kept.items():
             if of == signal:
                 command = f"otel-flyte replay {shlex.quote(folder)}"
-                say("otel-flyte: %d %s are kept in %s: `%s` sends them", number, shape.noun, folder, command)
+                say("otel-flyte: %d %s are kept in %s: run `%s` to send them", number, shape.noun, folder, command)
+
+
+def _reset() -> None:
+    for counts in (_dropped, _published, _kept, _details):
+        counts.clear()
 
 
 def _begin_child() -> None:
-    """In a forked child: count its own, with a lock that no thread of the parent holds."""
+    """In a forked child: begin new counts, with a lock that no thread of the parent holds."""
     global _lock
     _lock = threading.Lock()
-    for memory in (_lost, _published, _kept, _about):
-        memory.clear()
+    _reset()
 
 
 forks.register(after_in_child=_begin_child)

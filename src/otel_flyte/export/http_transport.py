@@ -1,4 +1,4 @@
-"""OTLP over HTTP, by ``requests``: it knows proxies, certificates and whatever else stands between two machines."""
+"""OTLP over HTTP by ``requests``, which supports proxies, certificates and sessions."""
 
 import gzip
 import re
@@ -7,38 +7,45 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
-from importlib.metadata import entry_points
 from urllib.parse import urlsplit
 
 import requests
 from google.protobuf.message import DecodeError, Message
 
 from otel_flyte import semconv
-from otel_flyte.config.settings import GRPC, without_password, without_passwords
-from otel_flyte.export.target import USER_AGENT, Target
+from otel_flyte.config.endpoints import GRPC
+from otel_flyte.config.urls import without_password, without_passwords
+from otel_flyte.export.target import USER_AGENT, Target, load_credentials
 from otel_flyte.export.transport import Outcome, Verdict, accepted
 from otel_flyte.runtime.forks import importing
 from otel_flyte.runtime.limits import in_brief
 
 REQUEST_LIMIT = 20 * 2**20
-"""Bytes of a body that a Collector takes unless told otherwise."""
+"""The Collector's default limit of a body, in bytes."""
 
-_RETRYABLE = (
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.BAD_GATEWAY,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    HTTPStatus.GATEWAY_TIMEOUT,
-)
+_RETRYABLE = (408, 429, 502, 503, 504)
 _HINTS = {
-    HTTPStatus.UNAUTHORIZED: f", check {semconv.HEADERS}",
-    HTTPStatus.FORBIDDEN: f", check {semconv.HEADERS}",
-    HTTPStatus.NOT_FOUND: ", it takes no {signal} at this path; {exporter}=none keeps them at home",
-    HTTPStatus.METHOD_NOT_ALLOWED: ", it takes no {signal} at this path",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: f", it wants another protocol: set {semconv.PROTOCOL}",
-    HTTPStatus.BAD_REQUEST: f", does it speak OTLP? {semconv.PROTOCOL}={GRPC} may be what it wants",
+    400: f", the receiver may not speak OTLP over HTTP, try {semconv.PROTOCOL}={GRPC}",
+    401: f", check {semconv.HEADERS}",
+    403: f", check {semconv.HEADERS}",
+    404: ", no {signal} are received at this path, set {exporter}=none to export none",
+    405: ", no {signal} are received at this path",
+    415: f", the receiver expects another protocol, set {semconv.PROTOCOL}",
 }
+_NO_RESPONSE = (
+    (("Connection refused",), Verdict.RETRY, "connection refused, nothing listens there"),
+    (("timed out", "Timeout"), Verdict.RETRY, "timed out"),
+    (("reset", "RemoteDisconnected", "Broken pipe"), Verdict.RETRY, "connection reset"),
+    (("resolve", "Name or service", "getaddrinfo"), Verdict.RETRY, "the host's name can't be resolved"),
+    (
+        ("CERTIFICATE", "SSL", "certificate"),
+        Verdict.REFUSED,
+        f"TLS failed ({{error}}), check the scheme of the endpoint and {semconv.CERTIFICATE}",
+    ),
+    (("BadStatusLine",), Verdict.REFUSED, f"the receiver does not speak HTTP/1, try {semconv.PROTOCOL}={GRPC}"),
+)
+"""Verdicts and reasons by the words of nested exceptions; the first match counts."""
+
 _SIGNAL_PATH = re.compile(r"/v1/(?:traces|metrics|logs)(?=/v1/\w+/?$)")
 _COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 
@@ -47,7 +54,7 @@ class HttpTransport:
     """A connection that is kept alive between requests.
 
     Raises:
-        LookupError: the credential provider that was asked for is not installed.
+        LookupError: the credential provider is not installed.
     """
 
     request_limit = REQUEST_LIMIT
@@ -56,7 +63,8 @@ class HttpTransport:
         self.timeout = target.timeout
         self.destination = without_password(target.address)
         self._target = target
-        self._session = _session(target.credentials)
+        credentials = target.credentials
+        self._session = load_credentials(credentials, requests.Session) if credentials else requests.Session()
         self._session.headers.update(
             {"User-Agent": USER_AGENT, **target.headers, "Content-Type": "application/x-protobuf"}
         )
@@ -87,51 +95,40 @@ class HttpTransport:
         self._session.close()
 
 
-def _session(credentials: str) -> requests.Session:
-    if not credentials:
-        return requests.Session()
-    for entry in entry_points(group="opentelemetry_otlp_credential_provider", name=credentials):
-        session = entry.load()()
-        if isinstance(session, requests.Session):
-            return session
-    raise LookupError(f"there is no credential provider {credentials} for HTTP here")
-
-
 def _outcome(target: Target, response: requests.Response) -> Outcome:
-    status = response.status_code
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        if "html" in response.headers.get("Content-Type", ""):
-            return Outcome(Verdict.REFUSED, f"answered {status} with a web page: that is no OTLP receiver")
+    status, content_type = response.status_code, response.headers.get("Content-Type", "")
+    if 200 <= status < 300:
+        if "html" in content_type:
+            return Outcome(Verdict.REFUSED, f"answered {status} with a web page, it is no OTLP receiver")
         return accepted(target.signal, response.content)
-    said = f"{status} {in_brief(response.reason or '')}".rstrip()
+    answer = f"{status} {in_brief(response.reason or '')}".rstrip()
     if status in _RETRYABLE:
-        return Outcome(Verdict.RETRY, said, retry_after=_retry_after(response.headers.get("Retry-After", "")))
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return Outcome(Verdict.TOO_LARGE, said)
+        return Outcome(Verdict.RETRY, answer, retry_after=_retry_after(response.headers.get("Retry-After", "")))
+    if status == 413:
+        return Outcome(Verdict.TOO_LARGE, answer)
     if response.is_redirect:
         location = in_brief(without_password(response.headers["Location"]))
-        return Outcome(Verdict.REFUSED, f"redirected to {location}: name that as endpoint")
-    if status == HTTPStatus.BAD_REQUEST and "protobuf" in response.headers.get("Content-Type", ""):
-        return Outcome(Verdict.REJECTED, f"{said}{_message(response.content)}")
-    verdict = Verdict.REJECTED if status == HTTPStatus.BAD_REQUEST else Verdict.REFUSED
-    return Outcome(verdict, f"{said}{_hint(target, status)}")
+        return Outcome(Verdict.REFUSED, f"redirected to {location}, use that as endpoint")
+    is_bad = status == 400
+    hint = _message(response.content) if is_bad and "protobuf" in content_type else _hint(target, status)
+    return Outcome(Verdict.REJECTED if is_bad else Verdict.REFUSED, answer + hint)
 
 
 def _hint(target: Target, status: int) -> str:
-    """Say what to look at; where there is nothing at the path, it is mostly the path that is wrong."""
-    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+    """Return what to check. A missing path is mostly the fault of the endpoint."""
+    if status in (404, 405):
         path = urlsplit(target.address).path
         twice = _SIGNAL_PATH.search(path)
         if twice:
-            return f" at {in_brief(path)}, leave {twice[0]} off the endpoint"
+            return f" at {in_brief(path)}, remove {twice[0]} from the endpoint"
         if path in ("", "/"):
             return f", add /v1/{target.signal} to the endpoint"
-    hint = next((text for code, text in _HINTS.items() if code == status), "")
-    return hint.format(signal=target.signal, exporter=semconv.EXPORTER.format(signal=target.signal.upper()))
+    exporter = semconv.EXPORTER.format(signal=target.signal.upper())
+    return _HINTS.get(status, "").format(signal=target.signal, exporter=exporter)
 
 
 def _message(content: bytes) -> str:
-    """Read the words of the ``Status`` by which a receiver says what is wrong."""
+    """Read the message of the ``Status`` in which a receiver says why a request is invalid."""
     with importing:
         from google.rpc.status_pb2 import Status
 
@@ -151,23 +148,9 @@ def _retry_after(value: str) -> float | None:
 
 
 def _no_response(error: Exception) -> Outcome:
-    """Say in plain words what ``requests`` buries in nested exceptions."""
-    words = str(error)
-    if "Connection refused" in words:
-        return Outcome(Verdict.RETRY, "connection refused, nothing listens there")
-    if "timed out" in words or "Timeout" in type(error).__name__:
-        return Outcome(Verdict.RETRY, "timed out")
-    if "reset" in words or "RemoteDisconnected" in words or "Broken pipe" in words:
-        return Outcome(Verdict.RETRY, "connection reset")
-    if "resolve" in words or "Name or service" in words or "getaddrinfo" in words:
-        return Outcome(Verdict.RETRY, "the host's name can't be resolved")
-    if "CERTIFICATE" in words or "SSL" in words or "certificate" in words:
-        reason = f"TLS failed ({_first_line(error)}), check the scheme of the endpoint, and {semconv.CERTIFICATE}"
-        return Outcome(Verdict.REFUSED, reason)
-    if "BadStatusLine" in words:
-        return Outcome(Verdict.REFUSED, f"it does not speak HTTP/1: {semconv.PROTOCOL}={GRPC} may be what it wants")
-    return Outcome(Verdict.RETRY, _first_line(error))
-
-
-def _first_line(error: Exception) -> str:
-    return in_brief(without_passwords(str(error).strip().partition("\n")[0])) or type(error).__name__
+    words = f"{type(error).__name__}: {error}"
+    first_line = in_brief(without_passwords(str(error).strip().partition("\n")[0])) or type(error).__name__
+    for marks, verdict, reason in _NO_RESPONSE:
+        if any(mark in words for mark in marks):
+            return Outcome(verdict, reason.format(error=first_line))
+    return Outcome(Verdict.RETRY, first_line)

@@ -1,6 +1,6 @@
-"""OTLP requests of the three signals as one thing: resources that hold scopes that hold records."""
+"""OTLP requests of the three signals under one interface: resources hold scopes, and scopes hold records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -11,11 +11,9 @@ from otel_flyte.runtime.limits import in_brief
 
 
 class Shape(NamedTuple):
-    """The names under which a signal's request holds its parts, and how its records are called."""
+    """The prefix of a signal's messages, the fields that hold its parts, and the noun for what is counted."""
 
-    module: str
-    request: str
-    response: str
+    service: str
     resources: str
     scopes: str
     records: str
@@ -23,109 +21,88 @@ class Shape(NamedTuple):
 
 
 SHAPES = {
-    "traces": Shape(
-        "opentelemetry.proto.collector.trace.v1.trace_service_pb2",
-        "ExportTraceServiceRequest",
-        "ExportTraceServiceResponse",
-        "resource_spans",
-        "scope_spans",
-        "spans",
-        "spans",
-    ),
-    "metrics": Shape(
-        "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2",
-        "ExportMetricsServiceRequest",
-        "ExportMetricsServiceResponse",
-        "resource_metrics",
-        "scope_metrics",
-        "metrics",
-        "metric data points",
-    ),
-    "logs": Shape(
-        "opentelemetry.proto.collector.logs.v1.logs_service_pb2",
-        "ExportLogsServiceRequest",
-        "ExportLogsServiceResponse",
-        "resource_logs",
-        "scope_logs",
-        "log_records",
-        "log records",
-    ),
+    "traces": Shape("Trace", "resource_spans", "scope_spans", "spans", "spans"),
+    "metrics": Shape("Metrics", "resource_metrics", "scope_metrics", "metrics", "metric data points"),
+    "logs": Shape("Logs", "resource_logs", "scope_logs", "log_records", "log records"),
 }
 
 
 def request(signal: str) -> Any:
     """Return an empty request of a signal."""
-    shape = SHAPES[signal]
-    return getattr(_imported(shape.module), shape.request)()
+    return _message(signal, "Request")
 
 
 def response(signal: str) -> Any:
     """Return an empty response of a signal."""
-    shape = SHAPES[signal]
-    return getattr(_imported(shape.module), shape.response)()
+    return _message(signal, "Response")
 
 
-def signal_of(message: Message) -> str:
-    """Return the signal of a request."""
-    return next(signal for signal, shape in SHAPES.items() if shape.request == type(message).__name__)
+def request_beside(spans: Any, signal: str) -> tuple[Any, Any]:
+    """Return a request with the resource and the scope of a ``ResourceSpans``, and the scope to add records to."""
+    shape, made = SHAPES[signal], request(signal)
+    resource = getattr(made, shape.resources).add(resource=spans.resource, schema_url=spans.schema_url)
+    return made, getattr(resource, shape.scopes).add(scope=spans.scope_spans[0].scope)
 
 
 def count(message: Message) -> int:
-    """Return how many records a request holds: spans, log records, or the data points of its metrics."""
-    shape = SHAPES[signal_of(message)]
+    """Return the number of spans, log records or metric data points in a request."""
+    shape = _shape(message)
     if shape.records != "metrics":
-        return sum(len(records) for _, _, records in _records(message, shape))
-    return sum(points(metric) for _, _, metrics in _records(message, shape) for metric in metrics)
-
-
-def points(metric: Any) -> int:
-    """Return how many data points a metric holds."""
-    kind = metric.WhichOneof("data")
-    return len(getattr(metric, kind).data_points) if kind else 0
+        return sum(len(records) for _, _, records in _groups(message, shape))
+    return sum(_points(metric) for _, _, metrics in _groups(message, shape) for metric in metrics)
 
 
 def split(message: Message) -> tuple[Message, Message] | None:
-    """Return two requests of half the records each, ``None`` where there is but one; a metric is never divided."""
-    shape = SHAPES[signal_of(message)]
-    flat = [(resource, scope, record) for resource, scope, records in _records(message, shape) for record in records]
-    if len(flat) < 2:
+    """Return two requests with half the records each, or ``None`` for a single record. Metrics are never divided."""
+    shape = _shape(message)
+    groups = list(_groups(message, shape))
+    total = sum(len(records) for _, _, records in groups)
+    if total < 2:
         return None
-    middle = len(flat) // 2
-    return _joined(message, shape, flat[:middle]), _joined(message, shape, flat[middle:])
+    first, second = type(message)(), type(message)()
+    left = total // 2
+    for resource, scope, records in groups:
+        for half, part in ((first, records[:left]), (second, records[left:])):
+            if part:
+                getattr(_scope_like(half, shape, resource, scope), shape.records).extend(part)
+        left = max(0, left - len(records))
+    return first, second
 
 
 def name_of_only(message: Message) -> str:
-    """Return the name of a request's one record, in brief, to tell the user which it was."""
-    shape = SHAPES[signal_of(message)]
-    record = next(record for _, _, records in _records(message, shape) for record in records)
+    """Return the shortened name of a request's only record."""
+    record = next(record for _, _, records in _groups(message, _shape(message)) for record in records)
     return in_brief(str(getattr(record, "name", ""))) or "log record"
 
 
-def _records(message: Any, shape: Shape) -> Iterator[tuple[Any, Any, Sequence[Any]]]:
+def _message(signal: str, kind: str) -> Any:
+    service = SHAPES[signal].service
+    package = service.lower()
+    with importing:
+        module = import_module(f"opentelemetry.proto.collector.{package}.v1.{package}_service_pb2")
+    return getattr(module, f"Export{service}Service{kind}")()
+
+
+def _shape(message: Any) -> Shape:
+    return next(shape for shape in SHAPES.values() if shape.resources in message.DESCRIPTOR.fields_by_name)
+
+
+def _groups(message: Any, shape: Shape) -> Iterator[tuple[Any, Any, Any]]:
+    """Return each resource, scope and list of records."""
     for resource in getattr(message, shape.resources):
         for scope in getattr(resource, shape.scopes):
             yield resource, scope, getattr(scope, shape.records)
 
 
-def _joined(message: Message, shape: Shape, flat: Sequence[tuple[Any, Any, Any]]) -> Message:
-    joined = type(message)()
-    last_resource: Any = None
-    last_scope: Any = None
-    for resource, scope, record in flat:
-        if resource is not last_resource:
-            resource_copy = getattr(joined, shape.resources).add()
-            resource_copy.resource.CopyFrom(resource.resource)
-            resource_copy.schema_url = resource.schema_url
-            last_resource, last_scope = resource, None
-        if scope is not last_scope:
-            scope_copy = getattr(resource_copy, shape.scopes).add()
-            scope_copy.scope.CopyFrom(scope.scope)
-            scope_copy.schema_url = scope.schema_url
-            last_scope = scope
-        getattr(scope_copy, shape.records).append(record)
-    return joined
+def _points(metric: Any) -> int:
+    kind = metric.WhichOneof("data")
+    return len(getattr(metric, kind).data_points) if kind else 0
 
 
-def _imported(module: str) -> Any:
-    with importing:
-        return import_module(module)
+def _scope_like(message: Any, shape: Shape, resource: Any, scope: Any) -> Any:
+    """Add a copy of a scope without records to a request, under the last resource if that is the same."""
+    resources = getattr(message, shape.resources)
+    last = resources[-1] if resources else None
+    if last is None or last.resource != resource.resource or last.schema_url != resource.schema_url:
+        last = resources.add(resource=resource.resource, schema_url=resource.schema_url)
+    return getattr(last, shape.scopes).add(scope=scope.scope, schema_url=scope.schema_url)

@@ -1,9 +1,7 @@
-"""The way out for the records of one signal: a bounded queue, and a thread that sends what is in it.
+"""The queue of one signal: bounded, and emptied by a daemon thread that batches, encodes, sends and retries.
 
-The thread that made a record pays for an append. Everything else (batching, encoding, sending, waiting for a receiver
-that is away) happens in a daemon thread, which nobody waits for longer than they said. With a spool every batch is
-written there before it is sent, and settled once it is acknowledged: what a dead collector or a sudden end leaves over
-can be replayed.
+A thread that ends a span or emits a log record only appends to it. With a spool, each batch is written to disk before
+it is sent and acknowledged there afterwards, so that ``otel-flyte replay`` sends the rest after an outage or a kill.
 """
 
 import threading
@@ -15,52 +13,38 @@ from typing import Any, NamedTuple
 from google.protobuf.message import Message
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 
-from otel_flyte import semconv
 from otel_flyte.export import dropped, otlp_requests, relay
-from otel_flyte.export.otlp_json import line_of, request_of
+from otel_flyte.export.codecs import Codec
+from otel_flyte.export.otlp_json import count_records, line_of
 from otel_flyte.export.sender import Sender
 from otel_flyte.export.spool.files import SpoolFile
+from otel_flyte.export.spool.write_ahead import WriteAhead
 from otel_flyte.export.transport import Transport
+from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded, report, say_once, start_thread
 
-SPOOL_BYTES = 2**30
-"""A spool file that has grown to this is no longer written to: a full disk costs a pod its task."""
-
-ROTATED_BYTES = 4 * 2**20
-"""A spool file that is wholly settled and larger than this is removed, and another one begun."""
-
 QUEUE_BYTES = 64 * 2**20
-"""What the records that wait may come to, as OTLP JSON, where there are more than a few of them."""
+"""Bytes that queued records may have as OTLP JSON if there are more than ``FEW``."""
 
 FEW = 2048
 _WEIGHED = 256
-"""One record in so many is weighed, while there are more than a few."""
-
-_COUNTING_SECONDS = 0.2
+"""Beyond ``FEW``, the size of one record in this number is measured."""
 
 SOON_SECONDS = 0.1
-"""What may wait for a moment may be all that there is to send, or go with what comes next."""
+"""A delay in which more records may come that share the request."""
 
+_COUNTING_SECONDS = 0.2
 _IN_MEMORY = 4
-"""Batches that are kept in memory while they also lie in the spool."""
-
-
-class Codec(NamedTuple):
-    """How the records of a signal become OTLP, and how many a sequence of them, or of lines, counts for."""
-
-    encode: Callable[[Sequence[Any]], Message]
-    line: Callable[[Sequence[Any]], bytes]
-    count: Callable[[Sequence[Any]], int] = len
-    count_lines: Callable[[Sequence[bytes]], int] = len
+"""Batches that stay in memory although the spool holds them."""
 
 
 class Limits(NamedTuple):
-    """How much is held and sent at once.
+    """Limits of a queue.
 
     Attributes:
-        queue: records that wait; the oldest are given up beyond that.
-        batch: records that are sent at once.
-        delay: seconds after which a batch that is not full is sent.
+        queue: number of records that wait. The oldest are dropped beyond it.
+        batch: number of records that are sent at once.
+        delay: seconds after which a batch is sent although it is not full.
     """
 
     queue: int
@@ -68,92 +52,83 @@ class Limits(NamedTuple):
     delay: float
 
 
-class _Ready(NamedTuple):
-    """A request that somebody has made already."""
-
-    request: Message
+class _Lines(tuple[bytes, ...]):  # noqa: SLOT001  # there are few of them
+    """Lines of OTLP JSON from forked children."""
 
 
-class _Lines(NamedTuple):
-    """What a forked child has written."""
-
-    lines: list[bytes]
+_MADE = (Message, _Lines, threading.Event)
+"""Queued items that are not records of the SDK. Each is a batch of its own."""
 
 
-class _Told(threading.Event):
-    """A mark that tells somebody that it is reached."""
+class _Callback(threading.Event):
+    """An event that calls a function when it is set."""
 
     def __init__(self, function: Callable[[], object]) -> None:
         super().__init__()
         self._function = function
 
     def set(self) -> None:
-        """Tell it."""
         super().set()
         guarded(self._function)()
 
 
 class _Batch:
-    """What is sent at once.
+    """Records that are sent at once.
 
     Attributes:
-        count: how many records it began with.
-        records: the records; none where they are lines, or to be read back from the spool.
-        lines: what forked children have written.
-        parts: the requests that are yet to be taken, once they are made.
-        start: offset in the spool.
-        end: offset in the spool, 0 where it is not there.
-        reached: who waits for everything up to here.
+        count: number of records before any of them was sent.
+        records: records of the SDK.
+        lines: lines from forked children.
+        parts: the requests that are not done, once there are any.
+        mark: an event to set when everything before it is done.
+        start, end: offsets in the spool; ``end`` is 0 if the batch is not there.
     """
 
-    __slots__ = ("count", "end", "lines", "parts", "reached", "records", "start")
+    __slots__ = ("count", "end", "lines", "mark", "parts", "records", "start")
 
-    def __init__(
-        self,
-        count: int = 0,
-        records: Sequence[Any] = (),
-        lines: Sequence[bytes] = (),
-        parts: deque[Message] | None = None,
-        reached: threading.Event | None = None,
-    ) -> None:
+    def __init__(self, content: Any, count: int) -> None:
         self.count = count
-        self.records = records
-        self.lines = lines
-        self.parts = parts
+        self.records: Sequence[Any] = content if isinstance(content, list) else ()
+        self.lines: Sequence[bytes] = content if isinstance(content, _Lines) else ()
+        self.parts = deque([content]) if isinstance(content, Message) else None
+        self.mark = content if isinstance(content, threading.Event) else None
         self.start = self.end = 0
-        self.reached = reached
+
+    @property
+    def left(self) -> int:
+        """Number of records that are not done."""
+        return self.count if self.parts is None else sum(map(otlp_requests.count, self.parts))
 
 
-class Outlet:
-    """The queue, and the thread that empties it.
+class ExportQueue:
+    """The queue of one signal and the thread that empties it.
+
+    A record is done when it is acknowledged, or dropped and counted.
 
     Args:
-        signal: ``traces``, ``metrics`` or ``logs``.
-        codec: how its records become OTLP.
-        transport: where they go.
-        limits: how much is held and sent at once.
-        spool: a file that holds what is not acknowledged.
-        on_settled: told of the records that were acknowledged, or are safe in the spool.
+        codec: converts the records of the signal to OTLP.
+        transport: connects to the receiver.
+        limits: limits of the queue.
+        spool: file for batches that are not done.
+        on_acknowledged: called with records that are done or in the spool.
     """
 
     def __init__(
         self,
-        signal: str,
         codec: Codec,
         transport: Transport,
         limits: Limits,
         *,
         spool: SpoolFile | None = None,
-        on_settled: Callable[[Sequence[Any]], None] | None = None,
+        on_acknowledged: Callable[[Sequence[Any]], None] | None = None,
     ) -> None:
-        self.signal = signal
+        self.signal = codec.signal
         self._codec = codec
-        self._sender = Sender(signal, transport)
+        self._sender = Sender(codec.signal, transport)
         self._limits = limits
         self._limit = limits.queue
-        self._spool = spool
-        self._writes_ahead = spool is not None
-        self._on_settled = on_settled
+        self._spool = WriteAhead(spool)
+        self._on_acknowledged = on_acknowledged
         self._queue: deque[Any] = deque()
         self._pending: deque[_Batch] = deque()
         self._taking = threading.Lock()
@@ -161,134 +136,138 @@ class Outlet:
         self._grace = 0.0
         self._done = threading.Event()
         self._deadline: float | None = None
-        self._is_away = False
         self._gave_up = False
         self._is_closed = False
+        relay.prepare()
         self._in_child = relay.is_child()
-        relay.outlets.append(self)
+        forks.register(after_in_child=self._begin_child)
         if not self._in_child:
-            start_thread(f"otel-flyte-{signal}", self._run)
+            start_thread(f"otel-flyte-{self.signal}", self._run)
 
     @property
     def last_answer(self) -> float:
-        """When the receiver has answered last (``time.monotonic``), 0 where it never has."""
+        """Time of the receiver's last answer (``time.monotonic``), 0 if there was none."""
         return self._sender.last_answer
 
     def put(self, record: Any) -> None:
-        """Queue a record; where the queue is full, the oldest is given up, because what ends last says most."""
+        """Queue a record. A full queue drops its oldest one, because a task's own span ends last."""
         if self._in_child:
             self._write_for_parent(record)
             return
         queue = self._queue
         if len(queue) > FEW and len(queue) % _WEIGHED == 0:
-            self._weigh(record)
+            self._adapt_limit(record)
         while len(queue) >= self._limit:
-            self._give_up_oldest()
+            self._drop_oldest()
         queue.append(record)
-        if len(queue) >= self._limits.batch and not self._is_away and not self._wake.is_set():
+        if len(queue) >= self._limits.batch and not self._pending and not self._wake.is_set():
             self._wake.set()
         if self._is_closed:
-            say_once(f"{self.signal} that ended after the end of their delivery are lost.")
+            say_once(f"{self.signal} that end after the last flush are dropped: end them before the process exits.")
 
     def put_request(self, request: Message) -> None:
-        """Queue a request that is made already, and have it sent at once."""
-        self.put(_Ready(request))
+        """Queue an encoded request and send it at once."""
+        self.put(request)
         self.kick()
 
     def kick(self, grace: float = 0.0) -> None:
-        """Send what there is now rather than later, or in a moment if nobody else asks until then."""
-        # In a forked child the event's lock may be held by a thread that is not there any more.
+        """Send now instead of after the delay, or after ``grace`` seconds if no other call comes before."""
+        # In a forked child, a thread that does not exist any more may hold the lock of the event.
         if not self._in_child:
-            # Who has asked for it now must not wait for who can.
             self._grace = 0.0 if self._wake.is_set() else grace
             self._wake.set()
 
     def mark(self) -> threading.Event:
-        """Return an event that is set once all that is queued now is settled, and have that begin.
+        """Start sending, and return an event that is set when all records that are queued now are done.
 
-        It is set already where delivery has come to its end: Python's ``logging`` flushes its handlers last of all.
+        After the end of delivery it is set already: ``logging`` flushes its handlers later than that.
         """
-        reached = threading.Event()
+        mark = threading.Event()
         if self._in_child or self._is_closed or self._done.is_set():
-            reached.set()
-            return reached
-        self._queue.append(reached)
-        self._sender.not_before = 0.0
-        self._wake.set()
-        return reached
+            mark.set()
+            return mark
+        self._queue.append(mark)
+        self._send_now()
+        return mark
 
-    def when_settled(self, function: Callable[[], object]) -> None:
-        """Have a function called, by the thread that sends, once all that is queued now is settled."""
+    def when_done(self, function: Callable[[], object]) -> None:
+        """Call a function, in the sending thread, when all records that are queued now are done."""
         if not self._in_child:
-            self._queue.append(_Told(function))
+            self._queue.append(_Callback(function))
 
     def hurry(self, deadline: float) -> None:
-        """Send all that is left before a deadline (by ``time.monotonic``); it is safe in the spool on return."""
+        """Send everything before a deadline (``time.monotonic``). On return, the spool has all of it."""
         if self._in_child:
             return
-        guarded(self._take_from_children)()
-        if self._writes_ahead:
-            guarded(self._take_all)()
-        self._sender.not_before = 0.0
+        self._take_from_children()
+        self._take_all()
         self._deadline = deadline
-        self._wake.set()
+        self._send_now()
 
     def finish(self) -> None:
-        """Wait for the deadline at most; count what was not delivered by then."""
+        """Wait until the deadline at most, and count the records that are not done by then."""
         if self._in_child or self._deadline is None:
             return
         self._done.wait(max(0.0, self._deadline - time.monotonic()))
-        if self._writes_ahead:
-            guarded(self._take_all)()
+        self._take_all()
         self._is_closed = True
         with self._taking:
             self._sender.is_counting = False
-            left = [*self._pending, *(_Batch(self._count(item)) for item in list(self._queue))]
-        if self._spool is not None and self._spool.path is not None:
-            dropped.keep(self.signal, str(self._spool.path.parent), sum(_left_of(batch) for batch in left if batch.end))
-        lost = sum(_left_of(batch) for batch in left if not batch.end) + self._codec.count_lines(self._unread())
-        dropped.count(self.signal, self._sender.reason, lost, f"at {self._sender.destination}")
+            pending = list(self._pending)
+        dropped.keep(self.signal, self._spool.folder, sum(batch.left for batch in pending if batch.end))
+        left = sum(batch.left for batch in pending if not batch.end) + self._count_unread()
+        dropped.count(self.signal, self._sender.reason, left, f"at {self._sender.destination}")
         if self._done.is_set():
-            self._close()
+            self._spool.close()
+            guarded(self._sender.close)()
 
-    def become_childs(self) -> None:
-        """In a forked child: forget what is the parent's to send; what comes is written to a file that it reads."""
+    def _send_now(self) -> None:
+        self._sender.not_before = 0.0
+        self._wake.set()
+
+    def _begin_child(self) -> None:
+        """In a forked child: leave the records to the parent, and write new ones to a file that it reads."""
         self._in_child = True
         self._queue, self._pending = deque(), deque()
 
     @guarded
     def _write_for_parent(self, item: Any) -> None:
-        line = line_of(item.request) if isinstance(item, _Ready) else self._codec.line([item])
+        line = line_of(item) if isinstance(item, Message) else self._codec.line([item])
         try:
             relay.append(self.signal, line)
         except OSError as error:
             dropped.count(self.signal, dropped.UNWRITTEN, self._count(item), f"by a forked child: {error.strerror}")
 
-    def _weigh(self, record: Any) -> None:
-        """Hold fewer records where they are large: the memory is the task's."""
-        with_size = guarded(self._codec.line)([record]) if not isinstance(record, (_Ready, _Lines)) else None
-        if with_size:
-            self._limit = min(self._limits.queue, max(FEW, QUEUE_BYTES // len(with_size)))
+    def _adapt_limit(self, record: Any) -> None:
+        """Lower the limit if records are large: their memory is the task's."""
+        line = guarded(self._codec.line)([record]) if not isinstance(record, _MADE) else None
+        if line:
+            self._limit = min(self._limits.queue, max(FEW, QUEUE_BYTES // len(line)))
 
-    def _give_up_oldest(self) -> None:
-        try:
-            oldest = self._queue.popleft()
-        except IndexError:
-            return
+    def _drop_oldest(self) -> None:
+        oldest = self._pop()
         if isinstance(oldest, threading.Event):
             oldest.set()
-        dropped.count(self.signal, dropped.QUEUE_FULL, self._count(oldest))
+        if oldest is not None:
+            dropped.count(self.signal, dropped.QUEUE_FULL, self._count(oldest))
+
+    def _pop(self) -> Any:
+        """Remove and return the oldest item, or ``None`` if other threads have removed all of them."""
+        try:
+            return self._queue.popleft()
+        except IndexError:
+            return None
 
     def _count(self, item: Any) -> int:
         match item:
             case threading.Event():
                 return 0
-            case _Ready(request):
-                return otlp_requests.count(request)
-            case _Lines(lines):
-                return self._codec.count_lines(lines)
-            case _:
-                return self._codec.count([item])
+            case Message():
+                return otlp_requests.count(item)
+            case _Lines():
+                # A line holds a span, a log record, or all metrics of a child.
+                return count_records(item) if self.signal == "metrics" else len(item)
+        return self._codec.count([item])
 
     def _run(self) -> None:
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
@@ -302,190 +281,119 @@ class Outlet:
             try:
                 self._cycle()
             except Exception as fault:
-                report("Outlet", fault)
+                report("ExportQueue", fault)
         self._done.set()
 
     def _is_over(self) -> bool:
-        if self._deadline is None:
-            return False
-        return self._gave_up or time.monotonic() >= self._deadline or not (self._queue or self._pending)
+        is_over = self._gave_up or not (self._queue or self._pending)
+        return self._deadline is not None and (is_over or time.monotonic() >= self._deadline)
 
     def _pause(self) -> float:
         now, not_before = time.monotonic(), self._sender.not_before
         if self._deadline is not None:
             return max(0.0, min(not_before, self._deadline) - now)
-        if self._pending and not_before > now:
-            return min(self._limits.delay, not_before - now)
-        return self._limits.delay
+        is_waiting = bool(self._pending) and not_before > now
+        return min(self._limits.delay, not_before - now) if is_waiting else self._limits.delay
 
     def _cycle(self) -> None:
-        """Send what was there when it began, and full batches beyond that; everything, once the end is near."""
+        """Send the items that are queued now, and full batches after them; at the end of the process, everything."""
         self._take_from_children()
         due = len(self._queue)
         while due > 0 or self._pending:
-            while due > 0 and (self._writes_ahead or not self._pending):
+            while due > 0 and (self._spool.is_used or not self._pending):
                 due -= self._take() or due
             if not self._pending or time.monotonic() < self._sender.not_before or not self._deliver(self._pending[0]):
                 break
             if len(self._queue) >= self._limits.batch or self._deadline is not None:
                 due = len(self._queue)
-        self._is_away = bool(self._pending)
         dropped.publish()
-
-    def _take_all(self) -> None:
-        while self._writes_ahead and self._take():
-            pass
-
-    def _take(self) -> int:
-        """Move a batch from the queue to what is pending, by way of the spool; say how many items it was."""
-        with self._taking:
-            items: list[Any] = []
-            reached: threading.Event | None = None
-            while self._queue and len(items) < self._limits.batch and reached is None:
-                first = self._queue[0]
-                alone = isinstance(first, (_Ready, _Lines))
-                if alone and items:
-                    break
-                reached = self._queue.popleft() if isinstance(first, threading.Event) else None
-                if reached is None:
-                    items.append(self._queue.popleft())
-                if alone:
-                    break
-            if items or reached is not None:
-                self._pending.append(self._batch(items, reached))
-            return len(items) + (reached is not None)
-
-    def _batch(self, items: list[Any], reached: threading.Event | None) -> _Batch:
-        match items:
-            case [_Ready(request)]:
-                batch = _Batch(otlp_requests.count(request), parts=deque([request]), reached=reached)
-            case [_Lines(lines)]:
-                batch = _Batch(self._codec.count_lines(lines), lines=lines, reached=reached)
-            case _:
-                batch = _Batch(self._codec.count(items), items, reached=reached)
-        if self._writes_ahead and self._spool is not None and items:
-            self._write_ahead(self._spool, batch)
-        return batch
-
-    def _write_ahead(self, spool: SpoolFile, batch: _Batch) -> None:
-        if spool.size > SPOOL_BYTES:
-            self._do_without(f"the spool has come to {SPOOL_BYTES >> 20} MiB")
-            return
-        try:
-            written = self._written(batch)
-            batch.end = spool.append(written)
-        except OSError as error:
-            self._do_without(f"{semconv.OTEL_FLYTE_SPOOL} can't be written ({error})")
-            return
-        batch.start = batch.end - len(written)
-        self._tell(batch.records)
-        if len(self._pending) >= _IN_MEMORY:
-            batch.records, batch.lines, batch.parts = (), (), None
-
-    def _written(self, batch: _Batch) -> bytes:
-        if batch.parts:
-            return line_of(batch.parts[0])
-        if batch.lines:
-            return b"".join(line + b"\n" for line in batch.lines)
-        try:
-            return self._codec.line(batch.records)
-        except Exception:
-            # What can't be encoded is given up alone, and the rest written by way of its requests.
-            batch.parts = self._encoded(batch.records)
-            batch.count = sum(map(otlp_requests.count, batch.parts))
-            return b"".join(map(line_of, batch.parts))
-
-    def _do_without(self, reason: str) -> None:
-        say_once(f"{reason}: it is done without.")
-        self._writes_ahead = False
 
     @guarded
     def _take_from_children(self) -> None:
-        waiting = sum(len(item.lines) for item in list(self._queue) if isinstance(item, _Lines))
+        waiting = sum(len(item) for item in list(self._queue) if isinstance(item, _Lines))
         with self._taking:
-            while waiting < self._limit:
-                lines = relay.read(self.signal)
-                if not lines:
-                    break
+            while waiting < self._limit and (lines := relay.read(self.signal)):
                 self._queue.append(_Lines(lines))
                 waiting += len(lines)
 
-    def _unread(self) -> list[bytes]:
-        """Return what children have written and nobody will send; one that goes on writing is not waited for."""
-        unread: list[bytes] = []
-        until = time.monotonic() + _COUNTING_SECONDS
+    def _count_unread(self) -> int:
+        """Count records that forked children have written too late. One that goes on writing is not waited for."""
+        count, until = 0, time.monotonic() + _COUNTING_SECONDS
         with self._taking:
             while time.monotonic() < until and (lines := relay.read(self.signal)):
-                unread += lines
-        return unread
+                count += self._count(_Lines(lines))
+        return count
+
+    @guarded
+    def _take_all(self) -> None:
+        while self._take():
+            pass
+
+    def _take(self) -> int:
+        """Move a batch from the queue to the pending ones, by way of the spool, and return its number of items."""
+        with self._taking:
+            records: list[Any] = []
+            while len(records) < self._limits.batch and (item := self._pop()) is not None:
+                if not isinstance(item, _MADE):
+                    records.append(item)
+                elif records:
+                    self._queue.appendleft(item)
+                    break
+                else:
+                    self._append(_Batch(item, self._count(item)))
+                    return 1
+            if records:
+                self._append(_Batch(records, self._codec.count(records)))
+            return len(records)
+
+    def _append(self, batch: _Batch) -> None:
+        if self._spool.is_used and batch.mark is None:
+            written = self._written(batch)
+            batch.end = self._spool.write(written)
+            if batch.end:
+                batch.start = batch.end - len(written)
+                self._acknowledge(batch.records)
+                if len(self._pending) >= _IN_MEMORY:
+                    batch.records, batch.lines, batch.parts = (), (), None
+        self._pending.append(batch)
+
+    def _written(self, batch: _Batch) -> bytes:
+        if batch.lines:
+            return b"".join(line + b"\n" for line in batch.lines)
+        if batch.parts is None:
+            try:
+                return self._codec.line(batch.records)
+            except Exception:
+                # The records that cannot be encoded are dropped. The others are written by way of their requests.
+                batch.parts = self._codec.requests(batch.records)
+                batch.count = batch.left
+        return b"".join(map(line_of, batch.parts))
 
     def _deliver(self, batch: _Batch) -> bool:
-        """Send what is left of the first pending batch; say whether all of it is settled."""
+        """Send the rest of the first pending batch, and return whether all of it is done."""
         if batch.parts is None:
-            batch.parts = self._requests(batch)
+            lines = batch.lines
+            if batch.end and not batch.records and not lines:
+                lines = self._spool.read(batch.start, batch.end).splitlines()
+            batch.parts = deque([self._codec.parsed(lines)]) if lines else self._codec.requests(batch.records)
         if self._sender.deliver(batch.parts, self._deadline, is_kept=batch.end > 0):
-            self._settle(batch)
+            self._finish(batch)
             return True
         if self._deadline is not None:
-            # What is safe in the spool is not worth the wait, and what comes too late is none.
+            # Records in the spool are not worth the wait, and no attempt after the deadline is.
             self._gave_up = batch.end > 0 or self._sender.not_before >= self._deadline
         return False
 
-    def _requests(self, batch: _Batch) -> deque[Message]:
-        lines = batch.lines
-        if not lines and not batch.records and batch.end and self._spool is not None:
-            lines = self._spool.read(batch.start, batch.end).splitlines()
-        if not lines:
-            return self._encoded(batch.records) if batch.records else deque()
-        request = otlp_requests.request(self.signal)
-        for line in lines:
-            try:
-                request.MergeFrom(request_of(line)[1])
-            except ValueError:
-                dropped.count(self.signal, dropped.UNENCODABLE, self._codec.count_lines([line]))
-        return deque([request])
-
-    def _encoded(self, records: Sequence[Any]) -> deque[Message]:
-        """Encode records; one that can't be is given up alone."""
-        try:
-            return deque([self._codec.encode(records)])
-        except Exception as error:
-            if len(records) == 1:
-                report("Outlet", error)
-                dropped.count(self.signal, dropped.UNENCODABLE, self._codec.count(records))
-                return deque()
-        middle = len(records) // 2
-        return self._encoded(records[:middle]) + self._encoded(records[middle:])
-
-    def _settle(self, batch: _Batch) -> None:
+    def _finish(self, batch: _Batch) -> None:
         if not batch.end:
-            self._tell(batch.records)
+            self._acknowledge(batch.records)
         with self._taking:
             self._pending.popleft()
-            if self._spool is not None and batch.end:
-                self._settle_in(self._spool, batch.end)
-        if batch.reached is not None:
-            batch.reached.set()
+            if batch.end:
+                self._spool.acknowledge(batch.end, is_last=not self._pending)
+        if batch.mark is not None:
+            batch.mark.set()
 
-    def _settle_in(self, spool: SpoolFile, end: int) -> None:
-        try:
-            spool.settle(end)
-            if end > ROTATED_BYTES and not self._pending:
-                spool.close()
-                self._writes_ahead = True
-        except OSError as error:
-            say_once(f"{semconv.OTEL_FLYTE_SPOOL} can't be written ({error}): a replay sends again what was delivered.")
-
-    def _tell(self, records: Sequence[Any]) -> None:
-        if self._on_settled is not None and records:
-            self._on_settled(records)
-
-    @guarded
-    def _close(self) -> None:
-        if self._spool is not None:
-            self._spool.close()
-        self._sender.close()
-
-
-def _left_of(batch: _Batch) -> int:
-    return batch.count if batch.parts is None else sum(map(otlp_requests.count, batch.parts))
+    def _acknowledge(self, records: Sequence[Any]) -> None:
+        if self._on_acknowledged is not None and records:
+            self._on_acknowledged(records)

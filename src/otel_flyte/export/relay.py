@@ -1,7 +1,7 @@
-"""What forked children record: they write it to files of a folder that the process which forked them reads and sends.
+"""Records of forked children: they append them to files in a folder that the process which forked them reads.
 
-A forked child has none of its parent's threads, shares its connections, and mostly ends by ``os._exit``: it must not
-talk to the network. A span that it ends is one line appended to a file, whole whatever becomes of the child.
+A forked child has none of its parent's threads, shares its connections, and mostly ends by ``os._exit``, so it must not
+use the network. A span that it ends is one appended line, which is whole however the child ends.
 """
 
 import itertools
@@ -11,34 +11,27 @@ import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded
 
-if TYPE_CHECKING:
-    from otel_flyte.export.queue import Outlet
-
 FILE_BYTES = 8 * 2**20
-"""A child begins another file beyond this, so that its parent can remove what it has read."""
+"""Size from which a child begins another file, so that its parent can remove the first."""
 
 _LINES_AT_ONCE = 512
-
-outlets: "list[Outlet]" = []
-"""Those whose records children write to files."""
 
 _folder: Path | None = None
 _owner = 0
 _files: dict[str, tuple[int, int]] = {}
-"""In a child: descriptor and number of the file of each signal."""
+"""In a child: descriptor and number of the current file of each signal."""
 
 _offsets: dict[Path, int] = {}
-"""In the parent: how much of each file is read."""
+"""In the parent: the offset up to which each file was read."""
 
 
 def prepare() -> None:
-    """Choose the folder, before anybody forks; it is made by the first child that has something to say."""
+    """Choose the folder before any fork. The first child that writes creates it."""
     global _folder, _owner
     if _folder is None:
         _folder = Path(tempfile.gettempdir()) / f"otel-flyte-{os.getpid()}-{secrets.token_hex(4)}"
@@ -47,7 +40,7 @@ def prepare() -> None:
 
 
 def is_child() -> bool:
-    """Whether this process was forked from one that delivers."""
+    """Return whether this process was forked from one that exports."""
     return _owner not in (0, os.getpid())
 
 
@@ -55,32 +48,30 @@ def append(signal: str, line: bytes) -> None:
     """In a child: write a line.
 
     Raises:
-        OSError: it can't be written, or nobody is there to read it.
+        OSError: it cannot be written, or the parent is gone.
     """
     descriptor, number = _files.get(signal, (-1, 0))
     if descriptor >= 0 and os.lseek(descriptor, 0, os.SEEK_END) > FILE_BYTES:
         os.close(descriptor)
         descriptor = -1
     if descriptor < 0 and _folder is not None:
-        os.kill(_owner, 0)  # Nobody reads what is written for a parent that is gone.
+        os.kill(_owner, 0)
         _folder.mkdir(mode=0o700, exist_ok=True)
-        number += 1
-        path = _folder / f"{os.getpid()}-{number}.{signal}.jsonl"
+        path = _folder / f"{os.getpid()}-{number + 1}.{signal}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        _files[signal] = descriptor, number
+        _files[signal] = descriptor, number + 1
     os.write(descriptor, line)
 
 
 def read(signal: str) -> list[bytes]:
-    """In the parent: return whole lines that children have written since, some of them; none where there are none."""
+    """In the parent: return some whole lines that were not read yet, without their ends."""
     if _folder is None or not _folder.exists():
         return []
     for path in sorted(_folder.glob(f"*.{signal}.jsonl")):
-        ended = _is_ended(path)
-        lines = _new_lines(path)
-        if lines:
+        is_complete = _is_complete(path, signal)
+        if lines := _new_lines(path):
             return lines
-        if ended:
+        if is_complete:
             path.unlink(missing_ok=True)
             _offsets.pop(path, None)
     return []
@@ -103,10 +94,9 @@ def _new_lines(path: Path) -> list[bytes]:
     return []
 
 
-def _is_ended(path: Path) -> bool:
-    """Whether nobody will write to a file any more: its child has begun the next, or is gone."""
-    child, _, number = path.name.partition(".")[0].partition("-")
-    signal = path.name.split(".")[-2]
+def _is_complete(path: Path, signal: str) -> bool:
+    """Return whether a file gets no more lines, because its child has begun the next one or is gone."""
+    child, number = path.name.partition(".")[0].split("-")
     if path.with_name(f"{child}-{int(number) + 1}.{signal}.jsonl").exists():
         return True
     try:
@@ -114,20 +104,15 @@ def _is_ended(path: Path) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
+        pass
     return False
 
 
-@guarded
-def _become_child() -> None:
-    if _folder is None:
-        return
+def _begin_child() -> None:
     for descriptor, _ in _files.values():
         with suppress(OSError):
             os.close(descriptor)
     _files.clear()
-    for outlet in outlets:
-        outlet.become_childs()
 
 
-forks.register(after_in_child=_become_child)
+forks.register(after_in_child=_begin_child)

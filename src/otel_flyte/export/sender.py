@@ -1,4 +1,4 @@
-"""Get requests to a receiver: in parts that it takes, again when it asks for that, and with an account of the rest."""
+"""Sends requests to a receiver: splits them, retries them, and counts the records that are dropped."""
 
 import random
 import time
@@ -13,23 +13,23 @@ from otel_flyte.runtime.guard import say_once
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 REFUSED_PAUSE_SECONDS = 60.0
-"""Before a receiver that has refused what the spool holds is asked again."""
+"""Pause after a receiver has refused records that the spool holds."""
 
 PATIENCE_SECONDS = 10.0
-"""A receiver that is away for longer is mentioned."""
+"""A receiver that does not answer for this time is reported."""
 
 _SHORTEST_ATTEMPT_SECONDS = 0.05
 
 
 class Sender:
-    """What is known of a receiver, and how it is treated.
+    """The state of a receiver and the retries to it.
 
     Attributes:
-        destination: the endpoint as it may be shown.
-        not_before: when to try again (``time.monotonic``), 0 where nothing speaks against now.
-        last_answer: when the receiver has answered last (``time.monotonic``), 0 where it never has.
-        reason: why what is left could not be delivered, in the words of the last failure.
-        is_counting: whether what the receiver does not take is counted; at the end of the process all that is left is.
+        destination: the endpoint without credentials.
+        not_before: earliest time of the next attempt (``time.monotonic``), 0 for now.
+        last_answer: time of the receiver's last answer (``time.monotonic``), 0 if there was none.
+        reason: reason of the last failure.
+        is_counting: whether dropped records are counted here. At the end of the process, the queue counts the rest.
     """
 
     def __init__(self, signal: str, transport: Transport) -> None:
@@ -44,12 +44,12 @@ class Sender:
         self._away_since = 0.0
 
     def deliver(self, parts: deque[Message], deadline: float | None, *, is_kept: bool) -> bool:
-        """Send parts until none is left; say whether that came about.
+        """Send parts of a batch and return whether all of them are done.
 
         Args:
-            parts: those that are taken, or given up and counted, are removed.
-            deadline: for the attempts (``time.monotonic``), ``None`` where only the time-out of each counts.
-            is_kept: whether they lie in the spool, where another receiver, or this one some time, may have them.
+            parts: the requests. Those that are acknowledged, or dropped and counted, are removed.
+            deadline: time for the attempts (``time.monotonic``), ``None`` for the time-out of each.
+            is_kept: whether the spool holds them, so that a replay can send them.
         """
         while parts:
             part = parts[0]
@@ -69,7 +69,7 @@ class Sender:
         return True
 
     def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection."""
         self._transport.close()
 
     def _attempt(self, part: Message, deadline: float | None) -> Outcome:
@@ -82,12 +82,13 @@ class Sender:
         now = time.monotonic()
         self.reason = outcome.reason
         if outcome.verdict is Verdict.REFUSED:
-            say_once(f"{self._signal} are refused by {self.destination}: {outcome.reason}. They stay in the spool.")
+            say_once(f"{self._signal} are refused by {self.destination} ({outcome.reason}): they stay in the spool.")
             self.not_before = now + REFUSED_PAUSE_SECONDS
             return
         self._away_since = self._away_since or now
         if now - self._away_since > PATIENCE_SECONDS:
-            say_once(f"{self._signal} have not arrived at {self.destination} for {PATIENCE_SECONDS:g} s: trying on.")
+            waited = f"for {PATIENCE_SECONDS:g} s ({outcome.reason})"
+            say_once(f"{self.destination} has not accepted {self._signal} {waited}: check it, retries continue.")
         pause = outcome.retry_after
         if pause is None:
             longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self._failures)
@@ -96,25 +97,20 @@ class Sender:
         self.not_before = now + pause
 
     def _account(self, part: Message, outcome: Outcome) -> None:
-        """Count what a receiver did not take and will not take."""
-        number = otlp_requests.count(part)
-        about = f"by {self.destination}: {outcome.reason}"
+        """Count the records of a request that the receiver does not accept."""
+        answer = f"by {self.destination}: {outcome.reason}"
+        number, reason, details = otlp_requests.count(part), dropped.REJECTED, answer
         match outcome.verdict:
-            case Verdict.ACCEPTED if outcome.rejected:
-                self._lose(dropped.REJECTED, outcome.rejected, about)
-            case Verdict.ACCEPTED if outcome.reason:
-                say_once(f"{self._signal} are accepted {about}.")
-            case Verdict.REJECTED:
-                self._lose(dropped.REJECTED, number, about)
+            case Verdict.ACCEPTED:
+                number = outcome.rejected
+                if outcome.reason and not number:
+                    say_once(f"{self._signal} are accepted {answer}.")
             case Verdict.TOO_LARGE:
-                what = f"{otlp_requests.name_of_only(part)}, {part.ByteSize():,} bytes"
-                self._lose(dropped.TOO_LARGE, number, f"for {self.destination}: {what}")
+                reason = dropped.TOO_LARGE
+                name = otlp_requests.name_of_only(part)
+                details = f"for {self.destination}: {name}, {part.ByteSize():,} bytes"
             case Verdict.REFUSED:
-                say_once(f"{self._signal} are refused {about}.")
-                self._lose(dropped.REFUSED, number, about)
-            case _:
-                pass
-
-    def _lose(self, reason: str, number: int, about: str) -> None:
+                reason = dropped.REFUSED
+                say_once(f"{self._signal} are refused {answer}.")
         if self.is_counting:
-            dropped.count(self._signal, reason, number, about)
+            dropped.count(self._signal, reason, number, details)

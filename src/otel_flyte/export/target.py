@@ -1,33 +1,36 @@
-"""Where and how one signal is sent, as the OTLP exporter specification lets the environment say.
+"""The receiver of one signal, as the specification of the OTLP exporter reads it from the environment.
 
-https://opentelemetry.io/docs/specs/otel/protocol/exporter/. A variable for one signal wins over that for all.
+https://opentelemetry.io/docs/specs/otel/protocol/exporter/. A variable for one signal wins over the one for all.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from importlib.metadata import entry_points
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from opentelemetry.util.re import parse_env_headers
 
 from otel_flyte import semconv
 from otel_flyte._version import __version__
-from otel_flyte.config.settings import GRPC, GRPC_PORT, SignalPlan
+from otel_flyte.config.endpoints import GRPC, GRPC_PORT, SignalPlan
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 USER_AGENT = f"otel-flyte/{__version__}"
 
+Credentials = TypeVar("Credentials")
+
 
 class Target(NamedTuple):
-    """What a transport needs to know.
+    """The configuration of a transport.
 
     Attributes:
         signal: ``traces``, ``metrics`` or ``logs``.
         address: the URL for HTTP, ``host:port`` for gRPC.
-        secure: whether gRPC speaks TLS; a URL says so itself.
-        headers: what authenticates the sender; names in lower case.
+        secure: whether gRPC uses TLS. HTTP decides by the URL.
+        headers: sent with each request; names in lower case.
         compression: ``gzip``, ``deflate`` or empty.
         timeout: seconds for one attempt.
-        certificate: file of the authorities that are trusted, empty for the system's.
+        certificate: file of the trusted authorities, empty for those of the system.
         client_certificate: file of the sender's own certificate.
         client_key: file of its key.
         credentials: name of an ``opentelemetry_otlp_credential_provider``.
@@ -46,7 +49,7 @@ class Target(NamedTuple):
 
     @classmethod
     def of(cls, plan: SignalPlan, environ: Mapping[str, str]) -> "Target":
-        """Read what the environment says about the signal of a plan."""
+        """Read the environment for the signal of a plan."""
 
         def option(name: str) -> str:
             own = environ.get(semconv.OTLP_SIGNAL_OPTION.format(signal=plan.signal.upper(), option=name), "")
@@ -66,6 +69,19 @@ class Target(NamedTuple):
             client_key=option("CLIENT_KEY"),
             credentials=_credentials(plan, environ),
         )
+
+
+def load_credentials(name: str, kind: type[Credentials]) -> Credentials:
+    """Return the credentials that an installed provider creates.
+
+    Raises:
+        LookupError: no provider of that name creates this kind.
+    """
+    for entry in entry_points(group="opentelemetry_otlp_credential_provider", name=name):
+        credentials = entry.load()()
+        if isinstance(credentials, kind):
+            return credentials
+    raise LookupError(f"no credential provider {name} of {kind.__module__}.{kind.__name__} is installed")
 
 
 def _url(plan: SignalPlan) -> str:

@@ -1,4 +1,4 @@
-"""Captures the records of ``logging`` that are made while a task is open, each once."""
+"""Captures the records of ``logging`` that are made while a task is open, each once, and failures as records."""
 
 import logging
 from functools import cache
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import get_current_span, set_span_in_context
+from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
 from otel_flyte import semconv
 from otel_flyte.logs import emitter, records
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import state
+from otel_flyte.tasks.failures import Failure
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -35,6 +36,21 @@ def capture(logger: logging.Logger, record: logging.LogRecord) -> None:
         context_api.detach(token)
 
 
+def emit_failure(span: Span, failure: Failure) -> bool:
+    """Emit a failure with the ids of the span that it fails; return whether a logger provider is configured.
+
+    https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-logs/
+    """
+    if not emitter.is_wanted():
+        return False
+    body = ": ".join(filter(None, (failure.type, failure.message)))
+    token = context_api.attach(set_span_in_context(span))
+    try:
+        return emitter.emit(records.event(semconv.EVENT_EXCEPTION, body, {**failure.exception(), **task_attributes()}))
+    finally:
+        context_api.detach(token)
+
+
 def context_here() -> Context | None:
     """Return the context of the span that a record belongs to, ``None`` outside of tasks.
 
@@ -52,10 +68,10 @@ def context_here() -> Context | None:
 def task_attributes() -> "dict[str, AttributeValue]":
     """Return the name of the open task, and its identity where the resource does not have it."""
     task = state.open_here()
-    identity = dict(task.identity_attributes) if task is not None else {}
-    while task is not None and semconv.TASK_NAME not in task.declared:
+    attributes = dict(task.identity_attributes) if task is not None else {}
+    while task is not None and not task.task_name:
         task = task.outer
-    return identity if task is None else {**identity, semconv.TASK_NAME: str(task.declared[semconv.TASK_NAME])}
+    return attributes if task is None else {**attributes, semconv.TASK_NAME: task.task_name}
 
 
 def _is_suppressed() -> bool:

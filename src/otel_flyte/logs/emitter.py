@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otel_flyte import providers, semconv
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints
 from otel_flyte.runtime.forks import ForkLock
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _provider() -> "LoggerProvider | None":
 
 @cache
 def _is_none(exporters: str) -> bool:
-    return bool(exporters.strip()) and not settings.plan("logs", {_EXPORTER: exporters}).exporters
+    return bool(exporters.strip()) and not endpoints.plan("logs", {_EXPORTER: exporters}).exporters
 
 
 def _create_handler(provider: "LoggerProvider") -> logging.Handler:

@@ -27,12 +27,11 @@ _LOOKUPS = "Lookups in the local cache."
 def task_ended(task: "OpenTask") -> None:
     """Count a task that ends now. Its span has its outcome already."""
     provider = providers.meter_provider()
-    if provider is None or semconv.TASK_NAME not in task.declared:
+    if provider is None or not task.task_name:
         return
-    name = str(task.declared[semconv.TASK_NAME])
     attributes = {
         **task.identity_attributes,
-        semconv.TASK_NAME: name,
+        semconv.TASK_NAME: task.task_name,
         semconv.RESULT: semconv.RESULT_SUCCESS,
         **task.outcome,
     }

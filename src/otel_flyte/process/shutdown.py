@@ -15,14 +15,14 @@ from otel_flyte.runtime.guard import guarded, start_thread
 
 
 class Queue(Protocol):
-    """Records of one signal that wait to be sent: see :class:`otel_flyte.export.queue.Outlet`."""
+    """Records of one signal that wait to be sent: see :class:`otel_flyte.export.queue.ExportQueue`."""
 
     @property
     def last_answer(self) -> float:
         """When the receiver has answered last (``time.monotonic``), 0 if never."""
 
     def mark(self) -> threading.Event:
-        """Return an event that is set once all records that are queued now are settled."""
+        """Return an event that is set once all records that are queued now are done."""
 
     def kick(self, grace: float = 0.0) -> None:
         """Send what is queued now, or after ``grace`` seconds."""
@@ -48,7 +48,7 @@ _CHILD_SECONDS = 0.5
 _DEATH_SECONDS = 1.0
 
 _providers: list[Provider] = []
-_outlets: list[Queue] = []
+_queues: list[Queue] = []
 _collectors: list[Callable[[], object]] = []
 _reports: list[Callable[[], object]] = []
 _in_the_time_left: list[Callable[[float], object]] = []
@@ -82,10 +82,10 @@ def at_exit(provider: Provider) -> None:
     _providers.append(provider)
 
 
-def add_outlet(outlet: Queue) -> None:
-    """Empty an outlet at the end of the process, within the bound."""
+def add_queue(queue: Queue) -> None:
+    """Empty a queue at the end of the process, within the bound."""
     _prepare()
-    _outlets.append(outlet)
+    _queues.append(queue)
 
 
 def in_the_time_left(function: Callable[[float], object]) -> None:
@@ -117,12 +117,12 @@ def is_ours(provider: object) -> bool:
 def flush(timeout: float | None = None) -> bool:
     """Send what there is, and wait for it no longer than ``timeout`` seconds and the exit bound.
 
-    Returns whether all of it was settled: delivered, or given up and counted.
+    Returns whether all of it is done: acknowledged, or dropped and counted.
     """
     bound = _bound() if timeout is None else min(timeout, _bound())
     deadline = time.monotonic() + bound
     collected = _collect_metrics(bound)
-    return _wait([outlet.mark() for outlet in _outlets], max(0.0, deadline - time.monotonic())) and collected
+    return _wait([queue.mark() for queue in _queues], max(0.0, deadline - time.monotonic())) and collected
 
 
 def has_begun_to_end() -> bool:
@@ -130,18 +130,18 @@ def has_begun_to_end() -> bool:
     return _exiting.is_set()
 
 
-def wait_for(outlet: Queue, timeout: float | None = None) -> bool:
-    """Wait until what an outlet holds is settled, no longer than ``timeout`` seconds and the exit bound."""
+def wait_for(queue: Queue, timeout: float | None = None) -> bool:
+    """Wait until what a queue holds is done, no longer than ``timeout`` seconds and the exit bound."""
     if has_begun_to_end():
-        outlet.kick()
+        queue.kick()
         return True
-    return _wait([outlet.mark()], _bound() if timeout is None else min(timeout, _bound()))
+    return _wait([queue.mark()], _bound() if timeout is None else min(timeout, _bound()))
 
 
 def kick(grace: float = 0.0) -> None:
     """Have everything sent in the background, now or in a moment."""
-    for outlet in _outlets:
-        outlet.kick(grace)
+    for queue in _queues:
+        queue.kick(grace)
 
 
 def end(deadline: float | None = None) -> None:
@@ -180,11 +180,11 @@ def _end(deadline: float) -> None:
     # A provider of metrics has a last collection to hand over.
     _exiting.set()
     _wait_until(deadline, _providers_done)
-    outlets = tuple(_outlets)
-    for outlet in outlets:
-        outlet.hurry(deadline)
-    for outlet in outlets:
-        outlet.finish()
+    queues = tuple(_queues)
+    for queue in queues:
+        queue.hurry(deadline)
+    for queue in queues:
+        queue.finish()
     if _in_the_time_left:
         _deadline_of_the_rest.append(deadline)
         _sent.set()
@@ -202,7 +202,7 @@ def _prepare() -> None:
             return
         _owner, _ended = os.getpid(), False
         _providers.clear()
-        _outlets.clear()
+        _queues.clear()
         for event in (_exiting, _providers_done, _sent, _rest_done, _all_done):
             event.clear()
         start_thread("otel-flyte-exit", _work_when_exiting)
@@ -251,12 +251,12 @@ def _time_left() -> float:
     if _in_vain is None:
         return bound
     when, seconds = _in_vain
-    answered = any(outlet.last_answer > when for outlet in _outlets)
+    answered = any(queue.last_answer > when for queue in _queues)
     return bound if answered else max(0.0, bound - seconds)
 
 
 def _end_child() -> None:
-    """In a forked child, which has no outlets of its own: write down what its metrics have come to."""
+    """In a forked child, which has no queues of its own: write down what its metrics have come to."""
     _collect_metrics(_CHILD_SECONDS)
     _report()
 

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from urllib.parse import quote
 
 from otel_flyte import semconv
-from otel_flyte.config import settings
+from otel_flyte.config import endpoints
 from otel_flyte.tasks import identity
 
 PROJECT = "local"
@@ -41,7 +41,7 @@ def resource_attributes(entity: str, environ: Mapping[str, str]) -> str:
     A pod has the identity of its own execution.
     """
     present = environ.get(semconv.RESOURCE_ATTRIBUTES, "").strip()
-    is_exported = any(settings.plan(signal, environ).exporters for signal in settings.SIGNALS)
+    is_exported = any(endpoints.plan(signal, environ).exporters for signal in endpoints.SIGNALS)
     if not is_exported or identity.attempt_from_environment(environ, "") is not None:
         return present
     own = {semconv.PROJECT: PROJECT, semconv.DOMAIN: DOMAIN, semconv.RUN_NAME: run_name(entity)}

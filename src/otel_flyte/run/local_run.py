@@ -40,8 +40,8 @@ def run(arguments: Sequence[str], target: Target) -> Outcome:
     """
     _occupy_standard_descriptors()
     _report_ignored_variables()
-    with standard.usable_only():
-        from otel_flyte.run import recording
+    from otel_flyte.run import recording
+
     try:
         exporter = recording.open_file(target.entity)
     except OSError as error:
@@ -53,14 +53,13 @@ def run(arguments: Sequence[str], target: Target) -> Outcome:
     with ExitStack() as recorded:
         recorded.enter_context(named(target.entity))
         stream: TextIO = getattr(sys, "stderr", None) or recorded.enter_context(Path(os.devnull).open("w"))
-        with standard.usable_only():
-            recorded.enter_context(recording.to(exporter, stream, Terminal.of(stream, os.environ)))
+        recorded.enter_context(recording.to(exporter, stream, Terminal.of(stream, os.environ)))
         code = pyflyte_run.invoke(arguments)
     os.chdir(folder)  # A task may have changed it.
     is_empty = recording.discard_if_empty(exporter)
     if exporter.error:
         reason = exporter.error.strerror or exporter.error
-        problem = f"the recording lacks {exporter.lost} spans that can't be written ({reason}): check the disk"
+        problem = f"the recording lacks {exporter.dropped} spans that can't be written ({reason}): check the disk"
     else:
         problem = _reason_for_nothing(code) if is_empty else ""
     return Outcome(code, None if is_empty else exporter.path, problem)

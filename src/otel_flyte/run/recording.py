@@ -11,7 +11,7 @@ from typing import TextIO
 
 from opentelemetry import trace
 
-from otel_flyte import semconv
+from otel_flyte import providers, semconv
 from otel_flyte.export.file_exporter import FileSpanExporter
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run.progress import ProgressProcessor
@@ -112,12 +112,12 @@ def to(exporter: FileSpanExporter, stream: TextIO, terminal: Terminal) -> Iterat
     capture.record_to(str(exporter.path.absolute()))
     progress = ProgressProcessor(capture.beside(stream), terminal)
     recording = RecordingProcessor(exporter)
-    provider = trace.get_tracer_provider()
+    provider = providers.global_tracer_provider()
     if isinstance(provider, TracerProvider):
         for processor in (recording, progress):
             provider.add_span_processor(processor)
     else:
-        trace.set_tracer_provider(traces.build_provider(extra_processors=(recording, progress)))
+        trace.set_tracer_provider(traces.create_provider(extra_processors=(recording, progress)))
     try:
         yield
     finally:

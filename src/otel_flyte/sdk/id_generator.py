@@ -1,4 +1,4 @@
-"""The id generator that our providers use and that ``OTEL_PYTHON_ID_GENERATOR=flyte`` selects elsewhere."""
+"""The id generator of our providers, which ``OTEL_PYTHON_ID_GENERATOR=flyte`` selects for other providers."""
 
 import secrets
 
@@ -10,7 +10,7 @@ from otel_flyte.tasks import state
 class FlyteIdGenerator(IdGenerator):
     """Random ids from the operating system, so that tasks that call ``random.seed(42)`` never collide.
 
-    A derived id, which an attempt has, is handed over in a context variable by whoever starts the span.
+    The derived ids of an attempt are in a context variable while its span is started.
     """
 
     takes_derived_ids = True
@@ -26,5 +26,5 @@ class FlyteIdGenerator(IdGenerator):
         return ids[0] if ids is not None else secrets.randbits(128) or 1
 
     def is_trace_id_random(self) -> bool:
-        """Whether the lower 56 bits are uniformly random, as they are: a digest where they are derived."""
+        """Return whether the lower 56 bits are uniformly random, as those of a derived id are: it is a digest."""
         return True

@@ -1,4 +1,4 @@
-"""The spans that have ended last, kept in this process for the deck of a task."""
+"""The last spans that ended, kept in this process for the deck of a task."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -11,21 +11,21 @@ from otel_flyte.sdk.processors import Processor
 __all__ = ["KeptSpans", "ReadableSpan", "span_id", "trace_id"]
 
 KEPT = 1000
-"""Spans of ours, and as many of the user's, that are kept; the oldest go first."""
+"""Spans of ours that are kept, and as many spans of the user; the oldest are dropped first."""
 
 
 def span_id(span: ReadableSpan) -> int:
-    """Return the id of a span, 0 where it has none."""
+    """Return the id of a span, 0 if it has none."""
     return span.context.span_id if span.context is not None else 0
 
 
 def trace_id(span: ReadableSpan) -> int:
-    """Return the id of a span's trace, 0 where it has none."""
+    """Return the id of a span's trace, 0 if it has none."""
     return span.context.trace_id if span.context is not None else 0
 
 
 class KeptSpans(Processor):
-    """Keeps the last spans that have ended; those of a loop in user code don't drive out the phases of their task."""
+    """Keeps the last spans that ended. The spans of a loop in user code do not displace the phases of their task."""
 
     def __init__(self) -> None:
         self._ours: deque[ReadableSpan] = deque(maxlen=KEPT)
@@ -38,7 +38,7 @@ class KeptSpans(Processor):
         kept.append(span)
 
     def below(self, tops: Iterable[ReadableSpan]) -> Iterator[ReadableSpan]:
-        """Give the spans below others, but not those whose parent is not kept."""
+        """Return the descendants of some spans, as far as all spans between are kept."""
         spans = [*self._ours, *self._others]
         parents = {span_id(span): span.parent.span_id for span in spans if span.parent is not None}
         wanted = {span_id(top) for top in tops}

@@ -1,6 +1,6 @@
-"""The SDK without psutil, until it asks psutil for something.
+"""The SDK without psutil, until the SDK calls it.
 
-It imports psutil for its process detector alone, which few users select. That takes a task longer than the SDK of
+The SDK imports psutil for its process detector alone, which few users select. That import takes longer than the SDK of
 traces itself.
 """
 
@@ -18,7 +18,7 @@ _IMPORTER = "opentelemetry.sdk.resources"
 
 @contextmanager
 def psutil_later() -> Iterator[None]:
-    """Let the SDK be imported meanwhile, and psutil when the SDK calls it."""
+    """Import the SDK in this context; psutil is imported when the SDK calls it."""
     if _NAME in sys.modules or _IMPORTER in sys.modules:
         yield
         return
@@ -34,15 +34,15 @@ def psutil_later() -> Iterator[None]:
 
 
 class _NotYet:
-    """Finds no psutil for this thread; for others, nothing changes."""
+    """A finder that finds no psutil for this thread; other threads are not affected."""
 
     def __init__(self) -> None:
         self._thread = get_ident()
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002 - the protocol's
-        """Find no psutil."""
+        """Raise an error for psutil."""
         if name == _NAME and get_ident() == self._thread:
-            raise ModuleNotFoundError(f"{name} comes later", name=name)
+            raise ModuleNotFoundError(f"{name} is imported later", name=name)
 
 
 class _Later(ModuleType):

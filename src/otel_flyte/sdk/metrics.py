@@ -1,12 +1,12 @@
-"""Metrics: the meter provider that we make, and how what it collects gets to its outlets."""
+"""Metrics: the meter provider that we create."""
 
-import os
 import sys
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from opentelemetry.sdk import metrics
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -18,59 +18,69 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 
 from otel_flyte import semconv
+from otel_flyte.config import standard
 from otel_flyte.export import codecs, destinations, relay
-from otel_flyte.export.queue import Outlet
+from otel_flyte.export.queue import ExportQueue
 from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded
-from otel_flyte.sdk import resource
+from otel_flyte.sdk import arguments, resource
+from otel_flyte.sdk.processors import Queued
 
 _DELTA = {
-    "DELTA": (Counter, ObservableCounter, Histogram),
-    "LOWMEMORY": (Counter, Histogram),
+    "delta": (Counter, ObservableCounter, Histogram),
+    "lowmemory": (Counter, Histogram),
 }
 """https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/"""
+
+_EXEMPLAR_FILTERS = {
+    "always_on": "AlwaysOnExemplarFilter",
+    "always_off": "AlwaysOffExemplarFilter",
+    "trace_based": "TraceBasedExemplarFilter",
+}
+"""Classes of the SDK since OpenTelemetry 1.28."""
 
 _readers: list[PeriodicExportingMetricReader] = []
 
 
-class OutletMetricExporter(MetricExporter):
-    """Hand what was collected to its outlet, which sends it."""
+class QueueMetrics(Queued, MetricExporter):
+    """Puts each collection into a queue.
 
-    def __init__(self, outlet: Outlet) -> None:
-        super().__init__(preferred_temporality=_temporality(), preferred_aggregation=_aggregation())
-        self._outlet = outlet
+    Args:
+        queue: the queue.
+        values: usable standard values.
+    """
+
+    def __init__(self, queue: ExportQueue, values: Mapping[str, str]) -> None:
+        MetricExporter.__init__(self, _temporality(values), _aggregation(values))
+        Queued.__init__(self, queue)
 
     def export(
         self,
         metrics_data: MetricsData,
-        timeout_millis: float = 10_000,  # noqa: ARG002  # nothing is waited for
+        timeout_millis: float = 10_000,  # noqa: ARG002  # the queue does not wait
         **_: Any,
     ) -> MetricExportResult:
-        """Queue what was collected, unless it is nothing."""
+        """Put a collection into the queue, unless it is empty."""
         if any(scope.metrics for each in metrics_data.resource_metrics for scope in each.scope_metrics):
-            self._outlet.put(metrics_data)
-            self._outlet.kick()
+            self._queue.put(metrics_data)
+            self._queue.kick()
         return MetricExportResult.SUCCESS
 
-    def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Wait until what was collected is delivered, never longer than the exit bound."""
-        return shutdown.wait_for(self._outlet, timeout_millis / 1000)
 
-    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
-        """Wait likewise, unless it is the end of the process, which waits itself."""
-        shutdown.wait_for(self._outlet, timeout_millis / 1000)
+def create_provider(values: Mapping[str, str]) -> MeterProvider:
+    """Create an SDK meter provider with our resource that delivers to the exporters that the environment configures.
 
-
-def make_provider() -> MeterProvider:
-    """Make an SDK meter provider with our resource that delivers to the exporters that the environment configures."""
+    Args:
+        values: usable standard values.
+    """
     found = destinations.of("metrics")
-    readers = [
-        PeriodicExportingMetricReader(exporter)
-        for exporter in (*map(OutletMetricExporter, found.outlets), *found.exporters)
-    ]
+    exporters = (*(QueueMetrics(queue, values) for queue in found.queues), *found.exporters)
+    interval = standard.number(values, semconv.METRIC_EXPORT_INTERVAL)
+    timeout = standard.number(values, semconv.METRIC_EXPORT_TIMEOUT)
+    readers = [PeriodicExportingMetricReader(exporter, interval, timeout) for exporter in exporters]
     _readers.extend(readers)
-    provider = MeterProvider(readers, resource.ours(), shutdown_on_exit=False)
+    provider = MeterProvider(readers, resource.ours(), shutdown_on_exit=False, **_exemplar_filter(values))
     shutdown.at_exit(provider)
     shutdown.collect_with(collect)
     if relay.is_child():
@@ -80,35 +90,39 @@ def make_provider() -> MeterProvider:
 
 
 def collect() -> None:
-    """Have what was measured so far queued."""
+    """Put the measurements so far into the queues."""
     for reader in _readers:
         reader.collect()
 
 
-def _temporality() -> dict[type, AggregationTemporality]:
-    preference = os.environ.get(semconv.TEMPORALITY, "").strip().upper()
+def _temporality(values: Mapping[str, str]) -> dict[type, AggregationTemporality]:
+    preference = values.get(semconv.TEMPORALITY, "")
     return dict.fromkeys(_DELTA.get(preference, ()), AggregationTemporality.DELTA)
 
 
-def _aggregation() -> dict[type, Aggregation]:
-    chosen = os.environ.get(semconv.HISTOGRAM_AGGREGATION, "").strip().lower()
-    if chosen == "base2_exponential_bucket_histogram":
-        return {Histogram: ExponentialBucketHistogramAggregation()}
-    return {}
+def _aggregation(values: Mapping[str, str]) -> dict[type, Aggregation]:
+    is_exponential = values.get(semconv.HISTOGRAM_AGGREGATION) == standard.EXPONENTIAL
+    return {Histogram: ExponentialBucketHistogramAggregation()} if is_exponential else {}
+
+
+def _exemplar_filter(values: Mapping[str, str]) -> dict[str, Any]:
+    chosen = values.get(semconv.EXEMPLAR_FILTER, "trace_based")
+    kind = getattr(metrics, _EXEMPLAR_FILTERS[chosen], None)
+    return arguments.accepted(MeterProvider, exemplar_filter=kind()) if kind is not None else {}
 
 
 @guarded
 def _begin_child(provider: MeterProvider, readers: Sequence[PeriodicExportingMetricReader]) -> None:
     """In a forked child: count from zero, under an identity of its own, with locks that no thread of the parent holds.
 
-    The SDK has no way to begin anew; its storages make what they lack with the next measurement.
+    The SDK has no function for that. Its storages create their state again with the next measurement.
     """
     if not relay.is_child():
         return
     codecs.instance_of_child = str(uuid.uuid4())
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        # Its workers end by `os._exit`, and forget what is to be called then when they begin.
+        # Its workers end by `os._exit`. They call only functions that are registered after they began.
         util.register_after_fork(provider, lambda _: util.Finalize(None, shutdown.end, exitpriority=0))
     consumer = getattr(provider, "_measurement_consumer", None)
     for storage in getattr(consumer, "_reader_storages", {}).values():

@@ -1,30 +1,31 @@
-"""Send one span, or an empty request of another signal, and see what the receiver makes of it."""
+"""Sends one span, or an empty request of another signal, and reports the receiver's answer."""
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_flyte import semconv
-from otel_flyte.config.settings import SignalPlan
+from otel_flyte.config.endpoints import SignalPlan
 from otel_flyte.export import otlp_requests
-from otel_flyte.export.transport import Outcome, Verdict, connect
-from otel_flyte.sdk import resource
-from otel_flyte.sdk.id_generator import FlyteIdGenerator
+from otel_flyte.export.connection import connect
+from otel_flyte.export.transport import Outcome, Verdict
+from otel_flyte.sdk import traces
+from otel_flyte.sdk.arguments import usable_environment
 
 TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a request.
+    """The answer to a request.
 
     Attributes:
-        destination: the URL that it was posted to, or the host and port for gRPC, as it may be shown to anybody.
-        arrived: whether it arrived.
-        text: a few words about that.
+        destination: the URL, or the host and port for gRPC, without password.
+        arrived: whether the receiver accepted the request.
+        text: the answer in a few words.
     """
 
     destination: str
@@ -32,13 +33,17 @@ class Answer:
     text: str
 
 
-def send(plan: SignalPlan) -> Answer:
+def send(plan: SignalPlan, environ: Mapping[str, str]) -> Answer:
     """Send a request over OTLP as a task would, once.
 
+    Args:
+        plan: the destination.
+        environ: usable standard values.
+
     Raises:
-        OSError, ValueError, ImportError: the way there can't be made, because of a certificate for example.
+        OSError, ValueError, ImportError: the connection can't be made, because of a certificate for example.
     """
-    transport = connect(plan, os.environ)
+    transport = connect(plan, environ)
     return _answer(transport.destination, transport.send(_request(plan.signal), TIMEOUT_SECONDS))
 
 
@@ -54,7 +59,8 @@ def _answer(destination: str, outcome: Outcome) -> Answer:
 def _request(signal: str) -> Any:
     if signal != "traces":
         return otlp_requests.request(signal)
-    provider = TracerProvider(resource=resource.ours(), id_generator=FlyteIdGenerator(), shutdown_on_exit=False)
+    with usable_environment() as values:
+        provider = traces.provider_without_processors(values)
     span = provider.get_tracer(semconv.SCOPE).start_span(semconv.SPAN_DOCTOR)
     span.end()
     return encode_spans([span] if isinstance(span, ReadableSpan) else [])

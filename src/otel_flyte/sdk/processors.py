@@ -1,24 +1,64 @@
-"""Span processors of ours, for providers of ours and of others."""
+"""Span processors of ours, for our providers and for other providers."""
+
+import math
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 
+from otel_flyte.export.queue import ExportQueue
+from otel_flyte.process import shutdown
 from otel_flyte.supervisor import client
 from otel_flyte.tracing import open_spans
 
-__all__ = ["ForeignSpans", "OpenSpans", "Processor", "ReadableSpan", "Span", "SupervisedSpans", "TracerProvider"]
+__all__ = [
+    "AcknowledgedSpans",
+    "OpenSpans",
+    "Processor",
+    "QueueSpans",
+    "Queued",
+    "ReadableSpan",
+    "Span",
+    "SupervisedSpans",
+    "TracerProvider",
+]
+
+
+class Queued:
+    """A processor or exporter of any signal that puts records into a queue, which another thread sends."""
+
+    def __init__(self, queue: ExportQueue) -> None:
+        self._queue = queue
+
+    def force_flush(self, timeout_millis: float = 30_000) -> bool:
+        """Wait until the records so far are delivered, never longer than the exit bound."""
+        return shutdown.wait_for(self._queue, timeout_millis / 1000)
+
+    def shutdown(self, timeout_millis: float = math.inf, **_: Any) -> None:
+        """Wait likewise, but not at the end of the process, which waits for all queues itself."""
+        shutdown.wait_for(self._queue, timeout_millis / 1000)
+
+
+class QueueSpans(Queued, SpanProcessor):
+    """Puts each span that ends into a queue."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Put a span into the queue, unless this is a forked child and the parent has the span open, too."""
+        context = span.context
+        if context is not None and context.trace_flags.sampled and context.span_id not in open_spans.inherited:
+            self._queue.put(span)
 
 
 class Processor(SpanProcessor):
-    """A processor that holds no span back, so that a flush has nothing to do."""
+    """A processor that delays no span, so that a flush has nothing to do."""
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  # nothing is held back
-        """Do nothing; OpenTelemetry 1.27 takes the base class's answer for a failure."""
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  # nothing is delayed
+        """Do nothing, with success: OpenTelemetry 1.27 takes the base class's answer for a failure."""
         return True
 
 
 class OpenSpans(Processor):
-    """Keep the registry of open spans."""
+    """Keeps the registry of open spans."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
         """Add a span."""
@@ -31,16 +71,16 @@ class OpenSpans(Processor):
 
 
 class SupervisedSpans(Processor):
-    """Report a task's end to ``otel-flyte exec`` before the span is queued, so that only one of them sends it."""
+    """Reports a task's end to ``otel-flyte exec`` before the span is queued, so that only one process sends it."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Report a span."""
         client.ended(span)
 
 
-class ForeignSpans(Processor):
-    """Report to ``otel-flyte exec`` that another provider delivers the spans that end: it reports no more."""
+class AcknowledgedSpans(Processor):
+    """Reports each span that ends to ``otel-flyte exec`` as acknowledged: another provider delivers it."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Report a span."""
-        client.settled_all([span])
+        client.acknowledged([span])

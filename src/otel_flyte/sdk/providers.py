@@ -1,13 +1,11 @@
-"""The providers that we make where nobody has set one: from the standard variables, each signal on its own."""
+"""The providers that we create where none is set: from the standard variables, each signal by itself."""
 
 import os
 import threading
 from collections.abc import Collection
 
-from opentelemetry import trace
-
-from otel_flyte import semconv
-from otel_flyte.config import settings
+from otel_flyte import providers, semconv
+from otel_flyte.config import endpoints
 from otel_flyte.runtime.guard import guarded, say_once
 from otel_flyte.sdk import lazy, traces
 
@@ -21,30 +19,29 @@ _SETTERS = {
 }
 
 
-def ensure(signals: Collection[str] = settings.SIGNALS) -> None:
-    """Make the providers of the signals that are to be delivered, and set those that nobody has set."""
+def ensure(signals: Collection[str] = endpoints.SIGNALS) -> None:
+    """Create the providers of the signals that are exported, and set them where none is set."""
     global _file_was_read
     with _lock:
-        unset = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-        if os.environ.get(semconv.CONFIG_FILE) and unset and not _file_was_read:
+        path = os.environ.get(semconv.CONFIG_FILE)
+        if path and not _file_was_read and providers.global_tracer_provider() is None:
             _file_was_read = True
-            if _configure_by_file():
+            if _configure_by_file(path):
                 return
         for signal in signals:
-            if settings.plan(signal, os.environ).exporters:
+            if endpoints.plan(signal, os.environ).exporters:
                 guarded(_SETTERS[signal])()
 
 
-def _configure_by_file() -> bool:
-    chosen = f"{semconv.CONFIG_FILE}={os.environ[semconv.CONFIG_FILE]}"
-    instead = "the environment variables are used instead."
+def _configure_by_file(path: str) -> bool:
+    chosen, instead = f"{semconv.CONFIG_FILE}={path}", "the environment variables are used"
     try:
         from opentelemetry.configuration import configure_sdk, load_config_file
 
-        configure_sdk(load_config_file(os.environ[semconv.CONFIG_FILE]))
+        configure_sdk(load_config_file(path))
     except ModuleNotFoundError:
         needed = "opentelemetry-configuration (pip install 'otel-flyte[configuration]')"
-        say_once(f"{chosen} needs {needed}: {instead}")
+        say_once(f"{chosen} requires {needed}: {instead}")
         return False
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

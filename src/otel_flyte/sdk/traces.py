@@ -1,91 +1,119 @@
-"""Spans: the tracer provider that we make, and how it hands spans to their outlet."""
+"""Spans: the tracer provider that we create."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
 
-from otel_flyte import semconv
+from otel_flyte import providers, semconv
+from otel_flyte.config import standard
 from otel_flyte.export import destinations, pending_spans
-from otel_flyte.export.queue import Outlet
 from otel_flyte.process import shutdown, signals
 from otel_flyte.runtime.guard import say_once
-from otel_flyte.sdk import resource
+from otel_flyte.sdk import arguments, resource
 from otel_flyte.sdk.id_generator import FlyteIdGenerator
-from otel_flyte.sdk.processors import OpenSpans, SupervisedSpans
+from otel_flyte.sdk.processors import OpenSpans, QueueSpans, SupervisedSpans
 from otel_flyte.supervisor import client
-from otel_flyte.tracing import open_spans
 
-
-class OutletSpanProcessor(SpanProcessor):
-    """Hand every span that ended to its outlet."""
-
-    def __init__(self, outlet: Outlet) -> None:
-        self._put = outlet.put
-        self._outlet = outlet
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Queue a span; in a forked child, one that its parent has open too is its parent's."""
-        context = span.context
-        if context is not None and context.trace_flags.sampled and context.span_id not in open_spans.inherited:
-            self._put(span)
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Wait until what ended is delivered, never longer than the exit bound."""
-        return shutdown.wait_for(self._outlet, timeout_millis / 1000)
-
-    def shutdown(self) -> None:
-        """Wait likewise, unless it is the end of the process, which waits itself."""
-        shutdown.wait_for(self._outlet)
+_SAMPLERS = {
+    "always_on": ALWAYS_ON,
+    "always_off": ALWAYS_OFF,
+    f"{standard.PARENT_BASED}always_on": DEFAULT_ON,
+    f"{standard.PARENT_BASED}always_off": DEFAULT_OFF,
+}
+_LIMITS = {
+    "max_attributes": semconv.ATTRIBUTE_COUNT_LIMIT,
+    "max_events": semconv.SPAN_EVENT_COUNT_LIMIT,
+    "max_links": semconv.SPAN_LINK_COUNT_LIMIT,
+    "max_span_attributes": semconv.SPAN_ATTRIBUTE_COUNT_LIMIT,
+    "max_event_attributes": semconv.EVENT_ATTRIBUTE_COUNT_LIMIT,
+    "max_link_attributes": semconv.LINK_ATTRIBUTE_COUNT_LIMIT,
+    "max_attribute_length": semconv.ATTRIBUTE_LENGTH_LIMIT,
+    "max_span_attribute_length": semconv.SPAN_ATTRIBUTE_LENGTH_LIMIT,
+}
 
 
 def set_provider() -> None:
-    """Set the global tracer provider, unless somebody has set one."""
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        trace.set_tracer_provider(build_provider())
+    """Set the global tracer provider, unless there is one."""
+    if providers.global_tracer_provider() is None:
+        trace.set_tracer_provider(create_provider())
 
 
-def build_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> TracerProvider:
-    """Make an SDK tracer provider with our resource and id generator.
+def create_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> TracerProvider:
+    """Create an SDK tracer provider with our resource and id generator.
 
     It delivers to the exporters that the environment configures, and to ``extra_processors``.
     """
-    provider = TracerProvider(resource=resource.ours(), id_generator=_id_generator(), shutdown_on_exit=False)
-    provider.add_span_processor(OpenSpans())
-    if client.is_supervised():
-        provider.add_span_processor(SupervisedSpans())
-        shutdown.at_the_end(client.done)
-        destinations.on_acknowledged["traces"] = client.settled_all
-    found = destinations.of("traces")
-    for outlet in found.outlets:
-        provider.add_span_processor(OutletSpanProcessor(outlet))
-    for exporter in found.exporters:
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-    for processor in extra_processors:
-        provider.add_span_processor(processor)
+    with arguments.usable_environment() as values:
+        provider = provider_without_processors(values)
+        for processor in (*_processors(values), *extra_processors):
+            provider.add_span_processor(processor)
     shutdown.at_exit(provider)
     pending_spans.begin()
     signals.install()
     return provider
 
 
-def _id_generator() -> IdGenerator:
-    """Return our id generator, unless the user has chosen one: X-Ray, for one, wants ids of its own shape."""
-    chosen = os.environ.get(semconv.ID_GENERATOR, "").strip()
-    if chosen in ("", "flyte", "random"):
-        return FlyteIdGenerator()
-    from importlib.metadata import entry_points
+def provider_without_processors(values: Mapping[str, str]) -> TracerProvider:
+    """Create an SDK tracer provider that exports nothing.
 
+    Args:
+        values: usable standard values.
+    """
+    return TracerProvider(
+        sampler=_sampler(values),
+        resource=resource.ours(),
+        id_generator=_id_generator(values),
+        span_limits=SpanLimits(**arguments.limits(values, _LIMITS)),
+        shutdown_on_exit=False,
+    )
+
+
+def _processors(values: Mapping[str, str]) -> Sequence[SpanProcessor]:
+    processors: list[SpanProcessor] = [OpenSpans()]
+    if client.is_supervised():
+        processors.append(SupervisedSpans())
+        shutdown.at_the_end(client.end_delivery)
+        destinations.on_acknowledged["traces"] = client.acknowledged
+    found = destinations.of("traces")
+    processors += map(QueueSpans, found.queues)
+    options = arguments.batches(values, "BSP")
+    processors += [BatchSpanProcessor(exporter, **options) for exporter in found.exporters]
+    return processors
+
+
+def _sampler(values: Mapping[str, str]) -> Sampler:
+    name = values.get(semconv.SAMPLER, f"{standard.PARENT_BASED}always_on")
+    if name in _SAMPLERS:
+        return _SAMPLERS[name]
+    kind = ParentBasedTraceIdRatio if name.startswith(standard.PARENT_BASED) else TraceIdRatioBased
+    return kind(float(values[semconv.SAMPLER_ARG]))
+
+
+def _id_generator(values: Mapping[str, str]) -> IdGenerator:
+    """Return our id generator, unless the user has chosen another one: X-Ray requires ids of its own format."""
+    chosen = values.get(semconv.ID_GENERATOR, "flyte")
+    if chosen in ("flyte", "random"):
+        return FlyteIdGenerator()
     try:
-        for entry in entry_points(group="opentelemetry_id_generator", name=chosen):
-            generator = entry.load()()
-            if isinstance(generator, IdGenerator):
-                return generator
-        reason = "there is no id generator of that name here"
+        (entry,) = entry_points(group="opentelemetry_id_generator", name=chosen)
+        generator = entry.load()()
+        if isinstance(generator, IdGenerator):
+            return generator
+        reason = f"{type(generator).__name__} is no IdGenerator"
     except Exception as error:
         reason = str(error)
-    say_once(f"{semconv.ID_GENERATOR}={chosen}: {reason}: flyte is used instead.")
+    say_once(f"{semconv.ID_GENERATOR}={chosen} can't be loaded ({reason}): flyte is used")
     return FlyteIdGenerator()

@@ -1,7 +1,7 @@
 """The journal: lines that wait to be sent, in files of a folder, as lines of JSON.
 
-The pump alone writes, whoever sends reads. A file that has grown large is followed by another, which begins with what
-holds for its lines, so that files that are sent can be removed.
+Only the pump writes, and one sender reads. A file of a certain size is followed by another one, which begins with the
+template of its lines, so that acknowledged files can be removed.
 """
 
 import json
@@ -14,12 +14,12 @@ FILE_BYTES = 4 * 2**20
 READ_BYTES = 2**16
 
 TEMPLATE = "template"
-"""``{"template": TEXT}``: the lines that follow are records like this one, a request in OTLP JSON."""
-_NO_RECORD = f'{{"{TEMPLATE}"'.encode()
+"""``{"template": TEXT}``: the next lines become records like this one, a request in OTLP JSON."""
+_TEMPLATE_PREFIX = f'{{"{TEMPLATE}"'.encode()
 BODY, STREAM, TIME, CUT = "body", "stream", "time", "cut"
 """``{"time": NS, "stream": NAME, "body": TEXT}``: a line; ``cut``: bytes that are missing at its end."""
-LEFT_OUT = "left_out"
-"""``{"left_out": {REASON: N}, "time": NS}``: lines that are not here, since the last that was said of it."""
+DROPPED = "dropped"
+"""``{"dropped": {REASON: N}, "time": NS}``: the number of lines that were dropped since the last such entry."""
 
 Json = dict[str, Any]
 
@@ -32,12 +32,12 @@ class Position(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What stands in a journal: a line, or lines that were left out.
+    """A line, or the number of dropped lines.
 
     Attributes:
-        template: the request that it is to be like.
-        content: as it was written.
-        end: where it ends.
+        template: the request that its record is made from.
+        content: the entry in JSON.
+        end: its end in the journal.
     """
 
     template: str
@@ -49,7 +49,7 @@ class Writer:
     """The pump's end.
 
     Attributes:
-        position: where the next entry will begin.
+        position: the end of the journal.
     """
 
     def __init__(self, folder: str) -> None:
@@ -59,13 +59,13 @@ class Writer:
         self.position = Position(0, FILE_BYTES + 1)
 
     def begin(self, template: str) -> None:
-        """Have the lines that follow be records like this one."""
+        """Set the template of the next lines."""
         if template != self._template:
             self._write([{TEMPLATE: template}])
             self._template = template
 
     def append(self, entries: list[Json]) -> None:
-        """Write entries, at once.
+        """Write entries at once.
 
         Raises:
             OSError: they can't be written.
@@ -75,7 +75,7 @@ class Writer:
         self._write(entries)
 
     def remove_before(self, number: int) -> None:
-        """Remove the files before one, which are sent."""
+        """Remove the files before one, which are acknowledged."""
         while number > 1 and number <= self.position.file:
             number -= 1
             try:
@@ -102,17 +102,17 @@ class Writer:
             while written < len(data):
                 written += os.write(self._descriptor, data[written:])
         except OSError:
-            # Half a line would spoil the next one.
+            # An incomplete line would break the next one.
             os.ftruncate(self._descriptor, self.position.offset)
             raise
         self.position = self.position._replace(offset=self.position.offset + written)
 
 
 class Reader:
-    """A sender's end; it begins at the beginning.
+    """A sender's end, which starts at the beginning.
 
     Attributes:
-        position: up to where it has read.
+        position: the end of the entries that were read.
     """
 
     def __init__(self, folder: str) -> None:
@@ -121,35 +121,34 @@ class Reader:
         self.position = Position()
 
     def read(self) -> list[Entry]:
-        """Give entries that have been written since, some of them; none where there are none."""
-        while True:
-            # Looked for first: what was written before the next file began is there by then.
-            is_over = os.path.exists(_path(self._folder, self.position.file + 1))  # noqa: PTH110  # as above
-            lines = self._lines()
-            entries = list(self._entries(lines))
-            if entries or not (lines or is_over):
+        """Return some of the entries that were written since; none at the end of the journal."""
+        while lines := self._next_lines():
+            if entries := list(self._entries(lines)):
                 return entries
-            if not lines:
-                self.position = Position(self.position.file + 1, 0)
+        return []
 
     def skip(self) -> int:
-        """Count the records that have been written since, without a look at them; they are read then."""
+        """Skip all entries that were written since, and return their number."""
         number = 0
-        while True:
-            is_over = os.path.exists(_path(self._folder, self.position.file + 1))  # noqa: PTH110  # as above
-            lines = self._lines()
-            number += sum(not line.startswith(_NO_RECORD) for line in lines)
+        while lines := self._next_lines():
+            number += sum(not line.startswith(_TEMPLATE_PREFIX) for line in lines)
             self.position = self.position._replace(offset=self.position.offset + sum(map(len, lines)))
-            if not lines and not is_over:
-                return number
-            if not lines:
-                self.position = Position(self.position.file + 1, 0)
+        return number
+
+    def _next_lines(self) -> list[bytes]:
+        """Return lines at the position, which moves to the next file at the end of one; none at the end of the last."""
+        while True:
+            # Checked first: a file is complete before the next one exists.
+            is_complete = os.path.exists(_path(self._folder, self.position.file + 1))  # noqa: PTH110  # as above
+            lines = self._lines()
+            if lines or not is_complete:
+                return lines
+            self.position = Position(self.position.file + 1, 0)
 
     def _lines(self) -> list[bytes]:
         with suppress(OSError), open(_path(self._folder, self.position.file), "rb") as file:  # noqa: PTH123  # as above
             file.seek(self.position.offset)
-            lines = file.readlines(READ_BYTES)
-            return [line for line in lines if line.endswith(b"\n")]
+            return [line for line in file.readlines(READ_BYTES) if line.endswith(b"\n")]
         return []
 
     def _entries(self, lines: list[bytes]) -> Iterator[Entry]:

@@ -1,6 +1,6 @@
-"""Bytes as lines: of bounded length, progress bars folded, and only so many of them.
+"""Bytes as lines of bounded length and number, without the intermediate states of progress bars.
 
-Nothing but the standard library, for the pump.
+It imports only the standard library, for the pump.
 """
 
 from collections import Counter
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 LINE_BYTES = 16 * 2**10
-"""A line is cut beyond this."""
+"""Longer lines are cut."""
 
 STATE_SECONDS = 1.0
-"""A line that carriage returns write over again and again is told as it is so often, and as it ends."""
+"""Interval in which the state of a progress bar becomes a line; a progress bar uses carriage returns."""
 
 BURST_LINES = 20_000
 LINES_PER_SECOND = 1_000
 TOTAL_BYTES = 64 * 2**20
-"""Lines of one process, in bytes."""
+"""Bytes in all lines of one process."""
 
 TOO_FAST = "too many lines a second"
 TOO_MANY = "too many lines"
@@ -26,8 +26,8 @@ class Line(NamedTuple):
     """A line.
 
     Attributes:
-        body: what stands in it, without its end.
-        cut: bytes that are left out of its end.
+        body: its content without the end of line.
+        cut: bytes that are missing at its end.
     """
 
     body: bytes
@@ -35,18 +35,18 @@ class Line(NamedTuple):
 
 
 class Assembler:
-    """Makes lines of what one stream carries. Empty ones are left out."""
+    """Makes lines of the bytes of one stream. Empty lines are omitted."""
 
     def __init__(self) -> None:
         self._body = b""
         self._cut = 0
         self._is_returned = False
         self._is_bar = False
-        self._told = b""
-        self._told_at = float("-inf")
+        self._last_state = b""
+        self._last_state_at = float("-inf")
 
     def feed(self, data: bytes) -> Iterator[Line]:
-        """Take what was read, and give the lines that it ends."""
+        """Add bytes, and return the lines that they end."""
         *ends, rest = data.split(b"\n")
         for end in ends:
             self._add(end)
@@ -54,20 +54,20 @@ class Assembler:
         self._add(rest)
 
     def state(self, now: float) -> Iterator[Line]:
-        """Give the state of a progress bar where it is due; ``now`` is of any clock, in seconds."""
-        if self._is_bar and self._body not in (b"", self._told) and now - self._told_at >= STATE_SECONDS:
-            self._told, self._told_at = self._body, now
+        """Return the state of a progress bar if its interval is over; ``now``: seconds of any clock."""
+        if self.has_bar() and now - self._last_state_at >= STATE_SECONDS:
+            self._last_state, self._last_state_at = self._body, now
             yield Line(self._body, self._cut)
 
     def has_bar(self) -> bool:
-        """Whether a progress bar has a state that is not told."""
-        return self._is_bar and self._body not in (b"", self._told)
+        """Return whether there is a progress bar with a new state."""
+        return self._is_bar and self._body not in (b"", self._last_state)
 
     def end(self) -> Iterator[Line]:
-        """Give what there is as a line."""
-        if self._body and self._body != self._told:
+        """Return the bytes since the last line as a line."""
+        if self._body and self._body != self._last_state:
             yield Line(self._body, self._cut)
-        self._body, self._told, self._cut = b"", b"", 0
+        self._body, self._last_state, self._cut = b"", b"", 0
         self._is_returned = self._is_bar = False
 
     def _add(self, piece: bytes) -> None:
@@ -85,28 +85,25 @@ class Assembler:
 
 
 class Quota:
-    """How many lines may become records: bursts, so many a second in the long run, so many bytes in all.
+    """Limits the number of lines: bursts, lines per second in the long run, total bytes.
 
     Attributes:
-        left_out: how many did not, by reason.
+        dropped: the number of lines that were dropped since it was last cleared, by reason.
     """
 
     def __init__(self) -> None:
-        self.left_out: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
         self._tokens = float(BURST_LINES)
         self._filled_at = 0.0
         self._bytes = 0
 
     def admits(self, line: Line, now: float) -> bool:
-        """Whether a line may become a record; if not, it is counted."""
+        """Return whether a line is within the limits, and count it if not."""
         self._tokens = min(BURST_LINES, self._tokens + (now - self._filled_at) * LINES_PER_SECOND)
         self._filled_at = now
         self._bytes += len(line.body)
-        if self._bytes > TOTAL_BYTES:
-            self.left_out[TOO_MANY] += 1
-            return False
-        if self._tokens < 1:
-            self.left_out[TOO_FAST] += 1
+        if self._bytes > TOTAL_BYTES or self._tokens < 1:
+            self.dropped[TOO_MANY if self._bytes > TOTAL_BYTES else TOO_FAST] += 1
             return False
         self._tokens -= 1
         return True

@@ -1,8 +1,8 @@
-"""The pump: a process that writes on what a task writes, and notes its lines.
+"""The pump: a process that copies the bytes of a task's stdout and stderr, and writes their lines to a journal.
 
-It is started without ``site``, so that nothing that a user has installed runs in it, in a session of its own, which no
-terminal and no signal to the task's process group reaches, and as nobody's child. It lives until the task's process and
-all who write to the same streams are gone.
+It is started without ``site``, so that no package of a user runs in it. It has a session of its own, which no terminal
+and no signal to the task's process group reaches, and no parent. It ends after the task's process and all other writers
+of the same streams.
 """
 
 import os
@@ -17,36 +17,36 @@ from typing import Any
 from otel_flyte import semconv
 from otel_flyte.stdio_capture import channel, lines
 from otel_flyte.stdio_capture.control import ANSWER, BROKEN, CONTEXT, DONE, HERE, SAY, SENT, SYNC, Control
-from otel_flyte.stdio_capture.journal import BODY, CUT, LEFT_OUT, STREAM, TIME, Json, Position, Writer
+from otel_flyte.stdio_capture.journal import BODY, CUT, DROPPED, STREAM, TIME, Json, Position, Writer
 
 _READ_BYTES = 2**16
 _PENDING_BYTES = 2**16
-"""A stream is not read while so much of it waits for whoever reads the original."""
+"""A stream is not read while so many bytes wait for the reader of its original destination."""
 
 _DRAINED_BYTES = 4 * 2**20
 _TERMINAL_SECONDS = 0.005
-"""What was written to a terminal is there to be read a moment later."""
+"""Delay until bytes that were written to a terminal can be read."""
 
 _LOOK_SECONDS = 0.25
-"""How often a terminal's size is looked at, and whether the task lives where nothing else tells."""
+"""Interval of checks of a terminal's size, and of the task's process where the kernel does not report its end."""
 
 _STATE_SECONDS = 0.2
 _AWAITED_SECONDS = 0.01
 _WRITE_BYTES = getattr(select, "PIPE_BUF", 512)
-"""A pipe or terminal that is ready takes as much without making the writer wait."""
+"""A pipe or terminal that is ready accepts so many bytes without delay."""
 
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU)
 _CODE = "import sys; sys.path.append(sys.argv[1]); from otel_flyte.stdio_capture.{module} import main; main()"
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """Give what follows the name of an interpreter that runs a module of this package, wherever that lies."""
+    """Return the arguments of an interpreter that runs a module of this room, wherever it is installed."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     return ["-c", _CODE.format(module=module), package, *arguments]
 
 
 def main() -> None:
-    """Run as a process; its argument is the descriptor of its end of the line to the task."""
+    """Run as a process; its argument is the descriptor of its end of the connection."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     if os.fork():
@@ -56,21 +56,21 @@ def main() -> None:
     while not messages and not control.is_closed:
         messages = control.receive()
     if messages:
-        (_, told), *rest = messages
-        Pump(control, told).run(rest)
+        (_, configuration), *rest = messages
+        Pump(control, configuration).run(rest)
 
 
 class _Stream:
-    """A stream that is written on.
+    """A stream that is copied.
 
     Attributes:
-        name: as its records call it.
-        source: where it comes from.
-        target: where it goes.
-        pending: what waits to be written on.
-        is_over: whether all who wrote to it are gone.
-        is_broken: whether it can't be written on; it is still read, and noted.
-        assembler: makes lines of it.
+        name: the name in its records.
+        source: the descriptor that is read.
+        target: the original destination.
+        pending: bytes that wait to be written.
+        is_over: whether all of its writers have ended.
+        is_broken: whether its destination can't be written; it is still read, for the journal.
+        assembler: makes its lines.
     """
 
     def __init__(self, name: str, source: int, target: int) -> None:
@@ -84,7 +84,7 @@ class _Stream:
         self.assembler = lines.Assembler()
 
     def read(self) -> bytes:
-        """Read what there is; a terminal that nobody has open any more can't be read."""
+        """Read some bytes; reading a terminal that no process has open fails."""
         try:
             data = os.read(self.source, _READ_BYTES)
         except BlockingIOError:
@@ -95,7 +95,7 @@ class _Stream:
         return data
 
     def write(self) -> bool:
-        """Write on what can be without waiting; say whether that has failed."""
+        """Write pending bytes without waiting; return whether that has failed."""
         try:
             while self.pending and select.select((), (self.target,), (), 0)[1]:
                 self.pending = self.pending[os.write(self.target, self.pending[:_WRITE_BYTES]) :]
@@ -106,49 +106,42 @@ class _Stream:
             return True
         return False
 
-    def close(self) -> None:
-        """Let whoever reads the original see its end."""
-        os.close(self.target)
-
 
 class Pump:
-    """One task's process and what it writes."""
+    """The streams of one task's process."""
 
-    def __init__(self, control: Control, told: Json) -> None:
+    def __init__(self, control: Control, configuration: Json) -> None:
         self._control = control
-        self._task: int = told["task"]
-        self._folder: str = told["folder"]
-        self._recording: str = told["recording"]
-        self._exit_timeout: float = told["exit_timeout"]
-        self._streams = [_Stream(*each) for each in told["streams"]]
+        self._task: int = configuration["task"]
+        self._folder: str = configuration["folder"]
+        self._recording: str = configuration["recording"]
+        self._exit_timeout: float = configuration["exit_timeout"]
+        self._streams = [_Stream(*each) for each in configuration["streams"]]
         self._journal = Writer(self._folder)
         self._quota = lines.Quota()
-        self._is_noting = False
-        self._left_out: dict[str, int] = {}
-        self._sent: dict[str, Position] = {name: Position() for name in told["destinations"]}
+        self._has_reported_dropped = False
+        self._is_recording = False
+        self._sent: dict[str, Position] = {name: Position() for name in configuration["destinations"]}
         self._is_done = False
         self._waiting: list[int] = []
         self._end = _descriptor_of(self._task)
         self._is_alone = False
         self._looked_at = 0.0
         self._sender: Any = None
-        self._has_told = semconv.EXEC_PIPE not in os.environ
+        self._is_awaited = semconv.EXEC_PIPE in os.environ
         self._control.send(HERE, os.getpid())
-        self._begin(told["template"])
+        self._begin(configuration["template"])
 
     def run(self, messages: list[tuple[str, Any]]) -> None:
-        """Work until all is over, then clean up."""
+        """Work until all writers have ended and all lines are sent, then clean up."""
         for kind, value in messages:
-            self._take(kind, value)
-        while not self._is_over():
+            self._receive(kind, value)
+        while not (self._is_alone and all(stream.is_over and not stream.pending for stream in self._streams)):
             self._turn()
         for stream in self._streams:
-            stream.close()
+            os.close(stream.target)  # A reader of the original destination sees its end.
         self._finish_sending()
         self._remove()
-
-    def _is_over(self) -> bool:
-        return self._is_alone and all(stream.is_over and not stream.pending for stream in self._streams)
 
     def _turn(self) -> None:
         streams = [each for each in self._streams if not each.is_over and len(each.pending) < _PENDING_BYTES]
@@ -158,87 +151,84 @@ class Pump:
         readable, _, _ = select.select([*(each.source for each in streams), *news, *ends], targets, (), self._pause())
         for stream in streams:
             if stream.source in readable:
-                self._pass_on(stream)
+                self._copy(stream)
         for stream in self._streams:
             self._write(stream)
         if self._control in readable:
             for kind, value in self._control.receive():
-                self._take(kind, value)
+                self._receive(kind, value)
         self._look(self._end in readable)
         self._answer()
 
     def _pause(self) -> float | None:
-        """Say how long nothing needs to be looked at; where nothing ever does, a pump costs nothing."""
-        if self._is_noting and any(each.assembler.has_bar() for each in self._streams):
+        """Return the seconds until the next check; ``None`` for none, so that an idle pump costs nothing."""
+        if self._is_recording and any(each.assembler.has_bar() for each in self._streams):
             return _STATE_SECONDS
-        is_blind = self._end is None and not self._is_alone
-        is_awaited = self._is_alone and not self._has_told
-        if is_awaited:
+        if self._is_alone and self._is_awaited:
             return _AWAITED_SECONDS
-        if is_blind or any(each.is_terminal for each in self._streams):
-            return _LOOK_SECONDS
-        return None
+        is_blind = self._end is None and not self._is_alone
+        return _LOOK_SECONDS if is_blind or any(each.is_terminal for each in self._streams) else None
 
-    # --- what the task writes -----------------------------------------------------------------------------------------
+    # --- bytes --------------------------------------------------------------------------------------------------------
 
-    def _pass_on(self, stream: _Stream) -> None:
+    def _copy(self, stream: _Stream) -> None:
         data = stream.read()
         if not stream.is_broken:
             stream.pending += data
             self._write(stream)
-        if self._is_noting and data:
-            self._note(stream, list(stream.assembler.feed(data)))
+        if self._is_recording and data:
+            self._record(stream, list(stream.assembler.feed(data)))
 
     def _write(self, stream: _Stream) -> None:
         if stream.pending and stream.write():
             self._control.send(BROKEN, stream.name)
 
     def _drain(self) -> None:
-        """Read what has been written until now; whoever goes on writing is not waited for."""
+        """Read all bytes so far, within a bound for a writer that does not stop."""
         for stream in self._streams:
-            # A reader of the original that is slow is not to make this process grow.
+            # A slow reader of the original destination must not make this process grow.
             left = _DRAINED_BYTES - len(stream.pending)
             patience = _TERMINAL_SECONDS if stream.is_terminal else 0
             while left > 0 and not stream.is_over and select.select((stream.source,), (), (), patience)[0]:
-                self._pass_on(stream)
+                self._copy(stream)
                 left -= _READ_BYTES
 
-    # --- what is noted ------------------------------------------------------------------------------------------------
-
-    def _note(self, stream: _Stream, found: list[lines.Line]) -> None:
-        now, clock = time.time_ns(), time.monotonic()
-        admitted = [line for line in found if self._quota.admits(line, clock)]
-        entries = [_entry(stream.name, line, now) for line in admitted]
-        if self._quota.left_out and not self._left_out:
-            self._left_out = dict(self._quota.left_out)
-            entries.append({LEFT_OUT: self._left_out, TIME: now})
-        if entries:
-            self._append(entries)
-
-    def _append(self, entries: list[Json]) -> None:
-        try:
-            self._journal.append(entries)
-        except OSError:
-            self._quota.left_out["not written"] += sum(BODY in entry for entry in entries)
+    # --- lines --------------------------------------------------------------------------------------------------------
 
     def _begin(self, template: str) -> None:
-        """Note what follows as the task's that a template stands for, or note nothing where there is none."""
-        for stream in self._streams:
-            self._note(stream, list(stream.assembler.end())) if self._is_noting else None
-        self._is_noting = bool(template)
+        """Record the next lines with a template, or not at all without one."""
+        if self._is_recording:
+            for stream in self._streams:
+                self._record(stream, list(stream.assembler.end()))
+        self._is_recording = bool(template)
         if template:
             with suppress(OSError):
                 self._journal.begin(template)
 
-    def _say_what_is_left_out(self) -> None:
-        news = {reason: number - self._left_out.get(reason, 0) for reason, number in self._quota.left_out.items()}
-        if any(news.values()):
-            self._left_out = dict(self._quota.left_out)
-            self._append([{LEFT_OUT: news, TIME: time.time_ns()}])
+    def _record(self, stream: _Stream, found: list[lines.Line]) -> None:
+        now, clock = time.time_ns(), time.monotonic()
+        entries = [_entry(stream.name, line, now) for line in found if self._quota.admits(line, clock)]
+        if self._quota.dropped and not self._has_reported_dropped:
+            self._has_reported_dropped = True
+            entries += self._take_dropped()
+        self._append(entries)
 
-    # --- what the task tells ------------------------------------------------------------------------------------------
+    def _append(self, entries: list[Json]) -> None:
+        try:
+            if entries:
+                self._journal.append(entries)
+        except OSError:
+            self._quota.dropped["not written"] += sum(BODY in entry for entry in entries)
 
-    def _take(self, kind: str, value: Any) -> None:
+    def _take_dropped(self) -> list[Json]:
+        """Return an entry with the number of dropped lines since the last one, and count from zero again."""
+        dropped = dict(self._quota.dropped)
+        self._quota.dropped.clear()
+        return [{DROPPED: dropped, TIME: time.time_ns()}] if dropped else []
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def _receive(self, kind: str, value: Any) -> None:
         self._drain()
         if kind == CONTEXT:
             template, ticket = value
@@ -250,11 +240,11 @@ class Pump:
             stream.pending += text.encode(errors="surrogateescape")
             self._write(stream)
         elif kind == SYNC:
-            self._say_what_is_left_out()
+            self._append(self._take_dropped())
             self._waiting.append(value)
         elif kind == SENT:
-            destination, *place = value
-            self._sent[destination] = Position(*place)
+            destination, *position = value
+            self._sent[destination] = Position(*position)
             self._journal.remove_before(min(self._sent.values()).file)
         elif kind == DONE:
             self._is_done = True
@@ -265,63 +255,65 @@ class Pump:
                 self._control.send(ANSWER, ticket)
             self._waiting.clear()
 
-    # --- what is looked at --------------------------------------------------------------------------------------------
+    # --- checks -------------------------------------------------------------------------------------------------------
 
     def _look(self, is_gone: bool) -> None:
         now = time.monotonic()
         for stream in self._streams:
-            if self._is_noting:
-                self._note(stream, list(stream.assembler.state(now)))
+            if self._is_recording:
+                self._record(stream, list(stream.assembler.state(now)))
         if now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
             for stream in self._streams:
                 if stream.is_terminal and channel.copy_window_size(stream.target, stream.source):
-                    _tell_of_window_size(self._task)
+                    with suppress(OSError):
+                        # The task got this signal of its terminal before this terminal had the size.
+                        os.kill(self._task, signal.SIGWINCH)
             is_gone = is_gone or (self._end is None and not _is_alive(self._task))
-        if self._is_alone and not self._has_told:
-            self._tell_supervisor()
-        # Some programs close descriptors that they do not know: that is not their end.
+        if self._is_alone and self._is_awaited:
+            self._release_supervisor()
+        # A program that closes descriptors that it does not know has not ended.
         if not self._is_alone and (is_gone or (self._control.is_closed and not _is_alive(self._task))):
             self._go_on_alone()
 
     def _go_on_alone(self) -> None:
-        """The task's process is gone: note its last words and have sent what it has not."""
+        """Record the last lines of the task's process, which has ended, and send those that it has not sent."""
         self._is_alone = True
         self._drain()
         self._begin("")
-        self._say_what_is_left_out()
-        if not self._is_done and any(place < self._journal.position for place in self._sent.values()):
+        self._append(self._take_dropped())
+        if not self._is_done and any(position < self._journal.position for position in self._sent.values()):
             self._send()
 
-    def _tell_supervisor(self) -> None:
-        """Say that whoever waits for this process need not wait any longer."""
+    def _release_supervisor(self) -> None:
+        """Report to the supervisor, which waits for this process, that all is copied and sent."""
         is_sent = self._sender is None or self._sender.poll() is not None
         if is_sent and not any(stream.pending for stream in self._streams):
             from otel_flyte.supervisor import client
 
-            self._has_told = True
-            client.pumped(self._task)
+            self._is_awaited = False
+            client.pump_ended(self._task)
 
     def _send(self) -> None:
         import json
         import subprocess
 
-        told = {
+        given = {
             "folder": self._folder,
             "recording": self._recording,
             "sent": self._sent,
             "deadline": time.monotonic() + self._exit_timeout,
         }
         with suppress(OSError):
-            self._sender = subprocess.Popen(  # noqa: S603  # this interpreter, with what stands above
-                [sys.executable, *command("last_words", json.dumps(told))],
+            self._sender = subprocess.Popen(  # noqa: S603  # this interpreter, with the arguments above
+                [sys.executable, *command("handover", json.dumps(given))],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._streams[-1].target if self._streams else subprocess.DEVNULL,
             )
 
     def _finish_sending(self) -> None:
-        """Wait for what sends; then whoever waits for this process sees that it is gone."""
+        """Wait for the sender: the end of this process means that all is sent."""
         if self._sender is not None:
             try:
                 self._sender.wait(self._exit_timeout + 5)
@@ -337,7 +329,7 @@ class Pump:
 
 
 def _lowered(descriptor: int) -> int:
-    """Give a descriptor the lowest number that is free: ``select`` takes none beyond 1,023."""
+    """Return a descriptor under the lowest free number: ``select`` accepts none above 1,023."""
     lowered = os.dup(descriptor)
     os.close(descriptor)
     return lowered
@@ -349,7 +341,7 @@ def _entry(stream: str, line: lines.Line, now: int) -> Json:
 
 
 def _descriptor_of(process: int) -> int | None:
-    """Give a descriptor that is readable once a process has ended, ``None`` where the kernel has none."""
+    """Return a descriptor that is readable once a process has ended, ``None`` where the kernel has none."""
     with suppress(AttributeError, OSError):
         return os.pidfd_open(process)
     return None
@@ -361,9 +353,3 @@ def _is_alive(process: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _tell_of_window_size(process: int) -> None:
-    """Tell the task again: its terminal has, before this one had the size."""
-    with suppress(OSError):
-        os.kill(process, signal.SIGWINCH)

@@ -1,4 +1,4 @@
-"""Entries of the journal as OTLP log records, and what such a record has in common with the others of its task."""
+"""Entries of the journal as OTLP log records, and the template with the properties that all records of a task share."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -15,11 +15,11 @@ from otel_flyte.stdio_capture import journal
 from otel_flyte.stdio_capture.journal import Entry
 
 _INFO, _WARN = (9, "INFO"), (13, "WARN")
-"""Numbers and words of the log data model. Most of what is written to stderr is no error."""
+"""Severities of the log data model. Most lines of stderr are no errors."""
 
 
 def template(span: Span) -> str:
-    """Make the request, with one record, that stands for what is written while a span is open."""
+    """Return a request with one record, from which the records of the lines in a span are made."""
     context = span.get_span_context()
     request = otlp_requests.request("logs")
     resource_logs = request.resource_logs.add()
@@ -44,20 +44,20 @@ def template(span: Span) -> str:
 
 
 def requests(entries: Sequence[Entry]) -> Iterator[Message]:
-    """Make requests of entries, one for each run of entries that are alike."""
-    for like, alike in groupby(entries, key=lambda entry: entry.template):
-        if like:
-            yield _request(like, [entry.content for entry in alike])
+    """Return requests with the records of entries, one request for each run of entries with the same template."""
+    for used, alike in groupby(entries, key=lambda entry: entry.template):
+        if used:
+            yield _request(used, [entry.content for entry in alike])
 
 
-def left_out(entries: Sequence[Entry]) -> Iterator[tuple[str, int]]:
-    """Give the lines that never became records, by reason."""
+def dropped(entries: Sequence[Entry]) -> Iterator[tuple[str, int]]:
+    """Return the numbers of dropped lines, by reason."""
     for entry in entries:
-        yield from entry.content.get(journal.LEFT_OUT, {}).items()
+        yield from entry.content.get(journal.DROPPED, {}).items()
 
 
-def _request(like: str, contents: Sequence[journal.Json]) -> Message:
-    _, request = otlp_json.request_of(like.encode())
+def _request(used: str, contents: Sequence[journal.Json]) -> Message:
+    _, request = otlp_json.request_of(used.encode())
     found: Any = request
     records = found.resource_logs[0].scope_logs[0].log_records
     model = records.pop()
@@ -65,11 +65,11 @@ def _request(like: str, contents: Sequence[journal.Json]) -> Message:
         record = records.add()
         record.CopyFrom(model)
         record.time_unix_nano = record.observed_time_unix_nano = content[journal.TIME]
-        (_tell_what_is_left_out if journal.LEFT_OUT in content else _tell)(record, content)
+        (_add_dropped if journal.DROPPED in content else _add_line)(record, content)
     return request
 
 
-def _tell(record: Any, content: journal.Json) -> None:
+def _add_line(record: Any, content: journal.Json) -> None:
     stream = content[journal.STREAM]
     record.severity_number, record.severity_text = _WARN if stream == semconv.STDERR else _INFO
     record.body.string_value = content[journal.BODY]
@@ -79,11 +79,10 @@ def _tell(record: Any, content: journal.Json) -> None:
         record.attributes.add(key=semconv.OUTPUT_TRUNCATED).value.int_value = content[journal.CUT]
 
 
-def _tell_what_is_left_out(record: Any, content: journal.Json) -> None:
-    reasons = content[journal.LEFT_OUT]
-    number = sum(reasons.values())
-    record.severity_number, record.severity_text = _WARN
+def _add_dropped(record: Any, content: journal.Json) -> None:
+    reasons = content[journal.DROPPED]
     listed = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
-    record.body.string_value = f"otel-flyte: lines of the output that are not among the records: {listed}"
+    record.severity_number, record.severity_text = _WARN
+    record.body.string_value = f"otel-flyte: stdout capture dropped lines: {listed}"
     record.attributes.add(key=semconv.EVENT_NAME).value.string_value = semconv.EVENT_OUTPUT_LIMIT
-    record.attributes.add(key=semconv.OUTPUT_LEFT_OUT).value.int_value = number
+    record.attributes.add(key=semconv.OUTPUT_LEFT_OUT).value.int_value = sum(reasons.values())

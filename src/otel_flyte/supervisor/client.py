@@ -1,7 +1,6 @@
-"""What a supervised process tells its supervisor: which span it has to answer for, and when that is settled.
+"""Messages of a supervised process to its supervisor: its task's span, and when that is acknowledged.
 
-Nothing here waits or raises. What does not fit into the pipe is dropped, and so is what the supervisor is not there to
-read.
+Nothing here waits or raises. A message for which the pipe has no room, or that the supervisor can't read, is dropped.
 """
 
 import os
@@ -16,85 +15,81 @@ from otel_flyte.runtime.guard import guarded
 from otel_flyte.supervisor import protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-_told: dict[int, bool] = {}
-"""The spans that the supervisor answers for, by id, and whether they have ended. A forked child has none."""
+_reported: dict[int, bool] = {}
+"""The spans that the supervisor knows, by id, and whether they have ended. A forked child has none."""
 
-forks.register(after_in_child=_told.clear)
+forks.register(after_in_child=_reported.clear)
 
 
 def is_supervised() -> bool:
-    """Whether ``otel-flyte exec`` started this process or one that it descends from."""
+    """Return whether ``otel-flyte exec`` started this process or one of its ancestors."""
     return semconv.EXEC_PIPE in os.environ
 
 
 @guarded
 def opened(span: Any) -> None:
-    """Tell of a task's span that has begun; tell it again where it has got attributes that would be missed.
+    """Report a task's span that has begun; report it again after it got attributes.
 
-    If this process dies, the supervisor ends it with what was told last.
+    If this process dies, the supervisor ends the span as reported last.
     """
     if getattr(span, "context", None) is not None and span.context.trace_flags.sampled:
-        _told[span.context.span_id] = False
-        _tell_of(span)
+        _report(span, has_ended=False)
 
 
 @guarded
 def ended(span: "ReadableSpan") -> None:
-    """Tell of a span that was told of and has ended: if this process dies before it is settled, it is sent as it is."""
-    if span.context is not None and span.context.span_id in _told:
-        _told[span.context.span_id] = True
-        _tell_of(span)
+    """Report the end of a span that was reported: if this process dies before it is acknowledged, it is sent as is."""
+    if span.context is not None and span.context.span_id in _reported:
+        _report(span, has_ended=True)
 
 
-@guarded
-def settled(span_id: int) -> None:
-    """Tell that a span needs nobody else: it was acknowledged or spooled, or it is counted as lost.
-
-    Spans that were never told of may be among those that are told so.
-    """
-    if _told.pop(span_id, None) is not None:
-        _tell(b"%s %016x" % (protocol.DONE, span_id))
-
-
-def settled_all(spans: "Sequence[ReadableSpan]") -> None:
-    """Tell of each span of a batch that it needs nobody else."""
+def acknowledged(spans: "Iterable[ReadableSpan]") -> None:
+    """Report that spans are acknowledged, or in the spool. Spans that were never reported are ignored."""
     for span in spans:
-        if _told and span.context is not None:
-            settled(span.context.span_id)
+        if _reported and span.context is not None:
+            done(span.context.span_id)
 
 
-@guarded
-def pumping() -> None:
-    """Tell that a process which this one has started has to outlive it for a moment."""
-    _tell(b"%s %d" % (protocol.PUMP, os.getpid()))
+def end_delivery() -> None:
+    """Report the end of this process's delivery: spans that ended and are not acknowledged were dropped and counted.
 
-
-@guarded
-def pumped(process: int) -> None:
-    """Tell that what a process has started has nothing more to do."""
-    _tell(b"%s %d" % (protocol.PUMPED, process))
-
-
-def done() -> None:
-    """Tell that this process has brought its delivery to an end: what ended and was not delivered is counted as lost.
-
-    The supervisor would try for as long again, and count it again. It still answers for spans that are open.
+    The supervisor would try to send them again, and count them again. It still ends open spans.
     """
-    for span_id in [span_id for span_id, has_ended in _told.items() if has_ended]:
-        settled(span_id)
+    for span_id in [span_id for span_id, has_ended in _reported.items() if has_ended]:
+        done(span_id)
 
 
-def _tell_of(span: "ReadableSpan") -> None:
+@guarded
+def done(span_id: int) -> None:
+    """Report that the supervisor need not send a span."""
+    if _reported.pop(span_id, None) is not None:
+        _send(b"%s %016x" % (protocol.DONE, span_id))
+
+
+@guarded
+def pump_started() -> None:
+    """Report that this process has started a pump, which must outlive it."""
+    _send(b"%s %d" % (protocol.PUMP_STARTED, os.getpid()))
+
+
+@guarded
+def pump_ended(process: int) -> None:
+    """Report that the pump of a process has nothing more to do."""
+    _send(b"%s %d" % (protocol.PUMP_ENDED, process))
+
+
+def _report(span: "ReadableSpan", *, has_ended: bool) -> None:
+    _reported[span.context.span_id] = has_ended
     with importing:
         from otel_flyte.export.otlp_json import spans_line
-    _tell(b"%s %016x %s" % (protocol.OPEN, span.context.span_id, spans_line([span]).rstrip()))
+    _send(b"%s %016x %s" % (protocol.OPEN, span.context.span_id, spans_line([span]).rstrip()))
 
 
-def _tell(message: bytes) -> None:
+def _send(message: bytes) -> None:
     if len(message) > protocol.LIMIT:
         return
     with suppress(OSError, ValueError):
@@ -109,12 +104,12 @@ def _tell(message: bytes) -> None:
 def _open_pipe(address: str) -> int:
     """Open the pipe by the descriptor that was inherited, else by the supervisor's own.
 
-    It is opened for reading too, so that a supervisor that is gone makes no ``SIGPIPE``, which a user may have set to
-    end the process. Where a file can't be opened by its descriptor, or no longer by this user, it is shared.
+    It is opened for reading, too: writing to a pipe without a reader raises ``SIGPIPE``, which may end the process. A
+    pipe that can't be opened by its descriptor, or no longer by this user, is shared.
 
     Raises:
-        OSError: it is neither here nor there.
-        ValueError: the address is none.
+        OSError: the pipe is not found.
+        ValueError: the address is invalid.
     """
     supervisor, descriptor, inode = map(int, address.split(":"))
     for path in (f"/proc/self/fd/{descriptor}", f"/proc/{supervisor}/fd/{descriptor}"):

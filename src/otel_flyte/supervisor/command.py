@@ -1,6 +1,6 @@
-"""``otel-flyte exec``: a parent that outlives the task's process, and ends its span where it could not.
+"""``otel-flyte exec``: a parent that outlives the task's process, and ends its span if the process could not.
 
-While the command runs, nothing but a few small modules of the standard library is loaded.
+While the command runs, only a few small modules of the standard library are loaded.
 """
 
 import os
@@ -14,14 +14,14 @@ from otel_flyte.supervisor import cgroup, process
 from otel_flyte.supervisor.listener import Listener
 
 _START_SECONDS = 0.5
-"""What a pump takes to start what sends."""
+"""The time in which a pump starts the process that sends."""
 
 _PAUSE_SECONDS = 0.005
 _USAGE, _NOT_EXECUTABLE, _NOT_FOUND = 2, 126, 127
 
 
 def supervise(arguments: list[str]) -> NoReturn:
-    """Run the command that the arguments name, and end as it ends."""
+    """Run the command in the arguments, and end as it ends."""
     command = arguments[1:] if arguments[:1] == ["--"] else arguments
     if not command or (command is arguments and command[0].startswith("-")):
         _refuse("no command is given: otel-flyte exec -- COMMAND [ARGUMENT]...", _USAGE)
@@ -29,60 +29,61 @@ def supervise(arguments: list[str]) -> NoReturn:
     try:
         listener = Listener()
     except OSError as error:
-        _step_aside(command, error)
+        _run_unsupervised(command, error)
     try:
         child = process.start(command, {**os.environ, semconv.EXEC_PIPE: listener.address})
     except (OSError, ValueError) as error:
-        _not_started(command, error)
+        _refuse_command(command, error)
     status = process.wait(child, listener.listen)
     ended_at = time.monotonic()
     listener.listen()
-    if listener.unsettled:
-        _speak(listener, status, (cgroup.oom_kills() or 0) > (kills_before or 0), ended_at)
-    if listener.pumped:
+    if listener.unacknowledged:
+        _deliver(listener, status, (cgroup.oom_kills() or 0) > (kills_before or 0), ended_at)
+    if listener.pumps:
         _wait_for_pumps(listener, ended_at)
     process.end_as(status)
 
 
-def _step_aside(command: list[str], error: OSError) -> NoReturn:
-    """Run the command where there is no pipe to hear of its spans by: the task matters more."""
+def _run_unsupervised(command: list[str], error: OSError) -> NoReturn:
+    """Run the command without a pipe for its spans: the task matters more."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    _say(f"the command runs unsupervised, no pipe can be had ({error.strerror}; the limit of open files is {most})")
+    problem = f"no pipe can be created ({error.strerror}; the limit of open files is {most})"
+    _write(f"{problem}: the command runs unsupervised")
     try:
         process.become(command)
     except (OSError, ValueError) as reason:
-        _not_started(command, reason)
+        _refuse_command(command, reason)
 
 
-def _speak(listener: Listener, status: int, ran_out_of_memory: bool, ended_at: float) -> None:
+def _deliver(listener: Listener, status: int, is_oom_killed: bool, ended_at: float) -> None:
     from otel_flyte.runtime.guard import guarded
     from otel_flyte.supervisor import ending
 
-    how = ending.Ending.of(status, ran_out_of_memory)
-    guarded(ending.deliver)(list(listener.unsettled.values()), how, ended_at)
+    how = ending.Ending.of(status, is_oom_killed)
+    guarded(ending.deliver)(list(listener.unacknowledged.values()), how, ended_at)
 
 
 def _wait_for_pumps(listener: Listener, ended_at: float) -> None:
-    """Have the task's last words go on and be sent: with the first process of a container all others die."""
+    """Wait until the last lines of the task are written and sent: all processes of a container end with its first."""
     from otel_flyte.config import settings
 
     deadline = ended_at + settings.read(os.environ).exit_timeout + _START_SECONDS
-    while time.monotonic() < deadline and listener.pumped:
+    while time.monotonic() < deadline and listener.pumps:
         time.sleep(_PAUSE_SECONDS)
         listener.listen()
 
 
-def _not_started(command: list[str], error: OSError | ValueError) -> NoReturn:
+def _refuse_command(command: list[str], error: OSError | ValueError) -> NoReturn:
     is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-    why = getattr(error, "strerror", None) or error
-    _refuse(f"{command[0]}: {why}", _NOT_FOUND if is_missing else _NOT_EXECUTABLE)
+    reason = getattr(error, "strerror", None) or error
+    _refuse(f"{command[0]}: {reason}", _NOT_FOUND if is_missing else _NOT_EXECUTABLE)
 
 
-def _refuse(why: str, code: int) -> NoReturn:
-    _say(why)
+def _refuse(problem: str, code: int) -> NoReturn:
+    _write(problem)
     os._exit(code)
 
 
-def _say(line: str) -> None:
+def _write(line: str) -> None:
     with suppress(OSError):
         os.write(2, f"otel-flyte: {line}\n".encode(errors="backslashreplace"))

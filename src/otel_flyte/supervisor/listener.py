@@ -1,69 +1,55 @@
-"""The supervisor's end of the pipe: which spans of the child are not settled yet."""
+"""The supervisor's end of the pipe: the spans of the child that are not acknowledged yet."""
 
 import fcntl
 import os
 from contextlib import suppress
 
+from otel_flyte.runtime import descriptors
 from otel_flyte.supervisor import protocol
 
-_LOWEST_DESCRIPTOR = 10
-"""Below are the standard streams, which may be closed, and the descriptors that shell scripts give numbers to."""
-
 _READ_SIZE = 65536
-_CAPACITY = 2**20
-"""Bytes that the pipe holds, for children that write faster than this process gets to read."""
-
 _SPANS_LIMIT = 16
 
 
 class Listener:
-    """A pipe that child processes write to; ``SIGIO`` says that they did.
+    """A pipe that child processes write to; each write sends ``SIGIO`` to this process.
 
     Attributes:
-        address: ``PID:DESCRIPTOR:INODE`` of the end to write to, for processes that inherit it or find it in ``/proc``;
-            the inode tells it from whatever else may have its number there.
-        pumped: processes that have started one which has to outlive them for a moment.
-        unsettled: the last that was heard of each span that is not settled, in OTLP JSON, by span id.
+        address: ``PID:DESCRIPTOR:INODE`` of the end to write to, for processes that inherit it or find it in ``/proc``.
+            The inode distinguishes it from another file with its number.
+        pumps: processes whose pump has not ended.
+        unacknowledged: the last state of each span that is not acknowledged, in OTLP JSON, by span id.
     """
 
     def __init__(self) -> None:
-        reader, writer = os.pipe()
-        self._reader = _moved(reader)
-        self._writer = _moved(writer)
+        self._reader, self._writer = map(descriptors.moved, os.pipe())
         os.set_inheritable(self._writer, True)
         for descriptor in (self._reader, self._writer):
             os.set_blocking(descriptor, False)
-        with suppress(AttributeError, OSError):  # Linux alone lets a pipe hold more than it does by itself.
-            fcntl.fcntl(self._reader, fcntl.F_SETPIPE_SZ, _CAPACITY)
-        with suppress(OSError):  # Not every sandbox has it: any other signal, and the child's end, have us look too.
+        descriptors.enlarge(self._reader)
+        with suppress(OSError):  # Some sandboxes do not support it. Other signals, and the child's end, are enough.
             fcntl.fcntl(self._reader, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(self._reader, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
         self._messages = protocol.Messages()
         self.address = f"{os.getpid()}:{self._writer}:{os.fstat(self._writer).st_ino}"
-        self.pumped: set[bytes] = set()
-        self.unsettled: dict[bytes, bytes] = {}
+        self.pumps: set[bytes] = set()
+        self.unacknowledged: dict[bytes, bytes] = {}
 
     def listen(self) -> None:
-        """Take in what has been written."""
+        """Read the messages so far."""
         with suppress(BlockingIOError):
             while data := os.read(self._reader, _READ_SIZE):
                 for message in self._messages.feed(data):
-                    self._take_in(message)
+                    self._add(message)
 
-    def _take_in(self, message: bytes) -> None:
+    def _add(self, message: bytes) -> None:
         kind, _, rest = message.partition(b" ")
-        span_id, _, line = rest.partition(b" ")
+        subject, _, line = rest.partition(b" ")
         if kind == protocol.DONE:
-            self.unsettled.pop(span_id, None)
-        elif kind == protocol.OPEN and (span_id in self.unsettled or len(self.unsettled) < _SPANS_LIMIT):
-            self.unsettled[span_id] = line
-        elif kind == protocol.PUMP:
-            self.pumped.add(span_id)
-        elif kind == protocol.PUMPED:
-            self.pumped.discard(span_id)
-
-
-def _moved(descriptor: int) -> int:
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LOWEST_DESCRIPTOR)
-    os.close(descriptor)
-    return moved
+            self.unacknowledged.pop(subject, None)
+        elif kind == protocol.OPEN and (subject in self.unacknowledged or len(self.unacknowledged) < _SPANS_LIMIT):
+            self.unacknowledged[subject] = line
+        elif kind == protocol.PUMP_STARTED:
+            self.pumps.add(subject)
+        elif kind == protocol.PUMP_ENDED:
+            self.pumps.discard(subject)

@@ -1,7 +1,7 @@
-"""One child process: signals reach it as if nobody stood between, and this process ends as it ended.
+"""One child process: it gets all signals to this process, and this process ends as it ended.
 
-All signals are blocked and waited for, so that none is lost or handled half-way, and so that each says where it comes
-from: no handlers, no threads.
+All signals are blocked and waited for. So none is lost or handled half-way, and the source of each is known. There are
+no handlers and no threads.
 """
 
 import os
@@ -23,21 +23,21 @@ _FAULTS = (
 _BACKGROUND = (signal.SIGTTIN, signal.SIGTTOU)
 _WATCHED = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, *_FAULTS, *_BACKGROUND}
 _KEYS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH)
-"""What a terminal sends to the whole process group, in which the child is too."""
+"""Signals of a terminal to the whole process group, and so to the child, too."""
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 _SI_KERNEL = 0x80
 
 
 def start(command: list[str], environ: Mapping[str, str]) -> int:
-    """Start the child and give its process id; from here on signals wait for :func:`wait`.
+    """Start the child and return its process id; from here on signals wait for :func:`wait`.
 
-    It has the signal mask and dispositions that it would have had; those that Python ignores are the default again.
+    The child has the signal mask and dispositions of this process, with the default for those that Python ignores.
 
     Raises:
         OSError: it can't be started.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Whoever ignores it has no children to wait for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # With SIG_IGN there would be no child to wait for.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     child = os.posix_spawnp(command[0], command, environ, setsigmask=mask, setsigdef=_IGNORED_BY_PYTHON)
     _outlive()
@@ -52,11 +52,11 @@ def become(command: list[str]) -> NoReturn:
     """
     for number in _IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
-    os.execvp(command[0], command)  # noqa: S606  # that is what was asked for
+    os.execvp(command[0], command)  # noqa: S606  # the user's command
 
 
 def wait(child: int, listen: Callable[[], None]) -> int:
-    """Pass signals on until the child has ended, and give its wait status; ``SIGIO`` calls ``listen``."""
+    """Forward signals until the child has ended, and return its wait status; every signal calls ``listen``."""
     while True:
         number, is_from_terminal = _next_signal()
         listen()
@@ -69,14 +69,14 @@ def wait(child: int, listen: Callable[[], None]) -> int:
 
 
 def end_as(status: int) -> NoReturn:
-    """End this process as the child ended: of the same signal, which leaves no second core dump, or with its code.
+    """End this process as the child ended: by the same signal, without a second core dump, or with its exit code.
 
-    The first process of a container can't be killed by itself: it exits with 128 and the signal's number.
+    The first process of a container can't kill itself: it exits with 128 plus the signal's number.
     """
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         _, most = resource.getrlimit(resource.RLIMIT_CORE)
-        # One byte holds no dump, and unlike none it keeps a handler that reads dumps from a pipe from being started.
+        # One byte holds no dump. A limit of 0 would still start a handler that reads dumps from a pipe.
         resource.setrlimit(resource.RLIMIT_CORE, (0 if most == 0 else 1, most))
         with suppress(OSError):  # SIGKILL has no disposition.
             signal.signal(number, signal.SIG_DFL)
@@ -86,12 +86,12 @@ def end_as(status: int) -> NoReturn:
 
 
 def exit_code(status: int) -> int:
-    """Give a container's exit code for a wait status."""
+    """Return a container's exit code for a wait status."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def _outlive() -> None:
-    """Ask to be spared where the kernel kills a whole container for want of memory; few users may ask for that."""
+    """Ask the kernel not to OOM-kill this process with the whole container; few users have the right to."""
     with suppress(OSError):
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         os.write(descriptor, b"-1000")
@@ -99,7 +99,7 @@ def _outlive() -> None:
 
 
 def _next_signal() -> tuple[int, bool]:
-    """Wait for a signal, and tell whether a terminal sent it, to the child as well."""
+    """Wait for a signal, and return it and whether a terminal sent it, to the child as well."""
     if hasattr(signal, "sigwaitinfo"):
         received = signal.sigwaitinfo(_WATCHED)
         return received.si_signo, received.si_signo in _KEYS and received.si_code == _SI_KERNEL
@@ -115,9 +115,9 @@ def _has_terminal() -> bool:
 
 
 def _reap(child: int) -> int | None:
-    """Take leave of whoever has ended, also of orphans; give the child's wait status if it is among them.
+    """Reap all processes that have ended, orphans as well; return the child's wait status if it is among them.
 
-    A child that its terminal has stopped stops this process too, which is the one that a shell watches.
+    A child that its terminal has stopped stops this process, too: the shell watches this process.
     """
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)

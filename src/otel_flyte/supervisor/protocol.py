@@ -1,25 +1,25 @@
-"""What the supervisor's pipe carries: messages of several processes, in pieces that mingle but never tear.
+"""Messages in the supervisor's pipe, from several processes at once.
 
 A pipe keeps a write whole up to ``PIPE_BUF`` bytes, and a task's span is longer. So each message is written as lines of
-at most that many: a name that is this message's alone, whether more follows, and a piece of it.
+at most that length: a name that only this message has, a mark for more lines to come, and a piece of the message.
 """
 
 import os
 from collections.abc import Iterator
 
 LIMIT = 65536
-"""Bytes of a message, which is what fits into an empty pipe on Linux."""
+"""Bytes of a message: the capacity of an empty pipe on Linux."""
 
 OPEN = b"span"
-"""``span ID LINE``: this span is unsettled, and LINE is what is known of it, in OTLP JSON."""
+"""``span ID LINE``: this span is not acknowledged; LINE is the span in OTLP JSON."""
 DONE = b"done"
-"""``done ID``: this span is settled."""
-PUMP = b"pump"
-"""``pump PID``: this process has started one that has to outlive it, to write and send on what it has written."""
-PUMPED = b"over"
-"""``over PID``: that is done."""
+"""``done ID``: this span is acknowledged, or dropped and counted."""
+PUMP_STARTED = b"pump"
+"""``pump PID``: this process has started a pump that must outlive it, to write and send its stdout and stderr."""
+PUMP_ENDED = b"over"
+"""``over PID``: the pump of this process has nothing more to do."""
 
-_PIPE_BUF = 512  # The least that POSIX promises; select.PIPE_BUF is more on some systems.
+_PIPE_BUF = 512  # The minimum that POSIX guarantees; select.PIPE_BUF is larger on some systems.
 _NAME_SIZE = 8
 _MORE, _LAST = b"+", b"."
 _PIECE_SIZE = _PIPE_BUF - _NAME_SIZE - len(_MORE) - len(b"\n")
@@ -27,7 +27,7 @@ _UNFINISHED = 16
 
 
 def pieces(message: bytes) -> Iterator[bytes]:
-    """Cut a message, which holds no newline, into what is to be written by one ``os.write`` each."""
+    """Return the pieces of a message without newlines, each to be written by one ``os.write``."""
     name = os.urandom(_NAME_SIZE // 2).hex().encode()
     for start in range(0, len(message), _PIECE_SIZE):
         end = start + _PIECE_SIZE
@@ -35,14 +35,14 @@ def pieces(message: bytes) -> Iterator[bytes]:
 
 
 class Messages:
-    """Puts messages together again, of which some may never be finished."""
+    """Assembles messages from pieces. Some messages may never be complete."""
 
     def __init__(self) -> None:
         self._tail = b""
         self._begun: dict[bytes, bytes] = {}
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what was read, and give the messages that are whole now."""
+        """Add data from the pipe, and return the messages that are complete now."""
         *lines, self._tail = (self._tail + data).split(b"\n")
         for line in lines:
             name, mark, piece = line[:_NAME_SIZE], line[_NAME_SIZE : _NAME_SIZE + 1], line[_NAME_SIZE + 1 :]

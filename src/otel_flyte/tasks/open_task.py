@@ -22,7 +22,7 @@ from otel_flyte.tracing.spans import OpenSpan
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextvars import Token
-    from typing import Any, Protocol
+    from typing import Protocol
 
     from opentelemetry.util.types import AttributeValue
 
@@ -73,31 +73,11 @@ class OpenTask(OpenSpan):
         exposed: whether processes that are started now have this span as parent.
         outer: the task or workflow that was open when it was opened.
         start_time: Unix time in ns.
-        declared: attributes of the task itself, whether or not the span is recorded.
+        task_name: name of the task, empty for a workflow.
         resources: the resources that it declares.
         outcome: attributes of its end, unless that was a success.
         usage: the resources that it uses, where that is measured.
     """
-
-    __slots__ = (
-        "_phase_attributes",
-        "attempt",
-        "declared",
-        "exposed",
-        "identity_attributes",
-        "outcome",
-        "outer",
-        "outer_token",
-        "owner",
-        "owns_process",
-        "phase",
-        "phase_name",
-        "phase_owner",
-        "phase_token",
-        "resources",
-        "start_time",
-        "usage",
-    )
 
     def __init__(
         self,
@@ -121,9 +101,10 @@ class OpenTask(OpenSpan):
         elif attempt is None and self.outer is not None:
             self.attempt = self.outer.attempt
             self.identity_attributes = self.outer.identity_attributes
+        self.task_name = str(attributes.get(semconv.TASK_NAME, ""))
         self._phase_attributes = _PHASE
         if self.identity_attributes:
-            named = {name: attributes[name] for name in (semconv.TASK_NAME,) if name in attributes}
+            named = {semconv.TASK_NAME: self.task_name} if self.task_name else {}
             self.identity_attributes = {**self.identity_attributes, **named}
             self._phase_attributes = {**self.identity_attributes, **_PHASE}
             attributes = {**self.identity_attributes, **attributes}
@@ -136,7 +117,6 @@ class OpenTask(OpenSpan):
         self.phase_token: Token[Context] | None = None
         self.exposed = False
         self.start_time = start_time or time.time_ns()
-        self.declared: Mapping[str, Any] = {}
         self.resources: DeclaredResources = NOT_DECLARED
         self.outcome: dict[str, str] = {}
         self.usage: Usage | None = None

@@ -45,8 +45,6 @@ def derived_context(trace_id: int, span_id: int) -> SpanContext:
 class OpenSpan:
     """A span that is current from its start until it is closed."""
 
-    __slots__ = ("context", "span", "token", "tracer")
-
     def __init__(
         self,
         name: str,

@@ -114,8 +114,7 @@ def _of_tasks(value: Callable[[Window, Quota], float | None]) -> Callable[[Colle
 
 def _task_attributes(usage: "TaskUsage") -> dict[str, Any]:
     """Return the task's name, and the identity of its attempt where the resource does not have it."""
-    name = str(usage.task.declared.get(semconv.TASK_NAME, ""))
-    return {**getattr(usage.task, "identity_attributes", {}), semconv.TASK_NAME: name}
+    return {**usage.task.identity_attributes, semconv.TASK_NAME: usage.task.task_name}
 
 
 def _allocated(used: float | None, request: float | None) -> float | None:

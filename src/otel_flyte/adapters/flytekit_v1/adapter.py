@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from otel_flyte import semconv
 from otel_flyte.adapters import patching, switch
 from otel_flyte.adapters.base import Finding, TaskDescription, Verdict
 from otel_flyte.adapters.patching import Hook
 from otel_flyte.tasks import identity
 from otel_flyte.tasks.failures import Failure, Rules
-from otel_flyte.tasks.identity import Attempt
 
 
 class FlytekitV1:
@@ -27,9 +27,16 @@ class FlytekitV1:
 
         return HOOKS
 
-    def attempt_of_process(self, environ: Mapping[str, str], arguments: Sequence[str]) -> Attempt | None:
-        """Return the attempt of this pod, ``None`` outside a pod."""
-        return identity.attempt_from_environment(environ, identity.output_prefix(arguments))
+    def resource_attributes(self, environ: Mapping[str, str], arguments: Sequence[str]) -> Mapping[str, str | int]:
+        """Return the identity of the attempt of this pod, empty outside a pod."""
+        attempt = identity.attempt_from_environment(environ, identity.output_prefix(arguments))
+        if attempt is None:
+            return {}
+        return attempt.attributes() | {
+            semconv.WORKFLOW_NAME: identity.first(environ, semconv.FLYTE_EXECUTION_WORKFLOW),
+            semconv.LAUNCH_PLAN_NAME: identity.first(environ, semconv.FLYTE_EXECUTION_LAUNCH_PLAN),
+            semconv.TASK_NAME: identity.first(environ, semconv.FLYTE_TASK_NAME),
+        }
 
     def describe(self, task: Any) -> TaskDescription:
         """Return the description of a task."""

@@ -37,22 +37,6 @@ class PodAttempt:
         token: resets :data:`current`.
     """
 
-    __slots__ = (
-        "_step_first",
-        "_step_start",
-        "dispatched",
-        "dispatching",
-        "error",
-        "first",
-        "message",
-        "output_prefix",
-        "past",
-        "start_time",
-        "step",
-        "task",
-        "token",
-    )
-
     def __init__(self, output_prefix: str) -> None:
         self.output_prefix = output_prefix
         self.start_time = time.time_ns()

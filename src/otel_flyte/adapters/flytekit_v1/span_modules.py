@@ -12,7 +12,6 @@ class SpanModules(NamedTuple):
     """The modules, each by its purpose."""
 
     tasks: Any
-    items: Any
     data: Any
     values: Any
     submissions: Any
@@ -50,7 +49,6 @@ def _load() -> SpanModules:
     from otel_flyte.adapters.flytekit_v1 import (
         data_spans,
         data_values,
-        map_items,
         rank_spans,
         submission_spans,
         task_logs,
@@ -58,7 +56,5 @@ def _load() -> SpanModules:
         user_stats,
     )
 
-    loaded = SpanModules(
-        task_spans, map_items, data_spans, data_values, submission_spans, rank_spans, task_logs, user_stats
-    )
+    loaded = SpanModules(task_spans, data_spans, data_values, submission_spans, rank_spans, task_logs, user_stats)
     return loaded

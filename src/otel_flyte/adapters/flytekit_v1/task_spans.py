@@ -1,5 +1,6 @@
-"""Spans of flytekit's tasks and workflows: of a pod's attempt, nested and local ones."""
+"""Spans of flytekit's tasks, workflows and map items: of a pod's attempt, nested and local ones."""
 
+import copy
 import os
 import sys
 from contextvars import ContextVar
@@ -10,6 +11,7 @@ from flyteidl.core.execution_pb2 import ExecutionError
 
 from otel_flyte import semconv
 from otel_flyte.adapters import patching, task_spans
+from otel_flyte.adapters.around import Around
 from otel_flyte.adapters.base import TaskDescription
 from otel_flyte.adapters.flytekit_v1 import data_spans, pod_attempt, task_attributes
 from otel_flyte.adapters.flytekit_v1.pod_attempt import PodAttempt
@@ -19,7 +21,8 @@ from otel_flyte.runtime.guard import guarded
 from otel_flyte.runtime.limits import bounded
 from otel_flyte.tasks import failures, identity
 from otel_flyte.tasks.failures import Failure
-from otel_flyte.tasks.open_task import OpenTask
+from otel_flyte.tasks.open_task import OpenTask, close_span, open_span
+from otel_flyte.tracing.spans import OpenSpan
 
 _RENAMED_IN_A_POD = (semconv.KIND_MAP, semconv.KIND_EAGER_CLEANUP)
 """Kinds of tasks whose name in a pod is not the one by which they are registered."""
@@ -112,6 +115,35 @@ def record_cache(task_name: str, *, hit: bool, start_time: int) -> None:
         _missed.set(task_name)
 
 
+@guarded
+def with_observed_items(map_task: Any) -> Any:
+    """Return a copy of a map task that records each item as a span: a local map runs all items in one dispatch."""
+    copied = copy.copy(map_task)
+    copied._run_task = ObservedTask(map_task._run_task)
+    return copied
+
+
+class ObservedTask:
+    """The mapped task of a map task, each of whose executions is a span."""
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+        self._index = 0
+
+    def execute(self, **kwargs: Any) -> Any:
+        """Execute the mapped task for one item."""
+        with Around(self._begin_item(), close_span):
+            return self._task.execute(**kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    @guarded
+    def _begin_item(self) -> OpenSpan:
+        index, self._index = self._index, self._index + 1
+        return open_span(semconv.SPAN_MAP_ITEM, semconv.SPAN_ROLE_ITEM, {semconv.ARRAY_INDEX: index})
+
+
 def _begin_dispatch(attempt: PodAttempt, task: Any, description: TaskDescription, literals: Any) -> OpenTask | None:
     """Complete the span of a pod's attempt now that its task is loaded."""
     attempt.dispatched = True
@@ -120,13 +152,13 @@ def _begin_dispatch(attempt: PodAttempt, task: Any, description: TaskDescription
     opened = attempt.task
     if opened is None:
         return None
-    opened.owner = task
-    opened.declared, opened.resources = description.attributes, description.resources
-    if description.attributes[semconv.TASK_KIND] in _RENAMED_IN_A_POD and _registered_name():
-        opened.declared = {**description.attributes, semconv.TASK_NAME: _registered_name()}
+    attributes = description.attributes
+    if attributes[semconv.TASK_KIND] in _RENAMED_IN_A_POD and _registered_name():
+        attributes = {**attributes, semconv.TASK_NAME: _registered_name()}
     else:
         opened.span.update_name(description.span_name)
-    opened.span.set_attributes(opened.declared)
+    opened.span.set_attributes(attributes)
+    opened.owner, opened.task_name, opened.resources = task, attributes[semconv.TASK_NAME], description.resources
     execution = opened.attempt.execution if opened.attempt is not None else None
     data_spans.add_lineage(opened.span, task, literals, execution, settings.current().map_nested)
     task_spans.update_supervisor(opened)

@@ -1,12 +1,12 @@
-"""Files that hold what is yet to be delivered: OTLP as JSON lines, and how much of them has been acknowledged.
+"""Spool files: records that are not delivered yet, as lines of OTLP JSON, and how much of them is acknowledged.
 
-``NAME.spool.jsonl`` is written ahead of each attempt to send; ``NAME.spool.jsonl.sent`` beside it holds the byte offset
-up to which all is settled: acknowledged, or counted as lost; and the inode of the file that this is said of, for
-another one may get its name. Whoever works on a file, its writer or a replay, holds an exclusive ``flock`` on it. Any
-other ``*.jsonl`` file, such as what ``otel-flyte run`` records, is treated the same but never removed.
+``NAME.spool.jsonl`` is written before each attempt to send. ``NAME.spool.jsonl.sent`` beside it holds the acknowledged
+offset in bytes, up to which all records are acknowledged, or dropped and counted, and the inode of the file, because
+another file may get the same name. A process that writes or replays a file holds an exclusive ``flock`` on it. Any
+other ``*.jsonl`` file, such as a recording of ``otel-flyte run``, is treated the same but never removed.
 
-What is written survives the death of the process, though not that of the machine: nothing is synced to the disk. Only
-its owner may read it: attributes and logs hold what users put there.
+Written lines survive the death of the process but not of the machine: nothing is synced to the disk. Only the owner may
+read them, because attributes and logs hold users' data.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ import socket
 import stat
 import threading
 import weakref
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,150 +31,62 @@ SENT_SUFFIX = ".sent"
 REJECTED_SUFFIX = ".rejected.jsonl"
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-_DIGITS = 20
 
 
 class LockedError(Exception):
-    """Another process, or another part of this one, works on the file."""
-
-
-class _Opened:
-    """A file that is being written, how long it is and up to where it is settled, in bytes."""
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self.descriptor = descriptor
-        self.sent_descriptor: int | None = None
-        self.end = 0
-        self.settled = 0
-
-    def close(self) -> None:
-        """Close the descriptors, which unlocks nothing while another process has them too."""
-        for descriptor in (self.descriptor, self.sent_descriptor):
-            if descriptor is not None:
-                with suppress(OSError):
-                    os.close(descriptor)
-
-
-class SpoolFile:
-    """One writer's file in a spool folder, made with the first line that is appended to it.
-
-    A forked child starts without one: it neither writes to its parent's file nor keeps it locked, and what it appends
-    goes to a file of its own. All methods may be called from any thread.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], signal: str) -> None:
-        self._folder = Path(folder)
-        self._signal = signal
-        self._opened: _Opened | None = None
-        self._lock = threading.Lock()
-        _of_this_process.add(self)
-
-    @property
-    def path(self) -> Path | None:
-        """The file, ``None`` as long as nothing was appended."""
-        opened = self._opened
-        return opened.path if opened else None
-
-    @property
-    def size(self) -> int:
-        """Bytes that were appended to the file, 0 without one."""
-        opened = self._opened
-        return opened.end if opened else 0
-
-    def append(self, line: bytes) -> int:
-        """Write one line, which ends with a newline, and give the offset of its end in bytes.
-
-        Raises:
-            OSError: it can't be written; the file is as it was before.
-        """
-        with self._lock:
-            opened = self._opened = self._opened or self._open()
-            _append(opened.descriptor, line, opened.end)
-            opened.end += len(line)
-            return opened.end
-
-    def read(self, start: int, end: int) -> bytes:
-        """Read back what was appended between two offsets."""
-        with self._lock:
-            opened = self._opened
-            return os.pread(opened.descriptor, end - start, start) if opened else b""
-
-    def settle(self, end_offset: int) -> None:
-        """Remember that all before an offset is settled; it never goes back.
-
-        Raises:
-            OSError: it can't be written: a replay would send again what was acknowledged.
-        """
-        with self._lock:
-            opened = self._opened
-            if opened is None or end_offset <= opened.settled:
-                return
-            opened.settled = end_offset
-            if opened.sent_descriptor is None:
-                opened.sent_descriptor = os.open(sent_path(opened.path), _FLAGS, FILE_MODE)
-            _write_mark(opened.sent_descriptor, end_offset, opened.descriptor)
-
-    def close(self) -> None:
-        """Unlock the file; remove it where all of it is settled."""
-        with self._lock:
-            opened, self._opened = self._opened, None
-            if opened is None:
-                return
-            if opened.settled >= opened.end:
-                remove(opened.path)
-            # A child that was forked behind Python's back may have the descriptor too, and with it the lock.
-            with suppress(OSError):
-                fcntl.flock(opened.descriptor, fcntl.LOCK_UN)
-            opened.close()
-
-    def _open(self) -> _Opened:
-        """Make the file under a name that no replay looks for, which must not get hold of it before it is locked."""
-        self._folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-        path = self._folder / _name(self._signal)
-        unlocked = path.with_name(path.name + ".new")
-        descriptor = os.open(unlocked, _FLAGS | os.O_APPEND | os.O_EXCL, FILE_MODE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            unlocked.rename(path)
-        except OSError:
-            os.close(descriptor)
-            with suppress(OSError):
-                unlocked.unlink()
-            raise
-        return _Opened(path, descriptor)
-
-    def _leave_to_the_parent(self) -> None:
-        opened, self._opened = self._opened, None
-        self._lock = threading.Lock()
-        if opened:
-            opened.close()
+    """Another process, or another part of this one, holds the file. The message is for users."""
 
 
 class Held:
-    """A file that is locked for reading it and settling it, until it is closed or the context ends."""
+    """A file that is opened and locked until it is closed or the context ends.
 
-    def __init__(self, path: Path) -> None:
-        """Lock a file.
+    Attributes:
+        path: the file.
+        descriptor: the open file.
+        acknowledged: the acknowledged offset in bytes.
+    """
+
+    def __init__(self, path: Path, flags: int = 0) -> None:
+        """Open and lock a file; ``flags`` are those of ``os.open``.
 
         Raises:
-            LockedError: somebody else works on it.
-            FileNotFoundError: it is gone.
-            OSError: it can't be opened.
+            LockedError: it is locked already.
+            FileNotFoundError: it does not exist, or was removed meanwhile.
+            OSError: it cannot be opened.
         """
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._sent: int | None = None
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, FILE_MODE)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(self._descriptor), path.stat()):
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self.descriptor), path.stat()):
                 raise FileNotFoundError(path)
+            self.acknowledged = acknowledged_offset(path)
         except BlockingIOError:
             self.close()
-            raise LockedError(path) from None
+            raise LockedError("in use: another process writes or replays it") from None
         except OSError:
             self.close()
             raise
+
+    @classmethod
+    def create(cls, folder: Path, signal: str) -> "Held":
+        """Create a spool file. It gets the name that replays look for when it is locked.
+
+        Raises:
+            OSError: it cannot be created.
+        """
+        folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        now = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}"
+        path = folder / f"{now}-{socket.gethostname()}-{os.getpid()}-{signal}-{secrets.token_hex(4)}{SUFFIX}"
+        unlocked = path.with_name(path.name + ".new")
+        with ExitStack() as undo:
+            undo.callback(unlocked.unlink, missing_ok=True)
+            held = undo.enter_context(cls(unlocked, os.O_CREAT | os.O_APPEND | os.O_EXCL))
+            unlocked.rename(path)
+            undo.pop_all()
+        held.path = path
+        return held
 
     def __enter__(self) -> "Self":
         return self
@@ -183,119 +95,174 @@ class Held:
         self.close()
 
     @property
-    def descriptor(self) -> int:
-        """The file, open for reading."""
-        return self._descriptor
+    def size(self) -> int:
+        """Bytes in the file."""
+        return os.fstat(self.descriptor).st_size
+
+    def acknowledge(self, offset: int) -> None:
+        """Note the acknowledged offset on disk.
+
+        Raises:
+            OSError: it cannot be written, so that a replay would send acknowledged records again.
+        """
+        if self._sent is None:
+            self._sent = os.open(sent_path(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode(self.path))
+        os.pwrite(self._sent, f"{offset:020} {os.fstat(self.descriptor).st_ino:020}\n".encode(), 0)
+        self.acknowledged = offset
+
+    def close(self) -> None:
+        """Close the file. It stays locked as long as another process has inherited it."""
+        for descriptor in (self.descriptor, self._sent):
+            if descriptor is not None:
+                with suppress(OSError):
+                    os.close(descriptor)
+
+
+class SpoolFile:
+    """The file of one writer in a spool folder, created with the first line.
+
+    A forked child starts without one: it does not write to the file of its parent or keep it locked, and writes its own
+    lines to another file. All methods may be called from any thread.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], signal: str) -> None:
+        self._folder = Path(folder)
+        self._signal = signal
+        self._held: Held | None = None
+        self._lock = threading.Lock()
+        _of_this_process.add(self)
+
+    @property
+    def path(self) -> Path | None:
+        """The file, ``None`` before the first line."""
+        held = self._held
+        return held.path if held else None
 
     @property
     def size(self) -> int:
-        """Bytes in the file."""
-        return os.fstat(self._descriptor).st_size
+        """Bytes in the file, 0 before the first line."""
+        held = self._held
+        return held.size if held else 0
 
-    def settled(self) -> int:
-        """Give the offset up to which all is settled, 0 where nothing says so."""
-        return settled(self.path)
+    def append(self, line: bytes) -> int:
+        """Write a line, which ends with a newline, and return the offset of its end in bytes.
 
-    def settle(self, end_offset: int) -> None:
-        """Remember that all before an offset is settled."""
-        descriptor = os.open(sent_path(self.path), _FLAGS, mode(self.path))
-        try:
-            _write_mark(descriptor, end_offset, self._descriptor)
-        finally:
-            os.close(descriptor)
+        Raises:
+            OSError: it cannot be written. The file is as it was before.
+        """
+        with self._lock:
+            held = self._held = self._held or Held.create(self._folder, self._signal)
+            append_line(held.descriptor, line)
+            return held.size
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes between two offsets."""
+        with self._lock:
+            return os.pread(self._held.descriptor, end - start, start) if self._held else b""
+
+    def acknowledge(self, offset: int) -> None:
+        """Note the acknowledged offset. A smaller one than before is ignored.
+
+        Raises:
+            OSError: it cannot be written, so that a replay would send acknowledged records again.
+        """
+        with self._lock:
+            if self._held and offset > self._held.acknowledged:
+                self._held.acknowledge(offset)
 
     def close(self) -> None:
-        """Unlock the file."""
-        os.close(self._descriptor)
+        """Unlock the file, and remove it if all of it is acknowledged."""
+        with self._lock:
+            held, self._held = self._held, None
+            if held is None:
+                return
+            if held.acknowledged >= held.size:
+                remove(held.path)
+            # A child that was forked behind Python's back may have inherited the file, and the lock with it.
+            with suppress(OSError):
+                fcntl.flock(held.descriptor, fcntl.LOCK_UN)
+            held.close()
+
+    def _leave_to_the_parent(self) -> None:
+        held, self._held = self._held, None
+        self._lock = threading.Lock()
+        if held:
+            held.close()
+
+
+def append_line(descriptor: int, line: bytes) -> None:
+    """Append a line to a file. If only a part of it can be written, that part is removed again.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    written = 0
+    try:
+        while written < len(line):
+            written += os.write(descriptor, line[written:])
+    except OSError:
+        if written:
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+        raise
 
 
 def sent_path(path: Path) -> Path:
-    """Name the file that says how much of a file is settled."""
+    """Return the file that holds the acknowledged offset of a file."""
     return path.with_name(path.name + SENT_SUFFIX)
 
 
 def rejected_path(path: Path) -> Path:
-    """Name the file that keeps what receivers do not take of a file."""
+    """Return the file for the records of a file that receivers reject."""
     return path.with_name(path.name + REJECTED_SUFFIX)
 
 
 def mode(path: Path) -> int:
-    """Give the permissions of a file, which what lies beside it is made with."""
+    """Return the permissions of a file, which the files beside it get too."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
 def is_spool(path: Path) -> bool:
-    """Whether a file was made to be delivered, and is removed once it is."""
+    """Return whether a file is a spool file, which is removed once it is delivered."""
     return path.name.endswith(SUFFIX)
 
 
-def files(folder: Path) -> list[Path]:
-    """Name the files of a folder that may hold something to deliver, the oldest first.
+def files(folder: Path, *, rejected: bool = False) -> list[Path]:
+    """Return the files of a folder that may hold undelivered records, or rejected ones, the oldest first.
 
     Raises:
-        OSError: the folder can't be read.
+        OSError: the folder cannot be read.
     """
-    return [path for path in _lines_in(folder) if not path.name.endswith(REJECTED_SUFFIX)]
+    # `Path.glob` returns nothing for a folder that cannot be read.
+    names = (path.name for path in folder.iterdir())
+    found = sorted(name for name in names if name.endswith(".jsonl"))
+    return [folder / name for name in found if name.endswith(REJECTED_SUFFIX) == rejected]
 
 
-def set_aside(folder: Path) -> list[Path]:
-    """Name the files of a folder that keep what receivers did not take.
-
-    Raises:
-        OSError: the folder can't be read.
-    """
-    return [path for path in _lines_in(folder) if path.name.endswith(REJECTED_SUFFIX)]
+def acknowledged_offset(path: Path) -> int:
+    """Return the acknowledged offset of a file in bytes, 0 if none is noted for it."""
+    return 0 if has_foreign_offset(path) else _noted(path)[0]
 
 
-def settled(path: Path) -> int:
-    """Give the offset up to which all of a file is settled, 0 where nothing says so of this very file."""
-    return 0 if is_marked_for_another(path) else _mark(path)[0]
-
-
-def is_marked_for_another(path: Path) -> bool:
-    """Whether what lies beside a file was said of another one, which had its name before."""
-    offset, inode = _mark(path)
+def has_foreign_offset(path: Path) -> bool:
+    """Return whether the noted offset belongs to another file, which had the same name before."""
+    offset, inode = _noted(path)
     found = path.stat()
     return offset > found.st_size or inode not in (None, found.st_ino)
 
 
 def remove(path: Path) -> None:
-    """Remove a file, then what says how much of it was settled: the other way round, it could be sent twice."""
+    """Remove a file and its acknowledged offset, in the order that never makes a replay send it again."""
     path.unlink(missing_ok=True)
     sent_path(path).unlink(missing_ok=True)
 
 
-def _append(descriptor: int, line: bytes, end: int) -> None:
-    """Write a line; a disk that takes only a part of it is left without that part."""
-    try:
-        while line:
-            line = line[os.write(descriptor, line) :]
-    except OSError:
-        os.ftruncate(descriptor, end)
-        raise
-
-
-def _lines_in(folder: Path) -> list[Path]:
-    # `Path.glob` finds nothing in a folder that can't be read, and says nothing.
-    return sorted(path for path in folder.iterdir() if path.name.endswith(".jsonl"))
-
-
-def _mark(path: Path) -> tuple[int, int | None]:
-    """Read up to where a file is settled, and its inode, which was not written in former times."""
+def _noted(path: Path) -> tuple[int, int | None]:
+    """Read the acknowledged offset and the inode of the file. The first versions wrote no inode."""
     try:
         offset, *inode = map(int, sent_path(path).read_bytes().partition(b"\n")[0].split())
     except (FileNotFoundError, ValueError):
         return 0, None
     return max(0, offset), next(iter(inode), None)
-
-
-def _write_mark(descriptor: int, offset: int, of: int) -> None:
-    os.pwrite(descriptor, f"{offset:0{_DIGITS}} {os.fstat(of).st_ino:0{_DIGITS}}\n".encode(), 0)
-
-
-def _name(signal: str) -> str:
-    now = datetime.now(timezone.utc)
-    return f"{now:%Y%m%dT%H%M%S.%fZ}-{socket.gethostname()}-{os.getpid()}-{signal}-{secrets.token_hex(4)}{SUFFIX}"
 
 
 def _after_fork_in_child() -> None:

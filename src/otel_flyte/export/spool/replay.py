@@ -1,8 +1,7 @@
-"""Sending what was spooled: each line once, as far as its receiver acknowledges it.
+"""Replay of spool files: each line is sent once, as far as its receiver acknowledges it.
 
-A file is held by its lock while it is worked on, and settled line by line, so that several replays share a folder and
-any of them goes on where another one stopped. What no receiver takes is set aside in ``NAME.rejected.jsonl``, for the
-rest to go on.
+A file is locked while it is replayed, and acknowledged line by line: several replays can share a folder, and each can
+continue where another one stopped. Records that no receiver accepts are moved to ``NAME.rejected.jsonl``.
 """
 
 import os
@@ -12,118 +11,115 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from google.protobuf.message import Message
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 
 from otel_flyte import semconv
-from otel_flyte.config import settings
-from otel_flyte.config.settings import without_password
+from otel_flyte.config import endpoints
+from otel_flyte.config.urls import without_password
 from otel_flyte.export import otlp_requests
-from otel_flyte.export.otlp_json import line_of, request_of
+from otel_flyte.export.connection import connect
+from otel_flyte.export.otlp_json import count_records, line_of, request_of
 from otel_flyte.export.spool import files as spool
-from otel_flyte.export.transport import Outcome, Transport, Verdict, connect
+from otel_flyte.export.transport import Outcome, Transport, Verdict
 
 PATIENCE_SECONDS = 30.0
-"""How long a receiver may take nothing before a replay stops."""
+"""A replay stops when its receiver has accepted nothing for this time."""
 
 _SHORTEST_ATTEMPT_SECONDS = 1.0
 _SCHEMES = ("http", "https", "grpc", "grpcs")
+_EMPTY = (b"", b"{}")
 
 
 class NoEndpointError(Exception):
-    """Nothing says where to send; the message is one line that says what to do."""
+    """No endpoint is configured. The message is one line for the user."""
 
 
-class _Stopped(Exception):  # noqa: N818  # it ends the work, which is no error of anybody's
-    """The receiver takes nothing more for now; the message says why."""
+class _Stopped(Exception):  # noqa: N818  # it ends the replay and is no error
+    """The receiver accepts nothing more for now, for the reason in the message."""
 
 
-class _Left(Exception):  # noqa: N818  # the same, for one file
-    """The rest of a file can't be sent, while others can; the message says why."""
+class _Skipped(Exception):  # noqa: N818  # it ends the work on one file and is no error
+    """The rest of a file cannot be sent, for the reason in the message, while other files can."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far the work on one file is.
+    """Progress of one file.
 
     Attributes:
         path: the file.
-        size: its bytes.
-        settled: the bytes that are done with.
-        sent: records that were acknowledged, by signal.
+        size: bytes in the file.
+        acknowledged: the acknowledged offset in bytes.
+        sent: number of acknowledged records by signal.
         problems: one line for each thing that could not be sent.
-        remarks: one line for each thing that is worth knowing, though nothing is left because of it.
+        remarks: one line for each other thing that the user should know.
     """
 
     path: Path
     size: int = 0
-    settled: int = 0
+    acknowledged: int = 0
     sent: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> int:
-        """Bytes that are yet to be sent."""
-        return max(0, self.size - self.settled)
+        """Bytes that are not acknowledged."""
+        return max(0, self.size - self.acknowledged)
 
 
 @dataclass(slots=True)
 class Summary:
-    """What became of all files.
+    """Result of a replay.
 
     Attributes:
-        files: those on which there was something to do.
-        stopped: why the work stopped before the last of them; empty where it did not.
-        set_aside: records that lie beside them, because no receiver took them in this replay or a former one.
+        files: the files that had something to send.
+        stopped: why the replay stopped early, empty if it did not.
+        rejected: number of records in ``*.rejected.jsonl`` files, from this replay or earlier ones.
     """
 
     files: list[Progress] = field(default_factory=list)
     stopped: str = ""
-    set_aside: int = 0
+    rejected: int = 0
 
     @property
     def is_complete(self) -> bool:
-        """Whether every record was taken."""
-        return not (self.stopped or self.set_aside or any(file.left or file.problems for file in self.files))
-
-
-class _Line(NamedTuple):
-    number: int
-    end: int
-    content: bytes
+        """Whether every record was accepted."""
+        return not (self.stopped or self.rejected or any(file.left or file.problems for file in self.files))
 
 
 def environ_with(endpoint: str | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment in which every signal goes to an endpoint, unchanged where none is given.
+    """Return an environment that sends every signal to an endpoint, or the same environment without one.
 
     Raises:
-        NoEndpointError: the endpoint is no URL that OTLP can be sent to.
+        NoEndpointError: the endpoint is no URL for OTLP.
     """
     changed = dict(environ)
     if endpoint is not None:
         scheme, separator, _ = endpoint.lower().partition("://")
         is_known = not separator or scheme in _SCHEMES
-        if not is_known or not settings.plan("traces", {semconv.ENDPOINT: endpoint}).exporters:
-            raise NoEndpointError(f"--endpoint {without_password(endpoint)} is no URL such as http://host:4318.")
-        for signal in settings.SIGNALS:
-            changed.pop(semconv.SIGNAL_ENDPOINT.format(signal=signal.upper()), None)
-            exporter = semconv.EXPORTER.format(signal=signal.upper())
-            if changed.get(exporter) not in settings.OTLP_PROTOCOLS:
+        if not is_known or not endpoints.plan("traces", {semconv.ENDPOINT: endpoint}).exporters:
+            raise NoEndpointError(
+                f"--endpoint {without_password(endpoint)} is no URL: use one such as http://host:4318."
+            )
+        for signal in map(str.upper, endpoints.SIGNALS):
+            changed.pop(semconv.SIGNAL_ENDPOINT.format(signal=signal), None)
+            exporter = semconv.EXPORTER.format(signal=signal)
+            if changed.get(exporter) not in endpoints.OTLP_PROTOCOLS:
                 changed.pop(exporter, None)
         changed[semconv.ENDPOINT] = endpoint
     return changed
 
 
 class Replay:
-    """Sends files to where an environment says.
+    """Sends files to the receivers that an environment names.
 
     Args:
         environ: the standard variables.
-        on_progress: told of each line that is settled.
-        patience: seconds for which a receiver may take nothing.
+        on_progress: called after each acknowledged line.
+        patience: seconds for which the receiver may accept nothing.
     """
 
     def __init__(
@@ -132,33 +128,37 @@ class Replay:
         on_progress: Callable[[Progress], None] = lambda _: None,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Plan where each signal goes; nothing is sent yet.
+        """Plan the receiver of each signal. Nothing is sent yet.
 
         Raises:
-            NoEndpointError: no signal goes anywhere by OTLP.
+            NoEndpointError: no signal is exported by OTLP.
         """
         self._environ = environ
         self._on_progress = on_progress
         self._patience = patience
-        self._plans = {signal: settings.plan(signal, environ) for signal in settings.SIGNALS}
+        plans = [endpoints.plan(signal, environ) for signal in endpoints.SIGNALS]
+        self._plans = {
+            plan.signal: plan for plan in plans if not endpoints.OTLP_PROTOCOLS.keys().isdisjoint(plan.exporters)
+        }
         self._transports: dict[str, Transport] = {}
-        self._taken_at = 0.0
-        problems = dict.fromkeys(problem for plan in self._plans.values() for problem in plan.problems)
-        if not any(map(self._is_planned, self._plans)):
-            raise NoEndpointError(" ".join([*problems, f"Give --endpoint URL, or set {semconv.ENDPOINT}."]))
+        self._accepted_at = 0.0
+        if not self._plans:
+            problems = dict.fromkeys(problem for plan in plans for problem in plan.problems)
+            advice = f"no endpoint is configured: give --endpoint URL, or set {semconv.ENDPOINT}."
+            raise NoEndpointError(" ".join([*problems, advice]))
 
     def run(self, paths: Iterable[Path]) -> Summary:
-        """Send what is left of files, in order; what had to be split is sent after the file that it is from."""
+        """Send the rest of each file in order. Requests that had to be split follow the file that they come from."""
         summary = Summary()
         waiting = deque(paths)
-        self._taken_at = time.monotonic()
+        self._accepted_at = time.monotonic()
         token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         try:
             while waiting:
                 waiting.extendleft(self._file(waiting.popleft(), summary))
         except _Stopped as stopped:
             summary.stopped = str(stopped)
-            summary.files += [progress for progress in map(_untouched, waiting) if progress.left]
+            summary.files += [progress for progress in map(untouched, waiting) if progress.left]
         finally:
             detach(token)
             for transport in self._transports.values():
@@ -167,71 +167,57 @@ class Replay:
         return summary
 
     def _file(self, path: Path, summary: Summary) -> list[Path]:
-        """Send what is left of one file; give the file, if any, that holds what had to be split."""
+        """Send the rest of a file, and return the file with its split requests, if there are any."""
         progress = Progress(path)
+        summary.files.append(progress)
         try:
             with spool.Held(path) as held:
-                progress.size, progress.settled = held.size, held.settled()
-                if not progress.left:
-                    _clean_up(path)
-                    return []
-                summary.files.append(progress)
-                if spool.is_marked_for_another(path):
-                    progress.remarks.append(
-                        f"{spool.sent_path(path).name} is of another file: it is sent from its start"
-                    )
-                return self._held_file(held, progress)
+                progress.size, progress.acknowledged = held.size, held.acknowledged
+                if progress.left:
+                    return self._held_file(held, progress)
+                _remove_spool(path)
+                summary.files.remove(progress)
         except FileNotFoundError:
-            return []  # Somebody else has sent all of it.
-        except spool.LockedError:
-            problem = "in use: it is being written, or replayed by another process"
-        except _Left as left:
-            problem = str(left)
+            # Another replay has sent all of it.
+            summary.files.remove(progress)
+        except (spool.LockedError, _Skipped) as reason:
+            progress.problems.append(str(reason))
         except OSError as error:
-            problem = why_not(path, error)
-        progress.problems.append(problem)
-        if progress not in summary.files:
-            summary.files.append(progress)
+            progress.problems.append(problem_with(path, error))
         return []
 
     def _held_file(self, held: spool.Held, progress: Progress) -> list[Path]:
+        if spool.has_foreign_offset(held.path):
+            progress.remarks.append(f"{spool.sent_path(held.path).name} belongs to another file: all of it is sent")
+        if not progress.acknowledged and not spool.is_spool(held.path):
+            # Nothing is written beside a file that is not OTLP.
+            _request(*next(_lines(held.descriptor, 0))[:2], progress)
+        # Without a note of the acknowledged offset, the next replay would send all of it again.
+        held.acknowledge(progress.acknowledged)
         rest = spool.SpoolFile(held.path.parent, "rest")
-        _check_beginning(held, progress)
-        # A folder that can't be written would be sent again the next time: better to learn of it now.
-        held.settle(progress.settled)
         try:
-            for line in _lines(held.descriptor, progress.settled):
-                self._line(line, progress, rest)
-                progress.settled = line.end
-                held.settle(line.end)
+            for number, content, end in _lines(held.descriptor, progress.acknowledged):
+                request = _request(number, content, progress)
+                for part in self._send(*request, progress) if request else ():
+                    rest.append(line_of(part))
+                progress.acknowledged = end
+                held.acknowledge(end)
                 self._on_progress(progress)
-            _clean_up(held.path)
+            _remove_spool(held.path)
             return [rest.path] if rest.path else []
-        except (_Stopped, _Left):
+        except (_Stopped, _Skipped):
             if rest.path:
-                progress.problems.append(f"what it had to be split into is yet to be sent, from {rest.path.name}")
+                progress.problems.append(f"its split requests are not sent: they are in {rest.path.name}")
             raise
         finally:
             rest.close()
 
-    def _line(self, line: _Line, progress: Progress, rest: spool.SpoolFile) -> None:
-        content = line.content.strip()
-        if content in (b"", b"{}"):
-            return
-        try:
-            signal, request = request_of(content)
-        except ValueError as error:
-            _unreadable(line, progress, error)
-            return
+    def _send(self, signal: str, request: Message, progress: Progress) -> list[Message]:
+        """Send a request, and return the parts that must be sent in its place."""
         transport = self._transport(signal)
         parts = list(_fitting(request, transport.request_limit))
-        if len(parts) == 1:
-            parts = self._deliver(signal, request, transport, progress)
-        for part in parts:
-            rest.append(line_of(part))
-
-    def _deliver(self, signal: str, request: Message, transport: Transport, progress: Progress) -> list[Message]:
-        """Send a request until the receiver has made up its mind; give the parts that it is to be sent in instead."""
+        if len(parts) > 1:
+            return parts
         outcome = self._answer(signal, request, transport)
         count = otlp_requests.count(request)
         noun = otlp_requests.SHAPES[signal].noun
@@ -243,151 +229,120 @@ class Replay:
                     reason = f": {outcome.reason}" if outcome.reason else ""
                     progress.problems.append(f"{outcome.rejected} {noun} were rejected by {destination}{reason}")
             case Verdict.TOO_LARGE:
-                halves = otlp_requests.split(request)
-                if halves:
+                if halves := otlp_requests.split(request):
                     return list(halves)
                 what = f"{otlp_requests.name_of_only(request)} with {request.ByteSize():,} bytes"
-                progress.problems.append(
-                    f"{what} is too large for {destination}: kept in {_set_aside(progress.path, line_of(request))}"
-                )
+                kept = _keep_rejected(progress.path, line_of(request))
+                progress.problems.append(f"{what} is too large for {destination}: {kept}")
             case Verdict.REJECTED:
-                kept = _set_aside(progress.path, line_of(request))
-                progress.problems.append(
-                    f"{count} {noun} were rejected by {destination} ({outcome.reason}): kept in {kept}"
-                )
+                kept = _keep_rejected(progress.path, line_of(request))
+                progress.problems.append(f"{count} {noun} were rejected by {destination} ({outcome.reason}): {kept}")
             case _:
                 raise _Stopped(f"{signal} are refused by {destination}: {outcome.reason}")
         return []
 
     def _answer(self, signal: str, request: Message, transport: Transport) -> Outcome:
-        """Send a request, again and again while the receiver asks for patience.
+        """Send a request, and retry as long as the receiver asks for that.
 
         Raises:
-            _Stopped: it has taken nothing for too long.
+            _Stopped: the receiver has accepted nothing for too long.
         """
         pause = 1.0
         while True:
-            give_up_at = self._taken_at + self._patience
+            give_up_at = self._accepted_at + self._patience
             timeout = min(transport.timeout, give_up_at - time.monotonic())
             outcome = transport.send(request, max(_SHORTEST_ATTEMPT_SECONDS, timeout))
             now = time.monotonic()
             if outcome.verdict is not Verdict.RETRY:
-                self._taken_at = now
+                self._accepted_at = now
                 return outcome
-            asks = outcome.retry_after or 0.0
-            if now + asks >= give_up_at:
-                told = f", and asks to wait {asks:g} s" if asks else ""
-                waited = f"{signal} were not taken for {now - self._taken_at:.0f} s by {transport.destination}"
-                raise _Stopped(f"{waited} ({outcome.reason}{told})")
-            time.sleep(asks or min(pause, give_up_at - now))
+            retry_after = outcome.retry_after or 0.0
+            if now + retry_after >= give_up_at:
+                asks = f", and asks to wait {retry_after:g} s" if retry_after else ""
+                waited = f"{signal} were not accepted for {now - self._accepted_at:.0f} s by {transport.destination}"
+                raise _Stopped(f"{waited} ({outcome.reason}{asks})")
+            time.sleep(retry_after or min(pause, give_up_at - now))
             pause *= 2
 
     def _transport(self, signal: str) -> Transport:
+        if signal not in self._plans:
+            raise _Skipped(f"it holds {signal}, for which no endpoint is configured")
         if signal not in self._transports:
-            if not self._is_planned(signal):
-                raise _Left(f"it holds {signal}, for which no endpoint is configured")
             try:
                 self._transports[signal] = connect(self._plans[signal], self._environ)
             except Exception as error:
                 raise _Stopped(f"{signal} can't be sent ({error})") from error
         return self._transports[signal]
 
-    def _is_planned(self, signal: str) -> bool:
-        return any(name in settings.OTLP_PROTOCOLS for name in self._plans[signal].exporters)
 
-
-def records_in(lines: Iterable[bytes]) -> int:
-    """Count the records in lines of OTLP; a line that is not OTLP counts as one."""
-    return sum(_records(content) for content in map(bytes.strip, lines) if content)
-
-
-def records_set_aside(folder: Path) -> int:
-    """Count the records in a folder that receivers did not take, and that were not replayed since.
-
-    A file that can't be read counts as one.
+def rejected_records(folder: Path) -> int:
+    """Return the number of rejected records in a folder that were not replayed. An unreadable file counts as one.
 
     Raises:
-        OSError: the folder can't be read.
+        OSError: the folder cannot be read.
     """
     count = 0
-    for path in spool.set_aside(folder):
+    for path in spool.files(folder, rejected=True):
         try:
             with path.open("rb") as file:
-                file.seek(spool.settled(path))
-                count += records_in(file)
+                file.seek(spool.acknowledged_offset(path))
+                count += count_records(file)
         except OSError:
             count += 1
     return count
 
 
-def why_not(path: Path, error: OSError) -> str:
-    """Say why a file can't be worked on: that it can't be read, or that nothing can be noted beside it."""
+def problem_with(path: Path, error: OSError) -> str:
+    """Return a line for the user about a file that cannot be read, or whose offset cannot be noted beside it."""
     reason = error.strerror or error
     if not os.access(path, os.R_OK):
         return f"it can't be read: {reason}"
-    return f"what was sent is noted beside it, for which it and its folder must be writable ({reason})"
+    return f"its acknowledged offset can't be written ({reason}): make the file and its folder writable"
 
 
-def _records(content: bytes) -> int:
+def untouched(path: Path) -> Progress:
+    """Return the progress of a file that was not replayed yet."""
     try:
-        return otlp_requests.count(request_of(content)[1])
-    except ValueError:
-        return 1
-
-
-def _untouched(path: Path) -> Progress:
-    try:
-        return Progress(path, path.stat().st_size, spool.settled(path))
+        return Progress(path, path.stat().st_size, spool.acknowledged_offset(path))
     except OSError:
         return Progress(path)
 
 
-def _lines(descriptor: int, start: int) -> Iterator[_Line]:
+def _lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes, int]]:
+    """Return the number, content and end of each line after an offset."""
     with os.fdopen(os.dup(descriptor), "rb") as file:
         file.seek(0)
         end = 0
         for number, content in enumerate(file, 1):
             end += len(content)
             if end > start:
-                yield _Line(number, end, content)
+                yield number, content, end
 
 
-def _check_beginning(held: spool.Held, progress: Progress) -> None:
-    """See to it that nothing is written beside a file that is none of OTLP.
-
-    Raises:
-        _Left: it is none.
-    """
-    if progress.settled or spool.is_spool(held.path):
-        return
-    first = next(_lines(held.descriptor, 0))
-    content = first.content.strip()
-    if content not in (b"", b"{}"):
-        try:
-            request_of(content)
-        except ValueError as error:
-            _unreadable(first, progress, error)
-
-
-def _unreadable(line: _Line, progress: Progress, error: ValueError) -> None:
-    """Name a line that can't be sent; keep it where the file is to be removed.
+def _request(number: int, line: bytes, progress: Progress) -> tuple[str, Message] | None:
+    """Return the signal and request of a line, or ``None`` without one. A broken line is noted as a problem.
 
     Raises:
-        _Left: it is the end of a file that somebody may be writing, or its beginning: then it is no file of OTLP.
+        _Skipped: the file is no spool file, and this is its first line, or one that its writer may not have completed.
     """
-    is_cut = not line.content.endswith(b"\n")
-    what = f"line {line.number} is " + ("cut off" if is_cut else f"not OTLP ({error})")
+    content = line.strip()
+    if content in _EMPTY:
+        return None
+    try:
+        return request_of(content)
+    except ValueError as error:
+        is_cut = not line.endswith(b"\n")
+        problem = f"line {number} is " + ("cut off" if is_cut else f"not OTLP ({error})")
     if spool.is_spool(progress.path):
-        kept = _set_aside(progress.path, line.content.rstrip(b"\n") + b"\n")
-        progress.problems.append(f"{what}: kept in {kept}")
-    elif is_cut or line.number == 1:
-        raise _Left(what)
-    else:
-        progress.problems.append(f"{what}: left where it is")
+        problem = f"{problem}: {_keep_rejected(progress.path, line)}"
+    elif is_cut or number == 1:
+        raise _Skipped(problem)
+    progress.problems.append(problem)
+    return None
 
 
 def _fitting(request: Message, limit: int) -> Iterator[Message]:
-    """Split a request by its records until each part fits, or holds but one."""
+    """Return parts of a request that are small enough, or hold a single record."""
     halves = otlp_requests.split(request) if request.ByteSize() > limit else None
     if halves is None:
         yield request
@@ -396,15 +351,15 @@ def _fitting(request: Message, limit: int) -> Iterator[Message]:
             yield from _fitting(half, limit)
 
 
-def _set_aside(path: Path, line: bytes) -> str:
-    """Keep what can't be sent; give the name of the file that has it."""
+def _keep_rejected(path: Path, line: bytes) -> str:
+    """Keep a line that cannot be sent, and return where it is kept."""
     rejected = spool.rejected_path(path)
     # `Path.open` knows no opener.
     with open(rejected, "ab", opener=partial(os.open, mode=spool.mode(path))) as file:
-        file.write(line)
-    return rejected.name
+        file.write(line.rstrip(b"\n") + b"\n")
+    return f"kept in {rejected.name}"
 
 
-def _clean_up(path: Path) -> None:
+def _remove_spool(path: Path) -> None:
     if spool.is_spool(path):
         spool.remove(path)

@@ -11,9 +11,10 @@ from os import F_OK, access, scandir
 from pathlib import Path
 from typing import NamedTuple
 
-from otel_flyte.usage.readers import files, hierarchy, host
+from otel_flyte.runtime import cgroups
+from otel_flyte.runtime.cgroups import UNIFIED, Folder
+from otel_flyte.usage.readers import files, host
 from otel_flyte.usage.readers.files import KernelFile
-from otel_flyte.usage.readers.hierarchy import UNIFIED, Folder
 
 _MICROSECONDS = 10**6
 _NANOSECONDS = 10**9
@@ -92,7 +93,7 @@ def find(root: Path = Path("/"), pid: int | str = "self") -> "Cgroup | None":
         root: the folder with ``/proc``, ``/sys`` and the mount points.
         pid: the process.
     """
-    folders = hierarchy.find(f"{str(root).rstrip('/')}/", pid)
+    folders = cgroups.find(f"{str(root).rstrip('/')}/", pid)
     folders = {controller: folder for controller, folder in folders.items() if not _is_machine(folder.path)}
     return Cgroup(folders, root) if {"memory", "cpu", "cpuacct", "blkio", UNIFIED} & folders.keys() else None
 

@@ -13,7 +13,7 @@ from otel_flyte.tasks import state
 _NOTHING = nullcontext()
 
 
-def get_data(wrapped: Function) -> Function:
+def get(wrapped: Function) -> Function:
     """Record the download of a pod's inputs, else a transfer inside a phase."""
 
     def call(self: Any, remote_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -26,7 +26,7 @@ def get_data(wrapped: Function) -> Function:
     return call
 
 
-def put_data(wrapped: Function) -> Function:
+def put(wrapped: Function) -> Function:
     """Record the upload of a pod's outputs, else a transfer inside a phase."""
 
     def call(self: Any, local_path: Any, remote_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -38,7 +38,7 @@ def put_data(wrapped: Function) -> Function:
     return call
 
 
-def async_get_data(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def async_get(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Record a transfer of a type transformer."""
 
     async def call(self: Any, remote_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -48,7 +48,7 @@ def async_get_data(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     return call
 
 
-def async_put_data(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def async_put(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Record a transfer of a type transformer."""
 
     async def call(self: Any, local_path: Any, remote_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -58,7 +58,7 @@ def async_put_data(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     return call
 
 
-def async_put_raw_data(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def async_put_raw(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Record a transfer whose destination flytekit chooses."""
 
     async def call(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import state
 
 
-def work_item_post_init(wrapped: Function) -> Function:
+def create_work_item(wrapped: Function) -> Function:
     """Keep the context in which an eager task requests a child."""
 
     def call(self: Any) -> None:
@@ -24,7 +24,7 @@ def work_item_post_init(wrapped: Function) -> Function:
     return call
 
 
-def controller_add(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def add_child(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Record the submission of an eager task's child, until its result is there."""
 
     async def call(self: Any, entity: Any, *args: Any, **kwargs: Any) -> Any:
@@ -37,7 +37,7 @@ def controller_add(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     return call
 
 
-def controller_launch_execution(wrapped: Function) -> Function:
+def launch_child(wrapped: Function) -> Function:
     """Launch a child in the context in which it was requested."""
 
     def call(self: Any, wi: Any, *args: Any, **kwargs: Any) -> Any:
@@ -52,7 +52,7 @@ def controller_launch_execution(wrapped: Function) -> Function:
     return call
 
 
-def controller_get_env(wrapped: Function) -> Function:
+def get_child_env(wrapped: Function) -> Function:
     """Make the submission span the parent of the child's pods."""
 
     def call(self: Any) -> Any:
@@ -63,7 +63,7 @@ def controller_get_env(wrapped: Function) -> Function:
     return call
 
 
-def remote_execute(wrapped: Function) -> Function:
+def execute_remote(wrapped: Function) -> Function:
     """Record a launch, and pass its span on to the execution."""
 
     def call(self: Any, entity: Any, *args: Any, **kwargs: Any) -> Any:
@@ -80,7 +80,7 @@ def remote_execute(wrapped: Function) -> Function:
     return call
 
 
-def elastic_launch_init(wrapped: Function) -> Function:
+def start_ranks(wrapped: Function) -> Function:
     """Make each worker that torch elastic starts for a task record its rank."""
 
     def call(self: Any, config: Any, entrypoint: Any) -> None:
@@ -91,7 +91,7 @@ def elastic_launch_init(wrapped: Function) -> Function:
     return call
 
 
-def elastic_record_exception(wrapped: Function) -> Function:
+def record_rank_error(wrapped: Function) -> Function:
     """Keep our frames out of a worker's failure, whose text Flyte copies into its own error message."""
 
     def call(self: Any, e: Any) -> Any:

@@ -19,7 +19,7 @@ _COMMAND = "fast_execute_task_cmd"
 """A name that the entrypoint alone defines."""
 
 
-def dispatch_execute(wrapped: Function) -> Function:
+def run_attempt(wrapped: Function) -> Function:
     """Record the attempt of a pod, from the load of the task to the upload of its outputs."""
 
     def call(ctx: Any, load_task: Any, inputs_path: Any, output_prefix: Any, *args: Any, **kwargs: Any) -> Any:
@@ -37,7 +37,7 @@ def dispatch_execute(wrapped: Function) -> Function:
     return call
 
 
-def output_deck(wrapped: Function) -> Function:
+def upload_deck(wrapped: Function) -> Function:
     """Record the upload of a pod's deck."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -50,7 +50,7 @@ def output_deck(wrapped: Function) -> Function:
     return call
 
 
-def write_proto_to_file(wrapped: Function) -> Function:
+def write_proto(wrapped: Function) -> Function:
     """Keep the error message that Flyte writes."""
 
     def call(proto: Any, *args: Any, **kwargs: Any) -> Any:
@@ -62,7 +62,7 @@ def write_proto_to_file(wrapped: Function) -> Function:
     return call
 
 
-def get_traceback_str(wrapped: Function) -> Function:
+def format_traceback(wrapped: Function) -> Function:
     """Keep our frames out of error.pb; a failure between the phases is seen here alone."""
 
     def call(e: Any) -> Any:
@@ -75,7 +75,7 @@ def get_traceback_str(wrapped: Function) -> Function:
     return call
 
 
-def download_distribution(wrapped: Function) -> Function:
+def download_code(wrapped: Function) -> Function:
     """Time the code download for the process that will run the task, whose own begins after it."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -87,7 +87,7 @@ def download_distribution(wrapped: Function) -> Function:
     return call
 
 
-def load_object_from_module(wrapped: Function) -> Function:
+def load_object(wrapped: Function) -> Function:
     """Install the hooks of the entrypoint in the module in which it runs, which is the caller's."""
 
     def call(*args: Any, **kwargs: Any) -> Any:

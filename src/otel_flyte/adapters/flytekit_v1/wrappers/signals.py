@@ -21,7 +21,7 @@ def call_handlers(wrapped: Function) -> Function:
     return call
 
 
-def taggable_stats_init(wrapped: Function) -> Function:
+def create_stats(wrapped: Function) -> Function:
     """Record the calls of a statsd client, whose methods are attributes of the instance."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -31,7 +31,7 @@ def taggable_stats_init(wrapped: Function) -> Function:
     return call
 
 
-def mock_stats_method(wrapped: Function) -> Function:
+def call_mock_stats(wrapped: Function) -> Function:
     """Record the calls of a method of flytekit's local replacement of a statsd client."""
     recorded = _recorded(wrapped.__name__)
 

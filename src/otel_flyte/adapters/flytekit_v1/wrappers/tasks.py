@@ -19,7 +19,7 @@ TIMED_PHASES = {
 """Labels of flytekit's ``timeit`` that mark a phase. The second surrounds the whole output translation."""
 
 
-def dispatch_execute(wrapped: Function) -> Function:
+def dispatch(wrapped: Function) -> Function:
     """Record the dispatch of a task as its span."""
 
     def call(self: Any, ctx: Any, input_literal_map: Any) -> Any:
@@ -37,17 +37,17 @@ def dispatch_execute(wrapped: Function) -> Function:
     return call
 
 
-def shim_dispatch_execute(wrapped: Function) -> Function:
+def dispatch_shim(wrapped: Function) -> Function:
     """Record the dispatch of a shim task, whose code marks no phases: the first is the input translation."""
 
-    def dispatch(self: Any, ctx: Any, input_literal_map: Any) -> Any:
+    def dispatch_from_input(self: Any, ctx: Any, input_literal_map: Any) -> Any:
         _next_phase(self, None, semconv.PHASE_INPUT)
         return wrapped(self, ctx, input_literal_map)
 
-    return dispatch_execute(dispatch)
+    return dispatch(dispatch_from_input)
 
 
-def shim_execute(wrapped: Function) -> Function:
+def execute_shim(wrapped: Function) -> Function:
     """Record the user code of a shim task, and the output translation that follows it."""
 
     def call(self: Any, **kwargs: Any) -> Any:
@@ -59,7 +59,7 @@ def shim_execute(wrapped: Function) -> Function:
     return call
 
 
-def literal_map_to_python_input(wrapped: Function) -> Function:
+def translate_input(wrapped: Function) -> Function:
     """Record the input translation, which ends the set-up of tasks that have one."""
 
     def call(self: Any, literal_map: Any, ctx: Any) -> Any:
@@ -77,7 +77,7 @@ def literal_map_to_python_input(wrapped: Function) -> Function:
     return call
 
 
-def timeit_enter(wrapped: Function) -> Function:
+def enter_timeit(wrapped: Function) -> Function:
     """Open the phase that a label of ``timeit`` marks."""
 
     def call(self: Any) -> Any:
@@ -92,7 +92,7 @@ def timeit_enter(wrapped: Function) -> Function:
     return call
 
 
-def timeit_exit(wrapped: Function) -> Function:
+def leave_timeit(wrapped: Function) -> Function:
     """Close the phase that this ``timeit`` opened: as a decorator, one instance serves all calls."""
 
     def call(self: Any, exc_type: Any, exc_val: Any, exc_tb: Any) -> Any:
@@ -105,7 +105,7 @@ def timeit_exit(wrapped: Function) -> Function:
     return call
 
 
-def output_to_literal_map(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def translate_output(wrapped: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Record the properties of outputs, and their metadata once flytekit has serialised it."""
 
     async def call(self: Any, native_outputs: Any, ctx: Any) -> Any:
@@ -135,18 +135,19 @@ def write_decks(wrapped: Function) -> Function:
     return call
 
 
-def raw_execute(wrapped: Function) -> Function:
+def execute_items(wrapped: Function) -> Function:
     """Record each item of a local map, by a copy of the map task with an observed mapped task."""
 
     def call(self: Any, **kwargs: Any) -> Any:
         spans = span_modules.loaded
-        is_recorded = state.current.get() is not None and spans is not None
-        return wrapped(spans.items.observed(self) or self if spans is not None and is_recorded else self, **kwargs)
+        if spans is None or state.current.get() is None:
+            return wrapped(self, **kwargs)
+        return wrapped(spans.tasks.with_observed_items(self) or self, **kwargs)
 
     return call
 
 
-def workflow_local_execute(wrapped: Function) -> Function:
+def execute_workflow(wrapped: Function) -> Function:
     """Record a local workflow as a span."""
 
     def call(self: Any, ctx: Any, **kwargs: Any) -> Any:
@@ -159,7 +160,7 @@ def workflow_local_execute(wrapped: Function) -> Function:
     return call
 
 
-def local_cache_get(wrapped: Function) -> Function:
+def get_cached(wrapped: Function) -> Function:
     """Record a cached call, which is not dispatched."""
 
     def call(task_name: str, *args: Any, **kwargs: Any) -> Any:

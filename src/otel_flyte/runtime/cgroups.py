@@ -43,7 +43,7 @@ def find(root: str = "/", pid: int | str = "self") -> dict[str, Folder]:
     found: dict[str, Folder] = {}
     with suppress(OSError, ValueError):
         mounts = list(_mounts(f"{root}proc/{pid}/mountinfo"))
-        for line in _lines(f"{root}proc/{pid}/cgroup"):
+        for line in lines(f"{root}proc/{pid}/cgroup"):
             _, names, group = line.split(":", 2)
             for controller in names.split(","):
                 for top, mount_point, controllers in mounts:
@@ -67,7 +67,7 @@ def _folder(mount_point: str, top: str, group: str) -> Folder | None:
 
 def _mounts(path: str) -> Iterator[tuple[str, str, list[str]]]:
     """Yield the root, the mount point and the controllers of each mounted hierarchy."""
-    for line in _lines(path):
+    for line in lines(path):
         mount, _, file_system = line.partition(" - ")
         if file_system.startswith("cgroup"):
             _, _, _, top, mount_point, *_ = mount.split(" ")
@@ -81,6 +81,11 @@ def _unescaped(text: str) -> str:
     return fsdecode(first + b"".join(bytes([int(other[:3], 8)]) + other[3:] for other in others))
 
 
-def _lines(path: str) -> list[str]:
+def lines(path: str) -> list[str]:
+    """Return the lines of a file.
+
+    Raises:
+        OSError: it can't be read.
+    """
     with open(path, errors="surrogateescape") as file:  # noqa: PTH123  # pathlib would be most of what is imported
         return file.read().splitlines()

@@ -1,0 +1,48 @@
+"""Other providers, in a pod: the end of the process is bounded for them, and their records do not change.
+
+Their exporters retry for as long as they like when the process ends; 45 s have been measured. Kubernetes may kill a pod
+before, so they are shut down within the exit bound. A program that sets providers itself, and a notebook, keep their
+own end.
+"""
+
+import atexit
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_flyte import providers
+from otel_flyte.process import shutdown
+from otel_flyte.runtime.guard import guarded
+from otel_flyte.sdk.processors import AcknowledgedSpans, OpenSpans
+from otel_flyte.supervisor import client
+
+_adopted: list[Any] = []
+
+
+@guarded
+def adopt() -> None:
+    """Bound the end of the providers in use, and keep track of the open spans of the tracer provider."""
+    for provider in filter(None, _providers()):
+        if any(provider is known for known in _adopted) or shutdown.is_ours(provider):
+            continue
+        _adopted.append(provider)
+        if isinstance(provider, TracerProvider):
+            provider.add_span_processor(OpenSpans())
+            if client.is_supervised():
+                provider.add_span_processor(AcknowledgedSpans())
+        # The SDK keeps its exit handler there, so that a provider can be shut down earlier.
+        handler = getattr(provider, "_atexit_handler", None)
+        if handler is not None:
+            atexit.unregister(handler)
+            provider._atexit_handler = None
+            shutdown.at_exit(provider)
+
+
+def _providers() -> Iterator[Any]:
+    yield providers.tracer_provider()
+    if "opentelemetry.sdk.metrics" in sys.modules:
+        yield providers.meter_provider()
+    if "opentelemetry.sdk._logs" in sys.modules:
+        yield providers.logger_provider()
