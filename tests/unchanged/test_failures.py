@@ -1,0 +1,10 @@
+"""A task that fails, exits or is killed ends as without otel-flyte."""
+
+from support.receiver import Receiver
+from unchanged.both_ways import BothWays, assert_unchanged
+from unchanged.cases import FAILURES, parameters
+
+
+@parameters(FAILURES)
+def test_task_that_fails_is_unchanged(name: str, both_ways: BothWays, receiver: Receiver) -> None:
+    assert_unchanged(name, both_ways, receiver)
