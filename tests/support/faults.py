@@ -46,7 +46,7 @@ OUT_OF_REACH = (
 PARTS_OF_HOOKS = (
     *("adapters.switch.is_on", "adapters.switch.records", "providers.tracer_provider_is_set"),
     *("adapters.around.Around.__init__", "adapters.around.Around.__enter__", "adapters.around.Around.__exit__"),
-    *("adapters.flytekit_v1.span_modules.if_recording", "adapters.flytekit_v1.pod_attempt.PodAttempt.in_step"),
+    *("adapters.flytekit_v1.span_modules.if_recording", "adapters.flytekit_v1.pod_attempt.in_step"),
     *(
         "adapters.flytekit_v1.task_spans.ObservedTask.execute",
         "adapters.flytekit_v1.task_spans.ObservedTask.__getattr__",

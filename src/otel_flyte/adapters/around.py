@@ -8,13 +8,13 @@ T = TypeVar("T")
 
 
 class Around(Generic[T]):
-    """Ends what was begun when a block of user code ends: ``with Around(begin(), end): user_code()``.
+    """Closes a span when a block of user code ends: ``with Around(begin(), end): user_code()``.
 
-    ``begin`` and ``end`` are guarded. The block is not: its exceptions pass unchanged, and their tracebacks get no
-    frame. It serves coroutines as well.
+    ``begin`` and ``end`` are guarded. The block is not: its exceptions pass unchanged, with no frame of this class in
+    their tracebacks. Coroutines are awaited in such a block as well.
 
     Args:
-        opened: result of ``begin``; where it is ``None``, nothing is ended.
+        opened: result of ``begin``; ``None`` where nothing is to be closed.
         end: called with that result and the exception of the block, ``None`` without one.
     """
 

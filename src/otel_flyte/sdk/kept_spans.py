@@ -8,20 +8,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_flyte import semconv
 from otel_flyte.sdk.processors import Processor
 
-__all__ = ["KeptSpans", "ReadableSpan", "span_id", "trace_id"]
+__all__ = ["KeptSpans", "ReadableSpan"]
 
 KEPT = 1000
 """Spans of ours that are kept, and as many spans of the user; the oldest are dropped first."""
 
 
-def span_id(span: ReadableSpan) -> int:
-    """Return the id of a span, 0 if it has none."""
+def _span_id(span: ReadableSpan) -> int:
     return span.context.span_id if span.context is not None else 0
-
-
-def trace_id(span: ReadableSpan) -> int:
-    """Return the id of a span's trace, 0 if it has none."""
-    return span.context.trace_id if span.context is not None else 0
 
 
 class KeptSpans(Processor):
@@ -40,10 +34,10 @@ class KeptSpans(Processor):
     def below(self, tops: Iterable[ReadableSpan]) -> Iterator[ReadableSpan]:
         """Return the descendants of some spans, as far as all spans between are kept."""
         spans = [*self._ours, *self._others]
-        parents = {span_id(span): span.parent.span_id for span in spans if span.parent is not None}
-        wanted = {span_id(top) for top in tops}
+        parents = {_span_id(span): span.parent.span_id for span in spans if span.parent is not None}
+        wanted = {_span_id(top) for top in tops}
         for span in spans:
-            above, seen = parents.get(span_id(span)), {span_id(span)}
+            above, seen = parents.get(_span_id(span)), {_span_id(span)}
             while above is not None and above not in wanted and above not in seen:
                 seen.add(above)
                 above = parents.get(above)

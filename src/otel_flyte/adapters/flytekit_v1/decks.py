@@ -5,27 +5,28 @@ the pod, of a failed and of a dynamic task too; by ``Deck.publish()`` while the 
 ``FlyteContext.get_deck()`` after a local run. Until then this process keeps the spans that ended last.
 """
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from flytekit.deck import Deck
 
 from otel_flyte import providers, semconv
 from otel_flyte.config import settings
-from otel_flyte.recording.model import Event, Link, Recording, Scope, Span
+from otel_flyte.export.otlp_json import spans_line
+from otel_flyte.recording import otlp_json
+from otel_flyte.recording.model import Recording, Span
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
 from otel_flyte.runtime.guard import guarded
-from otel_flyte.sdk.kept_spans import KeptSpans, ReadableSpan, span_id, trace_id
+from otel_flyte.sdk.kept_spans import KeptSpans, ReadableSpan
 from otel_flyte.tasks import failures
 from otel_flyte.tasks.open_task import OpenTask
 
 NAME = "Telemetry"
 RUNNING = "running"
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 BEGIN, END = "<!-- otel-flyte -->", "<!-- /otel-flyte -->"
 _EMPTY = "<p>No span was recorded.</p>"
@@ -78,9 +79,9 @@ class TelemetryDeck(Deck):  # type: ignore[misc]
         usage = open_task.usage.until_now() if open_task.usage is not None and not is_over else {}
         phase = open_task.phase
         running = [task, phase] if self._result == RUNNING and isinstance(phase, ReadableSpan) else [task]
-        spans = [_read(span, {semconv.RESULT: self._result} if span.end_time is None else {}) for span in running]
-        spans[0] = _as_root(spans[0], usage)
-        spans += map(_read, self._kept.below(running))
+        spans = [_ended_now(span, self._result) for span in _read([*running, *self._kept.below(running)])]
+        top = f"{open_task.span.get_span_context().span_id:016x}"
+        spans = [_as_root(span, usage) if span.span_id == top else span for span in spans]
         self._html = _picture(Recording(tuple(spans)), self._trace_url)
         return self._html
 
@@ -109,27 +110,16 @@ def _picture(recording: Recording, trace_url: str) -> str:
     return f"<style>{static.style()}</style>{static.picture(analysis.tree, analysis.attempts, trace_url)}"
 
 
-def _read(span: ReadableSpan, more: Mapping[str, Any] = NOTHING) -> Span:
-    """Return a span of the SDK as one that was read from a file, to render both alike. An open span ends now."""
-    scope = span.instrumentation_scope
-    return Span(
-        trace_id=f"{trace_id(span):032x}",
-        span_id=f"{span_id(span):016x}",
-        parent_id=None if span.parent is None else f"{span.parent.span_id:016x}",
-        name=span.name,
-        start_ns=span.start_time or 0,
-        end_ns=span.end_time or time.time_ns(),
-        status_code=span.status.status_code.name.lower(),
-        status_message=span.status.description or "",
-        attributes={**(span.attributes or {}), **more},
-        events=tuple(Event(event.name, event.timestamp, dict(event.attributes or {})) for event in span.events),
-        links=tuple(
-            Link(f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}", dict(link.attributes or {}))
-            for link in span.links
-        ),
-        scope=Scope(scope.name, scope.version or "") if scope is not None else Scope(),
-        resource=dict(span.resource.attributes),
-    )
+def _read(spans: list[ReadableSpan]) -> Iterable[Span]:
+    """Return spans of the SDK as they are read from a file."""
+    return otlp_json.parse(json.loads(spans_line(spans))).spans
+
+
+def _ended_now(span: Span, result: str) -> Span:
+    """Return a span; an open one ends now, with the result of the dispatch."""
+    if span.end_ns is not None:
+        return span
+    return replace(span, end_ns=time.time_ns(), attributes={**span.attributes, semconv.RESULT: result})
 
 
 def _as_root(task: Span, used: Mapping[str, Any]) -> Span:

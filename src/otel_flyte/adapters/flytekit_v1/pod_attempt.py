@@ -56,11 +56,6 @@ class PodAttempt:
         """Whether the entrypoint is between its steps."""
         return self.step is None and not self.dispatching
 
-    def in_step(self, name: str) -> Around["PodAttempt"]:
-        """Record a block as a step of the entrypoint."""
-        self.begin_step(name)
-        return Around(self, PodAttempt.end_step)
-
     @guarded
     def begin_step(self, name: str) -> None:
         """Begin a step of the entrypoint."""
@@ -80,6 +75,15 @@ class PodAttempt:
         elif name is not None:
             usage = sample.in_brief(self._step_first, sample.of_process())
             self.past.append(PastPhase(name, self._step_start, time.time_ns(), error, usage))
+
+
+def in_step(name: str, *, before_dispatch: bool = False) -> Around[PodAttempt] | None:
+    """Record a block as a step of the entrypoint; ``None`` where it is part of another step, or outside of a pod."""
+    attempt = current.get()
+    if attempt is None or not attempt.idle or (before_dispatch and attempt.dispatched):
+        return None
+    attempt.begin_step(name)
+    return Around(attempt, PodAttempt.end_step)
 
 
 def task_to_load(arguments: list[str]) -> str:

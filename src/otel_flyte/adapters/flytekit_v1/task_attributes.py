@@ -26,7 +26,7 @@ _known: "WeakKeyDictionary[Any, TaskDescription]" = WeakKeyDictionary()
 
 
 def describe(task: Any) -> TaskDescription:
-    """Return a task's description. A map task has that of its mapped task, which is what its pods run."""
+    """Return a task's description. A map task has that of its mapped task, which its pods run."""
     try:
         known = _known.get(task)
         if known is None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from otel_flyte import semconv
 from otel_flyte.adapters.around import Around
-from otel_flyte.adapters.flytekit_v1 import pod_attempt, span_modules
+from otel_flyte.adapters.flytekit_v1 import span_modules
+from otel_flyte.adapters.flytekit_v1.pod_attempt import in_step
 from otel_flyte.adapters.patching import Function
 from otel_flyte.tasks import state
 
@@ -17,9 +18,7 @@ def get(wrapped: Function) -> Function:
     """Record the download of a pod's inputs, else a transfer inside a phase."""
 
     def call(self: Any, remote_path: Any, *args: Any, **kwargs: Any) -> Any:
-        attempt = pod_attempt.current.get()
-        is_step = attempt is not None and attempt.idle and not attempt.dispatched
-        step = attempt.in_step(semconv.PHASE_DOWNLOAD) if attempt is not None and is_step else None
+        step = in_step(semconv.PHASE_DOWNLOAD, before_dispatch=True)
         with step or _transfer(semconv.SPAN_GET_DATA, remote_path):
             return wrapped(self, remote_path, *args, **kwargs)
 
@@ -30,9 +29,7 @@ def put(wrapped: Function) -> Function:
     """Record the upload of a pod's outputs, else a transfer inside a phase."""
 
     def call(self: Any, local_path: Any, remote_path: Any, *args: Any, **kwargs: Any) -> Any:
-        attempt = pod_attempt.current.get()
-        step = attempt.in_step(semconv.PHASE_UPLOAD) if attempt is not None and attempt.idle else None
-        with step or _transfer(semconv.SPAN_PUT_DATA, remote_path):
+        with in_step(semconv.PHASE_UPLOAD) or _transfer(semconv.SPAN_PUT_DATA, remote_path):
             return wrapped(self, local_path, remote_path, *args, **kwargs)
 
     return call

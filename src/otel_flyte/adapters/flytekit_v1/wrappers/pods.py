@@ -2,12 +2,14 @@
 
 import sys
 import time
+from contextlib import nullcontext
 from typing import Any
 
 from otel_flyte import semconv
 from otel_flyte.adapters import patching, switch
 from otel_flyte.adapters.around import Around
 from otel_flyte.adapters.flytekit_v1 import pod_attempt, pods
+from otel_flyte.adapters.flytekit_v1.pod_attempt import in_step
 from otel_flyte.adapters.patching import Function
 from otel_flyte.runtime import tracebacks
 from otel_flyte.runtime.guard import guarded
@@ -28,7 +30,7 @@ def run_attempt(wrapped: Function) -> Function:
             return wrapped(ctx, load_task, inputs_path, output_prefix, *args, **kwargs)
 
         def load(*args: Any, **kwargs: Any) -> Any:
-            with attempt.in_step(semconv.PHASE_LOAD):
+            with in_step(semconv.PHASE_LOAD) or nullcontext():
                 return load_task(*args, **kwargs)
 
         with Around(attempt, pods.end):
@@ -41,10 +43,7 @@ def upload_deck(wrapped: Function) -> Function:
     """Record the upload of a pod's deck."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        attempt = pod_attempt.current.get()
-        if attempt is None or not attempt.idle:
-            return wrapped(*args, **kwargs)
-        with attempt.in_step(semconv.PHASE_DECK_UPLOAD):
+        with in_step(semconv.PHASE_DECK_UPLOAD) or nullcontext():
             return wrapped(*args, **kwargs)
 
     return call
