@@ -1,5 +1,6 @@
 """The one task runner: `nox` runs all that continuous integration runs, `nox -s lint` one session."""
 
+import json
 import platform
 import shutil
 import subprocess
@@ -46,31 +47,6 @@ STACK = "tests/stack"
 BESIDE = ("-n", "3", "--dist", "loadfile")
 """Three files at a time: most tests wait for processes that they start."""
 
-ALIKE = (
-    # What these look at is the same with every OpenTelemetry and flytekit; they take as long as all others together.
-    *(
-        f"--ignore=tests/test_{name}.py"
-        for name in (
-            "bad_values",
-            "cli",
-            "exec",
-            "output",
-            "page",
-            "query",
-            "replay",
-            "report",
-            "rightsize",
-            "signals",
-            "spool",
-            "unchanged_behaviour",
-            "usage_commands",
-            "usage_truth",
-        )
-    ),
-    # HTTP and gRPC differ below the SDK, and so does most of what can fail.
-    *("-k", "not (whatever_of_ours or provoked or test_collectors) and (not test_faults or (HTTP and signals))"),
-)
-
 
 @nox.session(python=PYTHONS[-1])
 def lint(session: nox.Session) -> None:
@@ -95,9 +71,16 @@ def newest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
-    """The tests with the oldest OpenTelemetry and flytekit that are supported, but for those that `ALIKE` names."""
+    """The tests with the oldest supported OpenTelemetry and flytekit, without those that are marked `newest_only`."""
     session.install("-e", ".", *nox.project.dependency_groups(_project(), "test"), *OLDEST)
-    _test(session, f"--ignore={STACK}", *ALIKE)
+    _test(session, f"--ignore={STACK}", "-m", "not newest_only")
+
+
+@nox.session(python=PYTHONS[-1])
+def quick(session: nox.Session) -> None:
+    """The tests that are marked `quick`, in three minutes: for each commit."""
+    _sync(session, "test")
+    _test(session, f"--ignore={STACK}", "-m", "quick")
 
 
 @nox.session(python="3.10")
@@ -140,20 +123,34 @@ def benchmarks(session: nox.Session) -> None:
 
 
 def _test(session: nox.Session, *options: str) -> None:
-    """Run tests beside each other, and those that failed once more by themselves: they may have lacked time."""
+    """Run tests beside each other. Those that fail are repeated by themselves; those that pass then are named."""
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    # Of its own: what failed elsewhere is not this session's.
-    cache = ("-o", f"cache_dir={session.cache_dir.resolve() / session.name}")
+    # Each session has a cache of its own: it lists the failures of that session.
+    folder = session.cache_dir.resolve() / session.name
+    cache = ("-o", f"cache_dir={folder}")
     try:
         session.run("pytest", *options, *BESIDE, *cache, "--cache-clear")
     except CommandFailed as failure:
-        # By any other code not all have run, and who has not run has not passed.
+        # With any other code some tests have not run.
         if failure.reason != "Returned code 1":
             raise
-        session.warn("Some failed while others ran: whoever fails alone too has failed.")
+    else:
+        return
+    failed = _failures(folder)
+    session.warn("Tests failed beside others. They are repeated by themselves.")
+    try:
         session.run("pytest", *options, *cache, "--last-failed", "--last-failed-no-failures=none")
+    finally:
+        for test in sorted(failed - _failures(folder)):
+            session.warn(f"FLAKY {test}: it failed beside others and passed by itself")
+
+
+def _failures(cache: Path) -> set[str]:
+    """Return the tests that failed when they ran last."""
+    path = cache / "v" / "cache" / "lastfailed"
+    return set(json.loads(path.read_text())) if path.exists() else set()
 
 
 def _sync(session: nox.Session, *groups: str, extras: tuple[str, ...] = ()) -> None:

@@ -16,6 +16,8 @@ from support import pods, programs, runs
 from support.receiver import Event, Link, Receiver, Span
 from support.runs import Result, Runs, Scenario
 
+pytestmark = pytest.mark.newest_only
+
 SECRET = "sesame-0451"
 ARRAY_LIMIT = 1440
 MEGABYTES_100 = {"text": SECRET + "x" * 100_000_000}

@@ -34,6 +34,8 @@ from otel_flyte.run.progress import ProgressProcessor
 from support import traces
 from support.receiver import Protocol, Receiver
 
+pytestmark = pytest.mark.newest_only
+
 SCRIPTS = Path(sys.executable).parent
 
 WORKFLOW = '''

@@ -14,6 +14,8 @@ import otel_flyte
 from otel_flyte import semconv
 from otel_flyte.cli.main import main
 
+pytestmark = pytest.mark.newest_only
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]

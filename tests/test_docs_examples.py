@@ -17,6 +17,8 @@ import pytest
 
 from support.receiver import Receiver
 
+pytestmark = pytest.mark.newest_only
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").glob("*.md"))
 ENDPOINT = "http://localhost:4318"

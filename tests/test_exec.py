@@ -27,6 +27,8 @@ from support.receiver import Receiver, Span
 from support.runs import Runs, Scenario
 from support.trees import derived_ids
 
+pytestmark = pytest.mark.newest_only
+
 OTEL_FLYTE = str(pods.SCRIPTS / "otel-flyte")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.newest_only
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = "otel_flyte"
 SOURCE = ROOT / "src" / PACKAGE

@@ -29,6 +29,8 @@ from otel_flyte.stdio_capture.journal import FILE_BYTES, Position, Reader, Write
 from support import pods, programs
 from support.receiver import LogRecord, Receiver
 
+pytestmark = pytest.mark.newest_only
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 OTEL_FLYTE = str(pods.SCRIPTS / "otel-flyte")
 ON = {semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "true", semconv.OTEL_FLYTE_EXIT_TIMEOUT: "20", **programs.RAISE}

@@ -20,6 +20,8 @@ from support.browser import CHROMIUM, MISSING, Browser, browser
 from support.receiver import Receiver
 from support.traces import EXECUTION_RESOURCE, Recorder, in_execution
 
+pytestmark = pytest.mark.newest_only
+
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 2**30
 CONSOLE = "https://flyte.example.com/console/projects/shop/domains/production/executions/f1c0ffee"

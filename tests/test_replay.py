@@ -31,6 +31,8 @@ from support import pods, traces
 from support.programs import Ended, run_command, without_privileges
 from support.receiver import Protocol, Receiver, Reply, Request
 
+pytestmark = pytest.mark.newest_only
+
 LOG = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"1","body":{"stringValue":"a log"}}]}]}]}\n'
 METRIC = (
     b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"m","sum":{"aggregationTemporality":2,'

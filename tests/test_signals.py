@@ -14,6 +14,8 @@ from support.admin import Admin
 from support.receiver import Event, Receiver, Span
 from support.runs import Result, Run, Runs, Scenario
 
+pytestmark = pytest.mark.newest_only
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 SECONDS = 60
 """For which a task waits that nothing comes to end."""

@@ -25,6 +25,8 @@ from otel_flyte.export.spool.files import (
     sent_path,
 )
 
+pytestmark = pytest.mark.newest_only
+
 LINE = b'{"resourceSpans":[]}\n'
 
 

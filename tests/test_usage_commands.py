@@ -20,6 +20,8 @@ from otel_flyte.cli import main as cli
 from support import traces, usages
 from support.usages import GIB
 
+pytestmark = pytest.mark.newest_only
+
 SIX = ["cpuUsage", "memUsage", "gpuUtil", "gpuMemUsage", "npuUtil", "npuMemUsage"]
 KILLED = {
     **traces.EXECUTION_RESOURCE,

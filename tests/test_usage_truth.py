@@ -24,7 +24,10 @@ from otel_flyte.usage.readers.processes import ProcessTree, TreeSample
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is known here is known by Linux's /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="what is known here is known by Linux's /proc"),
+    pytest.mark.newest_only,
+]
 
 MIB = 2**20
 TRUE = 0.05

@@ -16,57 +16,54 @@ OFTEN = {"OTEL_BSP_SCHEDULE_DELAY": "200"}
 """Batches as often as cases want that wait for one."""
 
 
-def _both(*cases: Case) -> Iterator[Case]:
-    """Over HTTP and over gRPC."""
+def _over_grpc(*cases: Case) -> Iterator[Case]:
+    """Over HTTP and over gRPC, where gRPC's own threads, connections or limits decide how the case ends.
+
+    ``test_transports.py`` tests how either protocol maps the answers of all collectors.
+    """
     for case in cases:
-        yield replace(case, protocol="http/protobuf")
+        yield case
         yield replace(case, protocol="grpc")
 
 
 def _of_collectors() -> Iterator[Case]:
     slow = answering(collectors.slow)
-    yield from _both(
-        Case("healthy, 3 spans", FEW),
-        Case("healthy, 20,000 spans", MANY),
-        Case("healthy, all signals", ALL_SIGNALS),
-        Case("refused, 3 spans", FEW, collectors.refused),
-        Case("refused, 20,000 spans", MANY, collectors.refused),
-        Case("refused, all signals", ALL_SIGNALS, collectors.refused),
-        Case("refused, 20,000 spans", MANY, collectors.refused, spool=True),
-        Case("refused, all signals", ALL_SIGNALS, collectors.refused, spool=True),
-        Case("black hole, 3 spans", FEW, collectors.black_hole),
-        Case("black hole, 20,000 spans", MANY, collectors.black_hole),
-        Case("black hole, all signals", ALL_SIGNALS, collectors.black_hole),
-        Case("black hole, all signals", ALL_SIGNALS, collectors.black_hole, spool=True),
-        Case("black hole, the program flushes", replace(FEW, act="make and flush"), collectors.black_hole),
-        Case("SYN dropped, 3 spans", FEW, collectors.dropping_syn),
-        Case("SYN dropped, all signals", ALL_SIGNALS, collectors.dropping_syn),
-        Case("slow, 3 spans", FEW, slow),
-        Case("slow, 20,000 spans", MANY, slow),
-        Case("slow, 20,000 spans", MANY, slow, spool=True),
-        Case("429 once, Retry-After 1", FEW, _refusing(429, times=1)),
-        Case("429 for ever, Retry-After 1", FEW, _refusing(429)),
-        Case("503 once, Retry-After 1", FEW, _refusing(503, times=1)),
-        Case("503 for ever, Retry-After 1", FEW, _refusing(503)),
-        Case("503 for ever, all signals", ALL_SIGNALS, _refusing(503), spool=True),
-        Case("takes 2 records of each export", ALL_SIGNALS, answering(lambda: collectors.taking(2)), rejects=True),
-        Case("400 for ever", FEW, _refusing(400, retry_after=None), rejects=True),
-        Case("400 for ever", FEW, _refusing(400, retry_after=None), rejects=True, spool=True),
-        Case("dies with the 2nd export, 5,000 spans", replace(FEW, spans=5000), _dying(1)),
-        Case("dies with the 2nd export, 5,000 spans", replace(FEW, spans=5000), _dying(1), spool=True),
-        Case("dies half-way through each export", FEW, collectors.hanging_up),
-        Case("dies before its 1st answer arrives", FEW, answering(lambda: collectors.losing_answers(1)), repeats=True),
-        Case("one 5 MB span among 500", MEGABYTES, answering(collectors.with_limit), rejects=True),
-        Case("one 5 MB span among 500", MEGABYTES, answering(collectors.with_limit), rejects=True, spool=True),
-        Case("back after 3 s, all signals", _waiting(ALL_SIGNALS, 6), collectors.down_at_first, once_ready=recover),
-        Case(
-            "back after 3 s, 20,000 spans",
-            _waiting(MANY, 6),
-            collectors.down_at_first,
-            once_ready=recover,
-            spool=True,
-        ),
-    )
+    yield Case("healthy, 3 spans", FEW)
+    yield from _over_grpc(Case("healthy, 20,000 spans", MANY), Case("healthy, all signals", ALL_SIGNALS))
+    yield Case("refused, 3 spans", FEW, collectors.refused)
+    yield Case("refused, 20,000 spans", MANY, collectors.refused)
+    yield Case("refused, all signals", ALL_SIGNALS, collectors.refused)
+    yield Case("refused, 20,000 spans", MANY, collectors.refused, spool=True)
+    yield Case("refused, all signals", ALL_SIGNALS, collectors.refused, spool=True)
+    yield Case("black hole, 3 spans", FEW, collectors.black_hole)
+    yield Case("black hole, 20,000 spans", MANY, collectors.black_hole)
+    yield from _over_grpc(Case("black hole, all signals", ALL_SIGNALS, collectors.black_hole))
+    yield Case("black hole, all signals", ALL_SIGNALS, collectors.black_hole, spool=True)
+    yield Case("black hole, the program flushes", replace(FEW, act="make and flush"), collectors.black_hole)
+    yield Case("SYN dropped, 3 spans", FEW, collectors.dropping_syn)
+    yield Case("SYN dropped, all signals", ALL_SIGNALS, collectors.dropping_syn)
+    yield Case("slow, 3 spans", FEW, slow)
+    yield Case("slow, 20,000 spans", MANY, slow)
+    yield Case("slow, 20,000 spans", MANY, slow, spool=True)
+    yield Case("429 once, Retry-After 1", FEW, _refusing(429, times=1))
+    yield Case("429 for ever, Retry-After 1", FEW, _refusing(429))
+    yield Case("503 once, Retry-After 1", FEW, _refusing(503, times=1))
+    yield Case("503 for ever, Retry-After 1", FEW, _refusing(503))
+    yield Case("503 for ever, all signals", ALL_SIGNALS, _refusing(503), spool=True)
+    yield Case("takes 2 records of each export", ALL_SIGNALS, answering(lambda: collectors.taking(2)), rejects=True)
+    yield Case("400 for ever", FEW, _refusing(400, retry_after=None), rejects=True)
+    yield Case("400 for ever", FEW, _refusing(400, retry_after=None), rejects=True, spool=True)
+    yield Case("dies with the 2nd export, 5,000 spans", replace(FEW, spans=5000), _dying(1))
+    yield Case("dies with the 2nd export, 5,000 spans", replace(FEW, spans=5000), _dying(1), spool=True)
+    yield Case("dies half-way through each export", FEW, collectors.hanging_up)
+    losing = answering(lambda: collectors.losing_answers(1))
+    yield Case("dies before its 1st answer arrives", FEW, losing, repeats=True)
+    with_limit = answering(collectors.with_limit)
+    yield Case("one 5 MB span among 500", MEGABYTES, with_limit, rejects=True)
+    yield from _over_grpc(Case("one 5 MB span among 500", MEGABYTES, with_limit, rejects=True, spool=True))
+    back = Case("back after 3 s, all signals", _waiting(ALL_SIGNALS, 6), collectors.down_at_first, once_ready=recover)
+    yield from _over_grpc(back)
+    yield replace(back, name="back after 3 s, 20,000 spans", work=_waiting(MANY, 6), spool=True)
 
 
 def _of_ends() -> Iterator[Case]:
@@ -74,9 +71,10 @@ def _of_ends() -> Iterator[Case]:
     killed = Work(act="wait and make", end="stay", spans=100, seconds=1.1)
     yield Case("sys.exit", replace(FEW, end="sys.exit"), returncode=3)
     yield Case("exception", replace(FEW, end="exception"), returncode=1)
-    yield from _both(Case("SIGTERM", waiting, once_ready=terminate, returncode=-15))
+    yield Case("SIGTERM", waiting, once_ready=terminate, returncode=-15)
     black_hole = Case("SIGTERM, black hole", waiting, collectors.black_hole, once_ready=terminate, returncode=-15)
-    yield from _both(black_hole, replace(black_hole, spool=True))
+    yield black_hole
+    yield from _over_grpc(replace(black_hole, spool=True))
     yield Case("SIGTERM in a pod", waiting, how="pod", once_ready=terminate, returncode=None)
     handler = replace(FEW, act="wait with a handler")
     yield Case("SIGTERM, the user's handler", handler, once_ready=terminate)
@@ -98,15 +96,16 @@ def _of_forks() -> Iterator[Case]:
     later = replace(FEW, act="fork later", seconds=0.4)
     # A metric that nobody has collected by the time of `os._exit` is no record yet.
     forking = Work(act="fork", logs=5)
-    yield from _both(
-        Case("os.fork, children os._exit", forking),
-        Case("os.fork, black hole", forking, collectors.black_hole),
-        Case("os.fork, refused", forking, collectors.refused, spool=True),
-        Case("multiprocessing.Pool", replace(FEW, act="pool")),
-        Case("Process by fork", replace(ALL_SIGNALS, act="process by fork")),
-        Case("Process by forkserver", replace(ALL_SIGNALS, act="process by forkserver")),
-        Case("Process by spawn", replace(ALL_SIGNALS, act="process by spawn")),
-        Case("fork while an export is in flight", later, answering(lambda: collectors.delayed(0.4)), env=OFTEN),
+    yield from _over_grpc(Case("os.fork, children os._exit", forking))
+    yield Case("os.fork, black hole", forking, collectors.black_hole)
+    yield Case("os.fork, refused", forking, collectors.refused, spool=True)
+    yield Case("multiprocessing.Pool", replace(FEW, act="pool"))
+    yield Case("Process by fork", replace(ALL_SIGNALS, act="process by fork"))
+    yield Case("Process by forkserver", replace(ALL_SIGNALS, act="process by forkserver"))
+    yield Case("Process by spawn", replace(ALL_SIGNALS, act="process by spawn"))
+    in_flight = answering(lambda: collectors.delayed(0.4))
+    yield from _over_grpc(
+        Case("fork while an export is in flight", later, in_flight, env=OFTEN),
         Case("fork after an export", later, env=OFTEN),
         Case("a forked child is terminated", Work(act="terminate a child", seconds=5)),
     )
@@ -124,4 +123,7 @@ def _dying(exports: int) -> collectors.Start:
     return answering(lambda: collectors.dying_after(exports))
 
 
-CASES = (*_of_collectors(), *_of_ends(), *_of_forks())
+OF_COLLECTORS = tuple(_of_collectors())
+OF_ENDS = tuple(_of_ends())
+OF_FORKS = tuple(_of_forks())
+CASES = (*OF_COLLECTORS, *OF_ENDS, *OF_FORKS)

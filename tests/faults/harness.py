@@ -81,8 +81,12 @@ class Case:
         return f"{self.name}, spool" if self.spool else self.name
 
     @property
+    def over(self) -> str:
+        return "gRPC" if self.protocol == "grpc" else "HTTP"
+
+    @property
     def id(self) -> str:
-        return f"{self.title}, {'gRPC' if self.protocol == 'grpc' else 'HTTP'}"
+        return f"{self.title}, {self.over}"
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,20 @@ class Outcome:
     def overstated(self) -> int:
         """How many records are said to be dropped and are not missing."""
         return sum(max(0, said - missing) for missing, said in self._missing_and_said())
+
+    @property
+    def all_spans(self) -> list[Span]:
+        """The spans that arrived from the process or from the replay of its spool."""
+        return [*self.spans, *(self.replay.spans if self.replay else [])]
+
+    @property
+    def summary(self) -> str:
+        """The account as text, for the message of an assertion."""
+        return (
+            f"made {len(self.made)}, received {len(self.received)}, spooled {len(self.spooled)}, "
+            f"dropped {self.dropped}, unaccounted {self.unaccounted}, overstated {self.overstated}; "
+            f"exit status {self.returncode} after {self.delay:.2f} s\n{self.stderr}"
+        )
 
     def _missing_and_said(self) -> list[tuple[int, int]]:
         missing = Counter(name.partition(" ")[0] for name in self.missing)

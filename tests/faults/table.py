@@ -41,7 +41,7 @@ def main(part: str = "") -> None:
 
 def _cells(case: Case, stock: Outcome, ours: Outcome) -> Iterator[str]:
     yield case.title
-    yield "gRPC" if case.protocol == "grpc" else "HTTP"
+    yield case.over
     yield _number(len(stock.made))
     yield _number(_received(stock))
     yield _seconds(stock.delay)

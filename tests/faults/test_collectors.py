@@ -18,6 +18,8 @@ from faults import collectors
 from faults.collectors import Collector, answering
 from support.receiver import Protocol, Receiver, Reply
 
+pytestmark = pytest.mark.newest_only
+
 EXPORT = ExportTraceServiceRequest()
 for _number in range(5):
     EXPORT.resource_spans.add().scope_spans.add().spans.add(span_id=bytes([_number]) * 8)

@@ -10,6 +10,8 @@ from unchanged.both_ways import BothWays, assert_unchanged
 from unchanged.cases import OTHER_ENTRYPOINTS, parameters
 from unchanged.pictures import strings
 
+pytestmark = pytest.mark.newest_only
+
 
 @parameters(OTHER_ENTRYPOINTS)
 def test_task_of_other_entrypoints_is_unchanged(name: str, both_ways: BothWays, receiver: Receiver) -> None:

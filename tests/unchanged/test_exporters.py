@@ -11,6 +11,8 @@ from support.receiver import Protocol, Receiver
 from unchanged.both_ways import BothWays
 from unchanged.pictures import Picture, normalised, picture, strings, task_spans
 
+pytestmark = pytest.mark.newest_only
+
 
 @pytest.mark.parametrize("name", ["sync", "fork", "exit", "map: sync"])
 def test_task_exported_over_grpc_is_unchanged(name: str, both_ways: BothWays, receiver: Receiver) -> None:

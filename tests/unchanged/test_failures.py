@@ -1,8 +1,12 @@
 """A task that fails, exits or is killed ends as without otel-flyte."""
 
+import pytest
+
 from support.receiver import Receiver
 from unchanged.both_ways import BothWays, assert_unchanged
 from unchanged.cases import FAILURES, parameters
+
+pytestmark = pytest.mark.newest_only
 
 
 @parameters(FAILURES)

@@ -1,8 +1,12 @@
 """A task that succeeds ends as without otel-flyte."""
 
+import pytest
+
 from support.receiver import Receiver
 from unchanged.both_ways import BothWays, assert_unchanged
 from unchanged.cases import SUCCESSES, parameters
+
+pytestmark = pytest.mark.newest_only
 
 
 @parameters(SUCCESSES)
