@@ -161,7 +161,10 @@ def test_a_span_that_ended_but_was_not_acknowledged_is_sent_as_it_is(tmp_path: P
 
 
 def test_what_a_task_has_counted_as_lost_is_not_tried_again(tmp_path: Path, receiver: Receiver) -> None:
-    rest = "other = start('task other'); child.opened(other); span.end(); child.ended(span); child.done(); os._exit(1)"
+    rest = (
+        "other = start('task other'); child.opened(other); span.end(); child.ended(span); "
+        "child.end_delivery(); os._exit(1)"
+    )
     supervised(tmp_path, TASK, rest, env=receiver.environment())
 
     assert [span.name for span in receiver.spans()] == ["task other"]

@@ -179,15 +179,15 @@ WRONG_BUT_DELIVERED: dict[str, tuple[Scenario, str]] = {
     "a misspelt exporter": (
         pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="oltp")),
         (
-            "OTEL_TRACES_EXPORTER=oltp: there is no exporter oltp here "
+            "OTEL_TRACES_EXPORTER=oltp: unknown exporter oltp "
             "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): otlp is used instead."
         ),
     ),
     "a misspelt exporter beside another": (
         pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="otlp,jaeger")),
         (
-            "OTEL_TRACES_EXPORTER=jaeger: there is no exporter jaeger here "
-            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): otlp alone is used."
+            "OTEL_TRACES_EXPORTER=jaeger: unknown exporter jaeger "
+            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): only otlp is used."
         ),
     ),
     "an exporter that can't be made": (
@@ -264,7 +264,7 @@ WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
     "an exporter that is not there": (
         pod({"OTEL_TRACES_EXPORTER": "jaeger"}),
         (
-            "OTEL_TRACES_EXPORTER=jaeger: there is no exporter jaeger here "
+            "OTEL_TRACES_EXPORTER=jaeger: unknown exporter jaeger "
             "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): traces are not exported."
         ),
     ),

@@ -1,4 +1,4 @@
-"""The console script. The supervisor begins here, without what the rest of the command line imports."""
+"""The console script. The supervisor starts here, without the imports of the other commands."""
 
 import sys
 

@@ -81,13 +81,13 @@ def _read_folder(folder: Path) -> list[tuple[Recording, str]]:
     files = [path for path in files if not path.name.endswith(_REJECTED)]
     if not files:
         raise UnreadableError(f"{folder} is a folder without a *.jsonl file: name the file with the trace")
-    found = []
+    recordings = []
     for file in files:
         try:
-            found.append(_read(file))
+            recordings.append(_read(file))
         except UnreadableError as error:
-            found.append((Recording(remarks=(str(error),)), str(error)))
-    return found
+            recordings.append((Recording(remarks=(str(error),)), str(error)))
+    return recordings
 
 
 def _read(path: Path) -> tuple[Recording, str]:

@@ -35,7 +35,7 @@ def parse(document: Json) -> Recording:
         ValueError, TypeError, KeyError, AttributeError: the object does not follow the OTLP JSON mapping.
     """
     return Recording(
-        spans=tuple(_span(*found) for found in _records(document, SPANS)),
+        spans=tuple(_span(*record) for record in _records(document, SPANS)),
         logs=tuple(_logs(document)),
         points=tuple(_points(document)),
     )

@@ -20,7 +20,7 @@ LAST = 20
 MEMORY_MARGIN = 0.2
 CPU_MARGIN = 0.15
 AFTER_SHORTAGE = 1.5
-"""Factor for a resource that was short: nobody knows how much more the task needs."""
+"""Factor for a resource that was short: the true need is unknown."""
 
 IDLE = 0.05
 """A device that is busy for less than this fraction of the time is idle."""

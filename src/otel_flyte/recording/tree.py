@@ -72,7 +72,7 @@ class ExecutionTree:
 
         It has the shape of ``FlyteExecutionSpan.dump()``. Durations are seconds, times ISO 8601 in UTC.
         """
-        # The YAML library takes longer to import than all of this package that reads a recording.
+        # Importing the YAML library takes longer than importing the rest of this room.
         from otel_flyte.recording import document
 
         return document.as_yaml(self.executions)

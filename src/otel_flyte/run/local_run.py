@@ -66,7 +66,7 @@ def run(arguments: Sequence[str], target: Target) -> Outcome:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Occupy the numbers of closed standard streams: a file that is opened later would receive what others print."""
+    """Occupy the numbers of closed standard streams: a file that is opened later would receive the output of others."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
         pass
     os.close(descriptor)

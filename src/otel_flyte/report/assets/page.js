@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  /* The content is in arrays, see data.py. Text goes into the page by `textContent` alone. */
+  /* The data is arrays, see data.py. Text is inserted by `textContent` only. */
   const data = JSON.parse(document.getElementById("data").textContent);
   const V = data.values;
   const DEPTH = 0, LABEL = 1, NOTES = 2, ROLE = 3, RESULT = 4, START = 5, TOOK = 6, SHARE = 7, SPAN = 8, ERROR = 9;
@@ -51,7 +51,7 @@
 
   // --- the execution that is shown ----------------------------------------------------------------------------------
 
-  /** Rows of one execution with what follows from their order: parents, children, where each subtree ends. */
+  /** The rows of one execution, with parents, children and the end of each subtree, which follow from their order. */
   const grown = (execution) => {
     const { rows } = execution;
     const parents = new Int32Array(rows.length).fill(-1);
@@ -80,7 +80,7 @@
       const within = parent < 0 || (open[parent] && children[parent].length <= MANY);
       open[index] = within && children[index] !== null && children[index].length <= MANY ? 1 : 0;
     });
-    // A tree that is small enough is shown whole; of a large one the phases of each task are a step away.
+    // A small tree is fully open; in a large one the phases of each task are closed.
     const many = open.reduce((sum, one) => sum + one, 0) > 40;
     if (many) rows.forEach((row, index) => { if (V[row[ROLE]] === "attempt" && row[SPAN] >= 0 && !BAD.has(V[row[RESULT]])) open[index] = 0; });
     return { execution, rows, parents, ends, children, rowOfSpan, shares, open, sorted: new Map() };
@@ -131,7 +131,7 @@
     places = new Map(visible.map((index, place) => [index, place]));
   };
 
-  /** Give 2 for each row that is asked for and 1 for those that lead there, nothing where all are shown. */
+  /** Return 2 for each matching row and 1 for the rows above it; null where all rows are shown. */
   const filtered = () => {
     matches = [];
     if (!query && !onlyBad) return null;
@@ -150,7 +150,7 @@
     return kept;
   };
 
-  /** What occurs often stands once in the table of values: that is searched, and then who refers to it. */
+  /** Search the table of values, which has each repeated value once, then the references to its matches. */
   const matching = (wanted) => {
     const hits = new Set();
     V.forEach((value, place) => { if (!Array.isArray(value) && written(value).toLowerCase().includes(wanted)) hits.add(place); });
@@ -238,10 +238,10 @@
 
   const stackOf = (text) => text && h("details", {}, h("summary", {}, "Stack trace"), h("pre", {}, text));
 
-  /** Errors that say the same in the same place, together, the most frequent first. */
-  const grouped = (told) => {
+  /** Group equal errors of the same place, the most frequent first. */
+  const grouped = (errors) => {
     const groups = new Map();
-    for (const error of told) {
+    for (const error of errors) {
       const key = `${error[1]} ${error[2]} ${error[3]}`;
       if (groups.has(key)) groups.get(key).push(error);
       else groups.set(key, [error]);
@@ -405,7 +405,7 @@
     mark();
   };
 
-  /** Open all that leads to a row, and select it. */
+  /** Open all rows above a row, and select it. */
   const reveal = (index) => {
     for (const above of selfAndAbove(shown.parents[index])) shown.open[above] = 1;
     arrange();
@@ -428,7 +428,7 @@
     if (visible.length) select(visible[place]);
   };
 
-  /** Go to the next match, or where nothing is searched for, to the next error. */
+  /** Go to the next match; without a search, to the next error. */
   const step = (by) => {
     const wanted = query || onlyBad ? matches : shown.execution.errors.map((error) => error[0]);
     if (!wanted.length) return;
@@ -476,11 +476,11 @@
       const box = svg.getBoundingClientRect();
       const at = Math.max(0, Math.min(1, ((event.clientX - box.left) * (W / box.width) - LEFT) / (W - LEFT - RIGHT))) * seconds;
       const index = longest === 1 ? 0 : Math.min(longest - 1, Math.floor(at / chart.step));
-      const told = chart.curves.map(([name, values]) => `${name} ${values[values.length === 1 ? 0 : index] ?? "–"}`);
+      const texts = chart.curves.map(([name, values]) => `${name} ${values[values.length === 1 ? 0 : index] ?? "–"}`);
       cursor.setAttribute("x1", x(at));
       cursor.setAttribute("x2", x(at));
       cursor.setAttribute("visibility", "visible");
-      note.textContent = `${duration(at * 1e6)}: ${told.join(" · ")} ${chart.unit}`;
+      note.textContent = `${duration(at * 1e6)}: ${texts.join(" · ")} ${chart.unit}`;
     });
     svg.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); note.textContent = chart.note; });
     return h("figure", {},
@@ -544,7 +544,7 @@
     }).concat(kinds.length > 5 ? [h("p", { class: "notes" }, `${kinds.length - 5} more kinds of errors inside`)] : []);
   };
 
-  /** Of a roll-up: how its items went. */
+  /** The results of a roll-up's items. */
   const drawSummary = (index) => {
     const items = shown.children[index];
     if (!isRollUp(index) || !items || items.length < 2) return null;
@@ -594,11 +594,11 @@
     const more = button("", "show more lines", () => {
       drawn.append(...lines(until, until + LOGS_AT_ONCE));
       until = Math.min(logs.length, until + LOGS_AT_ONCE);
-      told();
+      updateMore();
     });
-    const told = () => { more.hidden = until >= logs.length; more.textContent = `${(logs.length - until).toLocaleString("en")} more`; };
+    const updateMore = () => { more.hidden = until >= logs.length; more.textContent = `${(logs.length - until).toLocaleString("en")} more`; };
     drawn.append(...lines(0, until));
-    told();
+    updateMore();
     return h("div", {}, drawn, more);
   };
 
@@ -626,7 +626,7 @@
 
   const hide = () => { document.body.classList.remove("asked"); grid.focus({ preventScroll: true }); };
 
-  // --- what is done by hand -----------------------------------------------------------------------------------------
+  // --- pointer and keyboard -----------------------------------------------------------------------------------------
 
   list.addEventListener("click", (event) => {
     const element = event.target.closest(".row");
@@ -724,7 +724,7 @@
     drawHeader();
     drawErrors();
     arrange();
-    // What failed comes first, then what tells most; only what can be seen already is selected.
+    // The first visible error is selected, else the first row with usage, else the first failed attempt.
     const failed = shown.execution.errors.length ? [...selfAndAbove(shown.execution.errors[0][0])].find((index) => places.has(index)) : undefined;
     const measured = Object.keys(shown.execution.charts).map((span) => shown.rowOfSpan[span]).filter((row) => places.has(row))
       .sort((a, b) => (shown.rows[b][TOOK] ?? Infinity) - (shown.rows[a][TOOK] ?? Infinity))[0];
@@ -737,7 +737,7 @@
   try {
     const theme = localStorage.getItem("otel-flyte-theme");
     if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
-  } catch { /* the system's choice stands */ }
+  } catch { /* the system's theme is used */ }
 
   const remarks = data.remarks.length ? h("section", { class: "remarks", "aria-label": "remarks" }, data.remarks.map((remark) => h("p", {}, remark))) : null;
   if (data.logs.length) outside.append(section(`Logs outside of what is shown · ${counted(data.logs.length, "line")}`, logList(data.logs)));
