@@ -143,3 +143,14 @@ def test_declared_resources_are_a_typed_value(options: dict[str, Any], resources
     def work() -> None: ...
 
     assert ADAPTER.describe(task(work, **options)).resources == resources
+
+
+@pytest.mark.parametrize(
+    ("request_", "limit", "devices"), [(None, None, None), (None, 2.0, 2.0), (1.0, 2.0, 1.0), (0.0, 2.0, 0.0)]
+)
+def test_the_limit_of_devices_counts_only_without_a_request(
+    request_: float | None, limit: float | None, devices: float | None
+) -> None:
+    declared = DeclaredResources(Amounts(accelerators=request_), Amounts(accelerators=limit))
+
+    assert declared.accelerators == devices

@@ -1,6 +1,7 @@
 """What windows and series make of samples: numbers that can be worked out by hand."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from otel_flyte.formulas import LONGEST_SERIES, NO_VALUE, STEP_SECONDS
 from otel_flyte.usage.devices.accelerators import Device, DeviceSample
 from otel_flyte.usage.sample import Sample
 from otel_flyte.usage.statistics import Level, Series, Share, TaskSeries, Window
+from support import programs
 
 GIB = 2**30
 
@@ -211,3 +213,31 @@ class TestTaskSeries:
         assert series.utilization[semconv.DEVICE_GPU].values(60) == [pytest.approx(0.4)]
         assert series.memory[semconv.DEVICE_GPU].values(60) == [pytest.approx(0.2)]
         assert semconv.DEVICE_NPU not in series.utilization
+
+
+# --- instruments -----------------------------------------------------------------------------------------------------
+
+BROKEN_READERS = """
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    from otel_flyte import providers
+    from otel_flyte.usage import instruments
+
+    def collect():
+        raise ValueError("the readers are broken")
+
+    reader = InMemoryMetricReader()
+    providers.given_meter_provider = MeterProvider([reader])
+    instruments.create(collect)
+    for _ in range(3):
+        reader.collect()
+    print("null")
+"""
+
+
+def test_broken_readers_are_reported_in_one_line(tmp_path: Path) -> None:
+    (line,) = programs.run(BROKEN_READERS, tmp_path, {}).stderr.splitlines()
+
+    assert line.startswith("otel-flyte: ")
+    assert "the readers are broken" in line

@@ -24,7 +24,7 @@ _MEBIBYTE = 2**20
 
 
 def cores(text: object) -> float | None:
-    """Give the cores that a quantity says, ``500m`` being a half; ``None`` where it is no quantity.
+    """Return the cores of a quantity, 0.5 for ``500m``; ``None`` where the value is no quantity.
 
     Takes numbers as they are, as flytekit does. Never raises. Counts of devices are read by it too.
     """
@@ -33,7 +33,7 @@ def cores(text: object) -> float | None:
 
 
 def size(text: object) -> int | None:
-    """Give the bytes that a quantity says, a fraction rounded up as Kubernetes does; ``None`` where it is none.
+    """Return the bytes of a quantity, rounded up as Kubernetes does; ``None`` where the value is no quantity.
 
     Takes numbers as they are, as flytekit does. Never raises.
     """

@@ -46,7 +46,8 @@ class DeclaredResources(NamedTuple):
     @property
     def accelerators(self) -> float | None:
         """The number of devices: Kubernetes takes the limit for the request where only that is declared."""
-        return self.requests.accelerators or self.limits.accelerators
+        requested = self.requests.accelerators
+        return self.limits.accelerators if requested is None else requested
 
 
 NOT_DECLARED = DeclaredResources()

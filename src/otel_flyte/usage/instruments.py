@@ -70,12 +70,13 @@ _created: list[Any] = []
 
 def _create(meter: Meter, instrument: Instrument, collect: Callable[[], Collection | None]) -> None:
     def observe(_: CallbackOptions) -> Iterable[Observation]:
-        return guarded(_observations)(instrument, collect()) or ()
+        return guarded(_observations)(instrument, collect) or ()
 
     getattr(meter, instrument.kind)(instrument.name, [observe], instrument.unit, instrument.description)
 
 
-def _observations(instrument: Instrument, collection: Collection | None) -> list[Observation]:
+def _observations(instrument: Instrument, collect: Callable[[], Collection | None]) -> list[Observation]:
+    collection = collect()
     if collection is None:
         return []
     exemplar = _exemplar(collection)
