@@ -586,14 +586,14 @@ class TestDoctor:
         [
             (
                 {"status": 404},
-                "404 Not Found, it takes no traces at this path; OTEL_TRACES_EXPORTER=none keeps",
+                "404 Not Found, no traces are received at this path, set OTEL_TRACES_EXPORTER=none",
             ),
             ({"status": 401}, "401 Unauthorized, check OTEL_EXPORTER_OTLP_HEADERS"),
             ({"status": 503}, "503 Service Unavailable"),
             ({"body": PARTIAL.SerializeToString()}, "partial: 1 rejected (quota)"),
             (
                 {"content_type": "text/html", "body": b"<html>"},
-                "answered 200 with a web page: that is no OTLP receiver",
+                "answered 200 with a web page, it is no OTLP receiver",
             ),
         ],
     )
@@ -611,7 +611,7 @@ class TestDoctor:
             code, (line, *_) = diagnosed({"OTEL_EXPORTER_OTLP_ENDPOINT": f"{endpoint}/v1/traces"})
         assert code == 1
         assert "to http://HOST/v1/traces/v1/traces (OTEL_EXPORTER_OTLP_ENDPOINT): " in line
-        assert line.endswith(" at /v1/traces/v1/traces, leave /v1/traces off the endpoint")
+        assert line.endswith(" at /v1/traces/v1/traces, remove /v1/traces from the endpoint")
 
     @pytest.mark.parametrize("path", ["", "/"])
     def test_an_endpoint_for_one_signal_that_has_no_path_is_told_with_it(self, path: str) -> None:
@@ -674,7 +674,7 @@ class TestDoctor:
     ) -> None:
         code, (line, *_) = diagnosed(traces_only(receiver.endpoint(other), protocol))
         assert code == 1
-        assert line.endswith(f"OTEL_EXPORTER_OTLP_PROTOCOL={other} may be what it wants")
+        assert line.endswith(f"try OTEL_EXPORTER_OTLP_PROTOCOL={other}")
 
     def test_nothing_configured_is_a_failure_that_says_what_to_set(self) -> None:
         assert diagnosed({}) == (
@@ -688,7 +688,7 @@ class TestDoctor:
         assert code == 0
         assert "OTEL_FLYTE_MAP_NESTD is not a variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?)" in misspelt
         assert metrics == "note  metrics are not exported (OTEL_METRICS_EXPORTER)"
-        assert no_exporter.startswith("note  logs (OTEL_LOGS_EXPORTER): there is no exporter consol here")
+        assert no_exporter.startswith("note  logs (OTEL_LOGS_EXPORTER): unknown exporter consol (installed: ")
         assert no_exporter.endswith("otlp is used instead")
         assert logs == "ok    logs by http/protobuf to http://HOST/v1/logs (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
 
@@ -753,7 +753,7 @@ class TestDoctor:
                 "FAIL  OTEL_FLYTE_SPOOL=file/folder can't be created, {here}/file is not a folder: name a folder",
             ),
             ("nope://user:secret@x", 1, "FAIL  OTEL_FLYTE_SPOOL: nope://x can't be used (Protocol not known: nope)"),
-            ("memory://x", 1, "FAIL  OTEL_FLYTE_SPOOL: memory://x can't be used (it is this process's memory"),
+            ("memory://x", 1, "FAIL  OTEL_FLYTE_SPOOL: memory://x can't be used (this process's memory"),
             ("local://x", 0, "ok    OTEL_FLYTE_SPOOL=local://x can be opened: writing is not tested"),
         ],
     )

@@ -180,14 +180,14 @@ WRONG_BUT_DELIVERED: dict[str, tuple[Scenario, str]] = {
         pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="oltp")),
         (
             "OTEL_TRACES_EXPORTER=oltp: unknown exporter oltp "
-            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): otlp is used instead."
+            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): otlp is used instead"
         ),
     ),
     "a misspelt exporter beside another": (
         pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="otlp,jaeger")),
         (
             "OTEL_TRACES_EXPORTER=jaeger: unknown exporter jaeger "
-            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): only otlp is used."
+            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): only otlp is used"
         ),
     ),
     "an exporter that can't be made": (
@@ -195,7 +195,7 @@ WRONG_BUT_DELIVERED: dict[str, tuple[Scenario, str]] = {
             lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="licensed"),
             change=with_exporters(BROKEN_EXPORTERS, licensed="FailsWhenMade"),
         ),
-        "OTEL_TRACES_EXPORTER=licensed: the exporter licensed can't be used (no licence): otlp is used instead.",
+        "OTEL_TRACES_EXPORTER=licensed: the exporter licensed can't be used (no licence): otlp is used instead",
     ),
     "a protocol that is none": (
         pod(lambda receiver: {ENDPOINT: receiver.endpoint(), PROTOCOL: "http/json"}),
@@ -265,7 +265,7 @@ WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
         pod({"OTEL_TRACES_EXPORTER": "jaeger"}),
         (
             "OTEL_TRACES_EXPORTER=jaeger: unknown exporter jaeger "
-            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): traces are not exported."
+            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): traces are not exported"
         ),
     ),
     "an exporter that is not installed": (
@@ -275,7 +275,7 @@ WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
         ),
         (
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://(host): the exporter otlp can't be used "
-            "(No module named 'otel_flyte.export.grpc_transport'): traces are not exported."
+            "(No module named 'otel_flyte.export.grpc_transport'): traces are not exported"
         ),
     ),
     "a misspelt endpoint": (
@@ -544,7 +544,7 @@ def test_a_wrong_exporter_where_there_is_no_other_leaves_the_other_signals_alone
     run = undisturbed(ran("a wrong exporter, and no other"))
 
     assert {request.signal for request in run.requests} == {"metrics", "logs"}
-    assert programs.our_lines(run.pod.stderr)[0].endswith("traces are not exported.")
+    assert programs.our_lines(run.pod.stderr)[0].endswith("traces are not exported")
 
 
 # --- declarative configuration ---------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def _add_instead(
             used = f"{endpoints.OTLP} is used instead"
         except ExporterError as second_error:
             problem = f"{problem}, and {second_error}"
-    say_once(f"{problem}: {used}.")
+    say_once(f"{problem}: {used}")
 
 
 def _limits(signal: str, environ: Mapping[str, str]) -> Limits:

@@ -44,7 +44,7 @@ class FileSpanExporter(SpanExporter):
             append_line(self._descriptor, spans_line(spans))
         except OSError as error:
             if self.error is None:
-                _logger.warning("otel-flyte: %s can't be written (%s): spans are dropped.", self.path, error)
+                _logger.warning("otel-flyte: %s can't be written (%s): spans are dropped", self.path, error)
                 self.error = error
             self.dropped += len(spans)
             return SpanExportResult.FAILURE

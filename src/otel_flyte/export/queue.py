@@ -163,7 +163,7 @@ class ExportQueue:
         if len(queue) >= self._limits.batch and not self._pending and not self._wake.is_set():
             self._wake.set()
         if self._is_closed:
-            say_once(f"{self.signal} that end after the last flush are dropped: end them before the process exits.")
+            say_once(f"{self.signal} that end after the last flush are dropped: end them before the process exits")
 
     def put_request(self, request: Message) -> None:
         """Queue an encoded request and send it at once."""

@@ -82,13 +82,15 @@ class Sender:
         now = time.monotonic()
         self.reason = outcome.reason
         if outcome.verdict is Verdict.REFUSED:
-            say_once(f"{self._signal} are refused by {self.destination} ({outcome.reason}): they stay in the spool.")
+            say_once(f"{self._signal} are refused by {self.destination} ({outcome.reason}): they stay in the spool")
             self.not_before = now + REFUSED_PAUSE_SECONDS
             return
         self._away_since = self._away_since or now
         if now - self._away_since > PATIENCE_SECONDS:
             waited = f"for {PATIENCE_SECONDS:g} s ({outcome.reason})"
-            say_once(f"{self.destination} has not accepted {self._signal} {waited}: check it, retries continue.")
+            say_once(
+                f"{self.destination} has not accepted {self._signal} {waited}: check the endpoint, retries continue"
+            )
         pause = outcome.retry_after
         if pause is None:
             longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self._failures)
@@ -104,13 +106,13 @@ class Sender:
             case Verdict.ACCEPTED:
                 number = outcome.rejected
                 if outcome.reason and not number:
-                    say_once(f"{self._signal} are accepted {answer}.")
+                    say_once(f"{self._signal} are accepted with a warning {answer}")
             case Verdict.TOO_LARGE:
                 reason = dropped.TOO_LARGE
                 name = otlp_requests.name_of_only(part)
                 details = f"for {self.destination}: {name}, {part.ByteSize():,} bytes"
             case Verdict.REFUSED:
                 reason = dropped.REFUSED
-                say_once(f"{self._signal} are refused {answer}.")
+                say_once(f"{self._signal} are refused {answer}")
         if self.is_counting:
             dropped.count(self._signal, reason, number, details)

@@ -17,7 +17,7 @@ def create_folder(url: str) -> str:
     try:
         remote.check(url)
     except remote.RemoteError as error:
-        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}: continuing without a spool.")
+        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}: continuing without a spool")
         return ""
     # Some filesystems look for credentials for longer than a task should wait.
     start_thread("otel-flyte-prepare", functools.partial(_prepare, url))
@@ -31,7 +31,7 @@ def _prepare(url: str) -> None:
     try:
         remote.prepare(url)
     except remote.RemoteError as error:
-        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}: check the URL and its credentials.")
+        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}: check the URL and its credentials")
 
 
 def _push(folder: Path, url: str, deadline: float) -> None:
@@ -40,9 +40,9 @@ def _push(folder: Path, url: str, deadline: float) -> None:
             dropped.moved(str(folder), without_password(url))
             folder.rmdir()
     except remote.RemoteError as error:
-        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}: check the URL and its credentials.")
+        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {error}: check the URL and its credentials")
 
 
 def _report_rest(folder: Path, url: str) -> None:
     if folder.exists() and any(folder.iterdir()):
-        say_once(f"{without_password(url)} was not reached in time: the spool stays in {folder}, copy it from there.")
+        say_once(f"{without_password(url)} was not reached in time: the spool stays in {folder}, copy it from there")

@@ -102,7 +102,7 @@ def environ_with(endpoint: str | None, environ: Mapping[str, str]) -> dict[str, 
         is_known = not separator or scheme in _SCHEMES
         if not is_known or not endpoints.plan("traces", {semconv.ENDPOINT: endpoint}).exporters:
             raise NoEndpointError(
-                f"--endpoint {without_password(endpoint)} is no URL: use one such as http://host:4318."
+                f"--endpoint {without_password(endpoint)} is no URL: use one such as http://host:4318"
             )
         for signal in map(str.upper, endpoints.SIGNALS):
             changed.pop(semconv.SIGNAL_ENDPOINT.format(signal=signal), None)
@@ -144,8 +144,8 @@ class Replay:
         self._accepted_at = 0.0
         if not self._plans:
             problems = dict.fromkeys(problem for plan in plans for problem in plan.problems)
-            advice = f"no endpoint is configured: give --endpoint URL, or set {semconv.ENDPOINT}."
-            raise NoEndpointError(" ".join([*problems, advice]))
+            advice = f"no endpoint is configured: give --endpoint URL, or set {semconv.ENDPOINT}"
+            raise NoEndpointError("; ".join([*problems, advice]))
 
     def run(self, paths: Iterable[Path]) -> Summary:
         """Send the rest of each file in order. Requests that had to be split follow the file that they come from."""

@@ -35,7 +35,7 @@ class WriteAhead:
                 return self._file.append(lines)
         except OSError as error:
             problem = f"it can't be written ({error})"
-        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {problem}: continuing without a spool.")
+        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {problem}: continuing without a spool")
         self.is_used = False
         return 0
 
@@ -55,7 +55,7 @@ class WriteAhead:
         except OSError as error:
             say_once(
                 f"{semconv.OTEL_FLYTE_SPOOL} can't be written ({error}): "
-                "expect duplicates, a replay sends acknowledged records again."
+                "expect duplicates, a replay sends acknowledged records again"
             )
 
     @guarded
