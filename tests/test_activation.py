@@ -40,7 +40,7 @@ LOADED = """
 
     def is_wrapped():
         from flytekit.core.base_task import PythonTask
-        return PythonTask.dispatch_execute.__code__.co_filename.endswith("wrappers.py")
+        return "/otel_flyte/adapters/" in PythonTask.dispatch_execute.__code__.co_filename
 
     @flytekit.task
     def double(value: int) -> int:
@@ -789,7 +789,7 @@ def test_faults_were_provoked_wherever_a_task_gets_to(faulty: dict[str, Any]) ->
         *("export.destinations", "sdk.lazy", "sdk.providers", "process.shutdown"),
         *("export.queue.ExportQueue", "sdk.traces", "sdk.traces.QueueSpanProcessor"),
         *("sdk.metrics", "sdk.metrics.QueueMetricExporter", "export.pending_spans"),
-        *("process.signals", "runtime.ticker", "tracing.open_spans", "tracing.open_spans.OpenSpans"),
+        *("process.signals", "runtime.ticker", "tracing.open_spans", "sdk.processors.OpenSpans"),
         *("export.relay", "sdk.other_providers", "export.dropped", "export.otlp_requests"),
         *("export.transport", "export.http_transport.HttpTransport", "export.spool.files.SpoolFile"),
         *("export.otlp_json", "supervisor.client"),
