@@ -13,6 +13,7 @@ import pytest
 import otel_flyte
 from otel_flyte import semconv
 from otel_flyte.cli.main import main
+from otel_flyte.config import endpoints, standard
 
 pytestmark = pytest.mark.newest_only
 
@@ -163,6 +164,18 @@ def test_there_are_documented_lines() -> None:
 def test_documented_lines_come_from_the_code(line: str) -> None:
     text = line.removeprefix("otel-flyte: ").replace("\\|", "|")
     assert [part for part in _fragments(text) if not any(part in message for message in _messages())] == []
+
+
+def test_documented_lines_about_invalid_values_are_those_of_the_code() -> None:
+    block = re.search(r"```text\n(otel-flyte: OTEL_BSP.*?)```", _read("configuration.md"), re.DOTALL)
+    assert block is not None
+    environ = {
+        "OTEL_BSP_SCHEDULE_DELAY": "5s",
+        "OTEL_EXPORTER_OTLP_HEADERS": "key=value,invalid",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://",
+    }
+    problems = (*standard.unusable(environ).values(), *endpoints.plan("traces", environ).problems)
+    assert set(block[1].splitlines()) == {f"otel-flyte: {problem}" for problem in problems}
 
 
 # --- links and the site ----------------------------------------------------------------------------------------------
