@@ -1,4 +1,4 @@
-"""The OpenTelemetry contract: what ``opentelemetry-instrument``, the Kubernetes operator and programs call."""
+"""The instrumentor that ``opentelemetry-instrument``, the Kubernetes operator and programs call."""
 
 from collections.abc import Collection
 from typing import Any
@@ -9,7 +9,7 @@ from otel_flyte import activation
 from otel_flyte.adapters import switch
 
 INSTRUMENTS = ("flytekit >= 1.15, < 2",)
-"""What must be installed; equal to the extra ``instruments``, where ``opentelemetry-instrument`` looks."""
+"""The required packages; equal to the extra ``instruments``, which ``opentelemetry-instrument`` reads."""
 
 
 class FlyteInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -20,11 +20,11 @@ class FlyteInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Return what must be installed."""
+        """Return the required packages."""
         return INSTRUMENTS
 
     def instrument(self, **kwargs: Any) -> None:
-        """Set the hooks, once, and use the providers that are given from now on.
+        """Install the hooks once, and use the given providers from now on.
 
         Args:
             **kwargs: ``tracer_provider``, ``meter_provider``, ``logger_provider``; and ``skip_dep_check`` as in the
@@ -43,7 +43,7 @@ class FlyteInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         )
 
     def uninstrument(self, **kwargs: Any) -> None:
-        """Restore every hook exactly, whichever way it was set."""
+        """Restore every hooked function exactly, however it was instrumented."""
         if not self._is_instrumented_by_opentelemetry:
             self._uninstrument()
         else:

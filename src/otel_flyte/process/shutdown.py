@@ -1,4 +1,4 @@
-"""The end of the process: what is left is sent, and nobody waits long for a receiver that does not answer."""
+"""The end of the process: records that are left are sent, within a bound for a receiver that does not answer."""
 
 import atexit
 import os
@@ -19,30 +19,30 @@ class Queue(Protocol):
 
     @property
     def last_answer(self) -> float:
-        """When the receiver has answered last (``time.monotonic``), 0 if never."""
+        """The time of the receiver's last answer (``time.monotonic``), 0 if it never answered."""
 
     def mark(self) -> threading.Event:
         """Return an event that is set once all records that are queued now are done."""
 
     def kick(self, grace: float = 0.0) -> None:
-        """Send what is queued now, or after ``grace`` seconds."""
+        """Send the records that are queued now, or after ``grace`` seconds."""
 
     def hurry(self, deadline: float) -> None:
-        """Send all that is left before a deadline (``time.monotonic``)."""
+        """Send all records before a deadline (``time.monotonic``)."""
 
     def finish(self) -> None:
-        """Wait for that deadline at most, and count what was not delivered."""
+        """Wait until that deadline at most, and count the records that were not delivered."""
 
 
 class Provider(Protocol):
-    """What providers of all signals have in common."""
+    """A provider of any signal."""
 
     def shutdown(self) -> object:
-        """Send what is buffered and stop."""
+        """Send buffered records and stop."""
 
 
 _SHARE = 0.75
-"""Of the exit bound for waiting: the rest is for counting and saying what is left, and for taking it apart."""
+"""Of the exit bound, for waiting: the rest is for counting and reporting records that are left."""
 
 _CHILD_SECONDS = 0.5
 _DEATH_SECONDS = 1.0
@@ -59,7 +59,7 @@ _sent = threading.Event()
 _rest_done = threading.Event()
 _all_done = threading.Event()
 _dying = threading.Event()
-"""Never set: who waits for it waits for death."""
+"""Never set: a thread that waits for it waits for the signal."""
 
 _is_dying = False
 _deadline_of_the_rest: list[float] = []
@@ -67,8 +67,8 @@ _lock = threading.Lock()
 _owner = 0
 _ended = False
 
-_in_vain: tuple[float, float] | None = None
-"""When a flush has ended that was not answered (``time.monotonic``), and how many seconds it has waited."""
+_unanswered: tuple[float, float] | None = None
+"""The end of the last flush without an answer (``time.monotonic``), and the seconds of all such flushes together."""
 
 
 def exit_timeout() -> float:
@@ -89,17 +89,17 @@ def add_queue(queue: Queue) -> None:
 
 
 def in_the_time_left(function: Callable[[float], object]) -> None:
-    """Call a function with the deadline (by ``time.monotonic``) once all is sent that could be, if there is time."""
+    """Call a function with the deadline (``time.monotonic``) after delivery, if there is time left."""
     _in_the_time_left.append(function)
 
 
 def at_the_end(function: Callable[[], object]) -> None:
-    """Call a function, quick and in whichever thread, when nothing more is sent."""
+    """Call a quick function in any thread when nothing more is sent."""
     _at_the_end.append(function)
 
 
 def collect_with(function: Callable[[], object]) -> None:
-    """Call a function that queues what metrics have come to, before the last flush."""
+    """Call a function that queues the measurements so far, before the last flush."""
     _collectors.append(function)
 
 
@@ -110,14 +110,14 @@ def report_with(function: Callable[[], object]) -> None:
 
 
 def is_ours(provider: object) -> bool:
-    """Whether a provider is shut down here already."""
+    """Return whether a provider is shut down here already."""
     return any(provider is known for known in _providers)
 
 
 def flush(timeout: float | None = None) -> bool:
-    """Send what there is, and wait for it no longer than ``timeout`` seconds and the exit bound.
+    """Send all records so far, and wait no longer than ``timeout`` seconds and the exit bound.
 
-    Returns whether all of it is done: acknowledged, or dropped and counted.
+    Returns whether all of them are done: acknowledged, or dropped and counted.
     """
     bound = _bound() if timeout is None else min(timeout, _bound())
     deadline = time.monotonic() + bound
@@ -126,12 +126,12 @@ def flush(timeout: float | None = None) -> bool:
 
 
 def has_begun_to_end() -> bool:
-    """Whether the process is at its end, and delivers what is left."""
+    """Return whether the process is at its end, and delivers the records that are left."""
     return _exiting.is_set()
 
 
 def wait_for(queue: Queue, timeout: float | None = None) -> bool:
-    """Wait until what a queue holds is done, no longer than ``timeout`` seconds and the exit bound."""
+    """Wait until the records in a queue are done, no longer than ``timeout`` seconds and the exit bound."""
     if has_begun_to_end():
         queue.kick()
         return True
@@ -139,16 +139,16 @@ def wait_for(queue: Queue, timeout: float | None = None) -> bool:
 
 
 def kick(grace: float = 0.0) -> None:
-    """Have everything sent in the background, now or in a moment."""
+    """Send all records in the background, now or after ``grace`` seconds."""
     for queue in _queues:
         queue.kick(grace)
 
 
 def end(deadline: float | None = None) -> None:
-    """Send what is left, within the bound; what was not delivered is said. Only the first call does anything.
+    """Send the records that are left within the bound, and report dropped records. Only the first call has an effect.
 
     Args:
-        deadline: by ``time.monotonic``, where the bound did not begin just now.
+        deadline: by ``time.monotonic``, if the bound has begun before.
     """
     global _ended
     if os.getpid() != _owner:
@@ -164,12 +164,12 @@ def end(deadline: float | None = None) -> None:
     else:
         _all_done.wait(exit_timeout())
     if _is_dying and threading.current_thread() is threading.main_thread():
-        # The process is to end by the signal, and not by its main thread's coming first.
+        # The signal must end the process, and not its main thread.
         _dying.wait(_DEATH_SECONDS)
 
 
 def end_before_death() -> None:
-    """Do the same in a process that is about to die of a signal: nobody else ends it meanwhile."""
+    """Do the same in a process that a signal is about to end: the main thread does not end it meanwhile."""
     global _is_dying
     _is_dying = True
     end()
@@ -177,7 +177,7 @@ def end_before_death() -> None:
 
 def _end(deadline: float) -> None:
     kick()
-    # A provider of metrics has a last collection to hand over.
+    # A meter provider queues its last collection.
     _exiting.set()
     _wait_until(deadline, _providers_done)
     queues = tuple(_queues)
@@ -195,7 +195,7 @@ def _end(deadline: float) -> None:
 
 
 def _prepare() -> None:
-    """Get ready while threads can still be started: Python 3.12 starts none once the interpreter is exiting."""
+    """Prepare the end while threads can be started: Python 3.12 starts none once the interpreter is exiting."""
     global _owner, _ended
     with _lock:
         if _owner == os.getpid():
@@ -225,16 +225,16 @@ def _work_when_exiting() -> None:
 
 
 def _wait(marks: Sequence[threading.Event], timeout: float) -> bool:
-    """Wait for all marks; what is waited in vain is taken from what the end of the process may wait."""
-    global _in_vain
+    """Wait for all marks; time without an answer is subtracted from the time that the end of the process may wait."""
+    global _unanswered
     began = time.monotonic()
-    settled = all(mark.wait(max(0.0, began + timeout - time.monotonic())) for mark in marks)
-    if settled:
-        _in_vain = None
+    is_done = all(mark.wait(max(0.0, began + timeout - time.monotonic())) for mark in marks)
+    if is_done:
+        _unanswered = None
     else:
         now = time.monotonic()
-        _in_vain = now, now - began + (_in_vain[1] if _in_vain is not None else 0.0)
-    return settled
+        _unanswered = now, now - began + (_unanswered[1] if _unanswered is not None else 0.0)
+    return is_done
 
 
 def _wait_until(deadline: float, event: threading.Event) -> None:
@@ -246,17 +246,17 @@ def _bound() -> float:
 
 
 def _time_left() -> float:
-    """Return the exit bound, less what a program has waited for a receiver that has not answered since."""
+    """Return the exit bound, less the time that a program has waited for a receiver that has not answered since."""
     bound = _bound()
-    if _in_vain is None:
+    if _unanswered is None:
         return bound
-    when, seconds = _in_vain
+    when, seconds = _unanswered
     answered = any(queue.last_answer > when for queue in _queues)
     return bound if answered else max(0.0, bound - seconds)
 
 
 def _end_child() -> None:
-    """In a forked child, which has no queues of its own: write down what its metrics have come to."""
+    """In a forked child, whose queues are the parent's: hand over its measurements so far."""
     _collect_metrics(_CHILD_SECONDS)
     _report()
 
@@ -270,7 +270,7 @@ forks.register(after_in_child=_begin_child)
 
 
 def _collect_metrics(timeout: float) -> bool:
-    """Queue what was measured; a user's callback may take its time, or wait for a lock that is never released."""
+    """Queue the measurements so far; a user's callback may be slow, or wait for a lock that is never released."""
     if not _collectors:
         return True
     with suppress(RuntimeError):  # Python 3.12 starts no thread any more where `atexit` calls this.

@@ -1,13 +1,13 @@
-"""SIGTERM, by which Kubernetes takes a pod away: it is told on every open span, and what ended is delivered.
+"""SIGTERM, by which Kubernetes ends a pod: it is recorded on every open span, and spans that ended are delivered.
 
-Python runs a signal's handler in the main thread, between two bytecodes: while that is inside C code, a handler would
-keep a process alive that used to die at once. So a thread acts, woken through ``signal.set_wakeup_fd``, which the C
-part of Python's handling writes to. Whatever handler there was stays: without one, the process still dies of the
-signal, once everything is sent or the exit bound is over.
+Python runs a signal's handler in the main thread, between two bytecodes. While that thread is inside C code, a handler
+would keep a process alive that ended at once without it. So a thread acts: it is woken by ``signal.set_wakeup_fd``, to
+which the C part of Python's handling writes. An existing handler stays. Without one, the process still ends by the
+signal, once all records are sent or the exit bound is over.
 
-Limits: C code that holds the GIL, handlers that are installed from C, a wakeup descriptor that others set after us
-(asyncio's ``add_signal_handler`` does), and children that C code forks past Python's hooks: what these are sent is
-taken for their parent's.
+Limits: C code that holds the GIL, handlers that are installed from C, a wakeup descriptor that the program sets later
+(as asyncio's ``add_signal_handler`` does), and children that C code forks without Python's hooks: their signals are
+taken for those of their parent.
 """
 
 import functools
@@ -25,18 +25,18 @@ from otel_flyte.tasks import state
 from otel_flyte.tracing import open_spans
 
 _descriptors: tuple[int, int] | None = None
-_news: "select.poll | None" = None
+_pending: "select.poll | None" = None
 _asked_for_default = False
-"""Whether somebody's own handler has called ours."""
+"""Whether a handler of the program has called ours."""
 
 _lock = threading.RLock()
-"""Held while a signal is read and told, so that who waits for it knows that it is told."""
+"""Held while a signal is read and recorded, so that a thread that acquires it knows that it is recorded."""
 
 
 @guarded
 def install() -> None:
-    """Watch for SIGTERM from now on; call it in the main thread, elsewhere it does nothing."""
-    global _descriptors, _news
+    """Watch for SIGTERM from now on. It has no effect outside the main thread."""
+    global _descriptors, _pending
     if _descriptors is not None or threading.current_thread() is not threading.main_thread():
         return
     disposition = signal.getsignal(signal.SIGTERM)
@@ -53,20 +53,20 @@ def install() -> None:
         return
     _descriptors = reading, writing
     held_signals.held.add(signal.SIGTERM)
-    _news = select.poll()
-    _news.register(reading, select.POLLIN)
-    ticker.when_readable(reading, _take_note)
-    state.check_signals = _take_note
+    _pending = select.poll()
+    _pending.register(reading, select.POLLIN)
+    ticker.when_readable(reading, _check)
+    state.check_signals = _check
     if disposition is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _wake_the_thread)
-        # System calls go on as they would without a handler.
+        signal.signal(signal.SIGTERM, _handle)
+        # System calls are restarted, as without a handler.
         signal.siginterrupt(signal.SIGTERM, False)
     shutdown.at_the_end(uninstall)
 
 
 @guarded
 def uninstall() -> None:
-    """Give back the disposition and the wakeup descriptor from before."""
+    """Restore the previous disposition and wakeup descriptor."""
     global _descriptors
     if _descriptors is None or threading.current_thread() is not threading.main_thread():
         return
@@ -77,14 +77,14 @@ def uninstall() -> None:
     if others not in (-1, writing):
         signal.set_wakeup_fd(others)
     held_signals.held.discard(signal.SIGTERM)
-    # The descriptors stay open: others could get their numbers while the thread still reads them.
+    # The descriptors stay open: another file could get their numbers while the thread still reads them.
     ticker.forget(reading)
 
 
-def _wake_the_thread(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a handler is given both
-    """Do what Python has done already, unless somebody else's descriptor has taken the place of ours.
+def _handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a handler is given both
+    """Wake the thread, as Python has done already unless the program has replaced our wakeup descriptor.
 
-    A handler that was installed later may call this one, as the one that was there before: it asks for the default.
+    A handler that was installed later may call this one as its predecessor: it asks for the default action.
     """
     global _asked_for_default
     _asked_for_default = _asked_for_default or not _is_ours()
@@ -94,20 +94,20 @@ def _wake_the_thread(number: int, frame: FrameType | None) -> None:  # noqa: ARG
         os.write(_descriptors[1], bytes([number]))
     except BlockingIOError:
         pass
-    except OSError:  # Somebody has closed what is not theirs: there is nobody else to act.
+    except OSError:  # The program has closed our descriptor: the thread can't be woken.
         _received(bytes([number]))
 
 
 def _is_ours() -> bool:
-    return signal.getsignal(signal.SIGTERM) is _wake_the_thread
+    return signal.getsignal(signal.SIGTERM) is _handle
 
 
 @guarded
-def _take_note() -> None:
-    """Act on a signal that has come; a phase that ends of it may be faster here than the thread."""
+def _check() -> None:
+    """Act on a signal that has arrived; a phase that ends because of it may be here before the thread."""
     with _lock:
-        # Looking costs a task's phases half of what a read in vain does.
-        if _descriptors is not None and _news is not None and _news.poll(0):
+        # A poll costs a task's phases half as much as a read without data.
+        if _descriptors is not None and _pending is not None and _pending.poll(0):
             with suppress(BlockingIOError):
                 _received(os.read(_descriptors[0], 512))
 
@@ -116,23 +116,23 @@ def _received(numbers: bytes) -> None:
     if signal.SIGTERM not in numbers:
         return
     name = signal.Signals.SIGTERM.name
-    is_news, state.signalled = not state.signalled, name
-    if is_news:
-        _tell(name)
-    # The kernel spares the first process of a container the default action of a signal.
+    is_first, state.signalled = not state.signalled, name
+    if is_first:
+        _record(name)
+    # The kernel does not apply the default action of a signal to the first process of a container.
     if (_is_ours() or _asked_for_default) and os.getpid() != 1:
-        _die_when_sent(signal.SIGTERM)
+        _send_and_die(signal.SIGTERM)
     else:
         shutdown.kick()
 
 
 @guarded
-def _tell(name: str) -> None:
+def _record(name: str) -> None:
     open_spans.add_signal(name, _phases())
 
 
-def _die_when_sent(number: signal.Signals) -> None:
-    """Send what there is, then die; in a thread of its own, since the task may hold a lock that it would wait for."""
+def _send_and_die(number: signal.Signals) -> None:
+    """Send all records in a separate thread, as the task may hold a lock that sending needs; then end the process."""
     try:
         sending = start_thread("otel-flyte-last", functools.partial(_end_all, number.name))
         sending.join(shutdown.exit_timeout())
@@ -169,14 +169,14 @@ def _die_of(number: signal.Signals) -> None:
 
 def _begin_child() -> None:
     try:
-        _give_back()
+        _restore_default()
     finally:
         held_signals.let_through()
 
 
 @guarded
-def _give_back() -> None:
-    """In a forked child: die of the signal at once, as without us, and leave the parent's pipe alone."""
+def _restore_default() -> None:
+    """In a forked child: restore the default action, and do not use the parent's pipe."""
     global _descriptors, _lock
     if _descriptors is None:
         return

@@ -1,6 +1,6 @@
-"""The border between a fault of ours and a user's task.
+"""Guards that keep our own faults from a user's task.
 
-User code never runs inside a guard: only our bookkeeping before and after it does.
+User code never runs inside a guard, only our bookkeeping before and after it.
 """
 
 import functools
@@ -24,10 +24,10 @@ _saying = ForkLock(0.5)
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
-    """Make bookkeeping harmless: an exception is logged once, and the call returns ``None``.
+    """Return a function that logs an exception once and returns ``None``.
 
-    Only this project's own tests see the exception, through a variable of their own. Users run their workflows under
-    pytest too, so the presence of pytest means nothing.
+    A variable raises the exception in this project's own tests. Users run their workflows under pytest, too, so the
+    presence of pytest is no sign of our tests.
     """
 
     @functools.wraps(function)
@@ -42,34 +42,34 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
 
 
 def report(where: str, error: Exception) -> None:
-    """Log a fault of ours once for each place; raise it where our own tests ask for it."""
+    """Log a fault of ours once for each place; raise it in our own tests."""
     if os.environ.get(semconv.RAISE_INTERNAL_ERRORS):
         raise error
     if where in _reported:
         return
     _reported.add(where)
-    say("otel-flyte: %s failed (%r): the task is not affected, its telemetry may be incomplete.", where, error)
+    say("otel-flyte: %s failed (%r): the task is not affected, its telemetry may be incomplete", where, error)
     logger.debug("The fault in %s:", where, exc_info=error)
 
 
 def say_once(problem: str) -> None:
-    """Log a problem of the configuration once in a process."""
+    """Log a problem once in a process."""
     if problem not in _reported:
         _reported.add(problem)
         say("otel-flyte: %s", problem)
 
 
 def say(text: str, *args: object) -> None:
-    """Log a warning, which a thread of ours may do: no other thread forks meanwhile.
+    """Log a warning while no other thread forks.
 
-    A child that is forked while a thread writes to stderr inherits the stream's lock, and hangs with its first line.
+    A child that is forked while a thread writes to stderr inherits the stream's lock, and hangs at its first line.
     """
     with _saying:
         logger.warning(text, *args)
 
 
 def start_thread(name: str, function: Callable[[], object]) -> threading.Thread:
-    """Start a daemon thread whose faults are logged like all of ours; Python would print them while others fork.
+    """Start a daemon thread whose faults are logged like all of ours; Python would print them during a fork.
 
     Raises:
         RuntimeError: the process can start no more threads.

@@ -1,21 +1,22 @@
-"""Signals that a forked child gets only once it is ready for them.
+"""Signals that are blocked during a fork, until the child is ready for them.
 
-What is sent to a child as it begins meets what its parent has installed: the parent's handler, and the descriptor that
-tells the parent of signals. So the thread that forks blocks it, and the child unblocks it when it has taken both down.
+A new child still has its parent's handler, and the descriptor that wakes the parent's thread. A signal to the child
+would be handled as the parent's. So the forking thread blocks such signals, and the child unblocks them when it has
+removed both.
 
-A thread or a process that begins meanwhile would inherit what is blocked: it is, for as short as can be, by the last
-hook of ours before a fork and the first one after it. Threads that gRPC begins inside of ``fork`` inherit it.
+A thread or a process that is started meanwhile inherits the mask. So the time is short: from our last hook before the
+fork to our first hook after it. Threads that gRPC starts inside of ``fork`` inherit the mask.
 """
 
 import signal
 import threading
 
 held: set[signal.Signals] = set()
-"""Those that a child is to get later."""
+"""The signals that are blocked."""
 
 
 class _Forking(threading.local):
-    """What this thread has blocked, for each fork that is under way: a hook may fork too."""
+    """The signals that this thread has blocked, for each fork that is under way: a hook may fork, too."""
 
     def __init__(self) -> None:
         self.blocked: list[set[signal.Signals]] = []
@@ -25,7 +26,7 @@ _forking = _Forking()
 
 
 def hold_back() -> None:
-    """Block them in this thread, which is about to fork."""
+    """Block the signals in this thread, which is about to fork."""
     blocked = held - signal.pthread_sigmask(signal.SIG_BLOCK, ()) if held else set()
     # First, since blocking runs handlers, and these may raise.
     _forking.blocked.append(blocked)
@@ -34,7 +35,7 @@ def hold_back() -> None:
 
 
 def let_through() -> None:
-    """Undo it after the fork; in the child that is for whoever has added to ``held``."""
+    """Unblock them after the fork. In the child, the module that has added a signal to ``held`` calls this."""
     try:
         if _forking.blocked and _forking.blocked[-1]:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _forking.blocked[-1])

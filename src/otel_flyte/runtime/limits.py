@@ -1,4 +1,4 @@
-"""Attribute values that a backend can hold."""
+"""Bounds of attribute values, so that a backend can store them."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ STRING_LIMIT = 1024
 """Bytes of a string value, in UTF-8."""
 
 ENTRIES_LIMIT = 24
-"""Entries of a mapping or a sequence that a user may have made as long as they like.
+"""Entries of a user's mapping or sequence, which may have any length.
 
-Labels, annotations and inputs together must leave room for the rest: past 128 attributes the SDK drops the oldest.
+Labels, annotations and inputs together must leave room for other attributes: the SDK drops the oldest above 128.
 """
 
 ELLIPSIS = "…"
 
 
 def bounded(value: object) -> str:
-    """Return a string of at most 1 KiB; its end shows where it was cut."""
+    """Return a string of at most 1 KiB; an ellipsis marks a cut."""
     text = value if isinstance(value, str) else str(value)
     if len(text) <= STRING_LIMIT and text.isascii():
         return text
@@ -27,12 +27,12 @@ def bounded(value: object) -> str:
 
 
 def encodable(text: str) -> str:
-    """Return a text that UTF-8 has, of one that may hold halves of characters."""
+    """Return a text without surrogates, which UTF-8 can't encode."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def uri(value: object) -> str:
-    """Return where something lies, bounded, without what opens the door to it: a password, a signature."""
+    """Return a bounded URI without credentials: a password, a signature."""
     scheme, separator, rest = str(value).partition("://")
     if not separator:
         return bounded(scheme)
@@ -43,7 +43,7 @@ def uri(value: object) -> str:
 
 
 def attribute(value: Any) -> bool | int | float | str | tuple[str, ...]:
-    """Return a value that OpenTelemetry accepts: scalars as they are, sequences of bounded strings, else a string."""
+    """Return a value that OpenTelemetry accepts: a scalar unchanged, a sequence of bounded strings, or a string."""
     if isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -52,10 +52,10 @@ def attribute(value: Any) -> bool | int | float | str | tuple[str, ...]:
 
 
 LONGEST = 200
-"""Characters of what a receiver says that are worth a line: some answer with a whole page."""
+"""Characters of a receiver's answer in a line: some answer with a whole page."""
 
 
 def in_brief(text: str, longest: int = LONGEST) -> str:
-    """Return a text on one line and with an ellipsis where it is longer than so many characters."""
+    """Return a text on one line, with an ellipsis if it has more characters than ``longest``."""
     words = " ".join(text.split())
     return words if len(words) <= longest else f"{words[: longest - 1]}…"

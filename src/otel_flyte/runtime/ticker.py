@@ -1,4 +1,4 @@
-"""A thread beside the task: it announces what runs, and it is there when a signal comes while the task is busy."""
+"""A thread beside the task, for periodic work and for descriptors, while the task is busy."""
 
 import functools
 import os
@@ -27,14 +27,14 @@ def every_second(function: Callable[[], None]) -> None:
 
 
 def when_readable(descriptor: int, function: Callable[[], object]) -> None:
-    """Call a function as soon as there is something to read from a descriptor; it has to read it."""
+    """Call a function as soon as a descriptor is readable; the function must read it."""
     _descriptors[descriptor] = function
     _start()
     os.write(_pipe[1], b"\0")
 
 
 def forget(descriptor: int) -> None:
-    """Watch a descriptor no more."""
+    """Stop watching a descriptor."""
     _descriptors.pop(descriptor, None)
 
 
@@ -65,7 +65,7 @@ def _run(news: int) -> None:
 
 
 def _wait(news: int) -> list[int]:
-    """Wait for a descriptor, or for the interval; what users have closed, though it is not theirs, is forgotten."""
+    """Wait for a descriptor or the interval; descriptors that the program has closed are forgotten."""
     poll = select.poll()
     for descriptor in (news, *_descriptors):
         poll.register(descriptor, select.POLLIN)

@@ -1,4 +1,4 @@
-"""Tracebacks that read as without us: what Flyte writes of an error must not change because we are there."""
+"""Tracebacks without our frames: the errors that Flyte writes must not change."""
 
 from types import TracebackType
 
@@ -6,7 +6,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def hide_our_frames(error: BaseException) -> None:
-    """Take our frames out of an exception's tracebacks and those of its causes, so that it reads as without us."""
+    """Remove our frames from the tracebacks of an exception and of its causes."""
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
@@ -21,7 +21,7 @@ def hide_our_frames(error: BaseException) -> None:
 
 
 def without_our_frames(first: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the frames of this package; it is linked anew, no frame is changed."""
+    """Return a traceback without the frames of this package. Its links change, and no frame does."""
     while first is not None and _is_ours(first):
         first = first.tb_next
     step = first
