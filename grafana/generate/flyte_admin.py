@@ -136,7 +136,7 @@ def _all_operations() -> Iterator[panels.Panel]:
 def _grpc() -> Iterator[panels.Panel]:
     buckets = per_second("grpc_server_handling_seconds_bucket", by=("le", "grpc_method"))
     yield panels.time_series(
-        "Calls, 99% are faster than",
+        "Latency of calls, 99 %",
         "Latency of calls in the gRPC server, by method.",
         units.Seconds,
         NO_GRPC,
@@ -144,7 +144,7 @@ def _grpc() -> Iterator[panels.Panel]:
     )
     yield panels.time_series(
         "Calls by latency",
-        "Calls per second that were at most as long.",
+        "Calls per second up to each latency.",
         units.OpsPerSecond,
         NO_GRPC,
         promql(per_second("grpc_server_handling_seconds_bucket", by=("le",)), "≤ {{le}} s"),

@@ -491,7 +491,7 @@ def _grpc() -> Iterator[panels.Panel]:
     buckets = per_second("grpc_client_handling_seconds_bucket", by=("le", "grpc_method"))
     for share in (0.5, 0.99):
         yield panels.time_series(
-            f"Calls, {share:.0%} are faster than",
+            f"Latency of calls, {100 * share:.0f} %",
             "Calls to admin and datacatalog, by method, with `enable-grpc-latency-metrics`.",
             units.Seconds,
             NO_GRPC,
@@ -499,7 +499,7 @@ def _grpc() -> Iterator[panels.Panel]:
         )
     yield panels.time_series(
         "Calls by latency",
-        "Calls per second that were at most as long.",
+        "Calls per second up to each latency.",
         units.OpsPerSecond,
         NO_GRPC,
         promql(per_second("grpc_client_handling_seconds_bucket", by=("le",)), "≤ {{le}} s"),

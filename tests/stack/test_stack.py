@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from re import MULTILINE
-from typing import Any
 
 import psutil
 import pytest
@@ -19,13 +18,6 @@ from support.file_backend import FileBackend
 from support.prometheus import Prometheus
 from support.stack import Stack
 
-RESOURCE = {
-    "service.name": "flyte",
-    "flyte.project": "p",
-    "flyte.run_name": "f1",
-    "k8s.pod.name": "pod-1",
-    "some.attribute": "x",
-}
 OF_THE_USERS_TASKS = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://192.0.2.1:4318",
     semconv.RESOURCE_ATTRIBUTES: "flyte.project=mine",
@@ -98,7 +90,7 @@ def test_parts_do_not_have_the_variables_of_the_users_tasks(running: Stack) -> N
 
 
 def test_metrics_are_stored_with_the_promoted_attributes_as_labels(running: Stack, prometheus: Prometheus) -> None:
-    send(running, "metrics", otlp.gauge("flyte.task.answer", 42))
+    running.send("metrics", otlp.gauge("flyte.task.answer", 42))
     (series,) = native.wait_until(lambda: prometheus.now("flyte_task_answer"), "the metric is not stored")
     labels = series["metric"]
     assert (labels["flyte_run_name"], labels["service_name"]) == ("f1", "flyte")
@@ -106,24 +98,20 @@ def test_metrics_are_stored_with_the_promoted_attributes_as_labels(running: Stac
 
 
 def test_log_records_go_to_the_users_backend(running: Stack, log_store: FileBackend) -> None:
-    send(running, "logs", otlp.log_record("hello"))
+    running.send("logs", otlp.log_record("hello"))
     records = native.wait_until(
         lambda: [each for each in log_store.log_records() if each.body == "hello"], "the log record is not stored"
     )
-    assert [record.resource for record in records] == [RESOURCE]
+    assert [record.resource for record in records] == [stack.RESOURCE]
 
 
 def test_no_queue_fills_up_for_a_missing_backend(running: Stack, prometheus: Prometheus) -> None:
-    send(running, "traces", otlp.span("a7" * 16, "b8" * 8))
-    send(running, "metrics", otlp.gauge("sent.later"))
+    running.send("traces", otlp.span("a7" * 16, "b8" * 8))
+    running.send("metrics", otlp.gauge("sent.later"))
     native.wait_until(lambda: prometheus.now("sent_later"), "the metric is not stored")
     queues = [path.name for path in (running.folder / "data" / "collector").iterdir()]
     assert [name for name in queues if "prometheus" in name]
     assert [name for name in queues if "tempo" in name or "loki" in name] == []
-
-
-def send(running: Stack, signal_name: str, record: dict[str, Any]) -> None:
-    otlp.send(running.url("otlp_http"), signal_name, otlp.message(signal_name, RESOURCE, [record]))
 
 
 def test_the_demo_sends_to_the_stack_and_prints_where_to_look(

@@ -10,17 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from otel_flyte import semconv
 from support import native, otlp, stack
 from support.stack import Stack
-
-RESOURCE = {
-    "service.name": "flyte",
-    "flyte.project": "p",
-    "flyte.run_name": "f1",
-    "k8s.pod.name": "pod-1",
-    "some.attribute": "x",
-}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +36,7 @@ def with_tempo(request: pytest.FixtureRequest) -> Stack:
 
 
 def test_a_log_record_is_found_by_its_structured_metadata(with_loki: Stack) -> None:
-    send(with_loki, "logs", otlp.log_record("hello"))
+    with_loki.send("logs", otlp.log_record("hello"))
     (stream,) = until(lambda: streams(with_loki, '{flyte_project="p"} | flyte_run_name="f1" |= "hello"'))
     assert stream["values"][0][1] == "hello"
     assert stream["stream"]["k8s_pod_name"] == "pod-1"
@@ -56,7 +47,7 @@ def test_a_log_record_is_found_by_its_structured_metadata(with_loki: Stack) -> N
 
 def test_a_log_record_with_long_attributes_and_a_long_line_is_stored_whole(with_loki: Stack) -> None:
     attributes = {f"user.{number}": "x" * 16_384 for number in range(6)}
-    send(with_loki, "logs", otlp.log_record("y" * 300_000, **attributes))
+    with_loki.send("logs", otlp.log_record("y" * 300_000, **attributes))
     (stream,) = until(lambda: streams(with_loki, '{flyte_project="p"} |= "yyy"'))
     assert stream["values"][0][1] == "y" * 300_000
     assert stream["stream"]["user_5"] == "x" * 16_384
@@ -74,7 +65,7 @@ def test_the_demos_link_leads_to_its_trace(with_tempo: Stack, tmp_path: Path) ->
 
 
 def test_a_trace_is_found_by_id_by_search_and_in_traceql_metrics(with_tempo: Stack) -> None:
-    send(with_tempo, "traces", otlp.span("c3" * 16, "d4" * 8))
+    with_tempo.send("traces", otlp.span("c3" * 16, "d4" * 8))
     until(lambda: trace(with_tempo, "c3" * 16))
     found = until(lambda: search(with_tempo, '{ name = "task t" && resource.flyte.run_name = "f1" }'))
     assert found[0]["rootTraceName"] == "task t"
@@ -88,14 +79,14 @@ def test_a_trace_is_found_by_id_by_search_and_in_traceql_metrics(with_tempo: Sta
 
 def test_a_stack_trace_is_stored_whole(with_tempo: Stack) -> None:
     attributes = otlp.attributes({"exception.stacktrace": "x" * 8191 + "!"})
-    send(with_tempo, "traces", otlp.span("1f" * 16, "2e" * 8, attributes=attributes))
+    with_tempo.send("traces", otlp.span("1f" * 16, "2e" * 8, attributes=attributes))
     assert "x!" in until(lambda: trace(with_tempo, "1f" * 16))
 
 
 def test_stored_traces_survive_a_restart_and_are_deleted_on_request(tmp_path: Path) -> None:
     stack.needs("tempo")
     with stack.running(tmp_path, without=("loki", "grafana")) as first:
-        send(first, "traces", otlp.span("e5" * 16, "f6" * 8))
+        first.send("traces", otlp.span("e5" * 16, "f6" * 8))
         until(lambda: trace(first, "e5" * 16))
         down = first.run("stack", "down")
         assert set(down.stdout.removeprefix("stopped: ").strip().split(", ")) == {"prometheus", "tempo", "collector"}
@@ -110,16 +101,12 @@ def test_a_tempo_that_is_installed_later_gets_the_traces(tmp_path: Path) -> None
     tempo = stack.binary("tempo")
     with stack.running(tmp_path, without=stack.INSTALLED) as running:
         assert running.run("stack", "up", env={"OTEL_FLYTE_TEMPO": str(tempo)}).returncode == 0
-        send(running, "traces", otlp.span("c9" * 16, "d1" * 8))
+        running.send("traces", otlp.span("c9" * 16, "d1" * 8))
         until(lambda: trace(running, "c9" * 16))
 
 
 def until(found: Callable[[], Any]) -> Any:
     return native.wait_until(found, "not found in time", interval=0.25)
-
-
-def send(running: Stack, signal: str, record: dict[str, Any]) -> None:
-    otlp.send(running.url("otlp_http"), signal, otlp.message(signal, RESOURCE, [record], semconv.SCOPE))
 
 
 def links_of_demo(running: Stack, folder: Path) -> dict[str, str]:

@@ -69,6 +69,42 @@ def test_stored_metrics_survive_a_restart_and_are_deleted_on_request(built: Stac
     assert built.run("stack", "down").stdout == "nothing was running\n"
 
 
+TEMPO = """
+import os
+import pathlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self):
+        pathlib.Path(os.environ["RECEIVED"]).write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+        self.do_GET()
+
+for name in ("TEMPO", "TEMPO_OTLP_HTTP"):
+    server = ThreadingHTTPServer(("127.0.0.1", int(os.environ[f"OTEL_FLYTE_STACK_{name}_PORT"])), Handler)
+    threading.Thread(target=server.serve_forever).start()
+"""
+"""A stand-in that is ready, and writes each request to a file."""
+
+
+def test_a_tempo_that_is_installed_later_gets_the_traces(built: Stack, tmp_path: Path) -> None:
+    received, program = tmp_path / "received", tmp_path / "tempo.py"
+    program.write_text(TEMPO)
+    tempo = stack.executable(tmp_path / "bin" / "tempo", f'exec "{sys.executable}" "{program}"')
+    assert built.run(*UP).returncode == 0
+    before = built.state["processes"]
+    again = built.run("stack", "up", env={"OTEL_FLYTE_TEMPO": str(tempo), "RECEIVED": str(received)})
+    assert again.returncode == 0, again.stderr
+    assert built.state["processes"]["collector"] != before["collector"]
+    assert built.state["processes"]["prometheus"] == before["prometheus"]
+    built.send("traces", otlp.span("c9" * 16, "d1" * 8))
+    native.wait_until(received.exists, "Tempo has not received the trace")
+
+
 def test_child_processes_of_a_part_are_stopped_with_it(built: Stack, tmp_path: Path) -> None:
     wrapper = stack.executable(tmp_path / "bin" / "collector", f'"{stack.binary("collector")}" "$@"\nexit $?')
     wrapped = replace(built, environ={**built.environ, "OTEL_FLYTE_COLLECTOR": str(wrapper)})

@@ -24,13 +24,21 @@ import pytest
 from otel_flyte.stack import binaries, settings
 from otel_flyte.stack.parts import BY_NAME
 from otel_flyte.stack.settings import Settings
-from support import native
+from support import native, otlp
 from support.programs import Ended
 
 INSTALLED = ("loki", "tempo", "grafana")
 """The parts that only a person installs."""
 
 _INHERITED = ("PATH", "HOME", "LANG", "XDG_CACHE_HOME", *(BY_NAME[name].variable for name in INSTALLED))
+
+RESOURCE = {
+    "service.name": "flyte",
+    "flyte.project": "p",
+    "flyte.run_name": "f1",
+    "k8s.pod.name": "pod-1",
+    "some.attribute": "x",
+}
 
 ENVIRON = {name: os.environ[name] for name in _INHERITED if name in os.environ}
 """The variables by which binaries are found. Read on import, before a fixture removes OTEL_FLYTE_*."""
@@ -64,6 +72,10 @@ class Stack:
             check=False,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    def send(self, signal: str, record: Mapping[str, Any]) -> None:
+        """Send one record of ``RESOURCE``; the collector has acknowledged it on return."""
+        otlp.send(self.url("otlp_http"), signal, otlp.message(signal, RESOURCE, [record]))
 
     @property
     def state(self) -> dict[str, Any]:
