@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from otel_flyte import semconv
 from otel_flyte.metrics import user_metrics
 from otel_flyte.metrics.user_metrics import UserMetrics
-from support import pods, programs, receiver, runs
+from support import datagrams, pods, programs, receiver, runs
 from support.receiver import MetricPoint, Receiver
 from support.runs import Run, Runs, Scenario
 
@@ -116,14 +116,8 @@ def test_statsd_gets_the_same_bytes(receiver: Receiver, tmp_path: Path) -> None:
 
 def sent_to(server: socket.socket) -> list[bytes]:
     """What a process that has ended has sent, but for what chance decides: times, and what is sampled."""
-    server.setblocking(False)
-    datagrams = []
-    while True:
-        try:
-            datagrams.append(server.recv(65536))
-        except BlockingIOError:
-            kept = [datagram for datagram in datagrams if b"|@" not in datagram]
-            return [re.sub(rb"(step|decorated)(\S*):[\d.]+\|ms", rb"\1\2:(time)|ms", datagram) for datagram in kept]
+    kept = [datagram for datagram in datagrams.received_by(server) if b"|@" not in datagram]
+    return [re.sub(rb"(step|decorated)(\S*):[\d.]+\|ms", rb"\1\2:(time)|ms", datagram) for datagram in kept]
 
 
 # --- locally ---------------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def pod(
     change: Callable[[pods.Pod], pods.Pod] | None = None,
     forked: bool = True,
 ) -> Scenario:
-    """A pod, forked where its start is no part of the test. ``change`` has the last word on it."""
+    """Return a pod; it is forked unless the test is about its start. ``change`` is applied last."""
 
     def run(root: Path, receiver: Receiver) -> Result:
         prepared = pods.prepare(

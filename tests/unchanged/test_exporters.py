@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support import pods
+from support import datagrams, pods
 from support.receiver import Protocol, Receiver
 from unchanged.both_ways import BothWays
 from unchanged.pictures import Picture, normalised, picture, strings, task_spans
@@ -112,22 +112,11 @@ def test_statsd_datagrams_are_unchanged(receiver: Receiver, tmp_path: Path) -> N
         env = {"FLYTE_SECRETS_HOST": "127.0.0.1", "FLYTE_SECRETS_PORT": str(statsd.getsockname()[1])}
 
         pods.execute(tmp_path / "bare", "task_data.count_metrics", {"value": 2}, bare=True, env=env)
-        bare = received_by(statsd)
+        bare = datagrams.received_by(statsd)
         env |= receiver.environment()
         pods.execute(tmp_path / "instrumented", "task_data.count_metrics", {"value": 2}, env=env)
-        instrumented = received_by(statsd)
+        instrumented = datagrams.received_by(statsd)
 
     assert len(bare) == 3
     assert instrumented == bare
     assert task_spans(receiver)
-
-
-def received_by(server: socket.socket) -> list[bytes]:
-    """Return all datagrams of a process that has ended."""
-    server.setblocking(False)
-    datagrams = []
-    while True:
-        try:
-            datagrams.append(server.recv(65536))
-        except BlockingIOError:
-            return datagrams

@@ -10,7 +10,7 @@ _MAP_SUFFIX = re.compile(r"_[0-9a-f]{32}-arraynode$")
 
 
 class Role(enum.Enum):
-    """What a span stands for; a local workflow is an execution."""
+    """The role of a span; a local workflow is an execution."""
 
     EXECUTION = semconv.SPAN_ROLE_EXECUTION
     NODE = semconv.SPAN_ROLE_NODE

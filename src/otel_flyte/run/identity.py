@@ -22,7 +22,7 @@ def run_name(entity: str) -> str:
 
 @contextmanager
 def named(entity: str) -> Iterator[None]:
-    """Give this process and its children the identity of a run of an entity while the context lasts."""
+    """Identify this process and its children as a run of an entity while the context lasts."""
     before = os.environ.get(semconv.RESOURCE_ATTRIBUTES)
     value = resource_attributes(entity, os.environ)
     if value:

@@ -7,6 +7,6 @@ log records (:mod:`handover`). So the pump needs neither an SDK nor a network, a
 a file and not in a pipe. The task's process acknowledges lines to the pump. If it dies, the pump starts a program that
 sends the lines that are not acknowledged.
 
-The pump is no thread of the task: a thread can't empty a pipe while C code fills it with the GIL held, and it dies with
-the task. It is no child either: a task that waits for all of its children would wait for it.
+The pump is a process that is not a child of the task. A thread could not empty a pipe while C code fills it with the
+GIL held, and would die with the task. A task that waits for all of its children would wait for a child.
 """

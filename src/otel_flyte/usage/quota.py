@@ -9,7 +9,7 @@ from otel_flyte.tasks.resources import NOT_DECLARED, DeclaredResources
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the machine offers: cores and bytes of the cgroup, and of the host."""
+    """The capacity of the machine: cores and bytes of the cgroup, and of the host."""
 
     cgroup_cores: float | None = None
     cgroup_memory: int | None = None

@@ -35,7 +35,7 @@ class Sources:
 
     @cached_property
     def machine(self) -> Machine:
-        """What the machine offers."""
+        """The capacity of the machine."""
         limits = self.cgroup.limits() if self.cgroup is not None else None
         return Machine(
             cgroup_cores=limits.cpu if limits is not None else None,
