@@ -780,15 +780,15 @@ def test_faults_were_provoked_wherever_a_task_gets_to(faulty: dict[str, Any]) ->
     assert {name.rpartition(".")[0] for name in reached} >= {
         *("activation", "runtime.tracebacks", "tasks.identity", "config.settings", "tasks.identity.Attempt"),
         *("adapters.flytekit_v1.data_spans", "adapters.flytekit_v1.pods", "adapters.task_spans"),
-        *("adapters.flytekit_v1.pod_attempt", "adapters.flytekit_v1.pod_attempt.PodAttempt"),
+        "adapters.flytekit_v1.pod_attempt.PodAttempt",
         *(
             "adapters.flytekit_v1.task_attributes",
             "adapters.flytekit_v1.task_spans",
             "adapters.flytekit_v1.task_spans.ObservedTask",
         ),
         *("export.destinations", "sdk.lazy", "sdk.providers", "process.shutdown"),
-        *("export.queue.ExportQueue", "sdk.traces", "sdk.traces.QueueSpanProcessor"),
-        *("sdk.metrics", "sdk.metrics.QueueMetricExporter", "export.pending_spans"),
+        *("export.queue.ExportQueue", "sdk.traces", "sdk.processors.QueueSpans"),
+        *("sdk.metrics", "sdk.metrics.QueueMetrics", "export.pending_spans"),
         *("process.signals", "runtime.ticker", "tracing.open_spans", "sdk.processors.OpenSpans"),
         *("export.relay", "sdk.other_providers", "export.dropped", "export.otlp_requests"),
         *("export.transport", "export.http_transport.HttpTransport", "export.spool.files.SpoolFile"),

@@ -918,7 +918,7 @@ def test_an_interval_that_can_not_be_used_is_said_once_and_the_default_is(ran: R
     run = whole(ran("a bad interval"))
     [line] = programs.our_lines(run.pod.stderr)
 
-    assert "OTEL_FLYTE_SAMPLE_INTERVAL=often is no number of seconds" in line
+    assert "OTEL_FLYTE_SAMPLE_INTERVAL=often must be a non-negative number of seconds: 1 is used" in line
     assert 1 <= run.attempt.attributes[semconv.USAGE_SAMPLES] < seconds(run.attempt) + 2
 
 

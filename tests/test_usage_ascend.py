@@ -260,13 +260,14 @@ def test_a_command_that_hangs_is_not_waited_for(
 
 def test_the_command_is_apart_from_the_task_s_terminal(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     ascend = npu_smi("950")
+    others = children_of(os.getpid())
     ascend.open()
     monkeypatch.setenv("FAKE_NPU_SMI_SLEEP", "1000")
     ascend.read()
-    (child,) = (int(pid) for pid in children_of(os.getpid()))
+    (child,) = (int(pid) for pid in children_of(os.getpid()) - others)
     assert os.getsid(child) == child
     os.kill(child, signal.SIGKILL)
-    until(lambda: ascend.read() == [] and not children_of(os.getpid()))
+    until(lambda: ascend.read() == [] and children_of(os.getpid()) == others)
 
 
 def test_a_task_that_ignores_ended_children_is_read_all_the_same(npu_smi: Open) -> None:
@@ -296,8 +297,8 @@ def test_a_forked_child_starts_anew(npu_smi: Open, monkeypatch: pytest.MonkeyPat
     os.close(reader)
 
 
-def children_of(pid: int) -> list[str]:
+def children_of(pid: int) -> set[str]:
     task = Path(f"/proc/{pid}/task/{pid}/children")
     if not task.exists():
         pytest.skip("the kernel does not list children here")
-    return task.read_text().split()
+    return set(task.read_text().split())
