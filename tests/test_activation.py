@@ -74,9 +74,7 @@ def ended(folder: Path, *parts: str, env: Mapping[str, str] | None = None, path:
 
 
 @pytest.mark.parametrize("env", [{}, CONFIGURED], ids=["not configured", "configured"])
-def test_importing_flytekit_sets_the_hooks_and_imports_nothing_of_opentelemetry(
-    env: dict[str, str], tmp_path: Path
-) -> None:
+def test_importing_flytekit_sets_the_hooks_without_importing_opentelemetry(env: dict[str, str], tmp_path: Path) -> None:
     said = ended(tmp_path, LOADED, "print(json.dumps([is_wrapped(), loaded()]))", env=env).said
 
     assert said == [True, []]
@@ -96,7 +94,7 @@ def test_importing_flytekit_sets_no_provider(tmp_path: Path) -> None:
     assert said == ["ProxyTracerProvider", "ProxyMeterProvider", "ProxyLoggerProvider"]
 
 
-def test_a_task_that_is_not_to_be_recorded_imports_nothing_of_opentelemetry(tmp_path: Path) -> None:
+def test_an_unrecorded_task_does_not_import_opentelemetry(tmp_path: Path) -> None:
     program = "print(json.dumps([twice(value=4), loaded()]))"
 
     result, loaded = ended(tmp_path, LOADED, program).said
@@ -107,20 +105,20 @@ def test_a_task_that_is_not_to_be_recorded_imports_nothing_of_opentelemetry(tmp_
     assert "opentelemetry.sdk.trace" in loaded
 
 
-def test_a_signal_that_nobody_uses_is_not_imported(tmp_path: Path) -> None:
+def test_an_unused_signal_is_not_imported(tmp_path: Path) -> None:
     said = ended(tmp_path, LOADED, "twice(value=4); print(json.dumps(loaded()))", env=CONFIGURED).said
 
     assert "opentelemetry.sdk._logs" not in said
 
 
-def test_a_short_task_does_not_wait_for_what_it_does_not_use(tmp_path: Path) -> None:
+def test_a_short_task_does_not_import_slow_unused_modules(tmp_path: Path) -> None:
     slow = ("psutil", "pynvml", "otel_flyte.stdio_capture.capture", "otel_flyte.usage.sampling")
     program = f"twice(value=4); print(json.dumps([name for name in {slow} if name in sys.modules]))"
 
     assert ended(tmp_path, LOADED, program, env=CONFIGURED).said == []
 
 
-def test_a_provider_that_is_set_after_the_import_is_kept_and_gets_our_spans(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_provider_set_after_the_import_is_kept_and_receives_our_spans(tmp_path: Path, receiver: Receiver) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -139,7 +137,7 @@ def test_a_provider_that_is_set_after_the_import_is_kept_and_gets_our_spans(tmp_
     assert "Overriding" not in said.stderr
 
 
-def test_a_provider_that_is_set_after_tasks_have_run_unrecorded_gets_the_spans_of_the_next(tmp_path: Path) -> None:
+def test_a_provider_set_after_an_unrecorded_task_receives_the_spans_of_the_next_one(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -156,7 +154,7 @@ def test_a_provider_that_is_set_after_tasks_have_run_unrecorded_gets_the_spans_o
     assert said == SPANS
 
 
-def test_registering_a_workflow_leaves_the_provider_to_the_program(tmp_path: Path) -> None:
+def test_registering_a_workflow_sets_no_provider(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -188,7 +186,7 @@ def test_registering_a_workflow_leaves_the_provider_to_the_program(tmp_path: Pat
 
 
 @pytest.mark.parametrize("env", OFF_SWITCHES.values(), ids=OFF_SWITCHES)
-def test_an_off_switch_leaves_flytekit_as_it_is_whoever_asks_for_more(env: dict[str, str], tmp_path: Path) -> None:
+def test_an_off_switch_prevents_all_hooks_even_with_the_instrumentor(env: dict[str, str], tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         """
@@ -216,7 +214,7 @@ def test_an_off_switch_leaves_flytekit_as_it_is_whoever_asks_for_more(env: dict[
 # --- programs that ask for it ----------------------------------------------------------------------------------------
 
 
-def test_a_provider_that_is_given_is_used_and_a_later_one_instead_of_it(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_provider_argument_is_used_and_a_later_one_replaces_it(tmp_path: Path, receiver: Receiver) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -241,7 +239,7 @@ def test_a_provider_that_is_given_is_used_and_a_later_one_instead_of_it(tmp_path
     assert receiver.spans() == []
 
 
-def test_a_signal_whose_provider_is_given_gets_none_of_ours(tmp_path: Path) -> None:
+def test_a_signal_with_a_provider_argument_has_no_provider_of_ours(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -259,7 +257,7 @@ def test_a_signal_whose_provider_is_given_gets_none_of_ours(tmp_path: Path) -> N
     assert said == ["TracerProvider", "ProxyMeterProvider", "LazyLoggerProvider"]
 
 
-def test_instrumented_before_flytekit_is_imported_a_given_provider_is_used_all_the_same(tmp_path: Path) -> None:
+def test_a_provider_argument_is_used_even_before_flytekit_is_imported(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         OWN_PROVIDER,
@@ -275,7 +273,7 @@ def test_instrumented_before_flytekit_is_imported_a_given_provider_is_used_all_t
     assert said == SPANS
 
 
-def test_the_instrumentor_switches_on_and_off_as_often_as_asked(tmp_path: Path) -> None:
+def test_the_instrumentor_can_be_enabled_and_disabled_repeatedly(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -310,7 +308,7 @@ def test_the_instrumentor_switches_on_and_off_as_often_as_asked(tmp_path: Path) 
     assert "already" not in said.stderr
 
 
-def test_what_was_given_is_forgotten_when_it_is_switched_off(tmp_path: Path) -> None:
+def test_uninstrument_discards_the_provider_arguments(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -341,7 +339,7 @@ def declared() -> Any:
     return tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
 
-def test_the_entry_points_that_are_installed_are_those_that_are_declared() -> None:
+def test_the_installed_entry_points_are_the_declared_ones() -> None:
     groups = declared()["entry-points"] | {"console_scripts": declared()["scripts"]}
     installed = distribution("otel-flyte").entry_points
 
@@ -352,12 +350,12 @@ def test_the_entry_points_that_are_installed_are_those_that_are_declared() -> No
 
 @imports_pkg_resources
 @pytest.mark.parametrize("entry", distribution("otel-flyte").entry_points, ids=lambda entry: str(entry.group))
-def test_each_entry_point_leads_somewhere(entry: EntryPoint) -> None:
+def test_each_entry_point_can_be_loaded(entry: EntryPoint) -> None:
     assert entry.load() is not None
 
 
 @imports_pkg_resources
-def test_the_extra_where_opentelemetry_looks_says_what_the_instrumentor_says() -> None:
+def test_the_extra_instruments_has_the_requirements_of_the_instrumentor() -> None:
     from otel_flyte import instrumentor
 
     in_metadata = [Requirement(text) for text in requires("otel-flyte") or ()]
@@ -372,7 +370,7 @@ def test_the_extra_where_opentelemetry_looks_says_what_the_instrumentor_says() -
     assert tuple(instrumentor.FlyteInstrumentor().instrumentation_dependencies()) == instrumentor.INSTRUMENTS
 
 
-def test_the_variables_that_are_listed_for_opentelemetry_are_ours_alone() -> None:
+def test_the_variables_listed_for_opentelemetry_are_exactly_ours() -> None:
     [entry] = entry_points(group="opentelemetry_environment_variables", name="flyte")
     listed = [name for name in dir(entry.load()) if name.startswith("OTEL_")]
 
@@ -561,7 +559,7 @@ def whole(run: Run) -> Run:
 
 @pytest.mark.parametrize("kind", ["", ", fast"], ids=["execute", "fast-execute"])
 @pytest.mark.parametrize("how", ["opentelemetry-instrument", "the operator", "without a configurator"])
-def test_under_a_launcher_each_span_comes_once_and_as_without_one(how: str, kind: str, ran: Runs) -> None:
+def test_spans_under_a_launcher_are_the_same_as_without_one(how: str, kind: str, ran: Runs) -> None:
     plain, launched = whole(ran(f"plain{kind}")), whole(ran(f"{how}{kind}"))
 
     assert launched.tree(whole=True) == plain.tree(whole=True)
@@ -569,14 +567,14 @@ def test_under_a_launcher_each_span_comes_once_and_as_without_one(how: str, kind
 
 
 @pytest.mark.parametrize("how", ["opentelemetry-instrument", "the operator"])
-def test_a_provider_of_the_launcher_is_the_one_that_is_used(how: str, ran: Runs) -> None:
+def test_the_provider_of_the_launcher_is_used(how: str, ran: Runs) -> None:
     resources = [span.resource for span in whole(ran(how)).spans]
 
     assert {resource.get("telemetry.auto.version") for resource in resources} != {None}
     assert all(semconv.RUN_NAME not in resource for resource in resources)
 
 
-def test_under_ids_of_others_the_derived_trace_comes_by_a_remote_parent(ran: Runs) -> None:
+def test_a_foreign_id_generator_gets_the_derived_trace_from_a_remote_parent(ran: Runs) -> None:
     run = whole(ran("ids of others"))
     attempt = run.attempt
     execution = identity.Execution("proj", "development", pods.Attempt().execution)
@@ -589,7 +587,7 @@ def test_under_ids_of_others_the_derived_trace_comes_by_a_remote_parent(ran: Run
 
 
 @pytest.mark.parametrize("how", OFF_SWITCHES)
-def test_an_off_switch_holds_under_a_launcher_too(how: str, ran: Runs) -> None:
+def test_an_off_switch_is_effective_under_a_launcher(how: str, ran: Runs) -> None:
     run = ran(f"off {how}")
 
     assert ours(run.spans) == []
@@ -601,7 +599,7 @@ def ours(spans: list[Span]) -> list[Span]:
 
 
 @pytest.mark.parametrize("name", ["providers", "providers, fast"])
-def test_a_pods_providers_are_made_when_the_tasks_module_has_been_loaded(name: str, ran: Runs) -> None:
+def test_providers_of_a_pod_are_created_after_the_tasks_module_is_loaded(name: str, ran: Runs) -> None:
     outputs = whole(ran(name)).pod.outputs
     assert outputs is not None
     found = [item.scalar.primitive.string_value for item in outputs.literals["o0"].collection.literals]
@@ -612,7 +610,7 @@ def test_a_pods_providers_are_made_when_the_tasks_module_has_been_loaded(name: s
     ]
 
 
-def test_a_provider_that_the_tasks_module_sets_is_kept_and_gets_our_spans(ran: Runs) -> None:
+def test_a_provider_set_by_the_tasks_module_is_kept_and_receives_our_spans(ran: Runs) -> None:
     run = whole(ran("a provider of its own"))
 
     assert {span.resource["service.name"] for span in run.spans} == {"trainer"}
@@ -660,7 +658,7 @@ STARTS_PROCESSES = """
 
 
 @pytest.mark.parametrize("given", [None, f"00-{'1' * 32}-{'2' * 16}-01"])
-def test_processes_that_a_task_starts_have_its_span_as_parent_as_long_as_it_runs(
+def test_child_processes_have_the_span_of_a_running_task_as_parent(
     given: str | None, tmp_path: Path, receiver: Receiver
 ) -> None:
     env = {"TRACEPARENT": given} if given else {}
@@ -677,7 +675,7 @@ def test_processes_that_a_task_starts_have_its_span_as_parent_as_long_as_it_runs
     assert outer.span_id in {span.parent_span_id for span in doubles}  # That of the worker; the other's is a phase.
 
 
-def test_an_attempt_whose_task_can_not_be_loaded_is_named_by_the_resolvers_arguments(
+def test_an_attempt_without_a_loadable_task_is_named_by_the_resolvers_arguments(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     pod = pods.prepare("execute", tmp_path, "module_that_fails.unreachable", {"value": 1}, env=receiver.environment())
@@ -698,7 +696,7 @@ OPENTELEMETRY_COPES = {"no such context", "no such propagator", "no such sampler
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_in_a_broken_environment_a_task_ends_as_ever(name: str, ran: Runs) -> None:
+def test_a_task_ends_as_usual_in_a_broken_environment(name: str, ran: Runs) -> None:
     plain, run = ran("plain"), ran(name)
 
     assert run.pod.returncode == 0, run.pod.stderr
@@ -706,7 +704,7 @@ def test_in_a_broken_environment_a_task_ends_as_ever(name: str, ran: Runs) -> No
 
 
 @pytest.mark.parametrize("name", [name for name in BROKEN if name not in WITHOUT_A_WORD | OPENTELEMETRY_COPES])
-def test_in_a_broken_environment_what_is_lost_is_said_once(name: str, ran: Runs) -> None:
+def test_losses_in_a_broken_environment_are_reported_once(name: str, ran: Runs) -> None:
     said = programs.our_lines(ran(name).pod.stderr)
 
     # Once for each place where it shows, and what can't be had may show in each signal.
@@ -714,11 +712,11 @@ def test_in_a_broken_environment_what_is_lost_is_said_once(name: str, ran: Runs)
 
 
 @pytest.mark.parametrize("name", sorted(OPENTELEMETRY_COPES))
-def test_what_opentelemetry_copes_with_costs_no_span(name: str, ran: Runs) -> None:
+def test_settings_that_opentelemetry_ignores_lose_no_span(name: str, ran: Runs) -> None:
     assert whole(ran(name)).tree() == ran("plain").tree()
 
 
-def test_where_the_environment_can_not_be_written_only_child_processes_lose_their_parent(ran: Runs) -> None:
+def test_an_environment_that_cannot_be_written_loses_no_span(ran: Runs) -> None:
     assert whole(ran("an environment that can't be written")).tree() == ran("plain").tree()
 
 
@@ -758,7 +756,7 @@ def half(part: int, folder: Path, receiver: Receiver) -> Any:
     return programs.run_command(command, folder, receiver.environment() | env, timeout=240).said
 
 
-def test_whatever_of_ours_fails_every_task_ends_as_ever(faulty: dict[str, Any]) -> None:
+def test_a_task_ends_as_usual_when_any_one_of_our_functions_raises(faulty: dict[str, Any]) -> None:
     undisturbed = faulty[""]["ended"]
 
     assert undisturbed["nested workflows"] == "24"
@@ -770,11 +768,11 @@ def test_whatever_of_ours_fails_every_task_ends_as_ever(faulty: dict[str, Any]) 
     } == {}
 
 
-def test_whatever_of_ours_fails_no_span_is_left_open_for_the_next_task(faulty: dict[str, Any]) -> None:
+def test_no_span_stays_open_when_any_one_of_our_functions_raises(faulty: dict[str, Any]) -> None:
     assert {name: found["left"] for name, found in faulty.items() if found["left"] and name not in CLOSERS} == {}
 
 
-def test_faults_were_provoked_wherever_a_task_gets_to(faulty: dict[str, Any]) -> None:
+def test_faults_are_injected_into_all_modules_that_a_task_uses(faulty: dict[str, Any]) -> None:
     reached = {name for name, found in faulty.items() if found["calls"]}
 
     assert {name.rpartition(".")[0] for name in reached} >= {

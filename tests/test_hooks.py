@@ -80,19 +80,19 @@ def _is_ours(function: Function) -> bool:
 
 
 @each_hook
-def test_flytekit_has_what_is_wrapped(hook: Hook) -> None:
+def test_every_wrapped_function_exists_in_flytekit(hook: Hook) -> None:
     assert callable(original(hook))
 
 
 @each_hook
-def test_what_is_wrapped_takes_the_parameters_that_the_wrapper_relies_on(hook: Hook) -> None:
+def test_wrapped_functions_have_the_parameters_that_wrappers_use(hook: Hook) -> None:
     parameters = list(inspect.signature(original(hook)).parameters)
 
     assert [name for name in parameters if name in hook.parameters.split()] == hook.parameters.split()
 
 
 @each_hook
-def test_a_wrapper_can_be_called_in_every_way_that_the_wrapped_function_can(hook: Hook) -> None:
+def test_a_wrapper_accepts_every_call_of_the_wrapped_function(hook: Hook) -> None:
     function = original(hook)
     wrapped, wrapper = parameters_of(function), parameters_of(hook.wrap(function))
     kinds = {parameter.kind for parameter in wrapper}
@@ -107,7 +107,7 @@ def test_a_wrapper_can_be_called_in_every_way_that_the_wrapped_function_can(hook
 
 
 @each_hook
-def test_a_wrapper_is_a_coroutine_function_where_the_wrapped_one_is(hook: Hook) -> None:
+def test_a_wrapper_is_a_coroutine_function_if_the_wrapped_function_is_one(hook: Hook) -> None:
     function = original(hook)
 
     assert inspect.iscoroutinefunction(hook.wrap(function)) == inspect.iscoroutinefunction(function)
@@ -117,7 +117,7 @@ def parameters_of(function: Function) -> list[inspect.Parameter]:
     return list(inspect.signature(function).parameters.values())
 
 
-def test_no_row_stands_twice_in_the_table() -> None:
+def test_hooks_are_unique() -> None:
     assert len({named(hook) for hook in HOOKS}) == len(HOOKS)
 
 
@@ -159,7 +159,7 @@ def where_it_comes_from(cls: type, name: str) -> str:
 
 
 @pytest.mark.parametrize("hook", [hook for hook in HOOKS if "." in hook.name], ids=named)
-def test_no_class_of_flytekit_gets_past_a_wrapped_method(hook: Hook) -> None:
+def test_no_class_of_flytekit_overrides_a_wrapped_method_without_a_hook(hook: Hook) -> None:
     all_modules()
     class_name, name = hook.name.split(".")
     owner = getattr(imported(hook), class_name)
@@ -171,7 +171,7 @@ def test_no_class_of_flytekit_gets_past_a_wrapped_method(hook: Hook) -> None:
     assert unknown == set()
 
 
-def test_every_class_that_dispatches_on_its_own_is_wrapped() -> None:
+def test_every_class_with_its_own_dispatch_is_wrapped() -> None:
     all_modules()
     dispatching = {
         full_name(cls, "dispatch_execute")
@@ -183,7 +183,7 @@ def test_every_class_that_dispatches_on_its_own_is_wrapped() -> None:
     assert dispatching - {named(hook) for hook in HOOKS} - NEVER_RUNS_HERE.keys() == set()
 
 
-def test_every_map_task_that_runs_its_items_itself_is_wrapped() -> None:
+def test_every_map_task_with_its_own_loop_is_wrapped() -> None:
     all_modules()
     of_maps = {full_name(cls, "_raw_execute") for cls in subclasses(object) if "_raw_execute" in vars(cls)}
 
@@ -191,7 +191,7 @@ def test_every_map_task_that_runs_its_items_itself_is_wrapped() -> None:
 
 
 @pytest.mark.parametrize("label", tasks.TIMED_PHASES)
-def test_the_labels_that_mark_phases_stand_in_the_dispatch_once(label: str) -> None:
+def test_each_label_of_a_phase_is_in_the_dispatch_once(label: str) -> None:
     source = inspect.getsource(inspect.unwrap(PythonTask.dispatch_execute))
 
     assert source.count(f'with timeit("{label}"):') == 1
@@ -217,7 +217,7 @@ def test_a_wrapped_function_can_be_pickled_by_its_name(hook: Hook, pickler: Any)
 
 
 @each_hook
-def test_a_wrapped_function_keeps_its_name_its_documentation_and_its_signature(hook: Hook) -> None:
+def test_a_wrapped_function_keeps_its_name_docstring_and_signature(hook: Hook) -> None:
     module = imported(hook)
     patching.install_pending()
     owner = getattr(module, hook.name.split(".")[0]) if "." in hook.name else module
@@ -318,7 +318,7 @@ def test_uninstrument_restores_every_target_to_the_very_same_object(tmp_path: Pa
     assert left == left_again == []
 
 
-def test_uninstrument_restores_what_was_imported_and_wrapped_later_too(tmp_path: Path) -> None:
+def test_uninstrument_restores_modules_that_were_imported_later(tmp_path: Path) -> None:
     said = run_without_hooks(
         tmp_path,
         """
@@ -338,7 +338,7 @@ def test_uninstrument_restores_what_was_imported_and_wrapped_later_too(tmp_path:
     assert left == []
 
 
-def test_everything_in_the_table_that_is_imported_is_wrapped_and_nothing_else(tmp_path: Path) -> None:
+def test_exactly_the_imported_functions_of_the_table_are_wrapped(tmp_path: Path) -> None:
     said = run_without_hooks(
         tmp_path,
         """
@@ -360,7 +360,7 @@ def _with_method_only(name: str) -> str:
     return f"{hook.module}.{hook.name.rpartition('.')[2]}"
 
 
-def test_what_is_restored_records_nothing_and_works_again_when_it_is_set_again(tmp_path: Path) -> None:
+def test_restored_functions_record_nothing_until_the_hooks_are_set_again(tmp_path: Path) -> None:
     said = run_without_hooks(
         tmp_path,
         """
@@ -396,7 +396,7 @@ OTHER_WRAPPER = """
 """
 
 
-def test_somebody_elses_wrapper_on_top_of_ours_stays_and_ours_below_it_goes_still(tmp_path: Path) -> None:
+def test_a_foreign_wrapper_around_ours_is_kept_and_ours_is_disabled(tmp_path: Path) -> None:
     said = run_without_hooks(
         tmp_path,
         OTHER_WRAPPER,
@@ -419,7 +419,7 @@ def test_somebody_elses_wrapper_on_top_of_ours_stays_and_ours_below_it_goes_stil
     assert recorded_afterwards == []
 
 
-def test_set_again_below_somebody_elses_wrapper_each_span_still_comes_once(tmp_path: Path) -> None:
+def test_hooks_set_again_inside_a_foreign_wrapper_record_each_span_once(tmp_path: Path) -> None:
     said = run_without_hooks(
         tmp_path,
         OTHER_WRAPPER,
@@ -478,7 +478,7 @@ LOST = {
 
 
 @each_hook
-def test_without_one_of_the_targets_all_else_is_recorded_and_the_task_never_notices(
+def test_a_missing_target_loses_only_its_own_spans_and_does_not_affect_the_task(
     hook: Hook, without_each_hook: dict[str, Any]
 ) -> None:
     complete, found = without_each_hook["none"], without_each_hook[named(hook)]

@@ -64,7 +64,7 @@ def test_the_chips_of_all_cards_are_devices_in_logical_order(library: str) -> No
     assert second.memory_limit == 44280 * MIB
 
 
-def test_a_sample_holds_all_that_dcmi_says(library: str, clock: Clock) -> None:
+def test_a_sample_has_all_values_of_dcmi(library: str, clock: Clock) -> None:
     ascend = Ascend({}, [library], clock)
     ascend.open()
     ascend.read()
@@ -79,7 +79,7 @@ def test_a_sample_holds_all_that_dcmi_says(library: str, clock: Clock) -> None:
     assert (sample.process_memory, sample.io_receive, sample.is_lost) == (None, None, False)
 
 
-def test_what_a_chip_lacks_is_absent_and_asked_for_once(library: str) -> None:
+def test_unsupported_values_of_a_chip_are_missing_and_requested_once(library: str) -> None:
     ascend = Ascend({}, [library])
     ascend.open()
     calls = ctypes.c_int.in_dll(ctypes.CDLL(library), "calls_of_hbm")
@@ -96,7 +96,7 @@ def test_what_a_chip_lacks_is_absent_and_asked_for_once(library: str) -> None:
     assert (other.power, other.energy, other.errors) == (None, None, {})
 
 
-def test_a_chip_that_is_lost_is_a_gap_and_tried_again_once_in_a_minute(
+def test_a_lost_chip_has_missing_values_and_is_retried_once_a_minute(
     library: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ascend = Ascend({}, [library], clock)
@@ -112,7 +112,7 @@ def test_a_chip_that_is_lost_is_a_gap_and_tried_again_once_in_a_minute(
     assert sum("can't reach the NPU" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_without_a_driver_there_is_nothing_and_nobody_looks_again(tmp_path: Path) -> None:
+def test_a_missing_driver_is_not_looked_for_again(tmp_path: Path) -> None:
     ascend = Ascend({"PATH": str(tmp_path)}, NOWHERE)
     assert ascend.open() == []
     assert ascend.read() == []
@@ -134,7 +134,7 @@ def test_without_a_driver_there_is_nothing_and_nobody_looks_again(tmp_path: Path
         ({"ASCEND_VISIBLE_DEVICES": ""}, [DIE, "7-0", "7-1"]),
     ],
 )
-def test_the_variables_choose_the_chips(library: str, environ: dict[str, str], expected: list[str]) -> None:
+def test_the_variables_select_the_chips(library: str, environ: dict[str, str], expected: list[str]) -> None:
     assert [device.id for device in Ascend(environ, [library]).open()] == expected
 
 
@@ -184,7 +184,7 @@ def all_read(ascend: Ascend, count: int) -> list[DeviceSample]:
     return samples
 
 
-def test_npu_smi_is_asked_where_the_library_is_not_there(npu_smi: Open) -> None:
+def test_npu_smi_is_used_if_the_library_is_missing(npu_smi: Open) -> None:
     ascend = npu_smi("910b_pair")
     first, second = ascend.open()
     assert (first.id, first.name, first.memory_limit) == ("4-0", "Ascend 910B3", 65536 * MIB)
@@ -197,14 +197,14 @@ def test_npu_smi_is_asked_where_the_library_is_not_there(npu_smi: Open) -> None:
     assert (idle.utilization, idle.power) == (0.0, 93.1)
 
 
-def test_a_broken_library_leaves_it_to_npu_smi(library: str, npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_npu_smi_is_used_if_the_library_is_broken(library: str, npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     npu_smi("910b_pair")
     monkeypatch.setenv("FAKE_DCMI_BROKEN", "1")
     path = str(Path(os.environ["FAKE_NPU_SMI_LOG"]).parent / "bin")
     assert [device.id for device in Ascend({"PATH": path}, [library]).open()] == ["4-0", "5-0"]
 
 
-def test_a_card_of_two_chips_is_asked_for_each(npu_smi: Open) -> None:
+def test_each_chip_of_a_card_is_queried(npu_smi: Open) -> None:
     ascend = npu_smi("310p_duo")
     assert [device.id for device in ascend.open()] == ["2944-0", "2944-1"]
     samples = all_read(ascend, 2)
@@ -213,7 +213,7 @@ def test_a_card_of_two_chips_is_asked_for_each(npu_smi: Open) -> None:
     assert samples[0].power is None
 
 
-def test_a_table_without_logical_numbers_is_understood(npu_smi: Open) -> None:
+def test_a_table_without_logical_numbers_is_read(npu_smi: Open) -> None:
     ascend = npu_smi("950")
     (device,) = ascend.open()
     assert (device.id, device.name) == ("5-0", "Ascend950PR")
@@ -221,7 +221,7 @@ def test_a_table_without_logical_numbers_is_understood(npu_smi: Open) -> None:
     assert (sample.utilization, sample.temperature, sample.power) == (0.37, 62, 203.3)
 
 
-def test_a_process_for_a_chip_is_started_once_in_ten_seconds(npu_smi: Open, log: Path, clock: Clock) -> None:
+def test_a_process_for_a_chip_is_started_every_ten_seconds(npu_smi: Open, log: Path, clock: Clock) -> None:
     ascend = npu_smi("910b_pair")
     ascend.open()
     all_read(ascend, 2)
@@ -241,7 +241,7 @@ def _slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_slow")
-def test_a_command_that_hangs_is_not_waited_for(
+def test_a_sample_does_not_wait_for_a_hanging_command(
     npu_smi: Open, log: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ascend = npu_smi("950")
@@ -258,7 +258,7 @@ def test_a_command_that_hangs_is_not_waited_for(
     assert sample.utilization == 0.37
 
 
-def test_the_command_is_apart_from_the_task_s_terminal(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_is_detached_from_the_tasks_terminal(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     ascend = npu_smi("950")
     others = children_of(os.getpid())
     ascend.open()
@@ -270,7 +270,7 @@ def test_the_command_is_apart_from_the_task_s_terminal(npu_smi: Open, monkeypatc
     until(lambda: ascend.read() == [] and children_of(os.getpid()) == others)
 
 
-def test_a_task_that_ignores_ended_children_is_read_all_the_same(npu_smi: Open) -> None:
+def test_chips_are_read_in_a_task_that_ignores_sigchld(npu_smi: Open) -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         ascend = npu_smi("950")
@@ -280,7 +280,7 @@ def test_a_task_that_ignores_ended_children_is_read_all_the_same(npu_smi: Open) 
         signal.signal(signal.SIGCHLD, before)
 
 
-def test_a_forked_child_starts_anew(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_child_starts_its_own_processes(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     ascend = npu_smi("950")
     ascend.open()
     monkeypatch.setenv("FAKE_NPU_SMI_SLEEP", "0.2")
