@@ -1,4 +1,4 @@
-"""How the instrumentation comes to be on: by itself, by a launcher or by a program; and how it stays out of the way."""
+"""Activation of the instrumentation: by the import, by a launcher, by a program; and its effect on other code."""
 
 import importlib
 import os
@@ -28,7 +28,7 @@ OFF_SWITCHES = {
 }
 CONFIGURED = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
-# --- what importing flytekit does ------------------------------------------------------------------------------------
+# --- the import of flytekit ------------------------------------------------------------------------------------------
 
 LOADED = """
     import json, sys
@@ -211,7 +211,7 @@ def test_an_off_switch_prevents_all_hooks_even_with_the_instrumentor(env: dict[s
     assert said == [[False, False], 8, []]
 
 
-# --- programs that ask for it ----------------------------------------------------------------------------------------
+# --- activation by a program -----------------------------------------------------------------------------------------
 
 
 def test_a_provider_argument_is_used_and_a_later_one_replaces_it(tmp_path: Path, receiver: Receiver) -> None:
@@ -327,14 +327,14 @@ def test_uninstrument_discards_the_provider_arguments(tmp_path: Path) -> None:
     assert said == [True, []]
 
 
-# --- what the distribution declares ----------------------------------------------------------------------------------
+# --- declarations of the distribution --------------------------------------------------------------------------------
 
 # opentelemetry-instrumentation 0.48b0 imports it.
 imports_pkg_resources = pytest.mark.filterwarnings("ignore:pkg_resources is deprecated")
 
 
 def declared() -> Any:
-    # pytest brings the other where Python has none yet.
+    # Older Pythons have no tomllib; pytest depends on tomli there.
     tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     return tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
@@ -395,7 +395,7 @@ OUR_IDS = BY_LAUNCHER | {"OTEL_PYTHON_ID_GENERATOR": "flyte"}
 
 
 def with_distro(pod: pods.Pod) -> pods.Pod:
-    """Put beside us what ``opentelemetry-distro`` brings: the SDK's own configurator."""
+    """Install the entry point of ``opentelemetry-distro``: the SDK's own configurator."""
     site = programs.distribution(
         pod.directory.parent / "site",
         "distro_of_the_test",
@@ -433,7 +433,7 @@ def without_a_configurator(pod: pods.Pod) -> pods.Pod:
 
 
 def broken(module: str, error: str) -> Scenario:
-    """A pod in which a module, and all below it, can't be imported."""
+    """A pod in which a module and its submodules cannot be imported."""
 
     def change(pod: pods.Pod) -> pods.Pod:
         site = programs.module(
@@ -456,7 +456,7 @@ def broken(module: str, error: str) -> Scenario:
 
 
 def customised(source: str, env: Mapping[str, str] | None = None) -> Scenario:
-    """A pod whose interpreter runs something first."""
+    """A pod whose interpreter runs code at its start."""
 
     def change(pod: pods.Pod) -> pods.Pod:
         return first_on_path(pod, programs.module(pod.directory.parent / "site", "sitecustomize", source))
@@ -544,7 +544,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("activation"))
     yield all_runs
@@ -619,7 +619,7 @@ def test_a_provider_set_by_the_tasks_module_is_kept_and_receives_our_spans(ran: 
     assert "Overriding" not in run.pod.stderr
 
 
-# --- the processes that a task starts ---------------------------------------------------------------------------------
+# --- child processes of a task ----------------------------------------------------------------------------------------
 
 STARTS_PROCESSES = """
     import json
@@ -672,7 +672,8 @@ def test_child_processes_have_the_span_of_a_running_task_as_parent(
     doubles = [span for span in spans.values() if span.name.endswith(".double")]
     assert len(doubles) == 2
     assert {span.trace_id for span in doubles} == {outer.trace_id}
-    assert outer.span_id in {span.parent_span_id for span in doubles}  # That of the worker; the other's is a phase.
+    # The parent of the worker is the task, that of the subprocess is a phase.
+    assert outer.span_id in {span.parent_span_id for span in doubles}
 
 
 def test_an_attempt_without_a_loadable_task_is_named_by_the_resolvers_arguments(
@@ -690,7 +691,7 @@ def test_an_attempt_without_a_loadable_task_is_named_by_the_resolvers_arguments(
 # --- broken environments ---------------------------------------------------------------------------------------------
 
 WITHOUT_A_WORD = {"our names broken", "our guard missing"}
-"""What is needed to say anything."""
+"""Nothing can be reported without these."""
 
 OPENTELEMETRY_COPES = {"no such context", "no such propagator", "no such sampler"}
 
@@ -707,7 +708,7 @@ def test_a_task_ends_as_usual_in_a_broken_environment(name: str, ran: Runs) -> N
 def test_losses_in_a_broken_environment_are_reported_once(name: str, ran: Runs) -> None:
     said = programs.our_lines(ran(name).pod.stderr)
 
-    # Once for each place where it shows, and what can't be had may show in each signal.
+    # Once for each place where it has an effect; an unavailable module can affect each signal.
     assert 1 <= len(said) == len(set(said)) <= 3
 
 
@@ -720,7 +721,7 @@ def test_an_environment_that_cannot_be_written_loses_no_span(ran: Runs) -> None:
     assert whole(ran("an environment that can't be written")).tree() == ran("plain").tree()
 
 
-# --- one broken function of ours -------------------------------------------------------------------------------------
+# --- faults in our functions -----------------------------------------------------------------------------------------
 
 CLOSERS = {
     *(
@@ -733,12 +734,12 @@ CLOSERS = {
     *("adapters.task_spans._close", "tasks.open_task.OpenTask.close", "tasks.propagation.hide"),
     *("opentelemetry.context.detach", "opentelemetry.sdk.trace.Span.get_span_context"),
 }
-"""Who closes what is open can't be spared."""
+"""Spans stay open if one of these fails."""
 
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of each function that was broken: how often it was called, how tasks ended, and what was left open."""
+    """For each broken function: the number of its calls, the ends of the tasks, and the spans left open."""
     with Receiver() as receiver, ThreadPoolExecutor(max_workers=2) as pool:
         halves = pool.map(lambda part: half(part, tmp_path_factory.mktemp("faults"), receiver), (0, 1))
         found = {name: of_one for half_ in halves for name, of_one in half_.items()}

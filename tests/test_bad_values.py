@@ -1,4 +1,4 @@
-"""Values that are too big, broken or secret: traces arrive without them, and tasks end as without us."""
+"""Values that are too large, invalid or secret: traces arrive without them, and tasks end as without otel-flyte."""
 
 import inspect
 import math
@@ -23,11 +23,11 @@ ARRAY_LIMIT = 1440
 MEGABYTES_100 = {"text": SECRET + "x" * 100_000_000}
 PASSWORDS = {"SERVICE_PASSWORD": SECRET, "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={SECRET}"}
 BROKEN_BYTES = {"FLYTE_INTERNAL_TASK_VERSION": "v\udcff1", "FLYTE_INTERNAL_EXECUTION_WORKFLOW": "p:d:w\udcff"}
-"""As an environment has them that is not UTF-8."""
+"""Bytes that are not UTF-8, as an environment can have them."""
 
 
 def task(name: str, inputs: Any, **env: str) -> Scenario:
-    # The SDK would be right to complain of what is broken: only what we say is looked at.
+    # The SDK may report invalid values: only our own lines are checked.
     return runs.pod(f"traced_bad_values.{name}", inputs, env=env)
 
 
@@ -61,7 +61,7 @@ FAILING = ("half a character", "long message")
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("values"))
     yield all_runs
@@ -74,7 +74,7 @@ def test_a_task_ends_as_without_otel_flyte_and_its_trace_arrives(name: str, ran:
 
     assert run.pod.returncode == without.returncode, run.pod.stderr
     assert run.pod.files.keys() == without.files.keys()
-    # Not by their values: what is no number does not equal itself.
+    # Compared as bytes, because NaN is not equal to itself.
     assert run.pod.files.get("outputs.pb") == without.files.get("outputs.pb")
     assert run.pod.stdout == without.stdout
     assert run.attempt.status == ("ERROR" if name in FAILING else "UNSET")
@@ -86,7 +86,7 @@ def test_a_task_ends_as_without_otel_flyte_and_its_trace_arrives(name: str, ran:
 def test_nothing_is_printed(name: str, ran: Runs) -> None:
     said = ran(name).pod.stderr
 
-    # A frame of ours may be there: flytekit itself fails of half a character, and Python says how it came to that.
+    # A frame of ours is possible: flytekit itself fails on half a character, and Python prints the stack.
     assert "otel-flyte" not in said
     assert "opentelemetry" not in said
 

@@ -1,4 +1,4 @@
-"""The command line, called as a user calls it: in a process of its own wherever only a process shows the outcome."""
+"""The command line as a user calls it, in a separate process if the outcome depends on the process."""
 
 import contextlib
 import io
@@ -66,7 +66,7 @@ def main(number: float = 4.0) -> float:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a workflow in it, which is the current one."""
+    """A folder with a workflow, which is the current folder."""
     (tmp_path / "wf.py").write_text(WORKFLOW)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -501,7 +501,7 @@ class TestDemo:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """A server that gives one answer to everything."""
+    """A server with the same answer to every request."""
 
     status = 200
     content_type = "application/x-protobuf"
@@ -516,7 +516,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(self.body)
 
     def log_message(self, *args: Any) -> None:
-        """A test's output is the test's."""
+        """Write nothing, so that the output of a test is its own."""
 
 
 @contextlib.contextmanager
@@ -547,7 +547,7 @@ def traces_only(endpoint: str, protocol: Protocol = "http/protobuf") -> dict[str
 
 
 def diagnosed(environment: Mapping[str, str]) -> tuple[int, list[str]]:
-    """The exit code, and the lines below the one about flytekit."""
+    """Return the exit code, and the lines below the one about flytekit."""
     done = process("otel-flyte", "doctor", **environment)
     assert done.stderr == ""
     first, *lines = done.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""What phases tell of inputs and outputs: sizes always, values on request."""
+"""Attributes of inputs and outputs on phases: sizes always, values if configured."""
 
 import datetime as dt
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from otel_flyte.config import settings
 
 
 class Secretive:
-    """An object that nobody may ask for anything."""
+    """An object whose methods must not be called."""
 
     def __repr__(self) -> str:
         raise AssertionError("it was asked for its repr")
@@ -31,7 +31,7 @@ class Secretive:
 
 
 class Name(str):
-    """A string of a user's own."""
+    """A user's subclass of ``str``."""
 
     __slots__ = ()
 

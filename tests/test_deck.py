@@ -1,4 +1,4 @@
-"""The deck "Telemetry" that a task with decks enabled has beside its own."""
+"""The deck "Telemetry" of a task with enabled decks."""
 # mypy: allow-untyped-decorators, no-warn-return-any
 
 import re
@@ -33,7 +33,7 @@ def telemetry(html: str) -> str:
 
 
 def rows(html: str) -> list[str]:
-    """What the timeline names, with the mark before it."""
+    """Return the names in the timeline with their marks."""
     found = re.findall(r'<td class="d\d"><b class="\w*">(.?)</b> (.*?) <i>', telemetry(html))
     return [f"{mark} {name}".strip() for mark, name in found]
 
@@ -90,7 +90,7 @@ def test_get_deck_has_it_after_a_local_run(local: TracerProvider) -> None:
 
 
 class Html:
-    """What IPython displays."""
+    """The class that IPython displays."""
 
     def __init__(self, data: str) -> None:
         self.data = data
@@ -225,7 +225,7 @@ def test_the_deck_of_ten_hours_is_small(tmp_path: Path) -> None:
 def test_the_deck_of_a_failed_task_opens_in_a_browser(tmp_path: Path, receiver: Receiver) -> None:
     environment = receiver.environment("http/protobuf")
     pod = pods.prepare("execute", tmp_path / "pod", "task_decks.report_failure", {"value": 5}, env=environment).run()
-    # flytekit's template asks for a font from the network.
+    # flytekit's template loads a font from the network.
     html = re.sub(r"<link[^>]*>", "", pod.files["deck.html"].decode())
     (tmp_path / "deck.html").write_text(html)
     with browser(tmp_path) as tab:

@@ -1,4 +1,4 @@
-"""Torch for real: worker processes that never dispatch."""
+"""Real torch: worker processes without a dispatch."""
 
 from pathlib import Path
 

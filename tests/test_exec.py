@@ -1,4 +1,4 @@
-"""``otel-flyte exec``: who outlives the task's process ends its span, and is otherwise not there."""
+"""``otel-flyte exec``: the supervisor ends the span of a dead task, and has no other effect."""
 
 import json
 import os
@@ -43,7 +43,7 @@ TASK = """
     span = start(**{"flyte.task_name": "program.main"})
     child.opened(span)
 """
-"""A process with a task's span, which the tests have go on in their own ways."""
+"""A program with the span of a task; each test appends its own end."""
 
 
 def supervised(folder: Path, *parts: str, env: Mapping[str, str] | None = None) -> Ended:
@@ -57,7 +57,7 @@ def run(*arguments: str, folder: Path, env: Mapping[str, str] | None = None) -> 
 
 @contextmanager
 def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A supervised command in a process group of its own, which doesn't outlive the ``with`` block."""
+    """Run a supervised command in its own process group, until the end of the ``with`` block."""
     process = subprocess.Popen(
         [OTEL_FLYTE, "exec", "--", *command], stdout=subprocess.PIPE, text=True, **options or {"preexec_fn": os.setpgrp}
     )
@@ -102,7 +102,7 @@ def wait_for(condition: Callable[[], object], timeout: float = 20) -> None:
         ("os.abort()", -6, "SIGABRT", {"flyte.signal.name": "SIGABRT", "process.exit.code": 134}),
         ("os._exit(3)", 3, "exit 3", {"process.exit.code": 3}),
         ("os._exit(0)", 0, "exit 0", {"process.exit.code": 0}),
-        # As `pyflyte-fast-execute` and as a shell end when their own child was killed.
+        # `pyflyte-fast-execute` and a shell end like this when their own child was killed.
         ("sys.exit(-9)", 247, "SIGKILL", {"flyte.signal.name": "SIGKILL", "process.exit.code": 247}),
         ("sys.exit(137)", 137, "SIGKILL", {"flyte.signal.name": "SIGKILL", "process.exit.code": 137}),
     ],
@@ -212,7 +212,7 @@ def test_a_missing_collector_is_reported_and_delays_the_end_within_the_bound(tmp
     assert "1 spans were dropped (1 connection refused" in "".join(ended.our_lines)
 
 
-# --- how the supervisor hears of it ----------------------------------------------------------------------------------
+# --- messages to the supervisor --------------------------------------------------------------------------------------
 
 
 @LINUX
@@ -320,7 +320,7 @@ MEMORY_V2 = Path("/sys/fs/cgroup")
 
 @pytest.fixture
 def small_cgroup() -> Iterator[Path]:
-    """A cgroup of 64 MiB, where this user may make one."""
+    """A cgroup of 64 MiB. The test is skipped if this user cannot create one."""
     top, limit = (MEMORY_V1, "memory.limit_in_bytes") if MEMORY_V1.exists() else (MEMORY_V2, "memory.max")
     group = top / f"otel-flyte-test-{os.getpid()}"
     try:
@@ -428,7 +428,7 @@ PODS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def in_pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    pods.inputs_pb({"value": 1})  # flytekit imports pandas for it, which two threads can't do at once.
+    pods.inputs_pb({"value": 1})  # flytekit imports pandas for it, which is not thread-safe.
     found = Runs(PODS, tmp_path_factory.mktemp("pods"))
     yield found
     found.close()
@@ -468,7 +468,7 @@ def test_a_normal_attempt_is_sent_once_and_is_the_same_as_without_supervision(in
     assert programs.our_lines(run.pod.stderr) == []
 
 
-# --- nothing else is different ---------------------------------------------------------------------------------------
+# --- no other differences --------------------------------------------------------------------------------------------
 
 
 def test_streams_arguments_and_exit_codes_are_those_of_the_command(tmp_path: Path) -> None:
@@ -513,7 +513,7 @@ def test_the_command_has_the_same_signals_limits_and_descriptors_as_without_supe
         ]
 
     assert "SigBlk" in said[0]
-    # The C library's posix_spawn has two signals ignored that are its own, and that it sets again.
+    # posix_spawn of the C library ignores two signals of its own, and sets them again.
     assert said[0] == re.sub(r"(?<=SigIgn:\t)\w+", lambda found: f"{int(found[0], 16) & ~0x180000000:016x}", said[1])
 
 
@@ -601,7 +601,7 @@ def test_signals_are_forwarded(name: str) -> None:
 
 @contextmanager
 def in_terminal(*command: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A command in the foreground of a terminal of its own, and the terminal's other end."""
+    """Run a command in the foreground of its own terminal; yield both, the terminal by its other end."""
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
@@ -675,7 +675,7 @@ def test_pid_1_reaps_orphans_and_forwards_signals(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (3, "told\n")
 
 
-# --- what it costs ---------------------------------------------------------------------------------------------------
+# --- cost ------------------------------------------------------------------------------------------------------------
 
 
 @LINUX

@@ -1,4 +1,4 @@
-"""Failures as values, from exceptions and from Flyte's error messages, and the resources that a task declares."""
+"""Failures as values, from exceptions and from Flyte's error messages, and the declared resources of a task."""
 
 import asyncio
 import concurrent.futures

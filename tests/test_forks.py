@@ -1,4 +1,4 @@
-"""Processes that a task forks: what they record arrives by way of it, and what it has open stays its own."""
+"""Forked child processes of a task: their telemetry arrives, and the task's open spans stay those of the parent."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("forks"))
     yield all_runs
@@ -65,10 +65,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def fork(succeeds: Callable[[], bool]) -> int:
-    """How a child of this process ends that has ten seconds."""
+    """Fork a child with a time limit of ten seconds, and return its exit status."""
     child = os.fork()
     if not child:
-        # Whoever runs the tests may wait for the same signal.
+        # The test runner may use the same signal.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(10)
         code = 1
@@ -105,7 +105,7 @@ def test_a_fork_holds_no_lock_that_a_concurrent_import_needs() -> None:
         with importing:
             begun.set()
             time.sleep(0.2)
-            # As where a library logs a line while it is imported.
+            # A library may log a line during its import.
             with lock:
                 ended.set()
 

@@ -1,6 +1,6 @@
-"""The hooks against the flytekit that is installed: what it has changed shows here first; what we change we restore.
+"""The hooks and the installed flytekit: changes of flytekit fail here first, and our changes are restored.
 
-This process has the hooks set, as any that imports flytekit; what must see flytekit without them runs elsewhere.
+This process has the hooks, like any process that imports flytekit. Tests without hooks run in another process.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ NEVER_RUNS_HERE = {
     "flytekit.core.reference_entity.ReferenceEntity.local_execute": "a reference has no code to run",
     "flytekit.core.base_task.Task.dispatch_execute": "it is abstract",
 }
-"""What stands in flytekit under the name of a wrapped method and needs no hook."""
+"""Methods of flytekit with the name of a wrapped method that need no hook."""
 
 
 def named(hook: Hook) -> str:
@@ -45,7 +45,7 @@ each_hook = pytest.mark.parametrize("hook", HOOKS, ids=named)
 
 
 def imported(hook: Hook) -> Any:
-    """The module of a hook; only what is optional may be missing."""
+    """Return the module of a hook; only optional ones may be missing."""
     try:
         module = importlib.import_module(hook.module)
     except ImportError:
@@ -58,7 +58,7 @@ def imported(hook: Hook) -> Any:
 
 
 def original(hook: Hook) -> Function:
-    """What flytekit has at a hook, without us."""
+    """Return flytekit's own function at a hook."""
     imported(hook)
     function = patching.target(hook)
     assert function is not None, f"flytekit has no {named(hook)}"
@@ -66,7 +66,7 @@ def original(hook: Hook) -> Function:
 
 
 def _without_us(function: Function) -> Function:
-    """flytekit has wrappers of its own, such as those that make sync functions of async ones."""
+    """Remove our wrappers only: flytekit has its own, such as those that make async functions sync."""
     while _is_ours(function):
         function = function.__wrapped__  # type: ignore[attr-defined]
     return function
@@ -76,7 +76,7 @@ def _is_ours(function: Function) -> bool:
     return bool(Path(function.__code__.co_filename).parent == Path(tasks.__file__).parent)
 
 
-# --- every row of the table is there ---------------------------------------------------------------------------------
+# --- the table of hooks ----------------------------------------------------------------------------------------------
 
 
 @each_hook
@@ -129,12 +129,12 @@ def test_doctor_finds_every_hook_of_this_flytekit() -> None:
     assert patching.missing(hooks.HOOKS) == []
 
 
-# --- nothing that should be in the table is left out -----------------------------------------------------------------
+# --- completeness of the table ---------------------------------------------------------------------------------------
 
 
 @cache
 def all_modules() -> None:
-    """Import all of flytekit but what needs something that is not installed."""
+    """Import all modules of flytekit except those with missing dependencies."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in pkgutil.walk_packages(flytekit.__path__, "flytekit.", onerror=lambda _: None):
@@ -197,11 +197,11 @@ def test_each_label_of_a_phase_is_in_the_dispatch_once(label: str) -> None:
     assert source.count(f'with timeit("{label}"):') == 1
 
 
-# --- wrapped functions stay what they were ---------------------------------------------------------------------------
+# --- properties of wrapped functions ---------------------------------------------------------------------------------
 
 
 FUNCTIONS = [hook for hook in HOOKS if "." not in hook.name]
-# The entrypoint's name for a function that lives in another module, where it is not wrapped.
+# The entrypoint's name for a function of another module, where it is not wrapped.
 BORROWED = "_output_deck"
 
 
@@ -229,7 +229,7 @@ def test_a_wrapped_function_keeps_its_name_docstring_and_signature(hook: Hook) -
     assert inspect.signature(function) == inspect.signature(unwrapped)
 
 
-# --- what is set is restored -----------------------------------------------------------------------------------------
+# --- restoring -------------------------------------------------------------------------------------------------------
 
 WITHOUT_HOOKS = """
     import json, os, sys
@@ -265,7 +265,7 @@ WITHOUT_HOOKS = """
     def twice(value: int) -> int:
         return double(value=value)
 """
-"""A program that has imported flytekit as it is, and has a provider of its own."""
+"""A program that has imported flytekit without hooks, and has its own provider."""
 
 OWNERS = """
     def owners():
@@ -355,7 +355,7 @@ def test_exactly_the_imported_functions_of_the_table_are_wrapped(tmp_path: Path)
 
 
 def _with_method_only(name: str) -> str:
-    """``same`` names an attribute by its module."""
+    """Return the module and the name of an attribute, as in the output of ``same``."""
     hook = next(hook for hook in HOOKS if named(hook) == name)
     return f"{hook.module}.{hook.name.rpartition('.')[2]}"
 
@@ -440,12 +440,12 @@ def test_hooks_set_again_inside_a_foreign_wrapper_record_each_span_once(tmp_path
     assert recorded_again == recorded
 
 
-# --- a flytekit that lacks something ---------------------------------------------------------------------------------
+# --- missing targets -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def without_each_hook(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of each hook: what a workflow gives and records where flytekit has renamed its target."""
+    """For each hook: the result and the spans of a workflow if flytekit had renamed the target."""
     said: dict[str, Any] = run_without_hooks(
         tmp_path_factory.mktemp("without"),
         """
@@ -468,13 +468,13 @@ def without_each_hook(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
 
 
 LOST = {
-    # What remains of the task is recorded below the workflow.
+    # The remaining spans of the task are recorded below the workflow.
     "flytekit.core.base_task.PythonTask.dispatch_execute": {"task double_twice.double", "input translation"},
     "flytekit.core.base_task.PythonTask._literal_map_to_python_input": {"input translation"},
     "flytekit.core.utils.timeit.__enter__": {"user code", "output translation"},
     "flytekit.core.workflow.WorkflowBase.local_execute": {"workflow double_twice.twice"},
 }
-"""What a local workflow no longer records without a hook; without any other it records everything."""
+"""The spans that a local workflow loses without a hook; without the other hooks it loses none."""
 
 
 @each_hook
@@ -482,7 +482,7 @@ def test_a_missing_target_loses_only_its_own_spans_and_does_not_affect_the_task(
     hook: Hook, without_each_hook: dict[str, Any]
 ) -> None:
     complete, found = without_each_hook["none"], without_each_hook[named(hook)]
-    # Only what ends it is missing: the phase that user code opened stays open until the task ends.
+    # Only its end is missing: the phase of user code stays open until the task ends.
     lost = {"output translation"} if hook.name == "timeit.__exit__" else LOST.get(named(hook), set())
 
     assert found["result"] == complete["result"] == 8

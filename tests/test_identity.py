@@ -1,4 +1,4 @@
-"""Who is running, and the ids that follow: what pods, retries and the control plane must agree on without talking."""
+"""Identities and derived ids: pods, retries and the control plane derive the same ids without communication."""
 
 import hashlib
 import itertools
@@ -62,7 +62,7 @@ def test_the_organisation_is_exported_only_if_there_is_one() -> None:
 
 def test_executions_that_differ_in_one_part_have_different_traces() -> None:
     executions = [Execution(*parts) for parts in itertools.product(("a", "b", "a\u00e9"), repeat=3)]
-    # Only a separator keeps these apart.
+    # Only the separator distinguishes these.
     executions += [
         Execution("ab", "", "c"),
         Execution("a", "b", "c"),
@@ -222,7 +222,7 @@ PROPELLERS_ALPHABET = "abcdefghijklmnopqrstuvwxyz123456"
 
 
 def hashed(name: str) -> str:
-    """Propeller's ``FixedLengthUniqueID`` for what is too long, bit by bit."""
+    """Return Propeller's ``FixedLengthUniqueID`` of a long text, computed bit by bit."""
     value = 2166136261
     for byte in name.encode():
         value = (value ^ byte) * 16777619 % 2**32
@@ -313,7 +313,7 @@ def test_the_short_variables_have_the_execution_and_the_long_ones_override_them(
     assert identity.execution_from_environment(short | IN_A_POD) == EXECUTION
 
 
-# --- who wrote an object ---------------------------------------------------------------------------------------------
+# --- the writer of an object -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a task logs arrives with the ids of the span in which it was written, and its console stays what it was."""
+"""Log records of a task arrive with the ids of their span, and its console output is unchanged."""
 
 import json
 import logging
@@ -55,7 +55,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb(VALUE)
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("logs"))
     yield all_runs
@@ -63,7 +63,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 class Record(NamedTuple):
-    """A log record as it is in OTLP, its body, its attributes and those of its resource."""
+    """A log record as in OTLP: its body, its attributes and those of its resource."""
 
     body: str
     severity: str
@@ -75,7 +75,7 @@ class Record(NamedTuple):
 
 
 def logs(run: Run) -> list[Record]:
-    """All that were written, without those that say that an attempt goes on."""
+    """Return all log records except those of pending spans."""
     return [
         Record(
             record.body.string_value,
@@ -104,7 +104,7 @@ def json_lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-# --- what arrives ----------------------------------------------------------------------------------------------------
+# --- received records ------------------------------------------------------------------------------------------------
 
 
 def test_records_of_every_logger_in_a_pod_have_the_ids_of_their_span(ran: Runs) -> None:
@@ -301,7 +301,7 @@ def test_an_exception_is_an_event_if_logs_are_not_exported(ran: Runs) -> None:
     assert [event.name for event in run.named("user code").events] == [semconv.EVENT_EXCEPTION]
 
 
-# --- providers of others, and what is restored -----------------------------------------------------------------------
+# --- other providers, and restoring ----------------------------------------------------------------------------------
 
 PROGRAM = """
     import json, logging

@@ -1,4 +1,4 @@
-"""What runs is seen while it runs, and what was killed is seen to have run."""
+"""Pending spans: running tasks are visible, and killed tasks have left a trace."""
 
 import os
 import signal
@@ -26,12 +26,12 @@ from support.runs import Run, Runs, Scenario
 
 ONE = {"value": 1}
 NOWHERE = "http://127.0.0.1:9"
-"""Where nobody listens."""
+"""An endpoint where no process listens."""
 
 
 @dataclass
 class Lingering:
-    """A pod that is looked at while its user code runs."""
+    """A pod whose telemetry is checked while its user code runs."""
 
     entrypoint: pods.Entrypoint = "execute"
     task: str = "traced_markers.linger"
@@ -59,7 +59,7 @@ class Lingering:
 
 
 def wait_until_ready(folder: Path, process: "subprocess.Popen[str]") -> float:
-    """When it was (``time.monotonic``)."""
+    """Return the time by ``time.monotonic``."""
     pods.wait_until((folder / "ready").exists, process)
     return time.monotonic()
 
@@ -85,7 +85,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("markers"))
     yield all_runs
@@ -98,7 +98,7 @@ def whole(run: Run) -> Run:
 
 
 def records(run: Run) -> list[LogRecord]:
-    """In the order in which they were made."""
+    """Return the log records in the order of their creation."""
     found = [record for request in run.requests if request.signal == "logs" for record in _of(request.message)]
     return sorted(found, key=lambda record: record.time_ns)
 
@@ -221,7 +221,7 @@ def test_more_open_files_than_select_supports_cause_neither_loss_nor_load(tmp_pa
     assert len(receiver.spans(semconv.SPAN_RUNNING)) == 1
 
 
-# --- killed ----------------------------------------------------------------------------------------------------------
+# --- killed tasks ----------------------------------------------------------------------------------------------------
 
 
 def test_a_killed_attempt_is_explained_as_never_ended_with_its_phase_and_the_time_in_it(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_killed_attempt_is_explained_as_never_ended_with_its_phase_and_the_tim
     explained = explain(tmp_path, *spooled(spool))
     assert "traced_markers.linger" in explained
     assert "never ended" in explained
-    assert "last seen in user code for 1" in explained  # Some 10 s, or a little more.
+    assert "last seen in user code for 1" in explained  # About 10 s.
 
 
 def test_a_killed_local_run_is_explained_by_its_workflow_and_its_task(tmp_path: Path) -> None:
@@ -280,11 +280,11 @@ def explain(folder: Path, *files: Path) -> str:
     return ended.stdout
 
 
-# --- how much of it --------------------------------------------------------------------------------------------------
+# --- limits ----------------------------------------------------------------------------------------------------------
 
 
 class Clock(SimpleNamespace):
-    """The module ``time``, as far as it is used, at the pace of a test."""
+    """The used part of the module ``time``, controlled by a test."""
 
     now = 0.0
 
@@ -304,7 +304,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[ExportLogsServiceRequest]:
-    """The requests that would be sent."""
+    """The requests that would be sent to a receiver."""
     sent: list[ExportLogsServiceRequest] = []
     queue: Any = SimpleNamespace(put_request=sent.append)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", NOWHERE)

@@ -1,4 +1,4 @@
-"""OTLP JSON, compared with what OpenTelemetry's own encoder and protobuf's own mapping make of the same records."""
+"""OTLP JSON, compared with OpenTelemetry's own encoder and protobuf's own JSON mapping of the same records."""
 
 import base64
 import json
@@ -111,7 +111,7 @@ def any_spans(seed: int) -> list[ReadableSpan]:
 
 
 def expected(request: Any) -> Any:
-    """Protobuf's own mapping, with the two differences that OTLP makes: hexadecimal ids, enums as numbers."""
+    """Return protobuf's own mapping with the two differences of OTLP: hexadecimal ids, and enums as numbers."""
     return with_hexadecimal_ids(MessageToDict(request, use_integers_for_enums=True))
 
 
@@ -129,7 +129,7 @@ def with_hexadecimal_ids(part: Any) -> Any:
 
 
 def as_this_encoder_has_it(document: Any) -> Any:
-    """Leave out what encoders before OpenTelemetry 1.28 leave out: what a scope's schema and attributes are."""
+    """Remove the schema and the attributes of scopes, which encoders before OpenTelemetry 1.28 do not write."""
     provider = TracerProvider(shutdown_on_exit=False)
     span = provider.get_tracer("s", "1", "https://schema").start_span("probe")
     if not encode_spans([span]).resource_spans[0].scope_spans[0].schema_url:
@@ -141,7 +141,7 @@ def as_this_encoder_has_it(document: Any) -> Any:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Compare bytes, because not every protobuf holds NaN equal to itself."""
+    """Compare bytes, because in some versions of protobuf NaN is not equal to itself."""
     return bool(left.SerializeToString(deterministic=True) == right.SerializeToString(deterministic=True))
 
 

@@ -1,4 +1,4 @@
-"""How records get to a receiver, and what becomes of those that do not."""
+"""The export queue: delivery of records to a receiver, and dropped records."""
 
 import threading
 import time
@@ -24,9 +24,9 @@ from support import pods, programs, traces
 from support.receiver import Protocol, Receiver, Reply, Request
 
 LONG = 60.0
-"""Seconds that nothing here is waited for."""
+"""Seconds: longer than any test waits."""
 TEARDOWN_SECONDS = 2.5
-"""What the end of an interpreter may take besides, on a loaded machine."""
+"""Additional seconds for the end of an interpreter on a loaded machine."""
 of_protocols = pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 
 
@@ -61,7 +61,7 @@ def open_queue(
     delay: float = LONG,
     spool: Path | None = None,
 ) -> Iterator[ExportQueue]:
-    """A queue for spans; with the ``with`` block its process ends."""
+    """A queue for spans; the end of the ``with`` block stands for the end of its process."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
     transport = connect(endpoints.plan("traces", environ), environ)
     file = SpoolFile(spool, "traces") if spool else None
@@ -85,13 +85,13 @@ def names(receiver: Receiver) -> list[str]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What is said of losses now."""
+    """Report dropped records now; return the lines."""
     dropped.report()
     return [message for message in caplog.messages if "were dropped" in message]
 
 
 def first_then(*first: Reply) -> Callable[[Request], Reply]:
-    """Give the first replies to the first exports, and take the others."""
+    """Answer the first exports with these replies, and accept all others."""
     replies = iter(first)
     return lambda _: next(replies, Reply())
 
@@ -147,7 +147,7 @@ def test_a_burst_arrives_complete_with_the_default_limits(receiver: Receiver) ->
     assert len(receiver.spans()) == 10_000
 
 
-# --- what is lost ----------------------------------------------------------------------------------------------------
+# --- dropped records -------------------------------------------------------------------------------------------------
 
 
 def test_the_oldest_records_of_a_full_queue_are_dropped_and_counted(
@@ -214,7 +214,7 @@ def test_dropped_records_are_reported_once(receiver: Receiver, caplog: pytest.Lo
     assert said(caplog) == said(caplog)
 
 
-# --- again -----------------------------------------------------------------------------------------------------------
+# --- retries ---------------------------------------------------------------------------------------------------------
 
 
 @of_protocols
@@ -310,7 +310,7 @@ def test_invalid_utf_8_is_replaced_in_a_replay(tmp_path: Path, receiver: Receive
     assert names(receiver) == ["first", "half \ufffd", "last"]
 
 
-# --- in users' programs ----------------------------------------------------------------------------------------------
+# --- programs of users -----------------------------------------------------------------------------------------------
 
 PROGRAM = """
     import json, time
@@ -390,11 +390,11 @@ def test_every_kind_of_flush_to_a_black_hole_is_bounded(protocol: Protocol, tmp_
     assert exit_seconds < 2 + TEARDOWN_SECONDS
 
 
-# --- providers of others ---------------------------------------------------------------------------------------------
+# --- other providers -------------------------------------------------------------------------------------------------
 
 
 def under_the_launcher(pod: pods.Pod) -> pods.Pod:
-    """With what ``opentelemetry-distro`` brings: the SDK's own configurator."""
+    """Install the entry point of ``opentelemetry-distro``: the SDK's own configurator."""
     site = programs.distribution(
         pod.directory.parent / "site",
         "distro_of_the_test",

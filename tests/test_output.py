@@ -1,4 +1,4 @@
-"""What a task writes to stdout and stderr: unchanged where it went before, and line by line in log records."""
+"""Capture of stdout and stderr: the streams are unchanged, and each line is a log record."""
 
 import functools
 import os
@@ -42,12 +42,12 @@ for descriptor in range(3, 1100):
     os.dup2(0, descriptor)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
-"""Runs a command with descriptors open that ``select`` can't look at."""
+"""Runs a command with more open descriptors than ``select`` supports."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a pod has written, as bytes, and how it ended."""
+    """The stdout and stderr of a pod, as bytes, and its exit status."""
 
     returncode: int
     stdout: bytes
@@ -55,7 +55,7 @@ class Written:
 
     @property
     def said(self) -> bytes:
-        """Without the empty line that flytekit begins with."""
+        """Stdout without the empty line that flytekit prints first."""
         return self.stdout.lstrip(b"\n")
 
 
@@ -77,7 +77,7 @@ def run(folder: Path, way: str, receiver: Receiver, **options: Any) -> Written:
 
 @dataclass(frozen=True)
 class Ran:
-    """A pod that has ended, the folder that it ran in, and the receiver that it sent to."""
+    """A pod that has ended, its folder, and its receiver."""
 
     ended: Written
     folder: Path
@@ -86,7 +86,7 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ran]]:
-    """Runs each way of writing once, whoever looks at it."""
+    """Runs each way of writing once for all tests."""
     with ExitStack() as stack:
 
         @functools.cache
@@ -100,7 +100,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ra
 
 @contextmanager
 def running(prepared: pods.Pod, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A pod that has said "before"; it doesn't outlive the block."""
+    """Run a pod until the end of the block; yield it once it has printed "before"."""
     arguments = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     with subprocess.Popen(prepared.arguments, cwd=prepared.directory, env=prepared.environment, **arguments) as process:
         try:
@@ -118,7 +118,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 def captured(receiver: Receiver, stream: str | None = None) -> list[LogRecord]:
-    """The records of what was written, without those of ``running`` and of other sources."""
+    """Return the records of captured lines, without those of ``running`` and of other sources."""
     found = [each for each in receiver.logs() if semconv.EVENT_NAME not in each.attributes]
     return [each for each in found if stream in (None, each.attributes.get("log.iostream"))]
 
@@ -128,7 +128,7 @@ def bodies(receiver: Receiver, stream: str | None = None) -> list[str]:
 
 
 def pumps_of(folder: Path) -> list[int]:
-    """The pumps whose journal is under a folder, alive or not."""
+    """Return the process ids of pumps with a journal in a folder, including ended ones."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -268,7 +268,7 @@ def test_lines_beyond_the_limit_are_reported_as_dropped_and_still_reach_the_stre
     assert lines.TOO_FAST in line
 
 
-# --- the original ----------------------------------------------------------------------------------------------------
+# --- the original streams --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", ["everything", "in_children", "segfault", "in_background", "descriptors_of_a_child"])
@@ -290,7 +290,7 @@ def test_a_redirected_file_is_complete_at_the_end_of_the_process(tmp_path: Path,
             check=True,
         )
         assert (tmp_path / "both").read_bytes().count(b".\n") == LINES
-    # Two streams that lead to one place keep their order, and are not told apart.
+    # Two streams to the same file keep their order, and their records do not name a stream.
     assert {record.attributes.get("log.iostream") for record in captured(receiver)} == {None}
 
 
@@ -404,18 +404,18 @@ def test_a_terminal_is_still_a_terminal_of_the_same_size(tmp_path: Path, receive
 
 
 def _chunks(terminal: int) -> Iterator[bytes]:
-    """What is shown on a terminal until nobody has it open any more."""
+    """Yield the output of a terminal until no process has it open."""
     while select.select([terminal], [], [], 60)[0]:
         try:
             chunk = os.read(terminal, 4096)
-        except OSError:  # Linux has no other end of a terminal.
+        except OSError:  # On Linux this is the end of the output.
             return
         if not chunk:
             return
         yield chunk
 
 
-# --- where it is on --------------------------------------------------------------------------------------------------
+# --- activation ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("env", [{}, {semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "false"}], ids=["by itself", "said"])
@@ -521,7 +521,7 @@ def test_a_journal_is_read_completely_from_several_files(tmp_path: Path) -> None
 
 
 def test_the_memory_of_a_pump_with_a_stuck_reader_is_bounded(tmp_path: Path) -> None:
-    """Each message has it read what was written before: that must end somewhere."""
+    """Before each message the pump reads the earlier lines, so their number must be bounded."""
     task, control = socket.socketpair()
     reading, writing = os.pipe()
     stuck, target = os.pipe()
@@ -542,7 +542,7 @@ def test_the_memory_of_a_pump_with_a_stuck_reader_is_bounded(tmp_path: Path) -> 
 
 
 def test_a_terminated_process_ends_as_soon_as_without_capture(tmp_path: Path) -> None:
-    """The thread that hears the pump is the one that ends the process: it must not wait for itself."""
+    """The thread that reads the pump's messages also ends the process: it must not wait for itself."""
     (tmp_path / "ticking.py").write_text(
         "import time\nfrom flytekit import task\n\n\n@task\ndef tick() -> None:\n"
         "    for number in range(600):\n        print('tick', number, flush=True)\n        time.sleep(0.1)\n"

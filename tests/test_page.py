@@ -1,4 +1,4 @@
-"""The page: what a person sees of it, in headless Chromium, and what is written where there is none."""
+"""The page: as displayed by headless Chromium, and the written file, which needs no browser."""
 
 import json
 import re
@@ -40,12 +40,12 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots are left for those who want to look."""
+    """The folder of the screenshots."""
     return tmp_path_factory.mktemp("pictures")
 
 
 def log(path: Path, name: str, *lines: tuple[str, str], at: float = 15.0, most: int = 1) -> None:
-    """Append log records of the first spans of that name."""
+    """Append log records to the first spans of that name."""
     ids = [
         (span["traceId"], span["spanId"])
         for line in path.read_text().splitlines()
@@ -74,7 +74,7 @@ def _spans(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def failed_map(path: Path, items: int = 40) -> Path:
-    """An execution whose map failed: of its items each tenth, by one of two errors."""
+    """Write an execution with a failed map; one of ten items fails, by one of two errors."""
     recorder = Recorder.of_file(path, {**EXECUTION_RESOURCE, semconv.EXECUTION_URL: CONSOLE})
     prepare = {
         **usages.node("n0", "train.prepare"),
@@ -107,7 +107,7 @@ def failed_map(path: Path, items: int = 40) -> Path:
 
 
 def heavy(path: Path) -> Path:
-    """A task that used more memory than it had asked for, and two GPUs."""
+    """Write a task that used more memory than it had requested, and two GPUs."""
     minutes = 95
     recorder = Recorder.of_file(path, EXECUTION_RESOURCE)
     attributes = {
@@ -156,7 +156,7 @@ def report(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.main, ["report", *map(str, arguments)])
 
 
-# --- what is seen ----------------------------------------------------------------------------------------------------
+# --- the displayed page ----------------------------------------------------------------------------------------------
 
 
 @needs_chromium
@@ -386,7 +386,7 @@ def test_the_printed_page_has_the_timeline_and_the_details(chromium: Browser, tm
     assert (tmp_path / "map.pdf").stat().st_size > 10_000
 
 
-# --- what there may be instead of an execution -----------------------------------------------------------------------
+# --- other recordings ------------------------------------------------------------------------------------------------
 
 
 @needs_chromium
@@ -443,7 +443,7 @@ def test_a_file_that_is_not_a_trace_is_reported_in_one_line(tmp_path: Path) -> N
     assert not list(tmp_path.glob("*.html"))
 
 
-# --- what is written -------------------------------------------------------------------------------------------------
+# --- the written file ------------------------------------------------------------------------------------------------
 
 
 def test_the_page_is_written_to_the_current_folder_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Telemetry by environment variables alone: each signal arrives where it should, and what can't is said in one line."""
+"""Telemetry configured by environment variables: each signal arrives, and each problem is reported in one line."""
 
 import getpass
 import importlib.util
@@ -30,7 +30,7 @@ def pod(
     inputs: Callable[[Receiver], pods.Inputs] = lambda _: {"value": 3},
     change: Change = lambda pod: pod,
 ) -> Scenario:
-    """A pod that has nothing but these variables to tell it where telemetry goes."""
+    """A pod whose telemetry is configured by these variables only."""
 
     def run(root: Path, receiver: Receiver) -> runs.Result:
         given = env(receiver) if callable(env) else env
@@ -48,7 +48,7 @@ def of_signal(signal: str, **variables: str) -> dict[str, str]:
 
 
 def each_its_own_way(receiver: Receiver) -> dict[str, str]:
-    """Traces by gRPC, metrics by HTTP, logs nowhere; and headers that the other must not get."""
+    """Return variables for traces by gRPC, metrics by HTTP, no logs, and different headers for each."""
     return {
         **of_signal("traces", ENDPOINT=receiver.endpoint("grpc"), PROTOCOL="grpc", HEADERS="x-signal=traces"),
         **of_signal("metrics", ENDPOINT=f"{receiver.endpoint()}/v1/metrics", HEADERS="x-signal=metrics"),
@@ -56,12 +56,12 @@ def each_its_own_way(receiver: Receiver) -> dict[str, str]:
 
 
 def with_module(name: str, source: str) -> Change:
-    """Put a module first on the pod's path."""
+    """Add a module to the front of the pod's path."""
     return lambda pod: _first_on_path(pod, programs.module(pod.directory.parent / "site", name, source))
 
 
 def with_exporters(source: str, **exporters: str) -> Change:
-    """Install a distribution with exporters of traces beside us."""
+    """Install a distribution with trace exporters."""
     entries = {"opentelemetry_traces_exporter": exporters}
     return lambda pod: _first_on_path(
         pod, programs.distribution(pod.directory.parent / "site", "exporters_of_the_test", source, entries)
@@ -140,7 +140,7 @@ WATCHED_TRAFFIC = """
         insecure_channel(*args, **options), Watcher()
     )
 """
-"""What contrib's instrumentations of requests and gRPC do, in short."""
+"""A short form of contrib's instrumentations of requests and gRPC."""
 
 
 def calls(receiver: Receiver) -> dict[str, str]:
@@ -331,7 +331,7 @@ CONFIGURATION = """
 
 
 def with_configuration(content: str | None, change: Change = lambda pod: pod) -> Change:
-    """Name a declarative configuration, which is there if it has any content."""
+    """Configure a declarative configuration file; the file exists if it has content."""
 
     def apply(pod: pods.Pod) -> pods.Pod:
         path = pod.directory.parent / "otel.yaml"
@@ -362,7 +362,7 @@ NEEDS_CONFIGURATION = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     wrong = {name: scenario for name, (scenario, _) in WRONG.items()}
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 3})
     all_runs = Runs(DELIVERED | wrong | FAILING | BY_FILE, tmp_path_factory.mktemp("providers"))
     yield all_runs
@@ -370,7 +370,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def undisturbed(run: Run) -> Run:
-    """The task has ended as it does where nothing is exported."""
+    """Check that the task has ended as it does if nothing is exported; return the run."""
     assert run.pod.returncode == 0, run.pod.stderr
     assert run.pod.outputs is not None, run.pod.stderr
     assert run.pod.outputs.literals["o0"].scalar.primitive.integer == 3
@@ -383,7 +383,7 @@ def metrics(run: Run) -> list[MetricPoint]:
 
 
 def logs(run: Run) -> list[Any]:
-    """Log records as they are in OTLP, with their resource."""
+    """Return log records as in OTLP, with their resource."""
     of_resources = [
         of_resource
         for request in run.requests
@@ -474,7 +474,7 @@ def test_export_requests_are_not_recorded(protocol: str, ran: Runs) -> None:
     assert {request.signal for request in run.requests} == {"traces", "metrics"}
 
 
-# --- what is wrong, and said -----------------------------------------------------------------------------------------
+# --- invalid settings ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", WRONG)

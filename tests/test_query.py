@@ -1,4 +1,4 @@
-"""Reading OTLP files, and the tree that comes of it."""
+"""The reader of OTLP files, and the tree of their spans."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ from support import traces
 pytestmark = pytest.mark.newest_only
 
 OLD_RECORDING = Path(__file__).parent / "fixtures" / "recordings" / "without_roles.jsonl"
-"""A run of the demo and a killed attempt, recorded by version 0.1.0: its spans state no role."""
+"""A run of the demo and a killed attempt, recorded by version 0.1.0: its spans have no role attribute."""
 
 TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
 
@@ -49,7 +49,7 @@ def execution(tmp_path: Path) -> Path:
 
 
 def span(span_id: str = ROOT, parent: str | None = None, **fields: Any) -> dict[str, Any]:
-    """A span in the JSON of OTLP."""
+    """Return a span as OTLP JSON."""
     identity = {"traceId": TRACE, "spanId": span_id, **({"parentSpanId": parent} if parent else {})}
     times = {"startTimeUnixNano": str(traces.BEGIN_NS), "endTimeUnixNano": str(traces.BEGIN_NS + 10**9)}
     return {**identity, "name": "task t", "kind": 1, **times, **fields}
@@ -67,7 +67,7 @@ def written(path: Path, *documents: dict[str, Any]) -> Path:
 def plain(
     name: str, span_id: str, parent: str | None = None, start: int = 0, end: int | None = 1, **fields: Any
 ) -> Span:
-    """A span of ours as a reader gives it, with times in seconds."""
+    """Return a span of ours as the reader returns it, with times in seconds."""
     fields = {"scope": model.Scope(semconv.SCOPE), **fields}
     return Span(TRACE, span_id, parent, name, start * 10**9, None if end is None else end * 10**9, **fields)
 

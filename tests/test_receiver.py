@@ -1,4 +1,4 @@
-"""The receiver keeps what is exported to it, whole, over both protocols of OTLP."""
+"""The receiver keeps complete exports over both protocols of OTLP."""
 
 import threading
 import zlib

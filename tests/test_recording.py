@@ -1,4 +1,4 @@
-"""A local run's file: whole lines, few writes, and whatever ended before the process did."""
+"""The file of a local run: complete lines, few writes, and all spans that ended before the process."""
 
 import json
 import signal
@@ -30,7 +30,7 @@ end = lambda name: tracer.start_span(name).end()
 
 
 def recorded(folder: Path, program: str) -> tuple[int, list[str], int]:
-    """How a program ended, the names of the spans in its file, and the number of its lines."""
+    """Return the exit status of a program, the names of the spans in its file, and the number of lines."""
     path = folder / "f.jsonl"
     ended = subprocess.run([sys.executable, "-c", PROGRAM + program, str(path)], check=False, timeout=60)
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]

@@ -1,4 +1,4 @@
-"""Replaying a spool to a real receiver that takes, refuses, rejects, postpones or is not there."""
+"""Replays of a spool to a real receiver that accepts, refuses, rejects or delays requests, or is not running."""
 
 import io
 import json
@@ -58,7 +58,7 @@ def names(count: int, prefix: str = "span") -> list[str]:
 
 
 def spooled(folder: Path, *lines: bytes, signal: str = "traces") -> Path:
-    """A file that its writer left."""
+    """Write a spool file whose writer has ended."""
     spool = SpoolFile(folder, signal)
     for content in lines:
         spool.append(content)
@@ -98,14 +98,14 @@ def misbehaving(respond: Callable[[Request], Reply]) -> Receiver:
 
 
 def first_then(*first: Reply) -> Callable[[Request], Reply]:
-    """Give the first replies to the first exports, and take the others."""
+    """Answer the first exports with these replies, and accept all others."""
     replies = iter(first)
     return lambda _: next(replies, Reply())
 
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The URL at which a handler answers."""
+    """Serve with a handler, and yield the URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://localhost:{server.server_port}"
@@ -353,7 +353,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
     def test_secrets_of_an_endpoint_are_not_printed(self, tmp_path: Path, scheme: str) -> None:
-        """A server of HTTP, asked for TLS, has the client tell of the whole path in its own words."""
+        """If TLS is used with an HTTP server, the client's own message contains the complete path."""
         spooled(tmp_path, line("a"))
         with misbehaving(lambda _: Reply(401)) as receiver:
             place = f"{receiver.endpoint().partition('://')[2]}/v1/traces"
@@ -620,7 +620,7 @@ class TestTelling:
 
 
 class Bucket(MemoryFileSystem):  # type: ignore[misc]  # it has no types
-    """A store whose folders are there as long as their files, and which is there itself all the time."""
+    """A store that always exists, and whose folders exist as long as they have files."""
 
     protocol = "bucket"
 
@@ -635,7 +635,7 @@ class Bucket(MemoryFileSystem):  # type: ignore[misc]  # it has no types
 
 @pytest.fixture
 def bucket() -> Iterator[str]:
-    """A store that is none of the local disk's."""
+    """The URL of a store that is not on the local disk."""
     register_implementation("bucket", Bucket, clobber=True)
     yield "bucket://bucket/spool"
     MemoryFileSystem.store.clear()

@@ -1,4 +1,4 @@
-"""The tree as people see it on a terminal."""
+"""The tree as printed on a terminal."""
 
 import io
 import re
@@ -33,7 +33,7 @@ def execution(tmp_path: Path) -> ExecutionTree:
 
 
 def task(*, end: int | None = 10, **fields: object) -> Span:
-    """A task of ours that begins at the epoch, times in seconds."""
+    """Return a task of ours that begins at the epoch, with times in seconds."""
     end_ns = None if end is None else end * 10**9
     return Span(TRACE, ROOT, None, "task t", 1, end_ns, scope=Scope(semconv.SCOPE), **fields)  # type: ignore[arg-type]
 
@@ -44,7 +44,7 @@ def failed(message: str, stacktrace: str = "") -> Span:
 
 
 class Stream(io.TextIOWrapper):
-    """A stream that is a terminal, or is not, of any encoding."""
+    """A stream with any encoding that can be a terminal."""
 
     def __init__(self, encoding: str = "utf-8", *, tty: bool = True) -> None:
         super().__init__(io.BytesIO(), encoding=encoding)

@@ -1,4 +1,4 @@
-"""What `otel-flyte rightsize` recommends, and that it never recommends less than was seen."""
+"""The recommendations of `otel-flyte rightsize`, which are never below the observed usage."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ def call(*arguments: str) -> Result:
 
 
 class Runs:
-    """Attempts of tasks, one after the other, written to a file as they end."""
+    """Consecutive attempts of tasks, written to a file as they end."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -48,7 +48,7 @@ class Runs:
         return call(self.path, *options).stdout
 
     def advice(self, *options: str) -> dict[str, Any]:
-        """The advice on the only task, as JSON."""
+        """Return the recommendation for the only task, as JSON."""
         (found,) = json.loads(call(self.path, *options, "--json").stdout)["tasks"]
         assert isinstance(found, dict)
         return found
@@ -60,7 +60,7 @@ def runs(tmp_path: Path) -> Runs:
 
 
 def pasted(text: str) -> dict[str, Resources]:
-    """What the printed arguments are when they are pasted into a call."""
+    """Return the printed arguments, evaluated in a call."""
     (line,) = (line for line in text.splitlines() if "requests=Resources(" in line)
     arguments = eval(f"dict({line})", {"Resources": Resources})
     assert isinstance(arguments, dict)

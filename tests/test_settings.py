@@ -1,4 +1,4 @@
-"""What users configure: the standard variables, ours, and what becomes of a value that can't be used."""
+"""Settings of users: the standard variables, our variables, and the replacement of invalid values."""
 
 import importlib
 
@@ -26,7 +26,7 @@ def of_signal(signal: str, environ: dict[str, str]) -> dict[str, str]:
     return {variable(name, signal): value for name, value in environ.items()}
 
 
-# --- whether a signal is exported, and by what -----------------------------------------------------------------------
+# --- exporters of a signal -------------------------------------------------------------------------------------------
 
 
 @each_signal
@@ -329,7 +329,7 @@ def test_each_off_switch_is_named_in_the_reason(name: str, value: str) -> None:
     ("name", "value"),
     [
         *(("OTEL_FLYTE_ENABLED", value) for value in ("true", "1", "yes", "ON", "", "maybe")),
-        # The specification: whatever is not "true" is false.
+        # The specification: every value except "true" is false.
         *(("OTEL_SDK_DISABLED", value) for value in ("false", "1", "yes", "")),
         *(("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value) for value in ("", "requests", "flytekit", "flyte-x")),
     ],

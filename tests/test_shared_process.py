@@ -120,5 +120,5 @@ def test_the_resource_has_no_identity_of_an_attempt(ran: Ran) -> None:
 
 
 def test_child_processes_of_a_shared_process_have_no_parent(ran: Ran) -> None:
-    """The environment belongs to all attempts of the process: it can't name the span of one of them."""
+    """The environment belongs to all attempts of the process: it cannot have the span of one of them."""
     assert ran.parents == dict.fromkeys(RUNS)

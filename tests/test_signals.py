@@ -1,4 +1,4 @@
-"""SIGTERM, by which Kubernetes takes a pod away: every open span says so, and the process ends as without us."""
+"""SIGTERM, by which Kubernetes ends a pod: every open span has an event, and the process ends as without otel-flyte."""
 
 import signal
 import sys
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.newest_only
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 SECONDS = 60
-"""For which a task waits that nothing comes to end."""
+"""The time that a task waits without a signal."""
 CHECKPOINTS = ("finish early", "finish early, handler of the module")
 EXITS = ("leave early", "leave early, handler of the module")
 DEATHS = ("sync", "async", "fast-execute", "beside asyncio's handler", "handler that restores the one before")
@@ -26,7 +26,7 @@ DEATHS = ("sync", "async", "fast-execute", "beside asyncio's handler", "handler 
 
 @dataclass
 class Terminated:
-    """A pod that is sent SIGTERM once its user code runs; with ``bare`` the same pod without us."""
+    """A pod that receives SIGTERM once its user code runs; with ``bare`` the same pod without otel-flyte."""
 
     task: str
     inputs: Mapping[str, object] = field(default_factory=lambda: {"seconds": SECONDS})
@@ -87,7 +87,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("signals"))
     yield all_runs
@@ -95,7 +95,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def attempt(run: Run) -> Span:
-    """The span of the task, which all else hangs from."""
+    """Return the span of the task, the root of all others."""
     [found] = [span for span in run.tasks if not span.name.endswith("-execute")]
     return found
 
@@ -218,12 +218,12 @@ print(json.dumps([ended, blocked()]))
 
 
 def forking(prepare: str, in_child: str) -> str:
-    """A program whose task forks: how the child ends, and in how many of its own threads SIGTERM is blocked then."""
+    """Return a program that forks; it prints the child's exit status and the number of threads with SIGTERM blocked."""
     imports = "import json, os, signal, time\nfrom pathlib import Path\n"
     return programs.joined(imports, prepare, FORKING.replace("IN_CHILD", in_child))
 
 
-# Hooks of a user's, before all that is registered later.
+# Hooks of a user, registered before all others.
 PREPARED = {
     "terminated": ("os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))", "pass"),
     "terminated later": ("", "os.kill(os.getpid(), signal.SIGTERM)"),

@@ -1,4 +1,4 @@
-"""What is yet to be delivered, on disk: appended whole, settled cheaply, locked by its writer, left alone by forks."""
+"""Spool files: complete lines, acknowledged offsets, the writer's lock, and forks."""
 
 import errno
 import fcntl
@@ -31,7 +31,7 @@ LINE = b'{"resourceSpans":[]}\n'
 
 
 def in_forked_child(work: Callable[[], bool]) -> bool:
-    """Whether the work, done in a forked child, finds what it should."""
+    """Return whether the work returns true in a forked child."""
     child = os.fork()
     if child == 0:
         held = False
@@ -48,7 +48,7 @@ def only_file(folder: Path) -> Path:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody has the lock, as another process finds it."""
+    """Return whether a process has the lock, by the view of another process."""
     program = f"""
 import fcntl, os, sys
 descriptor = os.open({str(path)!r}, os.O_RDONLY)
@@ -200,7 +200,7 @@ class TestDisksThatRefuse:
         assert only_file(tmp_path).read_bytes() == 2 * LINE
 
     def test_a_full_disk_leaves_only_complete_lines(self, tmp_path: Path) -> None:
-        """The limit on a file's size stands for the disk's: it too takes a part of a line, and refuses the rest."""
+        """The limit of a file's size replaces that of a disk: it also writes a part of a line and refuses the rest."""
         program = f"""
 import resource, signal, sys
 from otel_flyte.export.spool.files import SpoolFile

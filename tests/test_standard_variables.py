@@ -1,4 +1,4 @@
-"""Standard variables whose value can't be used: one line each, and nothing of it reaches OpenTelemetry's SDK."""
+"""Invalid values of standard variables: each is reported in one line, and never reaches OpenTelemetry's SDK."""
 
 from pathlib import Path
 
@@ -111,7 +111,7 @@ RIGHT = {
 BLANK = dict.fromkeys(standard.VARIABLES, " ")
 
 
-# --- what is said ----------------------------------------------------------------------------------------------------
+# --- reported lines --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -188,7 +188,7 @@ def test_a_sampler_that_records_nothing_is_reported(sampler: str, argument: str,
     assert sampled_out({"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument}) == line
 
 
-# --- what the SDK reads ----------------------------------------------------------------------------------------------
+# --- values that reach the SDK ---------------------------------------------------------------------------------------
 
 CREATE_PROVIDERS = """
     import json

@@ -1,6 +1,6 @@
-"""Executions that others launch: eager tasks in a pod, tasks and programs that use ``FlyteRemote``.
+"""Executions launched by eager tasks in a pod, and by tasks and programs with ``FlyteRemote``.
 
-flyteadmin is a real gRPC server on loopback, see ``support.admin``; its clients are flytekit's own.
+flyteadmin is a real gRPC server on loopback, see ``support.admin``; its clients are those of flytekit.
 """
 
 import json
@@ -30,7 +30,7 @@ def number(value: int) -> literals_pb2.LiteralMap:
 
 @dataclass
 class Submitter:
-    """A scenario that has a flyteadmin of its own."""
+    """A scenario with its own flyteadmin."""
 
     scenario: Callable[[Mapping[str, str]], Scenario]
     running: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def submissions(run: Run) -> list[Span]:
-    """In the order in which they began."""
+    """Return the submissions in the order of their starts."""
     found = [span for span in run.spans if span.name.startswith("submit ")]
     return sorted(found, key=lambda span: span.start_ns)
 
@@ -302,7 +302,7 @@ def test_an_execution_launched_by_a_task_has_its_own_trace_with_a_link_to_the_su
 
 
 def test_a_traced_program_has_a_submission_for_each_launched_execution(runs: Runs) -> None:
-    """Whatever it launches, flytekit gets the same call in the end."""
+    """flytekit makes the same call for every kind of entity."""
     run = runs("traced program")
     assert str(Forest(run.spans)) == snapshot("""\
 trace (random)
@@ -369,7 +369,7 @@ trace (random)
 
 
 def test_launches_of_a_program_without_a_provider_are_unchanged(runs: Runs) -> None:
-    """Though an endpoint is configured: only what Flyte itself runs makes providers."""
+    """An endpoint is configured, but only processes that Flyte runs create providers."""
     *plain, empty, own, own_launcher = launches(runs, "program")
 
     assert [launch.has_envs for launch in (*plain, empty)] == [False] * (len(ALL_ENTITIES) + 1)

@@ -1,6 +1,6 @@
-"""What a user finds in the trace: whole traces as they arrive, from Flyte's real entrypoints.
+"""Complete traces of Flyte's real entrypoints, as they arrive at a receiver.
 
-Nothing is set but environment variables. Every scenario is a process or several, see ``support.runs``; a whole trace is
+Only environment variables are set. A scenario is one or more processes, see ``support.runs``. A complete trace is
 compared as text, see ``support.trees``.
 """
 
@@ -37,7 +37,7 @@ CALLER_UNSAMPLED = f"00-{CALLER_TRACE}-{CALLER_SPAN}-00"
 
 A_KIB_OF_X = "x" * 1021 + "…"
 REGISTERED_MAP = "pipelines.map_as_registered-arraynode"
-"""Flyte's name of every map task here; the pod computes another one."""
+"""Flyte's name of every map task here; flytekit computes another one in the pod."""
 FIVE = {"value": 5}
 RETRY = pods.Attempt(nodes=(("n0", 1),))
 CHILD_OF_DYNAMIC = pods.Attempt(nodes=(("n0", 1), ("dn3", 2)))
@@ -52,7 +52,7 @@ OLDER_MAP = with_loader(
 )
 
 
-# --- pods that are given more than inputs ----------------------------------------------------------------------------
+# --- pods that need more than inputs ---------------------------------------------------------------------------------
 
 
 def subtask(
@@ -76,12 +76,12 @@ def subtask(
 
 
 def shim(base: int) -> Scenario:
-    """A pod that knows its task by the template alone."""
+    """A pod whose task is defined by its template."""
     return pod(pods.template(task_templates.square), {"base": base})
 
 
 def query(root: Path, receiver: Receiver) -> Result:
-    """A query in a pod, which is a shim too."""
+    """A SQL query in a pod, which is also defined by its template."""
     database = root.with_name(f"{root.name}.db")
     with sqlite3.connect(database) as connection:
         connection.execute("create table tracks (name text)")
@@ -96,7 +96,7 @@ def clean_up_of_two(root: Path, receiver: Receiver) -> Result:
 
 
 def on_the_web(task: str, variable: str, file: str, *, kind: str = "") -> Scenario:
-    """A pod that takes a file which a server on loopback has."""
+    """A pod whose input is a file on a web server on loopback."""
 
     def run(root: Path, receiver: Receiver) -> Result:
         served = root.with_name(f"{root.name}-served")
@@ -227,10 +227,10 @@ CONTEXT: dict[str, Scenario] = {
 
 
 Verdict = tuple[str, str]
-"""Whose fault it is to Flyte, and whether it tries again."""
+"""Flyte's decision on an error: its origin, and whether the task is retried."""
 
 ATTEMPT = ""
-"""The span of the attempt, whatever its name."""
+"""The span of the attempt, which has a different name in each scenario."""
 
 USER: Verdict = ("USER", "NON_RECOVERABLE")
 USER_RETRIED: Verdict = ("USER", "RECOVERABLE")
@@ -240,14 +240,14 @@ SYSTEM_RETRIED: Verdict = ("SYSTEM", "RECOVERABLE")
 
 @dataclass(frozen=True)
 class Failure:
-    """A way to fail, and what the trace says of it.
+    """A way to fail, and its effect on the trace.
 
     Attributes:
         scenario: a pod.
-        recorded_on: the innermost span that fails, which alone has the exception.
+        recorded_on: the innermost failed span, the only one with the exception.
         exception: its type.
-        verdict: what Flyte writes, ``None`` where it writes nothing.
-        result: what the attempt says of its own end.
+        verdict: the decision that Flyte writes, ``None`` if it writes none.
+        result: the attribute ``flyte.result`` of the attempt.
     """
 
     scenario: Scenario
@@ -373,7 +373,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def one_trace(*of_runs: Run) -> str:
-    """What several pods have exported, as one picture."""
+    """Return the spans of several pods as one text."""
     return str(Forest(*(run.spans for run in of_runs)))
 
 
@@ -816,7 +816,7 @@ def test_the_resource_of_a_pod_identifies_its_attempt(runs: Runs) -> None:
 
 def test_an_endpoint_on_port_4317_is_used_over_grpc(tmp_path: Path) -> None:
     try:
-        # Another loopback address, because a collector of the developer's may have the port on the usual one.
+        # Another loopback address, because a collector on the developer's machine may use this port on 127.0.0.1.
         receiver = Receiver(grpc_address=("127.0.0.17", 4317))
     except OSError:
         pytest.skip("127.0.0.17:4317 can't be bound here")
@@ -828,7 +828,7 @@ def test_an_endpoint_on_port_4317_is_used_over_grpc(tmp_path: Path) -> None:
     assert {request.protocol for request in receiver.requests()} == {"grpc"}
 
 
-# --- which kind of task has which phases, as documented --------------------------------------------------------------
+# --- the documented phases of each kind of task ----------------------------------------------------------------------
 
 ON = "●"
 
@@ -860,7 +860,7 @@ TASK_OF_ROW = {
 
 
 def documented() -> dict[tuple[str, str], list[str]]:
-    """The phases that the page promises, by section and kind of task."""
+    """Return the documented phases by section and kind of task."""
     promised = {}
     section, columns = "", []
     for line in PAGE.read_text().splitlines():
@@ -885,7 +885,7 @@ def test_the_documentation_of_phases_names_every_kind_and_every_phase() -> None:
 
 @pytest.mark.parametrize(("section", "row"), documented())
 def test_a_task_has_exactly_the_documented_phases_of_its_kind(runs: Runs, section: str, row: str) -> None:
-    """In their order, each once."""
+    """Each phase is there once, in the documented order."""
     name, place = TASK_OF_ROW[section, row]
 
     assert phases(runs(name), place) == documented()[section, row]
@@ -1372,11 +1372,11 @@ trace (random)
 
 
 def phases(run: Run, task: int = 0) -> list[str]:
-    """The names of the phases of one of the tasks, the first if nothing else is said."""
+    """Return the names of the phases of a task, by default of the first one."""
     return [phase.name for phase in run.phases(run.tasks[task])]
 
 
-# --- what users add --------------------------------------------------------------------------------------------------
+# --- spans and attributes of users -----------------------------------------------------------------------------------
 
 
 def test_spans_of_users_are_below_user_code(runs: Runs) -> None:
@@ -1637,7 +1637,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 
 
 def test_the_users_metadata_of_an_output_is_on_the_output_translation(runs: Runs) -> None:
-    """The card counts how often it is serialised: users' code may have effects."""
+    """The card counts its serialisations, because code of users may have side effects."""
     assert runs("output metadata").named("output translation").attributes == snapshot(
         {
             "flyte.span.role": "phase",
@@ -1787,7 +1787,7 @@ def test_a_failure_is_recorded_once_on_the_innermost_failed_span(runs: Runs, nam
 
 
 def above(span: Span, spans: list[Span]) -> list[Span]:
-    """A span and what is around it, in the order of ``spans``."""
+    """Return a span and its ancestors, in the order of ``spans``."""
     path = {span.span_id}
     while span.parent_span_id:
         [span] = (outer for outer in spans if outer.span_id == span.parent_span_id)
@@ -1842,7 +1842,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-# --- who is the parent, and what ids there are -----------------------------------------------------------------------
+# --- parents and ids -------------------------------------------------------------------------------------------------
 
 
 def test_attempts_of_an_execution_are_separate_spans_of_one_trace(runs: Runs) -> None:
@@ -2061,13 +2061,13 @@ def test_a_subtask_with_its_own_trace_links_to_its_usual_parent(runs: Runs) -> N
 
 
 def test_a_map_has_its_registered_name(runs: Runs) -> None:
-    """flytekit computes another one in the pod, from options that the pod is not told."""
+    """flytekit computes another name in the pod, from options that the pod does not have."""
     attempt = runs("map, index 0").attempt
     assert (attempt.name, attempt.attributes["flyte.task_name"]) == (f"task {REGISTERED_MAP}", REGISTERED_MAP)
 
 
 def test_the_cleanup_has_its_registered_name(runs: Runs) -> None:
-    """flytekit gives every clean-up the same name in the pod."""
+    """flytekit uses the same name for every cleanup in the pod."""
     assert runs("eager cleanup").attempt.name == "task traced_launches.orchestrate-cleanup"
 
 
@@ -2093,7 +2093,7 @@ def test_a_local_run_with_an_unsampled_parent_is_recorded(runs: Runs) -> None:
     ],
 )
 def test_a_task_in_another_process_of_a_pod_is_a_child_of_the_attempt(runs: Runs, name: str, task: str) -> None:
-    """A child of its own name and with an id of its own, though it finds the attempt's whole environment."""
+    """It has its own name and id, although it has the same environment as the attempt."""
     attempt, inner = runs(name).tasks
 
     assert (attempt.name, inner.name) == (f"task traced_processes.{task}", "task traced_processes.double")
@@ -2102,7 +2102,7 @@ def test_a_task_in_another_process_of_a_pod_is_a_child_of_the_attempt(runs: Runs
     assert "user code" in phases(runs(name), 1)
 
 
-# --- what holds for every trace --------------------------------------------------------------------------------------
+# --- properties of every trace ---------------------------------------------------------------------------------------
 
 
 def test_span_ids_of_a_trace_are_unique(runs: Runs) -> None:
@@ -2128,7 +2128,7 @@ def test_values_are_within_the_limits_of_backends(runs: Runs) -> None:
 
 
 def values(span: Span) -> Iterator[tuple[str, Any]]:
-    """All that a span and its events and links carry."""
+    """Yield all attribute values of a span, its events and its links."""
     yield "name", span.name
     yield "status", span.status_message
     yield from span.attributes.items()
@@ -2148,7 +2148,7 @@ def test_phases_are_in_the_documented_order(runs: Runs) -> None:
 
 
 def test_every_parent_of_a_trace_has_arrived(runs: Runs) -> None:
-    """But for the parents that other processes have."""
+    """Parents from other processes are exceptions."""
     elsewhere = {CALLER_SPAN, *(runs(name).attempt.parent_span_id for name in CONTEXT if "control plane" in name)}
     for name, run in runs.all():
         ids = {span.span_id for span in run.spans} | elsewhere

@@ -1,4 +1,4 @@
-"""What users see of what their tasks used, against what the tasks themselves know by other means."""
+"""The recorded usage of tasks, compared with the usage that the tasks measure themselves."""
 
 import importlib.util
 import inspect
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what tasks know
 MIB, GIB = 2**20, 2**30
 TRUE = 0.07
 TRUE_SECONDS = 0.05
-"""What is used around what a task measures of itself."""
+"""Seconds of CPU that are used around the code that a task measures."""
 
 GROUPS = Path(__file__).parent / "fixtures" / "cgroup"
 NOWHERE = "http://127.0.0.1:9"
@@ -38,7 +38,7 @@ COLLECTED_OFTEN = {"OTEL_METRIC_EXPORT_INTERVAL": "500"}
 
 
 def patched(**values: float) -> dict[str, str]:
-    """Give values to constants of modules, for what would take a test too long."""
+    """Return a variable that sets constants of modules, where the real values would slow down a test."""
     modules = {
         "METRICS_AFTER_SECONDS": "otel_flyte.usage.recorder",
         "STEP_SECONDS": "otel_flyte.usage.statistics",
@@ -52,7 +52,7 @@ def path(*first: Path) -> dict[str, str]:
 
 
 NO_GROUPS = {"GROUPS": str(GROUPS / "none")}
-"""What the machine that runs the tests is itself, a container or none, must not decide them."""
+"""The results must not depend on whether the tests themselves run in a container."""
 
 TWO_GPUS = {**path(fake_nvml.PATH), fake_nvml.VARIABLE: "2"}
 SOON = {**patched(METRICS_AFTER_SECONDS=1.0), **COLLECTED_OFTEN}
@@ -66,7 +66,7 @@ def pod(task: str, inputs: Mapping[str, Any], *env: Mapping[str, str], **options
 
 
 def with_gpus(script: Mapping[str, Any]) -> Change:
-    """A pod on a machine whose driver tells what a script says."""
+    """A pod on a machine whose driver replays a script."""
 
     def change(prepared: pods.Pod) -> pods.Pod:
         file = prepared.directory / "gpus.json"
@@ -77,7 +77,7 @@ def with_gpus(script: Mapping[str, Any]) -> Change:
 
 
 def in_container(prepared: pods.Pod) -> pods.Pod:
-    """A pod whose group is a copy of a recorded one."""
+    """A pod whose cgroup is a copy of a recorded one."""
     groups = prepared.directory / "groups"
     shutil.copytree(GROUPS / "v2_pod", groups)
     return with_variables(prepared, {"GROUPS": str(groups)})
@@ -89,7 +89,7 @@ def with_metrics_alone(prepared: pods.Pod) -> pods.Pod:
 
 
 def with_system_metrics(prepared: pods.Pod) -> pods.Pod:
-    """A pod that has opentelemetry-instrumentation-system-metrics switched on."""
+    """A pod with opentelemetry-instrumentation-system-metrics enabled."""
     folder = prepared.directory / "installed"
     source = "class SystemMetricsInstrumentor:\n    is_instrumented_by_opentelemetry = True\n"
     programs.module(folder / "opentelemetry" / "instrumentation", "system_metrics", source)
@@ -229,7 +229,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("usage"))
     yield all_runs
@@ -242,7 +242,7 @@ def whole(run: Run) -> Run:
 
 
 def said(run: Run) -> dict[str, Any]:
-    """What the task knows of itself."""
+    """Return the usage that the task has measured itself."""
     known: dict[str, Any] = json.loads((run.root / "work" / "used.json").read_text())
     return known
 
@@ -257,14 +257,14 @@ def usage(span: Span) -> dict[str, Any]:
 
 
 def points(run: Run, name: str | None = None) -> list[MetricPoint]:
-    """In the order in which they arrived."""
+    """Return the data points in the order of arrival."""
     requests = [request for request in run.requests if request.signal == "metrics"]
     found = [point for request in requests for point in receiver._points(request.message)]
     return [point for point in found if name in (None, point.name)]
 
 
 def last(run: Run, name: str, **attributes: str) -> float:
-    """The last value of a metric."""
+    """Return the last value of a metric."""
     wanted = {key.replace("_", "."): value for key, value in attributes.items()}
     return [point for point in points(run, name) if wanted.items() <= point.attributes.items()][-1].value
 
@@ -362,7 +362,7 @@ def test_the_cpu_time_of_imports_is_in_the_load_phase(ran: Runs) -> None:
     loaded = said(run)["loaded"]
 
     assert told[semconv.USAGE_SOURCE] == semconv.USAGE_OF_PROCESSES
-    # Flyte and what it imports are loaded in it, too.
+    # Flyte and its dependencies are imported in this phase too.
     assert loaded - TRUE_SECONDS <= told[semconv.USAGE_CPU_TIME] <= seconds(phase(run, semconv.PHASE_LOAD)) * 1.1
     assert run.attempt.attributes[semconv.USAGE_CPU_TIME] >= told[semconv.USAGE_CPU_TIME] + 0.35
 
@@ -426,7 +426,7 @@ def test_a_series_has_the_average_of_each_step(ran: Runs) -> None:
 
     assert task.attributes[semconv.USAGE_STEP] == 1
     assert len(cores) == pytest.approx(seconds(task) + 0.5, abs=0.6)
-    # The last one is of what was left.
+    # The last value covers the rest, which is shorter than a step.
     used = sum(cores[:-1]) + cores[-1] * (seconds(task) - len(cores) + 1)
     assert used == pytest.approx(task.attributes[semconv.USAGE_CPU_TIME], rel=TRUE)
     assert gpus[3:5] == (83.0, 83.0)
@@ -633,7 +633,7 @@ def test_heartbeats_have_the_usage_so_far(ran: Runs) -> None:
     records = [record for record in logs(run) if record.attributes[semconv.EVENT_NAME] == semconv.EVENT_HEARTBEAT]
     beats = [record for record in records if semconv.TASK_NAME in record.attributes]
     beat = beats[-1].attributes
-    # It tells of the last sample, which is a second old at most.
+    # A heartbeat has the last sample, which is at most a second old.
     if beats[-1].time_ns < said(run)["done_ns"] + 1.5e9:
         pytest.skip("this machine is too busy for a heartbeat after the work was done")
 
@@ -713,7 +713,7 @@ OF_A_TASK_WITH_GPUS = {
 def test_a_task_of_more_than_five_seconds_has_metrics_of_itself_its_process_and_its_gpus(ran: Runs) -> None:
     names = {point.name for point in points(whole(ran("a map subtask")))}
 
-    # Not everywhere does the kernel count the bytes of processes.
+    # Some kernels do not count the bytes of processes.
     assert names - {semconv.METRIC_PROCESS_DISK_IO} == OF_A_TASK_WITH_GPUS | OUTCOMES
 
 
@@ -892,7 +892,7 @@ def test_spans_have_usage_without_metrics(ran: Runs) -> None:
     assert usage(phase(run, semconv.PHASE_USER_CODE))[semconv.USAGE_CPU_TIME] == near(said(run)["cpu"])
 
 
-# --- how often -------------------------------------------------------------------------------------------------------
+# --- the interval of samples -----------------------------------------------------------------------------------------
 
 
 def test_samples_are_taken_at_the_configured_interval(ran: Runs) -> None:
@@ -935,7 +935,7 @@ OURS = {name: (_kind(instrument.kind), instrument.unit) for name, instrument in 
 
 
 class Definitions:
-    """A meter that writes down what is defined on it."""
+    """A meter that collects the definitions of instruments."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, tuple[str, str]] = {}
@@ -948,7 +948,7 @@ class Definitions:
 
 
 def conventions() -> dict[str, tuple[str, str]]:
-    """Kind and unit of each metric of the installed conventions."""
+    """Return the kind and the unit of each metric in the installed conventions."""
     package = importlib.import_module("opentelemetry.semconv._incubating.metrics")
     definitions = Definitions()
     for found in pkgutil.iter_modules(package.__path__):
@@ -962,7 +962,7 @@ def conventions() -> dict[str, tuple[str, str]]:
 def test_metrics_without_flytes_prefix_follow_the_conventions() -> None:
     known = conventions()
     if "hw.energy" not in known:
-        # They also had a level as a counter, which was mended since.
+        # In these versions a level was also defined as a counter by mistake.
         pytest.skip(f"the installed conventions {version('opentelemetry-semantic-conventions')} know no hardware")
     ours = {name: told for name, told in OURS.items() if not name.startswith("flyte.")}
 

@@ -1,4 +1,4 @@
-"""What Ascend NPUs did, as a library of DCMI's interface says, or the recorded output of ``npu-smi``."""
+"""Usage of Ascend NPUs, from a library with the interface of DCMI or from recorded output of ``npu-smi``."""
 
 import ctypes
 import json
@@ -86,11 +86,11 @@ def test_unsupported_values_of_a_chip_are_missing_and_requested_once(library: st
     before = calls.value
     for _ in range(3):
         _, profiled, other = ascend.read()
-    # Three times the chip that has HBM: the others were asked when they were opened.
+    # Three calls for the chip with HBM: the other chips were called when they were opened.
     assert calls.value - before == 3
-    # 239 percent say that a profiler has the counters.
+    # 239 percent means that a profiler uses the counters.
     assert profiled.utilization is None
-    # One that tells nothing of its cores tells of the whole chip.
+    # A chip without values of its cores has values of the whole chip.
     assert other.utilization == 0.55
     assert other.memory_used == 44280 * MIB // 4
     assert (other.power, other.energy, other.errors) == (None, None, {})
@@ -127,7 +127,7 @@ def test_a_missing_driver_is_not_looked_for_again(tmp_path: Path) -> None:
         ({"ASCEND_RT_VISIBLE_DEVICES": "0-1"}, [DIE, "7-0"]),
         ({"ASCEND_RT_VISIBLE_DEVICES": "1,5,0"}, ["7-0"]),
         ({"ASCEND_RT_VISIBLE_DEVICES": ""}, []),
-        # What a container was given is by the machine's numbers, which the library says are 8, 9 and 10.
+        # The container's devices have the machine's numbers, which are 8, 9 and 10 by the library.
         ({"ASCEND_VISIBLE_DEVICES": "9-10"}, ["7-0", "7-1"]),
         ({"ASCEND_VISIBLE_DEVICES": "0,1"}, [DIE, "7-0", "7-1"]),
         ({"ASCEND_VISIBLE_DEVICES": "9", "ASCEND_RT_VISIBLE_DEVICES": "0"}, [DIE]),
@@ -192,7 +192,7 @@ def test_npu_smi_is_used_if_the_library_is_missing(npu_smi: Open) -> None:
     busy, idle = all_read(ascend, 2)
     assert busy.utilization == 0.06
     assert busy.memory_used == 65536 * MIB * 91 // 100
-    # Not what is said of the card's own controller, which comes after it.
+    # Not the values of the card's own controller, which are below it.
     assert (busy.power, busy.temperature) == (130.4, 46)
     assert (idle.utilization, idle.power) == (0.0, 93.1)
 
@@ -252,7 +252,7 @@ def test_a_sample_does_not_wait_for_a_hanging_command(
     clock.seconds = 5.0
     assert ascend.read() == []
     monkeypatch.delenv("FAKE_NPU_SMI_SLEEP")
-    # The killed one is gone some time, then the next is started.
+    # The killed command ends after a while, then the next one is started.
     clock.seconds = 10.0
     (sample,) = all_read(ascend, 1)
     assert sample.utilization == 0.37

@@ -1,4 +1,4 @@
-"""The figures and limits of a control group, read from recorded trees of files with exact values."""
+"""The usage and limits of a cgroup, read from recorded trees of files with exact values."""
 
 import os
 import shutil

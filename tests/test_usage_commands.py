@@ -1,4 +1,4 @@
-"""What a task used, as `otel-flyte metrics`, `show` and `dump` print it."""
+"""The usage of tasks in the output of `otel-flyte metrics`, `show` and `dump`."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ def body(*arguments: str) -> dict[str, list[float]]:
 
 @pytest.fixture
 def execution(tmp_path: Path) -> str:
-    """Pods of one execution: a retried node with a GPU, a map, a node without usage."""
+    """Write the pods of one execution: a retried node with a GPU, a map, a node without usage."""
     path = tmp_path / "execution.jsonl"
     recorder = traces.Recorder.of_file(path, traces.EXECUTION_RESOURCE)
     failed = {**usages.node("n0", "shop.train"), **usages.quota(gpus=1), **usages.usage()}
@@ -225,7 +225,7 @@ print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "openteleme
 
 
 class TestMetricRecords:
-    """An attempt that runs, or was killed, has no span of its own; its metric records tell of it."""
+    """A running or killed attempt has no span; its usage is in its metric records."""
 
     def test_a_killed_attempt_has_the_values_of_its_metric_records(self, tmp_path: Path) -> None:
         traces.killed(tmp_path / "killed.jsonl")

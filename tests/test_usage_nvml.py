@@ -1,4 +1,4 @@
-"""What GPUs did, as recorded drivers say, with a stand-in for the module ``pynvml``; once with the module itself."""
+"""Usage of GPUs from recorded drivers, with a stand-in for the module ``pynvml``, once with the real module."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ FIRST_NAMESPACE = "pid:[4026531836]"
 
 @dataclass
 class Machine:
-    """Reads a recorded machine; a frame of the recording is a second of its clock."""
+    """Reads a recorded machine; each frame of the recording is a second of its clock."""
 
     library: fake_nvml.Nvml
     proc: Path
@@ -60,7 +60,7 @@ def _unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
-    """Give a process table of the first PID namespace."""
+    """Return a process table of the first PID namespace."""
     (tmp_path / "self/ns").mkdir(parents=True)
     (tmp_path / "self/ns/pid").symlink_to(FIRST_NAMESPACE)
     (tmp_path / str(os.getpid())).mkdir()
@@ -119,9 +119,9 @@ def test_the_utilization_of_an_idle_gpu_is_0(machine: Open) -> None:
 
 def test_utilization_is_the_mean_of_the_samples_since_the_last_read(machine: Open) -> None:
     a100s = machine("a100_pair")
-    # What was sampled before the first read is not the task's: the driver's last period stands for it.
+    # Samples from before the first read do not belong to the task: the driver's last period is used instead.
     assert [a100s.read()[0].utilization for _ in range(3)] == pytest.approx([0.0, 0.6, 1.0])
-    # No sample has come since: the driver's last period again.
+    # There is no new sample: the driver's last period is used again.
     assert a100s.read()[0].utilization == 1.0
 
 
@@ -173,7 +173,7 @@ def test_a_mig_instance_has_only_its_own_values(machine: Open) -> None:
     ]
     for sample in third:
         assert (sample.power, sample.energy, sample.temperature, sample.io_receive, sample.io_transmit) == (None,) * 5
-    # Two of its own, and what befell the whole GPU.
+    # Two errors of its own, and those of the whole GPU.
     assert [sample.errors for sample in third] == [{"xid": 3}, {"xid": 2}]
 
 
@@ -222,7 +222,7 @@ def test_cuda_visible_devices_selects_mig_instances(machine: Open, chosen: str, 
         ("none", []),
         (OTHER_A100, [OTHER_A100]),
         ("1", [OTHER_A100]),
-        # The runtime has hidden the others, and numbered these anew.
+        # The runtime has hidden the other GPUs and renumbered these.
         ("6,7", [A100, OTHER_A100]),
         ("0,1", [A100, OTHER_A100]),
         ("GPU-of-another-machine", [A100, OTHER_A100]),
@@ -246,7 +246,7 @@ def test_a_lost_gpu_has_missing_values_and_others_are_still_read(
     lost, other = second
     assert lost.is_lost
     assert (lost.utilization, lost.memory_used, lost.power, lost.energy) == (None,) * 4
-    # The Xid tells why.
+    # The Xid is the reason.
     assert lost.errors == {"xid": 1}
     assert (other.is_lost, other.memory_used) == (False, GIB)
     t4s.read()
@@ -259,14 +259,14 @@ def test_a_lost_gpu_is_retried_once_a_minute(machine: Open) -> None:
     t4s = machine("t4_lost")
     for _ in range(3):
         t4s.read()
-    # It has come back, which is not seen before the minute is over.
+    # The GPU has returned, which is noticed after a minute.
     assert t4s.read()[0].is_lost
     assert "nvmlDeviceGetHandleByUUID" not in t4s.library.calls
     t4s.go_on(0, 60.0)
     back, _ = t4s.read()
     assert not back.is_lost
     assert back.memory_used == 4194304
-    # Nobody knows what it used meanwhile: the joules stay as they were.
+    # Its usage in the meantime is unknown: the energy is unchanged.
     assert back.energy == 0.0
     assert t4s.read()[0].energy == 30.0
 
@@ -305,7 +305,7 @@ def test_the_tasks_processes_are_identified_in_the_first_pid_namespace(machine: 
     [
         ([["self", GIB, 50]], [], GIB),
         ([["self", GIB, 50], [777, GIB, 10]], [777], GIB),
-        # An id of the first namespace may be that of another process here.
+        # A process id of the first namespace may belong to another process here.
         ([["self", GIB, 50], [777, GIB, 10]], [], None),
         ([[777, GIB, 10]], [777], None),
         ([], [], None),

@@ -1,4 +1,4 @@
-"""What a tree of processes uses, read from a recorded ``/proc`` with exact values, and from real processes."""
+"""The usage of a process tree, from a recorded ``/proc`` with exact values, and from real processes."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ USER, SYSTEM, WAITED_USER, PARENT, BORN, RESIDENT, CODE = 14, 15, 16, 4, 22, 24,
 
 
 class Table:
-    """A process table that a test changes."""
+    """A process table that a test can change."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = shutil.copytree(RECORDED, folder / "proc")
@@ -129,7 +129,7 @@ def test_a_tree_has_the_values_of_exactly_its_processes(tree: ProcessTree) -> No
     sample = tree.read()
 
     assert ticks(sample) == ALL
-    # The worker is a fork: all that it has, 75,000 pages of anonymous memory, it shares with the root's 80,000.
+    # The worker is a fork: it shares all of its 75,000 anonymous pages with the root, which has 80,000.
     assert sample == TreeSample(
         cpu_seconds=sample.cpu_seconds,
         user_seconds=1200 * TICK,
@@ -150,7 +150,7 @@ def test_a_tree_lists_its_process_ids(tree: ProcessTree) -> None:
 
 def test_the_time_of_an_awaited_child_is_counted_once(table: Table, tree: ProcessTree) -> None:
     tree.read()
-    # It had used 3 ticks more than was seen of it.
+    # It had used 3 more ticks after its last sample.
     table.end(WORKER)
     table.set(ROOT, {WAITED_USER: 50 + 420 + 3})
 
@@ -194,7 +194,7 @@ def test_a_branch_that_ends_at_once_and_is_awaited_is_counted_once(table: Table,
 def test_children_that_their_ended_parent_did_not_await_are_kept(table: Table, tree: ProcessTree) -> None:
     tree.read()
     table.end(PROGRAM, GRANDCHILD, ZOMBIE)
-    # The program was waited for, but it had not waited for its own.
+    # The program was awaited, but it had not awaited its own children.
     table.set(ROOT, {WAITED_USER: 50 + OWN[PROGRAM] + WAITED[PROGRAM]})
 
     assert ticks(tree.read()) == ALL
@@ -208,7 +208,7 @@ def test_a_child_whose_parent_ended_first_is_kept_with_its_descendants(table: Ta
     table.set(ROOT, {WAITED_USER: 50 + OWN[PROGRAM] + WAITED[PROGRAM] + OWN[ZOMBIE]})
     assert ticks(tree.read()) == ALL + 200 + 30
 
-    # Process 1 waits for it.
+    # Process 1 awaits it.
     table.end(GRANDCHILD, 110)
     assert ticks(tree.read()) == ALL + 200 + 30
 
@@ -238,7 +238,7 @@ def test_a_process_that_ends_during_the_read_is_counted_once(
 ) -> None:
     monkeypatch.setattr(processes, "_HELD", 0)
     tree.read()
-    # It is listed, but can't be read, and is in what its parent has waited for.
+    # It is listed but cannot be read, and its parent's time of awaited children includes it.
     (table.folder / str(WORKER) / "stat").unlink()
     table.set(ROOT, {WAITED_USER: 50 + 420})
     assert ticks(tree.read()) == ALL
@@ -266,7 +266,7 @@ def test_unreadable_byte_counts_are_missing_values(table: Table) -> None:
     assert (tree.read().io_read, tree.read().io_write) == (None, None)
 
 
-# --- who is there ----------------------------------------------------------------------------------------------------
+# --- lists of processes ----------------------------------------------------------------------------------------------
 
 
 def test_processes_are_listed_again_only_after_a_new_process(table: Table) -> None:
@@ -283,7 +283,7 @@ def test_processes_are_listed_again_only_after_a_new_process(table: Table) -> No
 
 
 def test_processes_are_found_without_the_kernels_last_process_id(table: Table) -> None:
-    # As gVisor has it.
+    # The format of gVisor.
     (table.folder / "loadavg").write_text("0.00 0.00 0.00 0/0 0\n")
     tree = ProcessTree(table.folder, ROOT)
     before = tree.read().count
@@ -358,7 +358,7 @@ def test_invalid_lines_are_missing_values(table: Table) -> None:
     assert (sample.count, sample.own_rss, sample.io_read) == (1, 100000 * PAGE, None)
 
 
-# --- this machine's --------------------------------------------------------------------------------------------------
+# --- processes of this machine ---------------------------------------------------------------------------------------
 
 
 def test_the_number_of_descriptors_is_bounded_for_many_processes() -> None:

@@ -1,4 +1,4 @@
-"""What windows and series make of samples: numbers that can be worked out by hand."""
+"""Windows and series of samples, with results that can be calculated by hand."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,7 +132,7 @@ class TestWindow:
     def test_samples_at_the_longest_interval_are_not_a_gap(self) -> None:
         series = TaskSeries(0)
         used = Window(sample(0, 0, memory=100), series)
-        # A sample is never taken on the dot.
+        # Samples are never exactly on time.
         for number in range(1, 5):
             used.add(sample(number * (LONGEST_INTERVAL_SECONDS + 0.5), number * 10, memory=100))
         assert used.memory.mean == 100

@@ -1,4 +1,4 @@
-"""What is read of real processes and real control groups, against what is known to have been used: within 5 %."""
+"""Measured usage of real processes and real cgroups, compared with known usage: within 5 %."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def child(seconds):
 
 
 class Program:
-    """A real process that says what it does and waits to be told to go on."""
+    """A real process that reports each of its steps and then waits for a command to continue."""
 
     def __init__(self, source: str, group: "Group | None" = None) -> None:
         enter = "".join(
@@ -106,7 +106,7 @@ class Program:
         return self._process.stdout
 
     def go(self) -> Any:
-        """Have it go on, and give what it says next."""
+        """Let it continue, and return its next report."""
         self.go_on()
         return self.said()
 
@@ -197,7 +197,7 @@ say([os.getpid(), *pids]); wait(); end(pids)
 
 
 def _pss(pid: int) -> int:
-    """Give the bytes of a process, each page divided by the number of processes that have it."""
+    """Return the bytes of a process, with each page divided by the number of processes that share it."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         name, _, size = line.partition(":")
         if name == "Pss":
@@ -241,7 +241,7 @@ say(sum(float(process.communicate()[0]) for process in unseen)); wait()
         after_all = seconds(tree.read())
 
     own = 0.05
-    """What the program itself needs to start them."""
+    """Seconds that the program itself needs to start them."""
     assert seen * (1 - TRUE) <= after_seen - start <= seen * (1 + TRUE) + own
     assert unseen * (1 - TRUE) <= after_all - after_seen <= unseen * (1 + TRUE) + own
 
@@ -355,11 +355,11 @@ say(); wait()
     assert after - before == pytest.approx(20 * MIB, rel=TRUE)
 
 
-# --- control groups --------------------------------------------------------------------------------------------------
+# --- cgroups ---------------------------------------------------------------------------------------------------------
 
 
 class Group:
-    """A control group of this test's own, in each hierarchy that has CPU or memory."""
+    """A cgroup of this test, in each hierarchy with CPU or memory."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self.folders = folders
@@ -398,13 +398,13 @@ def made(tops: dict[str, Path]) -> Iterator[Group]:
 
 @pytest.fixture
 def visible() -> dict[str, Path]:
-    """The topmost group of each hierarchy, by controller."""
+    """The root of each hierarchy, by controller."""
     return {controller: Path(folder.top) for controller, folder in cgroups.find().items()}
 
 
 @pytest.fixture
 def group(visible: dict[str, Path]) -> Iterator[Group]:
-    """A group with CPU and memory, of the version that has them here."""
+    """A cgroup with CPU and memory, of the version that this machine has."""
     tops = {controller: top for controller, top in visible.items() if controller in {"memory", "cpu", "cpuacct"}}
     if not tops and UNIFIED in visible:
         tops = {UNIFIED: visible[UNIFIED]}
@@ -418,13 +418,13 @@ def group(visible: dict[str, Path]) -> Iterator[Group]:
 
 @pytest.fixture(params=[("cpu", "cpuacct"), (UNIFIED,)], ids=["version 1", "version 2"])
 def cpu_group(request: pytest.FixtureRequest, visible: dict[str, Path]) -> Iterator[Group]:
-    """A group that counts CPU time: version 2's do so without a controller, beside version 1 too."""
+    """A cgroup that counts CPU time. Version 2 needs no controller for this, even beside version 1."""
     with made({controller: visible[controller] for controller in request.param if controller in visible}) as group:
         yield group
 
 
 def _remove(folder: Path) -> None:
-    """Remove a group as soon as its processes are gone."""
+    """Remove a cgroup as soon as its processes have ended."""
     for _ in range(100):
         try:
             return folder.rmdir()
@@ -461,7 +461,7 @@ def test_a_read_file_is_in_the_memory_of_a_cgroup_but_not_in_its_working_set(gro
             file.write(bytes(MIB))
         file.flush()
         os.fsync(file.fileno())
-        # Page cache belongs to the group that has read it first.
+        # The page cache is counted for the cgroup that has read the file first.
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     source = f"""
 say(); wait()

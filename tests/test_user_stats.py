@@ -1,4 +1,4 @@
-"""What users count by `current_context().stats` arrives as metrics, and statsd gets what it always got."""
+"""User metrics by `current_context().stats` arrive as OTLP metrics, and statsd receives the same as before."""
 
 import re
 import socket
@@ -30,7 +30,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb(VALUE)
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("stats"))
     yield all_runs
@@ -38,7 +38,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def of_user(run: Run) -> dict[str, MetricPoint]:
-    """The last point of each user metric."""
+    """Return the last point of each user metric."""
     messages = [request.message for request in run.requests if request.signal == "metrics"]
     points = [point for message in messages for point in receiver._points(message)]
     return {point.name: point for point in points if point.name.startswith("flyte.user.")}
@@ -115,12 +115,12 @@ def test_statsd_gets_the_same_bytes(receiver: Receiver, tmp_path: Path) -> None:
 
 
 def sent_to(server: socket.socket) -> list[bytes]:
-    """What a process that has ended has sent, but for what chance decides: times, and what is sampled."""
+    """Return the datagrams of an ended process, without times and sampled metrics, which are random."""
     kept = [datagram for datagram in datagrams.received_by(server) if b"|@" not in datagram]
     return [re.sub(rb"(step|decorated)(\S*):[\d.]+\|ms", rb"\1\2:(time)|ms", datagram) for datagram in kept]
 
 
-# --- locally ---------------------------------------------------------------------------------------------------------
+# --- local runs ------------------------------------------------------------------------------------------------------
 
 
 def test_a_local_run_has_metrics_although_flytekit_provides_a_mock(ran: Runs) -> None:
@@ -168,11 +168,11 @@ def test_the_mock_records_the_same_calls_as_without_otel_flyte(tmp_path: Path) -
     assert with_us.replace(".<locals>", "") == bare.replace(".<locals>", "")
 
 
-# --- what is bounded -------------------------------------------------------------------------------------------------
+# --- limits ----------------------------------------------------------------------------------------------------------
 
 
 class Recorded:
-    """Metrics that are read where they are made."""
+    """Metrics read in the process that records them."""
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
