@@ -1,6 +1,6 @@
 """Measured and known usage of real processes and cgroups: `python tests/usage_truth_table.py`.
 
-Prints the table of docs/usage.md as Markdown. The cases are the tests of `test_usage_truth.py`: each comparison by
+Prints the table of docs/accuracy.md as Markdown. The cases are the tests of `test_usage_truth.py`: each comparison by
 `pytest.approx` is a line.
 """
 

@@ -1,4 +1,4 @@
-"""The misbehaving collectors of this suite misbehave as they say, over both protocols."""
+"""The misbehaving collectors of this suite behave as described, over both protocols."""
 
 import socket
 import time
@@ -32,7 +32,7 @@ def protocol(request: pytest.FixtureRequest) -> Protocol:
 
 
 def export(collector: Collector, protocol: Protocol, timeout: float = 5.0) -> Any:
-    """Send an export as a client does that knows OTLP: the response, or what is wrong as a word and a status."""
+    """Send an export like an OTLP client; return the response, or the error as a word and a status."""
     endpoint = collector.endpoint(protocol)
     return _export_by_grpc(endpoint, timeout) if protocol == "grpc" else _export_by_http(endpoint, timeout)
 
