@@ -31,7 +31,7 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         env = {**receiver.environment(), **programs.RAISE, "PYTHONPATH": programs.python_path()}
         command = [sys.executable, str(pods.WORKFLOWS / "shared_engine.py"), request.param]
         ended = programs.run_command(command, tmp_path_factory.mktemp("shared"), env)
-        yield Ran(receiver.spans(), receiver.logs(), receiver.metrics(), ended.said)
+        yield Ran(receiver.spans(), receiver.logs(), receiver.metrics(), ended.printed)
 
 
 def attempt(run: str) -> Attempt:
