@@ -34,7 +34,7 @@ def pod(
 
     def run(root: Path, receiver: Receiver) -> runs.Result:
         given = env(receiver) if callable(env) else env
-        return change(pods.prepare("execute", root, task, inputs(receiver), env=given)).run()
+        return change(pods.prepare("execute", root, task, inputs(receiver), env=given)).run(forked=True)
 
     return run
 
