@@ -12,11 +12,7 @@ from otel_flyte.sdk import lazy, traces
 _lock = threading.Lock()
 _file_was_read = False
 
-_SETTERS = {
-    "traces": traces.set_provider,
-    "metrics": lazy.set_meter_provider,
-    "logs": lazy.set_logger_provider,
-}
+_SETTERS = {"traces": traces.set_provider, "metrics": lazy.set_meter_provider, "logs": lazy.set_logger_provider}
 
 
 def ensure(signals: Collection[str] = endpoints.SIGNALS) -> None:
