@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from otel_flyte.usage.readers import cgroup, host
-from otel_flyte.usage.readers.cgroup import Cgroup, CgroupLimits, CgroupMarks, CgroupSample, Pressure
+from otel_flyte.usage.readers.cgroup import Cgroup, CgroupLimits, CgroupSample
 from otel_flyte.usage.readers.files import KernelFile
 
 RECORDED = Path(__file__).parent / "fixtures" / "cgroup"
@@ -162,15 +162,10 @@ def test_a_process_that_is_gone_is_in_no_group() -> None:
     assert cgroup.find(pid=2**22 + 1) is None
 
 
-def test_marks_are_the_peak_and_the_time_under_pressure() -> None:
-    assert find("v2_pod").marks() == CgroupMarks(
-        memory_peak=524288000,
-        cpu_pressure=Pressure(some=4.0, full=1.0),
-        memory_pressure=Pressure(some=0.05, full=0.02),
-        io_pressure=Pressure(some=0.7, full=0.6),
-    )
-    assert find("v1_pod").marks() == CgroupMarks(memory_peak=400000000)
-    assert find("hybrid").marks() == CgroupMarks(cpu_pressure=Pressure(some=2.0, full=0.5))
+def test_the_peak_of_memory_is_the_mark_of_the_kernel() -> None:
+    assert find("v2_pod").memory_peak() == 524288000
+    assert find("v1_pod").memory_peak() == 400000000
+    assert find("hybrid").memory_peak() is None
 
 
 def test_a_path_outside_of_the_namespace_is_not_guessed(tmp_path: Path) -> None:
@@ -188,7 +183,7 @@ def test_without_its_files_a_group_has_gaps_and_no_error(tmp_path: Path) -> None
     shutil.rmtree(tmp_path / "sys")
 
     assert found.read() == CgroupSample()
-    assert found.marks() == CgroupMarks()
+    assert found.memory_peak() is None
     assert found.limits() == CgroupLimits()
 
 
@@ -198,10 +193,10 @@ def test_files_are_held_open_until_they_are_closed() -> None:
     before = open_files()
     found = find("v2_pod")
     found.read()
-    found.marks()
+    found.memory_peak()
     held = open_files()
     found.read()
-    found.marks()
+    found.memory_peak()
     assert open_files() == held != before
 
     found.close()
@@ -235,7 +230,7 @@ def test_what_is_no_number_is_a_gap(name: str, tmp_path: Path) -> None:
 
     assert found is not None
     assert found.read() == CgroupSample()
-    assert found.marks() == CgroupMarks()
+    assert found.memory_peak() is None
     assert found.limits() == CgroupLimits()
 
 

@@ -477,7 +477,7 @@ say(); wait()
         before = reader.read()
         program.go()
         after = reader.read()
-        peak = reader.marks().memory_peak
+        peak = reader.memory_peak()
 
     if _more(before.memory_current, after.memory_current) < 50 * MIB:
         pytest.skip("the folder for temporary files has no page cache of its own")
