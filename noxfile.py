@@ -1,4 +1,4 @@
-"""The one task runner: `nox` runs all that continuous integration runs, `nox -s lint` one session."""
+"""The only task runner: `nox` runs everything that continuous integration runs, `nox -s lint` one session."""
 
 import json
 import platform
@@ -35,14 +35,14 @@ OLDEST = (
     "setuptools<81",
 )
 ELASTIC = (
-    # The last that brings its own CUDA libraries: one download, and no GPU needed.
+    # The last version that includes its CUDA libraries: one download, and no GPU needed.
     "torch==1.12.1",
     "numpy<2",
     "flytekitplugins-kfpytorch",
 )
 
 STACK = "tests/stack"
-"""What needs the stack's programs, or tests its files."""
+"""Tests that need the stack's programs, or test its files."""
 
 BESIDE = ("-n", "3", "--dist", "loadfile")
 """Three files at a time: most tests wait for processes that they start."""
@@ -64,7 +64,7 @@ def types(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[-1])
 def newest(session: nox.Session) -> None:
     """All tests with the newest OpenTelemetry and flytekit, as locked."""
-    # The extra is there for the newest OpenTelemetry only: with the oldest, its tests are skipped.
+    # The extra supports the newest OpenTelemetry only: with the oldest, its tests are skipped.
     _sync(session, "test", extras=("configuration",))
     _test(session, f"--ignore={STACK}")
 
@@ -78,7 +78,7 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def quick(session: nox.Session) -> None:
-    """The tests that are marked `quick`, in three minutes: for each commit."""
+    """The tests marked `quick`, in three minutes, for each commit."""
     _sync(session, "test")
     _test(session, f"--ignore={STACK}", "-m", "quick")
 
@@ -95,7 +95,7 @@ def elastic(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def wheel(session: nox.Session) -> None:
-    """What a user gets: the wheel in an environment of its own, and the README's first command."""
+    """The wheel in a separate environment, and the README's first command."""
     folder = session.create_tmp()
     session.run_install("uv", "build", "--quiet", "--wheel", "--out-dir", folder, external=True)
     (built,) = Path(folder).glob("*.whl")
@@ -123,7 +123,7 @@ def benchmarks(session: nox.Session) -> None:
 
 
 def _test(session: nox.Session, *options: str) -> None:
-    """Run tests beside each other. Those that fail are repeated by themselves; those that pass then are named."""
+    """Run tests concurrently. Failed tests are repeated alone; those that pass then are named."""
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
@@ -148,7 +148,7 @@ def _test(session: nox.Session, *options: str) -> None:
 
 
 def _failures(cache: Path) -> set[str]:
-    """Return the tests that failed when they ran last."""
+    """Return the tests that failed in the last run."""
     path = cache / "v" / "cache" / "lastfailed"
     return set(json.loads(path.read_text())) if path.exists() else set()
 

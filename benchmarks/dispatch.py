@@ -1,4 +1,4 @@
-"""What the instrumentation adds to one `dispatch_execute`, in this process.
+"""The time that the instrumentation adds to one `dispatch_execute`, in this process.
 
 Prints a line of JSON: medians over interleaved rounds of pairwise ratios, so that a machine that slows down slows both
 sides of a pair. Started by `benchmarks/run.py`, pinned to one CPU.
@@ -34,7 +34,7 @@ TIMED = {"Execute user level code": "user code", "dispatch execute": "output tra
 
 
 class NullExporter(SpanExporter):
-    """Takes spans and forgets them."""
+    """Discards spans."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.SUCCESS
@@ -89,7 +89,7 @@ def _round(
 
 @contextmanager
 def _no_usage() -> Iterator[None]:
-    """What a process reads once is read anew: for it is one that has not begun."""
+    """Reset values that a process reads only once, as in a new process."""
     recording, recorder._recorder, settings._current = recorder._recorder, None, None
     os.environ[semconv.OTEL_FLYTE_SAMPLE_INTERVAL] = "0"
     try:
@@ -120,7 +120,7 @@ def _by_hand(provider: TracerProvider, dispatch: Callable[[], object]) -> Callab
 
 @contextmanager
 def _four_spans(provider: TracerProvider) -> Iterator[None]:
-    """The same three phases as anybody would write them, `start_as_current_span` around each."""
+    """The same three phases written by hand, with `start_as_current_span` around each."""
     tracer = provider.get_tracer("by hand")
     translate, enter, leave = (
         PythonTask._literal_map_to_python_input,

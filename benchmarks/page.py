@@ -1,4 +1,4 @@
-"""How soon the page of a map of 5,000 subtasks is there: to write, to open in Chromium, to open its list, to scroll.
+"""Times for the page of a map of 5,000 subtasks: to write, to open in Chromium, to open its list, to scroll.
 
 Run by hand, with Chromium installed: ``python benchmarks/page.py [SUBTASKS]``.
 """

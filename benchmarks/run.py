@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "workflows")]
 
-from support import pods  # noqa: E402  # it stands beside this folder
+from support import pods  # noqa: E402  # found beside this folder
 from support.receiver import Receiver  # noqa: E402
 
 
@@ -50,7 +50,7 @@ def _dispatch(rounds: int) -> dict[str, float]:
 
 
 def _processes(rounds: int) -> dict[str, float]:
-    """CPU seconds, user and system, of whole `pyflyte-execute` processes."""
+    """Return the CPU seconds, user and system, of complete `pyflyte-execute` processes."""
     with Receiver() as receiver, tempfile.TemporaryDirectory() as folder:
         http = receiver.environment("http/protobuf")
         variants: dict[str, pods.Options] = {

@@ -1,9 +1,8 @@
-"""What one sample costs one sampler, in CPU time of this process, which has ten children.
+"""The cost of one sample of one sampler, in CPU time of this process, which has ten children.
 
-Prints a line of JSON: microseconds for a sample, and how many times as much that is as raw reads of ``/proc``, medians
-over pairs of samples 100 ms apart, as a sampler takes them: with caches that others have used meanwhile. And what one
-of many in a row takes. Started by `benchmarks/usage.py`, pinned to one CPU; samplers that aren't ours may run in an
-environment of their own.
+Prints a line of JSON: microseconds for a sample, its ratio to raw reads of ``/proc``, both as medians over pairs of
+samples 100 ms apart, with cold caches as in a sampler, and microseconds for one of many samples in a row. Started by
+`benchmarks/usage.py`, pinned to one CPU; foreign samplers can run in their own environment.
 """
 
 import json
@@ -28,7 +27,7 @@ Take = Callable[[], object]
 
 
 def main(name: str, rounds: int) -> None:
-    """Print what is measured of one of `MEASURED`."""
+    """Print the measurements of one of `MEASURED`."""
     with ExitStack() as stack:
         pids = stack.enter_context(_children())
         try:
@@ -36,13 +35,13 @@ def main(name: str, rounds: int) -> None:
         except ImportError as error:
             figures = {"left out": str(error)}
     print(json.dumps(figures), flush=True)
-    # What others have started in the background is not waited for.
+    # Background processes of other libraries are not awaited.
     os._exit(0)
 
 
 @contextmanager
 def _children() -> Iterator[list[int]]:
-    """Give the ids of this process and of ten children that wait."""
+    """Yield the ids of this process and of ten children that wait."""
     command = [sys.executable, "-S", "-c", "import sys; print(flush=True); sys.stdin.read()"]
     children = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -81,7 +80,7 @@ def _seconds(take: Take) -> float:
 
 
 def _recording(interval: float = 1.0) -> Any:
-    """Return a recorder with a task that is in a phase, as while user code runs."""
+    """Return a recorder with a task in a phase, as during user code."""
     from opentelemetry.context import Context
 
     from otel_flyte.tasks.open_task import OpenTask
@@ -101,7 +100,7 @@ def _tree(*_: object) -> Take:
 
 
 def _cgroup(stack: ExitStack, _: object) -> Take:
-    """Read a control group with CPU, memory and devices where one can be made, else the one that there is."""
+    """Read a cgroup with CPU, memory and devices if one can be created, else the existing one."""
     active = _recording()
     active.sampling.sources.container = _group(stack) or active.sampling.sources.cgroup
     if active.sampling.sources.container is None:
@@ -111,7 +110,7 @@ def _cgroup(stack: ExitStack, _: object) -> Take:
 
 
 def _both(stack: ExitStack, _: object) -> Take:
-    """Take a sample of the tree and read a control group beside it: more than either place asks for."""
+    """Take a sample of the tree and read a cgroup too, which no product code does."""
     active = _recording()
     group = _group(stack) or active.sampling.sources.cgroup
 
@@ -142,10 +141,10 @@ def _group(stack: ExitStack) -> Any:
 
 
 def _loop(_: ExitStack, __: object, rounds: int) -> dict[str, float]:
-    """How many times as long a loop takes at most with the sampler at 10 Hz beside it.
+    """Return the maximum ratio of a loop's duration with the sampler at 10 Hz to that without.
 
-    A sample keeps the interpreter from the loop for no longer than it takes itself. Differences between loops with and
-    without tell less: what comes and goes with the machine is ten times as much.
+    A sample delays the loop at most by its own duration. Comparing real loops is less exact: the noise of the machine
+    is ten times as large.
     """
     active = _recording()
     took: list[float] = []
@@ -165,11 +164,11 @@ def _loop(_: ExitStack, __: object, rounds: int) -> dict[str, float]:
     return {"ratio": 1 + statistics.median(took) / PAUSE_SECONDS}
 
 
-# --- others ----------------------------------------------------------------------------------------------------------
+# --- foreign samplers ------------------------------------------------------------------------------------------------
 
 
 def _raw(_: ExitStack, pids: list[int]) -> Take:
-    """Read the ``stat`` of each process from files that are held open, and look at nothing."""
+    """Read the ``stat`` of each process from open files, without parsing."""
     files = [os.open(f"/proc/{pid}/stat", os.O_RDONLY) for pid in pids]
 
     def take() -> None:
@@ -204,7 +203,7 @@ def _system_metrics(*_: object) -> Take:
 
 def _mlflow(*_: object) -> Take:
     module = import_module("mlflow.system_metrics.system_metrics_monitor")
-    # Nothing is sent, but it wants to know where.
+    # Nothing is sent, but it requires an address.
     take: Take = module.SystemMetricsMonitor("run", tracking_uri="http://127.0.0.1:9").collect_metrics
     return take
 

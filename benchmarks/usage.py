@@ -1,8 +1,8 @@
-"""What it costs to see what a task uses: `python benchmarks/usage.py [ROUNDS] [--others FOLDER]`.
+"""The cost of measuring the usage of a task: `python benchmarks/usage.py [ROUNDS] [--others FOLDER]`.
 
-Prints the tables of docs/usage.md. Each sampler has a process with ten children of its own and is measured in pairs
-with raw reads of ``/proc``, by CPU time, pinned to one CPU. Other libraries are installed into an environment in
-FOLDER, unless they are there; without the option they are left out.
+Prints the tables of docs/accuracy.md. Each sampler has its own process with ten children and is measured in pairs with
+raw reads of ``/proc``, by CPU time, pinned to one CPU. Other libraries are installed into an environment in FOLDER if
+they are missing; without the option they are not measured.
 """
 
 import argparse

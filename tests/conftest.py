@@ -1,4 +1,4 @@
-"""Fixtures that every test may use."""
+"""Fixtures for all tests."""
 
 import os
 import signal
@@ -9,13 +9,13 @@ import pytest
 
 from support.receiver import Receiver
 
-# In the background of a shell it is ignored, and what is ignored children inherit.
+# A shell starts background processes with SIGQUIT ignored, and children inherit that.
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """A worker of pytest-xdist that dies may leave tests that nobody runs: the whole run has failed."""
+    """Fail the whole run if a worker of pytest-xdist dies, because some tests may not have run."""
     if error:
         pytest.exit(f"{node.gateway.id}: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR)
 
@@ -28,7 +28,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(autouse=True)
 def _environment_of_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the developer or the CI has set for its own telemetry must not decide a test."""
+    """Remove settings of the developer or the CI for their own telemetry."""
     for name in list(os.environ):
         if name.startswith(("OTEL_", "FLYTE", "_F_", "TRACEPARENT", "TRACESTATE", "_OTEL_FLYTE")):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""How the instrumentation comes to be on: by itself, by a launcher or by a program; and how it stays out of the way."""
+"""Activation of the instrumentation: by the import, by a launcher, by a program; and its effect on other code."""
 
 import importlib
 import os
@@ -27,7 +27,7 @@ OFF_SWITCHES = {
 }
 CONFIGURED = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
-# --- what importing flytekit does ------------------------------------------------------------------------------------
+# --- the import of flytekit ------------------------------------------------------------------------------------------
 
 LOADED = """
     import json, sys
@@ -73,9 +73,7 @@ def ended(folder: Path, *parts: str, env: Mapping[str, str] | None = None, path:
 
 
 @pytest.mark.parametrize("env", [{}, CONFIGURED], ids=["not configured", "configured"])
-def test_importing_flytekit_sets_the_hooks_and_imports_nothing_of_opentelemetry(
-    env: dict[str, str], tmp_path: Path
-) -> None:
+def test_importing_flytekit_sets_the_hooks_without_importing_opentelemetry(env: dict[str, str], tmp_path: Path) -> None:
     said = ended(tmp_path, LOADED, "print(json.dumps([is_wrapped(), loaded()]))", env=env).said
 
     assert said == [True, []]
@@ -95,7 +93,7 @@ def test_importing_flytekit_sets_no_provider(tmp_path: Path) -> None:
     assert said == ["ProxyTracerProvider", "ProxyMeterProvider", "ProxyLoggerProvider"]
 
 
-def test_a_task_that_is_not_to_be_recorded_imports_nothing_of_opentelemetry(tmp_path: Path) -> None:
+def test_an_unrecorded_task_does_not_import_opentelemetry(tmp_path: Path) -> None:
     program = "print(json.dumps([twice(value=4), loaded()]))"
 
     result, loaded = ended(tmp_path, LOADED, program).said
@@ -106,20 +104,20 @@ def test_a_task_that_is_not_to_be_recorded_imports_nothing_of_opentelemetry(tmp_
     assert "opentelemetry.sdk.trace" in loaded
 
 
-def test_a_signal_that_nobody_uses_is_not_imported(tmp_path: Path) -> None:
+def test_an_unused_signal_is_not_imported(tmp_path: Path) -> None:
     said = ended(tmp_path, LOADED, "twice(value=4); print(json.dumps(loaded()))", env=CONFIGURED).said
 
     assert "opentelemetry.sdk._logs" not in said
 
 
-def test_a_short_task_does_not_wait_for_what_it_does_not_use(tmp_path: Path) -> None:
+def test_a_short_task_does_not_import_slow_unused_modules(tmp_path: Path) -> None:
     slow = ("psutil", "pynvml", "otel_flyte.stdio_capture.capture", "otel_flyte.usage.sampling")
     program = f"twice(value=4); print(json.dumps([name for name in {slow} if name in sys.modules]))"
 
     assert ended(tmp_path, LOADED, program, env=CONFIGURED).said == []
 
 
-def test_a_provider_that_is_set_after_the_import_is_kept_and_gets_our_spans(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_provider_set_after_the_import_is_kept_and_receives_our_spans(tmp_path: Path, receiver: Receiver) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -138,7 +136,7 @@ def test_a_provider_that_is_set_after_the_import_is_kept_and_gets_our_spans(tmp_
     assert "Overriding" not in said.stderr
 
 
-def test_a_provider_that_is_set_after_tasks_have_run_unrecorded_gets_the_spans_of_the_next(tmp_path: Path) -> None:
+def test_a_provider_set_after_an_unrecorded_task_receives_the_spans_of_the_next_one(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -155,7 +153,7 @@ def test_a_provider_that_is_set_after_tasks_have_run_unrecorded_gets_the_spans_o
     assert said == SPANS
 
 
-def test_registering_a_workflow_leaves_the_provider_to_the_program(tmp_path: Path) -> None:
+def test_registering_a_workflow_sets_no_provider(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -187,7 +185,7 @@ def test_registering_a_workflow_leaves_the_provider_to_the_program(tmp_path: Pat
 
 
 @pytest.mark.parametrize("env", OFF_SWITCHES.values(), ids=OFF_SWITCHES)
-def test_an_off_switch_leaves_flytekit_as_it_is_whoever_asks_for_more(env: dict[str, str], tmp_path: Path) -> None:
+def test_an_off_switch_prevents_all_hooks_even_with_the_instrumentor(env: dict[str, str], tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         """
@@ -212,10 +210,10 @@ def test_an_off_switch_leaves_flytekit_as_it_is_whoever_asks_for_more(env: dict[
     assert said == [[False, False], 8, []]
 
 
-# --- programs that ask for it ----------------------------------------------------------------------------------------
+# --- activation by a program -----------------------------------------------------------------------------------------
 
 
-def test_a_provider_that_is_given_is_used_and_a_later_one_instead_of_it(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_provider_argument_is_used_and_a_later_one_replaces_it(tmp_path: Path, receiver: Receiver) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -240,7 +238,7 @@ def test_a_provider_that_is_given_is_used_and_a_later_one_instead_of_it(tmp_path
     assert receiver.spans() == []
 
 
-def test_a_signal_whose_provider_is_given_gets_none_of_ours(tmp_path: Path) -> None:
+def test_a_signal_with_a_provider_argument_has_no_provider_of_ours(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -258,7 +256,7 @@ def test_a_signal_whose_provider_is_given_gets_none_of_ours(tmp_path: Path) -> N
     assert said == ["TracerProvider", "ProxyMeterProvider", "LazyLoggerProvider"]
 
 
-def test_instrumented_before_flytekit_is_imported_a_given_provider_is_used_all_the_same(tmp_path: Path) -> None:
+def test_a_provider_argument_is_used_even_before_flytekit_is_imported(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         OWN_PROVIDER,
@@ -274,7 +272,7 @@ def test_instrumented_before_flytekit_is_imported_a_given_provider_is_used_all_t
     assert said == SPANS
 
 
-def test_the_instrumentor_switches_on_and_off_as_often_as_asked(tmp_path: Path) -> None:
+def test_the_instrumentor_can_be_enabled_and_disabled_repeatedly(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -309,7 +307,7 @@ def test_the_instrumentor_switches_on_and_off_as_often_as_asked(tmp_path: Path) 
     assert "already" not in said.stderr
 
 
-def test_what_was_given_is_forgotten_when_it_is_switched_off(tmp_path: Path) -> None:
+def test_uninstrument_discards_the_provider_arguments(tmp_path: Path) -> None:
     said = ended(
         tmp_path,
         LOADED,
@@ -328,19 +326,19 @@ def test_what_was_given_is_forgotten_when_it_is_switched_off(tmp_path: Path) -> 
     assert said == [True, []]
 
 
-# --- what the distribution declares ----------------------------------------------------------------------------------
+# --- declarations of the distribution --------------------------------------------------------------------------------
 
 # opentelemetry-instrumentation 0.48b0 imports it.
 imports_pkg_resources = pytest.mark.filterwarnings("ignore:pkg_resources is deprecated")
 
 
 def declared() -> Any:
-    # pytest brings the other where Python has none yet.
+    # Older Pythons have no tomllib; pytest depends on tomli there.
     tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     return tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
 
-def test_the_entry_points_that_are_installed_are_those_that_are_declared() -> None:
+def test_the_installed_entry_points_are_the_declared_ones() -> None:
     groups = declared()["entry-points"] | {"console_scripts": declared()["scripts"]}
     installed = distribution("otel-flyte").entry_points
 
@@ -351,12 +349,12 @@ def test_the_entry_points_that_are_installed_are_those_that_are_declared() -> No
 
 @imports_pkg_resources
 @pytest.mark.parametrize("entry", distribution("otel-flyte").entry_points, ids=lambda entry: str(entry.group))
-def test_each_entry_point_leads_somewhere(entry: EntryPoint) -> None:
+def test_each_entry_point_can_be_loaded(entry: EntryPoint) -> None:
     assert entry.load() is not None
 
 
 @imports_pkg_resources
-def test_the_extra_where_opentelemetry_looks_says_what_the_instrumentor_says() -> None:
+def test_the_extra_instruments_has_the_requirements_of_the_instrumentor() -> None:
     from otel_flyte import instrumentor
 
     in_metadata = [Requirement(text) for text in requires("otel-flyte") or ()]
@@ -371,7 +369,7 @@ def test_the_extra_where_opentelemetry_looks_says_what_the_instrumentor_says() -
     assert tuple(instrumentor.FlyteInstrumentor().instrumentation_dependencies()) == instrumentor.INSTRUMENTS
 
 
-def test_the_variables_that_are_listed_for_opentelemetry_are_ours_alone() -> None:
+def test_the_variables_listed_for_opentelemetry_are_exactly_ours() -> None:
     [entry] = entry_points(group="opentelemetry_environment_variables", name="flyte")
     listed = [name for name in dir(entry.load()) if name.startswith("OTEL_")]
 
@@ -396,7 +394,7 @@ OUR_IDS = BY_LAUNCHER | {"OTEL_PYTHON_ID_GENERATOR": "flyte"}
 
 
 def with_distro(pod: pods.Pod) -> pods.Pod:
-    """Put beside us what ``opentelemetry-distro`` brings: the SDK's own configurator."""
+    """Install the entry point of ``opentelemetry-distro``: the SDK's own configurator."""
     site = programs.distribution(
         pod.directory.parent / "site",
         "distro_of_the_test",
@@ -434,7 +432,7 @@ def without_a_configurator(pod: pods.Pod) -> pods.Pod:
 
 
 def broken(module: str, error: str) -> Scenario:
-    """A pod in which a module, and all below it, can't be imported."""
+    """A pod in which a module and its submodules cannot be imported."""
 
     def change(pod: pods.Pod) -> pods.Pod:
         site = programs.module(
@@ -457,7 +455,7 @@ def broken(module: str, error: str) -> Scenario:
 
 
 def customised(source: str, env: Mapping[str, str] | None = None) -> Scenario:
-    """A pod whose interpreter runs something first."""
+    """A pod whose interpreter runs code at its start."""
 
     def change(pod: pods.Pod) -> pods.Pod:
         return first_on_path(pod, programs.module(pod.directory.parent / "site", "sitecustomize", source))
@@ -545,7 +543,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("activation"))
     yield all_runs
@@ -560,7 +558,7 @@ def whole(run: Run) -> Run:
 
 @pytest.mark.parametrize("kind", ["", ", fast"], ids=["execute", "fast-execute"])
 @pytest.mark.parametrize("how", ["opentelemetry-instrument", "the operator", "without a configurator"])
-def test_under_a_launcher_each_span_comes_once_and_as_without_one(how: str, kind: str, ran: Runs) -> None:
+def test_spans_under_a_launcher_are_the_same_as_without_one(how: str, kind: str, ran: Runs) -> None:
     plain, launched = whole(ran(f"plain{kind}")), whole(ran(f"{how}{kind}"))
 
     assert launched.tree(whole=True) == plain.tree(whole=True)
@@ -568,14 +566,14 @@ def test_under_a_launcher_each_span_comes_once_and_as_without_one(how: str, kind
 
 
 @pytest.mark.parametrize("how", ["opentelemetry-instrument", "the operator"])
-def test_a_provider_of_the_launcher_is_the_one_that_is_used(how: str, ran: Runs) -> None:
+def test_the_provider_of_the_launcher_is_used(how: str, ran: Runs) -> None:
     resources = [span.resource for span in whole(ran(how)).spans]
 
     assert {resource.get("telemetry.auto.version") for resource in resources} != {None}
     assert all(semconv.RUN_NAME not in resource for resource in resources)
 
 
-def test_under_ids_of_others_the_derived_trace_comes_by_a_remote_parent(ran: Runs) -> None:
+def test_a_foreign_id_generator_gets_the_derived_trace_from_a_remote_parent(ran: Runs) -> None:
     run = whole(ran("ids of others"))
     attempt = run.attempt
     execution = identity.Execution("proj", "development", pods.Attempt().execution)
@@ -588,7 +586,7 @@ def test_under_ids_of_others_the_derived_trace_comes_by_a_remote_parent(ran: Run
 
 
 @pytest.mark.parametrize("how", OFF_SWITCHES)
-def test_an_off_switch_holds_under_a_launcher_too(how: str, ran: Runs) -> None:
+def test_an_off_switch_is_effective_under_a_launcher(how: str, ran: Runs) -> None:
     run = ran(f"off {how}")
 
     assert ours(run.spans) == []
@@ -600,7 +598,7 @@ def ours(spans: list[Span]) -> list[Span]:
 
 
 @pytest.mark.parametrize("name", ["providers", "providers, fast"])
-def test_a_pods_providers_are_made_when_the_tasks_module_has_been_loaded(name: str, ran: Runs) -> None:
+def test_providers_of_a_pod_are_created_after_the_tasks_module_is_loaded(name: str, ran: Runs) -> None:
     outputs = whole(ran(name)).pod.outputs
     assert outputs is not None
     found = [item.scalar.primitive.string_value for item in outputs.literals["o0"].collection.literals]
@@ -611,7 +609,7 @@ def test_a_pods_providers_are_made_when_the_tasks_module_has_been_loaded(name: s
     ]
 
 
-def test_a_provider_that_the_tasks_module_sets_is_kept_and_gets_our_spans(ran: Runs) -> None:
+def test_a_provider_set_by_the_tasks_module_is_kept_and_receives_our_spans(ran: Runs) -> None:
     run = whole(ran("a provider of its own"))
 
     assert {span.resource["service.name"] for span in run.spans} == {"trainer"}
@@ -620,7 +618,7 @@ def test_a_provider_that_the_tasks_module_sets_is_kept_and_gets_our_spans(ran: R
     assert "Overriding" not in run.pod.stderr
 
 
-# --- the processes that a task starts ---------------------------------------------------------------------------------
+# --- child processes of a task ----------------------------------------------------------------------------------------
 
 STARTS_PROCESSES = """
     import json
@@ -659,7 +657,7 @@ STARTS_PROCESSES = """
 
 
 @pytest.mark.parametrize("given", [None, f"00-{'1' * 32}-{'2' * 16}-01"])
-def test_processes_that_a_task_starts_have_its_span_as_parent_as_long_as_it_runs(
+def test_child_processes_have_the_span_of_a_running_task_as_parent(
     given: str | None, tmp_path: Path, receiver: Receiver
 ) -> None:
     env = {"TRACEPARENT": given} if given else {}
@@ -673,10 +671,11 @@ def test_processes_that_a_task_starts_have_its_span_as_parent_as_long_as_it_runs
     doubles = [span for span in spans.values() if span.name.endswith(".double")]
     assert len(doubles) == 2
     assert {span.trace_id for span in doubles} == {outer.trace_id}
-    assert outer.span_id in {span.parent_span_id for span in doubles}  # That of the worker; the other's is a phase.
+    # The parent of the worker is the task, that of the subprocess is a phase.
+    assert outer.span_id in {span.parent_span_id for span in doubles}
 
 
-def test_an_attempt_whose_task_can_not_be_loaded_is_named_by_the_resolvers_arguments(
+def test_an_attempt_without_a_loadable_task_is_named_by_the_resolvers_arguments(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     pod = pods.prepare("execute", tmp_path, "module_that_fails.unreachable", {"value": 1}, env=receiver.environment())
@@ -691,13 +690,13 @@ def test_an_attempt_whose_task_can_not_be_loaded_is_named_by_the_resolvers_argum
 # --- broken environments ---------------------------------------------------------------------------------------------
 
 WITHOUT_A_WORD = {"our names broken", "our guard missing"}
-"""What is needed to say anything."""
+"""Nothing can be reported without these."""
 
 OPENTELEMETRY_COPES = {"no such context", "no such propagator", "no such sampler"}
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_in_a_broken_environment_a_task_ends_as_ever(name: str, ran: Runs) -> None:
+def test_a_task_ends_as_usual_in_a_broken_environment(name: str, ran: Runs) -> None:
     plain, run = ran("plain"), ran(name)
 
     assert run.pod.returncode == 0, run.pod.stderr
@@ -705,17 +704,17 @@ def test_in_a_broken_environment_a_task_ends_as_ever(name: str, ran: Runs) -> No
 
 
 @pytest.mark.parametrize("name", [name for name in BROKEN if name not in WITHOUT_A_WORD | OPENTELEMETRY_COPES])
-def test_in_a_broken_environment_what_is_lost_is_said_once(name: str, ran: Runs) -> None:
+def test_losses_in_a_broken_environment_are_reported_once(name: str, ran: Runs) -> None:
     said = programs.our_lines(ran(name).pod.stderr)
 
-    # Once for each place where it shows, and what can't be had may show in each signal.
+    # Once for each place where it has an effect; an unavailable module can affect each signal.
     assert 1 <= len(said) == len(set(said)) <= 3
 
 
 @pytest.mark.parametrize("name", sorted(OPENTELEMETRY_COPES))
-def test_what_opentelemetry_copes_with_costs_no_span(name: str, ran: Runs) -> None:
+def test_settings_that_opentelemetry_ignores_lose_no_span(name: str, ran: Runs) -> None:
     assert whole(ran(name)).tree() == ran("plain").tree()
 
 
-def test_where_the_environment_can_not_be_written_only_child_processes_lose_their_parent(ran: Runs) -> None:
+def test_an_environment_that_cannot_be_written_loses_no_span(ran: Runs) -> None:
     assert whole(ran("an environment that can't be written")).tree() == ran("plain").tree()

@@ -1,4 +1,4 @@
-"""Values that are too big, broken or secret: traces arrive without them, and tasks end as without us."""
+"""Values that are too large, invalid or secret: traces arrive without them, and tasks end as without otel-flyte."""
 
 import inspect
 import math
@@ -23,11 +23,11 @@ ARRAY_LIMIT = 1440
 MEGABYTES_100 = {"text": SECRET + "x" * 100_000_000}
 PASSWORDS = {"SERVICE_PASSWORD": SECRET, "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={SECRET}"}
 BROKEN_BYTES = {"FLYTE_INTERNAL_TASK_VERSION": "v\udcff1", "FLYTE_INTERNAL_EXECUTION_WORKFLOW": "p:d:w\udcff"}
-"""As an environment has them that is not UTF-8."""
+"""Bytes that are not UTF-8, as an environment can have them."""
 
 
 def task(name: str, inputs: Any, **env: str) -> Scenario:
-    # The SDK would be right to complain of what is broken: only what we say is looked at.
+    # The SDK may report invalid values: only our own lines are checked.
     return runs.pod(f"traced_bad_values.{name}", inputs, env=env)
 
 
@@ -61,7 +61,7 @@ FAILING = ("half a character", "long message")
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("values"))
     yield all_runs
@@ -69,12 +69,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_task_ends_as_without_us_and_its_trace_arrives(name: str, ran: Runs) -> None:
+def test_a_task_ends_as_without_otel_flyte_and_its_trace_arrives(name: str, ran: Runs) -> None:
     run, without = ran(name), ran(f"{name}, without us").pod
 
     assert run.pod.returncode == without.returncode, run.pod.stderr
     assert run.pod.files.keys() == without.files.keys()
-    # Not by their values: what is no number does not equal itself.
+    # Compared as bytes, because NaN is not equal to itself.
     assert run.pod.files.get("outputs.pb") == without.files.get("outputs.pb")
     assert run.pod.stdout == without.stdout
     assert run.attempt.status == ("ERROR" if name in FAILING else "UNSET")
@@ -83,16 +83,16 @@ def test_a_task_ends_as_without_us_and_its_trace_arrives(name: str, ran: Runs) -
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "bad name"])
-def test_nothing_is_said(name: str, ran: Runs) -> None:
+def test_nothing_is_printed(name: str, ran: Runs) -> None:
     said = ran(name).pod.stderr
 
-    # A frame of ours may be there: flytekit itself fails of half a character, and Python says how it came to that.
+    # A frame of ours is possible: flytekit itself fails on half a character, and Python prints the stack.
     assert "otel-flyte" not in said
     assert "opentelemetry" not in said
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_no_value_of_ours_is_longer_than_promised(name: str, ran: Runs) -> None:
+def test_our_values_are_within_the_documented_length(name: str, ran: Runs) -> None:
     for span in (*ran(name).spans, *ran(name).markers):
         if span.scope != semconv.SCOPE:
             continue
@@ -112,18 +112,18 @@ def size(text: str) -> int:
 
 
 @pytest.mark.parametrize("name", ["100 MB", "secrets"])
-def test_input_values_and_the_environment_are_in_no_byte_that_is_exported(name: str, ran: Runs) -> None:
+def test_no_exported_byte_has_input_values_or_the_environment(name: str, ran: Runs) -> None:
     exported = b"".join(request.message.SerializeToString() for request in ran(name).requests)
 
     assert b"user code" in exported
     assert SECRET.encode() not in exported
 
 
-def test_a_100_mb_input_makes_no_bigger_trace(ran: Runs) -> None:
+def test_a_100_mb_input_does_not_make_the_trace_larger(ran: Runs) -> None:
     assert sum(request.message.ByteSize() for request in ran("100 MB").requests) < 20_000
 
 
-def test_the_words_of_a_failure_arrive_without_what_is_broken_in_them(ran: Runs) -> None:
+def test_invalid_characters_in_a_failure_are_replaced(ran: Runs) -> None:
     run = ran("half a character")
     [event] = run.named(semconv.PHASE_USER_CODE).events
 
@@ -133,20 +133,20 @@ def test_the_words_of_a_failure_arrive_without_what_is_broken_in_them(ran: Runs)
 
 
 @pytest.mark.skipif("labels" not in inspect.signature(flytekit.task).parameters, reason="this flytekit has no labels")
-def test_labels_arrive_without_what_is_broken_in_them(ran: Runs) -> None:
+def test_invalid_characters_in_labels_are_replaced(ran: Runs) -> None:
     attributes = ran("labels").attempt.attributes
 
     assert attributes[semconv.TASK_LABEL.format(key="broken")] == "a?b"
     assert attributes[semconv.TASK_LABEL.format(key="long")].endswith(limits.ELLIPSIS)
 
 
-def test_what_identifies_an_attempt_arrives_without_what_is_broken_in_it(ran: Runs) -> None:
+def test_invalid_characters_in_the_identity_are_replaced(ran: Runs) -> None:
     attributes = ran("broken environment").attempt.attributes
 
     assert attributes[semconv.TASK_VERSION] == "v?1"
 
 
-def test_numbers_that_are_none_arrive(ran: Runs) -> None:
+def test_nan_and_infinity_arrive(ran: Runs) -> None:
     attributes = ran("no number").named("dividing").attributes
 
     assert math.isnan(attributes["nan"])
@@ -154,14 +154,14 @@ def test_numbers_that_are_none_arrive(ran: Runs) -> None:
     assert attributes["inf"] == (math.inf, -math.inf)
 
 
-def test_a_users_span_that_can_not_be_encoded_is_lost_alone_and_counted(ran: Runs) -> None:
+def test_only_a_users_span_that_cannot_be_encoded_is_dropped_and_counted(ran: Runs) -> None:
     run = ran("bad name")
 
     assert run.named("good")
     assert "1 spans were dropped (1 not encodable)" in run.pod.stderr
 
 
-def test_nobody_looks_at_a_value_to_describe_it(tmp_path: Path, receiver: Receiver) -> None:
+def test_values_are_described_without_calling_their_methods(tmp_path: Path, receiver: Receiver) -> None:
     program = """
         import json
         import traced_bad_values

@@ -23,7 +23,7 @@ CLOSERS = {
     *("adapters.task_spans._close", "tasks.open_task.OpenTask.close", "tasks.propagation.hide"),
     *("opentelemetry.context.detach", "opentelemetry.sdk.trace.Span.get_span_context"),
 }
-"""Functions that close spans: without them spans stay open."""
+"""Spans stay open if one of these fails."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def half(part: int, folder: Path, receiver: Receiver) -> Any:
     return programs.run_command(command, folder, receiver.environment() | env, timeout=240).said
 
 
-def test_tasks_end_as_usual_whichever_function_is_broken(faulty: dict[str, Any]) -> None:
+def test_a_task_ends_as_usual_when_any_one_of_our_functions_raises(faulty: dict[str, Any]) -> None:
     undisturbed = faulty[""]["ended"]
 
     assert undisturbed["nested workflows"] == "24"
@@ -59,11 +59,11 @@ def test_tasks_end_as_usual_whichever_function_is_broken(faulty: dict[str, Any])
     } == {}
 
 
-def test_no_span_is_left_open_whichever_function_is_broken(faulty: dict[str, Any]) -> None:
+def test_no_span_stays_open_when_any_one_of_our_functions_raises(faulty: dict[str, Any]) -> None:
     assert {name: found["left"] for name, found in faulty.items() if found["left"] and name not in CLOSERS} == {}
 
 
-def test_functions_of_all_rooms_were_broken(faulty: dict[str, Any]) -> None:
+def test_faults_are_injected_into_all_modules_that_a_task_uses(faulty: dict[str, Any]) -> None:
     reached = {name for name, found in faulty.items() if found["calls"]}
 
     assert {name.rpartition(".")[0] for name in reached} >= {

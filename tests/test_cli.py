@@ -1,4 +1,4 @@
-"""The command line, called as a user calls it: in a process of its own wherever only a process shows the outcome."""
+"""The command line as a user calls it, in a separate process if the outcome depends on the process."""
 
 import contextlib
 import io
@@ -66,7 +66,7 @@ def main(number: float = 4.0) -> float:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a workflow in it, which is the current one."""
+    """A folder with a workflow, which is the current folder."""
     (tmp_path / "wf.py").write_text(WORKFLOW)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -98,21 +98,21 @@ def recordings(project: Path) -> list[Path]:
 
 
 class TestRecordedTraces:
-    def test_explain_gives_the_table(self, recorded: str) -> None:
+    def test_explain_prints_the_table(self, recorded: str) -> None:
         result = call("explain", recorded)
         assert (result.exit_code, result.stdout) == (0, f"{ExecutionTree.from_file(recorded).explain()}\n")
 
-    def test_dump_gives_yaml(self, recorded: str) -> None:
+    def test_dump_prints_yaml(self, recorded: str) -> None:
         result = call("dump", recorded)
         assert result.exit_code == 0
         assert list(yaml.safe_load(result.stdout)) == ["shop.main"]
 
-    def test_show_draws_the_tree(self, recorded: str) -> None:
+    def test_show_prints_the_tree(self, recorded: str) -> None:
         result = call("show", recorded)
         assert result.exit_code == 0
         assert "└─ ✗ task shop.train" in result.stdout
 
-    def test_several_files_and_folders_are_taken_together(self, recorded: str, tmp_path: Path) -> None:
+    def test_several_files_and_folders_are_combined(self, recorded: str, tmp_path: Path) -> None:
         assert call("explain", recorded, str(tmp_path)).stdout == call("explain", recorded).stdout
 
     @pytest.mark.parametrize("command", ["explain", "dump", "show"])
@@ -126,7 +126,7 @@ class TestRecordedTraces:
             ('{"resourceSpans": [{"scopeSpans": [{"spans": [{}]}]}]}', "lacks 'traceId'"),
         ],
     )
-    def test_a_file_that_is_no_trace_is_told_in_one_line_with_exit_code_2(
+    def test_a_file_that_is_not_a_trace_is_reported_in_one_line_with_exit_code_2(
         self, tmp_path: Path, command: str, content: str | None, complaint: str
     ) -> None:
         path = tmp_path / "f.jsonl"
@@ -150,13 +150,13 @@ print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "openteleme
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert done.stdout == "set()\n"
 
-    def test_a_terminal_that_has_ascii_only_is_no_reason_to_fail(self, recorded: str) -> None:
+    def test_commands_succeed_on_an_ascii_terminal(self, recorded: str) -> None:
         for command in ("explain", "dump", "show"):
             done = process("otel-flyte", command, recorded, PYTHONIOENCODING="ascii")
             assert (done.returncode, done.stderr) == (0, "")
             assert done.stdout.isascii()
 
-    def test_a_reader_that_goes_away_gets_no_traceback(self, recorded: str) -> None:
+    def test_a_closed_pipe_causes_no_traceback(self, recorded: str) -> None:
         done = process("otel-flyte", "dump", *[recorded] * 2)
         assert len(done.stdout) > 1000
         piped = subprocess.run(
@@ -168,7 +168,7 @@ print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "openteleme
         ("target", "why"), [(">&-", "standard output is closed"), ("> /dev/full", "No space left on device")]
     )
     @pytest.mark.parametrize("command", ["explain", "dump", "show"])
-    def test_where_nothing_can_be_printed_there_is_one_line(
+    def test_an_unwritable_stdout_is_reported_in_one_line(
         self, recorded: str, command: str, target: str, why: str
     ) -> None:
         if "full" in target and not Path("/dev/full").exists():
@@ -185,14 +185,14 @@ print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "openteleme
             f"otel-flyte: the output can't be printed ({why}): redirect standard output\n",
         )
 
-    def test_the_package_can_be_run_where_its_script_is_not_on_the_path(self, recorded: str) -> None:
+    def test_the_package_can_be_run_as_a_module(self, recorded: str) -> None:
         command = [sys.executable, "-m", "otel_flyte", "explain", recorded]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout == call("explain", recorded).stdout
 
 
 class TestRun:
-    def test_the_program_runs_as_under_pyflyte_and_its_tree_and_file_follow(self, project: Path) -> None:
+    def test_a_program_runs_as_with_pyflyte_and_prints_its_tree_and_its_recording(self, project: Path) -> None:
         bare = process("pyflyte", "run", "wf.py", "main", "--number", "8")
         done = process("otel-flyte", "run", "wf.py", "main", "--number", "8")
         assert done.returncode == bare.returncode == 0
@@ -209,7 +209,7 @@ class TestRun:
         assert "✓ workflow wf.main" in done.stdout
         assert (project / ".otel-flyte" / ".gitignore").read_text() == "*\n"
 
-    def test_progress_is_told_on_stderr_while_it_runs(self, project: Path) -> None:
+    def test_progress_is_printed_on_stderr(self, project: Path) -> None:
         done = process("otel-flyte", "run", "wf.py", "main")
         told = re.sub(r"\d[\d.]* (µs|ms|s)", "#", done.stderr)
         entities_and_ends = re.findall(r".*(?:✓|▶ task|▶ workflow).*\n", told)
@@ -223,7 +223,7 @@ class TestRun:
     #  ✓ workflow wf.main  #
 """)
 
-    def test_a_failure_is_pyflytes_own_and_is_explained_by_the_tree(self, project: Path) -> None:
+    def test_a_failure_has_the_output_of_pyflyte_and_is_in_the_tree(self, project: Path) -> None:
         command, wide = ("run", "wf.py", "main", "--number", "0"), {"COLUMNS": "200"}
         bare, done = process("pyflyte", *command, **wide), process("otel-flyte", *command, **wide)
         assert done.returncode == bare.returncode == 1
@@ -242,7 +242,7 @@ class TestRun:
             ["broken.py", "main"],
         ],
     )
-    def test_every_other_failure_is_pyflytes_own_too(self, project: Path, arguments: list[str]) -> None:
+    def test_other_failures_have_the_output_of_pyflyte(self, project: Path, arguments: list[str]) -> None:
         (project / "broken.py").write_text("def main(:\n")
         bare = process("pyflyte", "run", *arguments)
         done = process("otel-flyte", "run", *arguments)
@@ -250,12 +250,12 @@ class TestRun:
         assert done.returncode == bare.returncode
         assert done.stdout.startswith(bare.stdout)
 
-    def test_options_of_pyflyte_may_stand_before_the_file(self, project: Path) -> None:
+    def test_options_of_pyflyte_can_precede_the_file(self, project: Path) -> None:
         done = process("otel-flyte", "run", "--project", "p", "--copy", "all", "wf.py", "main", "--number", "2")
         assert done.returncode == 0
         assert len(recordings(project)) == 1
 
-    def test_help_is_ours_without_a_file_and_pyflytes_with_one(self, project: Path) -> None:
+    def test_help_is_that_of_pyflyte_only_after_a_file(self, project: Path) -> None:
         ours = process("otel-flyte", "run", "--help")
         assert ours.returncode == 0
         assert "pyflyte run --help" in ours.stdout
@@ -264,7 +264,7 @@ class TestRun:
         assert inputs.returncode == 0
         assert not (project / ".otel-flyte").exists()
 
-    def test_nothing_to_run_is_a_usage_error(self) -> None:
+    def test_a_run_without_arguments_is_a_usage_error(self) -> None:
         result = call("run")
         assert result.exit_code == 2
         assert "Usage: main run" in result.stderr
@@ -282,7 +282,7 @@ class TestRun:
             (["wf.py", "zzz"], "wf.py has no workflow or task zzz: choose one of invert, leave, main"),
         ],
     )
-    def test_what_is_not_there_is_told_in_one_line_before_anything_runs(
+    def test_a_missing_file_or_entity_is_reported_in_one_line_before_the_run(
         self, project: Path, arguments: list[str], complaint: str
     ) -> None:
         result = call("run", *arguments)
@@ -290,13 +290,13 @@ class TestRun:
         assert result.stderr == f"otel-flyte: {complaint}\n"
         assert not (project / ".otel-flyte").exists()
 
-    def test_a_name_that_the_file_may_bind_in_ways_that_can_not_be_read_is_left_to_pyflyte(self, project: Path) -> None:
+    def test_a_dynamically_bound_name_is_passed_to_pyflyte(self, project: Path) -> None:
         (project / "late.py").write_text("from wf import *\n")
         (project / "later.py").write_text("import wf\nglobals()['entry'] = wf.main\n")
         for arguments in (["late.py", "main"], ["later.py", "entry"]):
             assert process("otel-flyte", "run", *arguments).returncode == 0
 
-    def test_without_flytekit_there_is_one_clear_line(self, project: Path) -> None:
+    def test_missing_flytekit_is_reported_in_one_line(self, project: Path) -> None:
         program = """
 import sys
 sys.modules["flytekit"] = None
@@ -307,7 +307,7 @@ main(["run", "wf.py", "main"])
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == "otel-flyte: flytekit is not installed: run pip install 'flytekit>=1.15,<2'\n"
 
-    def test_a_folder_that_can_not_be_written_is_told_before_anything_runs(self, project: Path) -> None:
+    def test_an_unwritable_folder_is_reported_before_the_run(self, project: Path) -> None:
         (project / ".otel-flyte").touch()
         done = process("otel-flyte", "run", "wf.py", "main")
         assert (done.returncode, done.stdout) == (2, "")
@@ -318,7 +318,7 @@ main(["run", "wf.py", "main"])
 
     @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
     @pytest.mark.parametrize(("number", "code"), [("8", 0), ("0", 1)])
-    def test_with_streams_closed_the_program_runs_and_ends_as_under_pyflyte(
+    def test_a_program_with_closed_streams_ends_as_with_pyflyte(
         self, project: Path, closed: str, number: str, code: int
     ) -> None:
         command = f"{SCRIPTS}/otel-flyte run wf.py main --number {number} {closed}"
@@ -333,7 +333,7 @@ main(["run", "wf.py", "main"])
                 "(standard output is closed): redirect standard output"
             )
 
-    def test_a_reader_that_goes_away_does_not_change_how_the_program_ended(self, project: Path) -> None:
+    def test_a_closed_pipe_does_not_change_the_exit_code(self, project: Path) -> None:
         program = """
 import os, sys
 from otel_flyte.cli import main as cli
@@ -356,7 +356,7 @@ cli.main()
 
     @pytest.mark.parametrize(("number", "code"), [("8", 0), ("0", 1)])
     @pytest.mark.parametrize(("size", "some"), [(64, False), (3000, True)])
-    def test_a_full_disk_does_not_change_how_the_program_ends_and_is_told(
+    def test_a_full_disk_is_reported_and_does_not_change_the_exit_code(
         self, project: Path, *, number: str, code: int, size: int, some: bool
     ) -> None:
         done = subprocess.run(
@@ -377,9 +377,7 @@ cli.main()
         assert bool(recordings(project)) is some
         assert ("recorded in" in done.stdout) is some
 
-    def test_where_the_instrumentation_is_switched_off_the_program_runs_and_the_reason_is_told(
-        self, project: Path
-    ) -> None:
+    def test_a_disabled_instrumentation_is_reported_and_the_program_runs(self, project: Path) -> None:
         done = process("otel-flyte", "run", "wf.py", "main", OTEL_FLYTE_ENABLED="false")
         assert done.returncode == 0
         assert done.stdout == process("pyflyte", "run", "wf.py", "main").stdout
@@ -388,7 +386,7 @@ cli.main()
         )
         assert recordings(project) == []
 
-    def test_a_task_that_goes_elsewhere_is_shown_all_the_same(self, project: Path) -> None:
+    def test_a_task_that_changes_the_working_directory_is_recorded(self, project: Path) -> None:
         (project / "away.py").write_text(
             "import os\nfrom flytekit import task\n\n\n@task\ndef go() -> None:\n    os.chdir('/')\n"
         )
@@ -396,7 +394,7 @@ cli.main()
         assert "✓ task away.go" in done.stdout
         assert len(recordings(project)) == 1
 
-    def test_a_sampler_that_records_nothing_is_told(self, project: Path) -> None:
+    def test_a_sampler_that_records_nothing_is_reported(self, project: Path) -> None:
         done = process("otel-flyte", "run", "wf.py", "main", OTEL_TRACES_SAMPLER="always_off")
         assert done.returncode == 0
         assert done.stderr.endswith(
@@ -405,7 +403,7 @@ cli.main()
         )
         assert recordings(project) == []
 
-    def test_what_can_not_be_used_is_told_and_the_run_recorded(self, project: Path) -> None:
+    def test_invalid_settings_are_reported_and_the_run_is_recorded(self, project: Path) -> None:
         wrong = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "lots", "OTEL_CONFIG_FILE": "otel.yaml"}
         done = process("otel-flyte", "run", "wf.py", "main", **wrong)
         assert done.returncode == 0
@@ -415,19 +413,19 @@ cli.main()
         ]
         assert len(recordings(project)) == 1
 
-    def test_what_was_recorded_survives_a_process_that_is_cut_off(self, project: Path) -> None:
+    def test_recorded_spans_survive_an_abrupt_end_of_the_process(self, project: Path) -> None:
         done = process("otel-flyte", "run", "wf.py", "main", "--number", "-1")
         assert done.returncode == 7
         (file,) = recordings(project)
         assert [span.span.name for span in ExecutionTree.from_file(file).walk()] == ["input translation"]
 
-    def test_spans_also_go_where_the_environment_sends_them(self, project: Path, receiver: Receiver) -> None:
+    def test_spans_are_also_exported_to_the_configured_endpoint(self, project: Path, receiver: Receiver) -> None:
         assert process("otel-flyte", "run", "wf.py", "main", **receiver.environment()).returncode == 0
         (file,) = recordings(project)
         written = {span.span.span_id for span in ExecutionTree.from_file(file).walk()}
         assert {span.span_id for span in receiver.spans()} == written
 
-    def test_a_provider_that_is_there_already_is_used(self, project: Path) -> None:
+    def test_an_existing_provider_is_used(self, project: Path) -> None:
         program = """
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -439,13 +437,13 @@ main(["run", "wf.py", "main"])
         assert done.returncode == 0
         assert len(recordings(project)) == 1
 
-    def test_two_runs_in_one_second_have_a_file_each(self, project: Path) -> None:
+    def test_runs_within_one_second_have_separate_files(self, project: Path) -> None:
         assert len({recording.open_file("a b/c").path for _ in range(3)}) == 3
         assert all("-a_b_c" in file.name for file in recordings(project))
 
 
 class TestProgress:
-    def test_a_phase_is_announced_when_something_happens_inside_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_phase_is_printed_when_a_span_starts_inside_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("otel_flyte.run.progress.START_DELAY", 3600)
         stream = io.StringIO()
         progress = ProgressProcessor(stream, Terminal())
@@ -466,7 +464,7 @@ class TestProgress:
     3.000 s  ✓ task t  3.00 s
 """)
 
-    def test_a_phase_that_takes_its_time_is_announced_meanwhile(self) -> None:
+    def test_a_long_phase_is_printed_while_it_runs(self) -> None:
         stream = io.StringIO()
         recorder = traces.Recorder(traces.Kept())
         progress = ProgressProcessor(stream, Terminal())
@@ -478,7 +476,7 @@ class TestProgress:
             assert stream.getvalue() == "    0.000 s  ▶ user code\n"
         progress.shutdown()
 
-    def test_a_stream_that_is_closed_fails_nobody(self) -> None:
+    def test_a_closed_stream_raises_nothing(self) -> None:
         stream = io.StringIO()
         recorder = traces.Recorder(traces.Kept())
         recorder.add(ProgressProcessor(stream, Terminal()))
@@ -487,7 +485,7 @@ class TestProgress:
 
 
 class TestDemo:
-    def test_it_shows_a_tree_with_every_kind_of_task_and_what_to_do_next(self, project: Path) -> None:
+    def test_the_demo_prints_a_tree_with_every_kind_of_task_and_the_next_steps(self, project: Path) -> None:
         done = process("otel-flyte", "demo")
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stdout + done.stderr
@@ -503,7 +501,7 @@ class TestDemo:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """A server that gives one answer to everything."""
+    """A server with the same answer to every request."""
 
     status = 200
     content_type = "application/x-protobuf"
@@ -518,7 +516,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(self.body)
 
     def log_message(self, *args: Any) -> None:
-        """A test's output is the test's."""
+        """Write nothing, so that the output of a test is its own."""
 
 
 @contextlib.contextmanager
@@ -549,7 +547,7 @@ def traces_only(endpoint: str, protocol: Protocol = "http/protobuf") -> dict[str
 
 
 def diagnosed(environment: Mapping[str, str]) -> tuple[int, list[str]]:
-    """The exit code, and the lines below the one about flytekit."""
+    """Return the exit code, and the lines below the one about flytekit."""
     done = process("otel-flyte", "doctor", **environment)
     assert done.stderr == ""
     first, *lines = done.stdout.splitlines()
@@ -564,7 +562,7 @@ PARTIAL = trace_service_pb2.ExportTraceServiceResponse(
 
 class TestDoctor:
     @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-    def test_all_is_well_where_a_receiver_takes_every_signal(self, receiver: Receiver, protocol: Protocol) -> None:
+    def test_doctor_succeeds_if_the_receiver_accepts_every_signal(self, receiver: Receiver, protocol: Protocol) -> None:
         assert diagnosed(receiver.environment(protocol)) == (
             0,
             [
@@ -575,7 +573,7 @@ class TestDoctor:
         )
         assert [span.name for span in receiver.spans()] == [semconv.SPAN_DOCTOR]
 
-    def test_headers_and_compression_are_those_of_a_task(self, receiver: Receiver) -> None:
+    def test_headers_and_compression_are_the_same_as_for_tasks(self, receiver: Receiver) -> None:
         environment = {"OTEL_EXPORTER_OTLP_HEADERS": "x-token=abc", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
         assert diagnosed({**receiver.environment(), **environment})[0] == 0
         assert {request.headers["x-token"] for request in receiver.requests()} == {"abc"}
@@ -597,7 +595,7 @@ class TestDoctor:
             ),
         ],
     )
-    def test_telemetry_that_would_not_arrive_is_a_failure(self, answer: dict[str, Any], told: str) -> None:
+    def test_an_undeliverable_signal_is_a_failure(self, answer: dict[str, Any], told: str) -> None:
         with http_server(**answer) as endpoint:
             code, (line, *_) = diagnosed(traces_only(f"{endpoint}/v1/traces"))
         assert code == 1
@@ -606,7 +604,7 @@ class TestDoctor:
         )
 
     @pytest.mark.parametrize("status", [404, 405])
-    def test_an_endpoint_for_all_signals_that_has_the_path_of_one_is_told_without_it(self, status: int) -> None:
+    def test_the_path_of_a_signal_in_a_common_endpoint_is_reported(self, status: int) -> None:
         with http_server(status=status) as endpoint:
             code, (line, *_) = diagnosed({"OTEL_EXPORTER_OTLP_ENDPOINT": f"{endpoint}/v1/traces"})
         assert code == 1
@@ -614,13 +612,13 @@ class TestDoctor:
         assert line.endswith(" at /v1/traces/v1/traces, remove /v1/traces from the endpoint")
 
     @pytest.mark.parametrize("path", ["", "/"])
-    def test_an_endpoint_for_one_signal_that_has_no_path_is_told_with_it(self, path: str) -> None:
+    def test_a_missing_path_in_an_endpoint_of_one_signal_is_reported(self, path: str) -> None:
         with http_server(status=404) as endpoint:
             code, (line, *_) = diagnosed(traces_only(f"{endpoint}{path}"))
         assert code == 1
         assert line.endswith(": 404 Not Found, add /v1/traces to the endpoint")
 
-    def test_of_what_a_receiver_says_at_length_there_is_one_line(self) -> None:
+    def test_a_long_message_of_a_receiver_is_cut_to_one_line(self) -> None:
         message = "over\nquota " * 200
         partial = trace_service_pb2.ExportTracePartialSuccess(rejected_spans=1, error_message=message)
         body = trace_service_pb2.ExportTraceServiceResponse(partial_success=partial).SerializeToString()
@@ -634,7 +632,7 @@ class TestDoctor:
         assert over_grpc.endswith("…)")
         assert max(len(over_http), len(over_grpc)) < 400
 
-    def test_a_receiver_that_answers_in_a_word_of_its_own_has_accepted(self) -> None:
+    def test_a_json_answer_with_status_200_is_accepted(self) -> None:
         with http_server(content_type="application/json", body=b"{}") as endpoint:
             assert diagnosed(traces_only(endpoint))[0] == 0
 
@@ -662,27 +660,27 @@ class TestDoctor:
         assert line.endswith("connection refused, nothing listens there")
 
     @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-    def test_a_receiver_that_does_not_answer_is_waited_for_no_longer_than_the_bound(self, protocol: Protocol) -> None:
+    def test_doctor_waits_for_an_answer_no_longer_than_the_timeout(self, protocol: Protocol) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             code, (line, *_) = diagnosed(traces_only(f"http://127.0.0.1:{silent.getsockname()[1]}", protocol))
         assert code == 1
         assert "timed out" in line
 
     @pytest.mark.parametrize(("protocol", "other"), [("http/protobuf", "grpc"), ("grpc", "http/protobuf")])
-    def test_the_wrong_protocol_is_told_with_the_right_one(
+    def test_a_wrong_protocol_is_reported_with_the_right_one(
         self, receiver: Receiver, protocol: Protocol, other: Protocol
     ) -> None:
         code, (line, *_) = diagnosed(traces_only(receiver.endpoint(other), protocol))
         assert code == 1
         assert line.endswith(f"try OTEL_EXPORTER_OTLP_PROTOCOL={other}")
 
-    def test_nothing_configured_is_a_failure_that_says_what_to_set(self) -> None:
+    def test_a_missing_configuration_is_a_failure_that_names_the_variable(self) -> None:
         assert diagnosed({}) == (
             1,
             ["FAIL  no signal is exported: set OTEL_EXPORTER_OTLP_ENDPOINT, such as http://localhost:4318"],
         )
 
-    def test_what_is_misspelt_is_named_and_what_is_used_instead(self, receiver: Receiver) -> None:
+    def test_a_misspelt_variable_or_exporter_is_reported_with_its_replacement(self, receiver: Receiver) -> None:
         environment = {"OTEL_FLYTE_MAP_NESTD": "3", "OTEL_LOGS_EXPORTER": "consol", "OTEL_METRICS_EXPORTER": "none"}
         code, (misspelt, _, metrics, no_exporter, logs) = diagnosed({**receiver.environment(), **environment})
         assert code == 0
@@ -692,13 +690,13 @@ class TestDoctor:
         assert no_exporter.endswith("otlp is used instead")
         assert logs == "ok    logs by http/protobuf to http://HOST/v1/logs (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
 
-    def test_a_value_that_the_sdk_can_not_use_is_named_and_what_is_used_instead(self, receiver: Receiver) -> None:
+    def test_an_invalid_value_for_the_sdk_is_reported_with_its_replacement(self, receiver: Receiver) -> None:
         code, (note, *signals) = diagnosed({**receiver.environment(), "OTEL_BSP_SCHEDULE_DELAY": "soon"})
         assert code == 0
         assert note == "note  OTEL_BSP_SCHEDULE_DELAY=soon must be a positive integer: 1000 is used"
         assert len(signals) == 3
 
-    def test_an_endpoint_that_is_no_url_is_named_once_and_is_a_failure(self) -> None:
+    def test_an_endpoint_that_is_not_a_url_is_reported_once_and_is_a_failure(self) -> None:
         assert diagnosed({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"}) == (
             1,
             [
@@ -714,7 +712,7 @@ class TestDoctor:
         code, (sampler, *_) = diagnosed({**receiver.environment(), "OTEL_TRACES_SAMPLER": "always_off"})
         assert (code, sampler) == (1, "FAIL  OTEL_TRACES_SAMPLER=always_off records no spans")
 
-    def test_an_exporter_that_is_not_otlp_is_there_and_not_tried(self) -> None:
+    def test_an_exporter_other_than_otlp_is_listed_and_not_tried(self) -> None:
         assert diagnosed({"OTEL_TRACES_EXPORTER": "console"}) == snapshot(
             (
                 0,
@@ -730,12 +728,12 @@ class TestDoctor:
         _, (line, *_) = diagnosed(traces_only("http://user:secret@127.0.0.1:1"))
         assert "secret" not in line
 
-    def test_the_variable_that_switches_the_instrumentation_off_is_named(self) -> None:
+    def test_the_variable_that_disables_the_instrumentation_is_reported(self) -> None:
         done = process("otel-flyte", "doctor", OTEL_SDK_DISABLED="true")
         assert done.returncode == 1
         assert done.stdout == "FAIL  OTEL_SDK_DISABLED=true disables the instrumentation: unset it\n"
 
-    def test_a_configuration_file_that_can_not_be_used_is_a_failure(self, tmp_path: Path) -> None:
+    def test_an_invalid_configuration_file_is_a_failure(self, tmp_path: Path) -> None:
         code, (line,) = diagnosed({"OTEL_CONFIG_FILE": str(tmp_path / "otel.yaml")})
         assert code == 1
         assert line.startswith(f"FAIL  OTEL_CONFIG_FILE={tmp_path / 'otel.yaml'} ")
@@ -757,7 +755,7 @@ class TestDoctor:
             ("local://x", 0, "ok    OTEL_FLYTE_SPOOL=local://x can be opened: writing is not tested"),
         ],
     )
-    def test_whether_the_spool_can_be_written_is_found_out_and_leaves_no_trace(
+    def test_the_check_for_a_writable_spool_leaves_no_files(
         self, project: Path, receiver: Receiver, *, spool: str, code: int, told: str
     ) -> None:
         (project / "there").mkdir()
@@ -769,7 +767,7 @@ class TestDoctor:
         assert sorted(project.rglob("*")) == before
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-    def test_a_spool_that_can_not_be_written_is_a_failure(self, project: Path, receiver: Receiver) -> None:
+    def test_an_unwritable_spool_is_a_failure(self, project: Path, receiver: Receiver) -> None:
         (project / "there").mkdir(mode=0o500)
         code, (*_, line) = diagnosed({**receiver.environment(), "OTEL_FLYTE_SPOOL": "there"})
         assert (code, line) == (
@@ -777,14 +775,14 @@ class TestDoctor:
             "FAIL  OTEL_FLYTE_SPOOL=there can't be written (Permission denied): check its permissions",
         )
 
-    def test_what_waits_in_the_spool_is_counted(self, project: Path, receiver: Receiver) -> None:
+    def test_unsent_records_in_the_spool_are_counted(self, project: Path, receiver: Receiver) -> None:
         for name in ("a b/1.jsonl", "a b/2.spool.jsonl", "a b/3.jsonl.rejected.jsonl"):
             (project / name).parent.mkdir(exist_ok=True)
             (project / name).write_text("{}\n")
         _, (*_, line) = diagnosed({**receiver.environment(), "OTEL_FLYTE_SPOOL": "a b"})
         assert line.endswith("a b can be written: 2 undelivered files, to send with `otel-flyte replay 'a b'`")
 
-    def test_an_argument_is_bad_usage(self) -> None:
+    def test_an_argument_is_a_usage_error(self) -> None:
         assert call("doctor", "everything").exit_code == 2
 
 

@@ -1,4 +1,4 @@
-"""What phases tell of inputs and outputs: sizes always, values on request."""
+"""Attributes of inputs and outputs on phases: sizes always, values if configured."""
 
 import datetime as dt
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from otel_flyte.config import settings
 
 
 class Secretive:
-    """An object that nobody may ask for anything."""
+    """An object whose methods must not be called."""
 
     def __repr__(self) -> str:
         raise AssertionError("it was asked for its repr")
@@ -31,7 +31,7 @@ class Secretive:
 
 
 class Name(str):
-    """A string of a user's own."""
+    """A user's subclass of ``str``."""
 
     __slots__ = ()
 
@@ -63,7 +63,7 @@ def with_values(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_size_is_told_where_it_is_known_at_no_cost(value: Any, facts: dict[str, Any]) -> None:
+def test_a_size_is_recorded_if_it_is_known_without_cost(value: Any, facts: dict[str, Any]) -> None:
     assert told(value) == facts
 
 
@@ -91,10 +91,10 @@ class TestValues:
         ],
         ids=lambda value: type(value).__name__,
     )
-    def test_what_is_plain_is_shown_and_of_all_else_its_type(self, value: Any, shown: Any) -> None:
+    def test_plain_values_are_shown_and_others_by_type(self, value: Any, shown: Any) -> None:
         assert told(value)["value"] == shown
 
-    def test_containers_are_shown_by_their_first_entries(self) -> None:
+    def test_containers_are_shown_with_their_first_entries(self) -> None:
         shown = told(list(range(1000)))["value"]
         assert shown.startswith("[0, 1, 2, ")
         assert shown.endswith(", 23, …]")
@@ -102,17 +102,17 @@ class TestValues:
     def test_a_long_text_is_cut(self) -> None:
         assert len(told("x" * 10**8)["value"].encode()) == 1024
 
-    def test_what_holds_itself_is_shown_as_far_as_it_goes(self) -> None:
+    def test_recursive_containers_are_cut(self) -> None:
         value: list[Any] = []
         value.append(value)
         assert told(value)["value"] == "[[[<list>]]]"
 
 
-def test_values_are_not_told_unless_they_are_asked_for() -> None:
+def test_values_are_not_recorded_by_default() -> None:
     assert "value" not in told("secret")
 
 
-def test_there_is_room_for_all_else_beside_many_inputs() -> None:
+def test_many_inputs_leave_room_for_other_attributes() -> None:
     span = TracerProvider().get_tracer("test").start_span("input translation")
     data_values.add_inputs(span, {f"x{number}": [number] for number in range(1000)})
     assert isinstance(span, ReadableSpan)
@@ -130,5 +130,5 @@ def test_there_is_room_for_all_else_beside_many_inputs() -> None:
     ],
     ids=["plain", "generic", "optional", "annotated", "annotated inside"],
 )
-def test_a_declared_type_is_named_without_what_a_user_annotates_it_with(kind: Any, name: str) -> None:
+def test_a_declared_type_is_named_without_annotations(kind: Any, name: str) -> None:
     assert task_attributes._type_name(kind) == name

@@ -1,4 +1,4 @@
-"""The deck "Telemetry" that a task with decks enabled has beside its own."""
+"""The deck "Telemetry" of a task with enabled decks."""
 # mypy: allow-untyped-decorators, no-warn-return-any
 
 import re
@@ -33,7 +33,7 @@ def telemetry(html: str) -> str:
 
 
 def rows(html: str) -> list[str]:
-    """What the timeline names, with the mark before it."""
+    """Return the names in the timeline with their marks."""
     found = re.findall(r'<td class="d\d"><b class="\w*">(.?)</b> (.*?) <i>', telemetry(html))
     return [f"{mark} {name}".strip() for mark, name in found]
 
@@ -77,7 +77,7 @@ def fans_out(value: int) -> int:
     return plain(value=value)
 
 
-def test_it_is_in_what_get_deck_returns_after_a_local_run(local: TracerProvider) -> None:
+def test_get_deck_has_it_after_a_local_run(local: TracerProvider) -> None:
     with flytekit.new_context() as context:
         well(value=1)
     html = context.get_deck()
@@ -90,13 +90,13 @@ def test_it_is_in_what_get_deck_returns_after_a_local_run(local: TracerProvider)
 
 
 class Html:
-    """What IPython displays."""
+    """The class that IPython displays."""
 
     def __init__(self, data: str) -> None:
         self.data = data
 
 
-def test_a_notebook_gets_it_too(local: TracerProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_shows_it(local: TracerProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     display = ModuleType("IPython.core.display")
     display.HTML = Html  # type: ignore[attr-defined]
     for name in ("IPython", "IPython.core"):
@@ -127,14 +127,14 @@ def test_a_dynamic_task_has_it(local: TracerProvider) -> None:
     assert any(name.endswith("plain") for name in rows(context.get_deck()))
 
 
-def test_a_task_without_decks_has_none_and_keeps_nothing(local: TracerProvider) -> None:
+def test_a_task_without_decks_has_none_and_keeps_no_spans(local: TracerProvider) -> None:
     with flytekit.new_context() as context:
         plain(value=1)
     assert "Telemetry" not in NAV.findall(context.get_deck())
     assert id(local) not in decks._kept
 
 
-def test_a_loop_of_spans_neither_grows_without_bound_nor_hides_the_phases(local: TracerProvider) -> None:
+def test_many_spans_in_a_loop_are_bounded_and_do_not_hide_the_phases(local: TracerProvider) -> None:
     @task(enable_deck=True)
     def loops() -> int:
         tracer = local.get_tracer("mine")
@@ -149,7 +149,7 @@ def test_a_loop_of_spans_neither_grows_without_bound_nor_hides_the_phases(local:
     assert len(telemetry(html)) < 200_000
 
 
-def test_a_picture_that_fails_leaves_the_task_alone(local: TracerProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rendering_does_not_affect_the_task(local: TracerProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(semconv.RAISE_INTERNAL_ERRORS)
 
     def fail(*_: object) -> str:
@@ -183,7 +183,7 @@ def test_a_pod_uploads_it(tmp_path: Path, receiver: Receiver, name: str, first: 
     assert f'href="https://tempo.example.com/trace/{trace_id}"' in telemetry(html)
 
 
-def test_the_deck_of_a_task_that_publishes_says_that_it_runs(tmp_path: Path, local: TracerProvider) -> None:
+def test_the_deck_published_by_a_running_task_says_that_it_runs(tmp_path: Path, local: TracerProvider) -> None:
     seen: list[str] = []
 
     @task(enable_deck=True)
@@ -197,7 +197,7 @@ def test_the_deck_of_a_task_that_publishes_says_that_it_runs(tmp_path: Path, loc
     assert rows(seen[0])[-2:] == ["input translation", "· user code"]
 
 
-def test_ten_hours_are_small(tmp_path: Path) -> None:
+def test_the_deck_of_ten_hours_is_small(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     minutes = 600
     recorder = Recorder.of_file(path, EXECUTION_RESOURCE)
@@ -225,7 +225,7 @@ def test_ten_hours_are_small(tmp_path: Path) -> None:
 def test_the_deck_of_a_failed_task_opens_in_a_browser(tmp_path: Path, receiver: Receiver) -> None:
     environment = receiver.environment("http/protobuf")
     pod = pods.prepare("execute", tmp_path / "pod", "task_decks.report_failure", {"value": 5}, env=environment).run()
-    # flytekit's template asks for a font from the network.
+    # flytekit's template loads a font from the network.
     html = re.sub(r"<link[^>]*>", "", pod.files["deck.html"].decode())
     (tmp_path / "deck.html").write_text(html)
     with browser(tmp_path) as tab:

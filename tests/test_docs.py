@@ -83,7 +83,7 @@ def test_every_public_name_is_documented() -> None:
 
 
 def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Return each command that does something, by the words that call it."""
+    """Return all commands except groups, by the words that call them."""
     if isinstance(command, click.Group):
         for name, each in command.commands.items():
             yield from _commands(each, (*path, name))
@@ -121,7 +121,7 @@ def test_documented_calls_name_commands_and_options_that_exist(page: Path) -> No
 # --- error lines -----------------------------------------------------------------------------------------------------
 
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]*[A-Z]\b|\b[XN]\b|\b(?:spans|traces|logs|opentelemetry-\w+|otel-flyte)\b")
-"""Words in capitals stand for values in a documented line. So do values that most readers see."""
+"""In a documented line, words in capitals and the values that most readers see stand for values."""
 
 GLUE = re.compile(r"[()`=:;,]|\b(?:at|by|in|is)\b")
 """The code puts messages together at these."""

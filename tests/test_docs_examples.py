@@ -91,7 +91,7 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def test_every_example_is_found() -> None:
-    """A fence that the pattern misses would never run."""
+    """An example that the pattern does not match would never run."""
     fences = sum(
         len(re.findall(r"^ *```(?:sh|python|bash|console|py)\b", page.read_text(), re.MULTILINE)) for page in PAGES
     )

@@ -1,4 +1,4 @@
-"""Torch for real: worker processes that never dispatch."""
+"""Real torch: worker processes without a dispatch."""
 
 from pathlib import Path
 
@@ -20,15 +20,15 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         return children(receiver.spans(), user_code)
 
 
-def test_each_rank_of_a_task_is_a_span_under_its_user_code(ranks: list[Span]) -> None:
+def test_each_rank_of_a_task_is_a_span_below_its_user_code(ranks: list[Span]) -> None:
     assert sorted((span.name, span.attributes["flyte.replica"]) for span in ranks) == [("rank", "0"), ("rank", "1")]
 
 
-def test_ranks_have_ids_of_their_own(ranks: list[Span]) -> None:
+def test_ranks_have_different_ids(ranks: list[Span]) -> None:
     assert len({span.span_id for span in ranks}) == 2
 
 
-def test_a_failed_rank_carries_its_own_exception(tmp_path: Path) -> None:
+def test_a_failed_rank_has_its_own_exception(tmp_path: Path) -> None:
     with Receiver() as receiver:
         pods.execute(tmp_path / "pod", "task_elastic.fail_on_one_rank", {"value": 3}, env=receiver.environment())
         failed = [span for span in receiver.spans("rank") if span.status == "ERROR"]
@@ -36,7 +36,7 @@ def test_a_failed_rank_carries_its_own_exception(tmp_path: Path) -> None:
     assert [event.attributes["exception.type"] for span in failed for event in span.events] == ["ValueError"]
 
 
-def test_what_torch_says_of_a_failed_rank_does_not_show_that_it_was_watched(tmp_path: Path) -> None:
+def test_torchs_report_of_a_failed_rank_has_no_frames_of_ours(tmp_path: Path) -> None:
     result = pods.execute(
         tmp_path / "pod", "task_elastic.fail_on_one_rank", {"value": 3}, env={"OTEL_TRACES_EXPORTER": "console"}
     )
@@ -46,9 +46,7 @@ def test_what_torch_says_of_a_failed_rank_does_not_show_that_it_was_watched(tmp_
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_what_the_workers_of_a_data_loader_record_arrives_once_under_the_user_code(
-    protocol: Protocol, tmp_path: Path
-) -> None:
+def test_spans_of_data_loader_workers_arrive_once_below_the_user_code(protocol: Protocol, tmp_path: Path) -> None:
     with Receiver() as receiver:
         result = pods.execute(tmp_path / "pod", "task_loader.load", {"size": 20}, env=receiver.environment(protocol))
         (user_code,) = receiver.spans("user code")

@@ -1,4 +1,4 @@
-"""``otel-flyte exec``: who outlives the task's process ends its span, and is otherwise not there."""
+"""``otel-flyte exec``: the supervisor ends the span of a dead task, and has no other effect."""
 
 import json
 import os
@@ -43,7 +43,7 @@ TASK = """
     span = start(**{"flyte.task_name": "program.main"})
     child.opened(span)
 """
-"""A process with a task's span, which the tests have go on in their own ways."""
+"""A program with the span of a task; each test appends its own end."""
 
 
 def supervised(folder: Path, *parts: str, env: Mapping[str, str] | None = None) -> Ended:
@@ -57,7 +57,7 @@ def run(*arguments: str, folder: Path, env: Mapping[str, str] | None = None) -> 
 
 @contextmanager
 def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A supervised command in a process group of its own, which doesn't outlive the ``with`` block."""
+    """Run a supervised command in its own process group, until the end of the ``with`` block."""
     process = subprocess.Popen(
         [OTEL_FLYTE, "exec", "--", *command], stdout=subprocess.PIPE, text=True, **options or {"preexec_fn": os.setpgrp}
     )
@@ -102,13 +102,13 @@ def wait_for(condition: Callable[[], object], timeout: float = 20) -> None:
         ("os.abort()", -6, "SIGABRT", {"flyte.signal.name": "SIGABRT", "process.exit.code": 134}),
         ("os._exit(3)", 3, "exit 3", {"process.exit.code": 3}),
         ("os._exit(0)", 0, "exit 0", {"process.exit.code": 0}),
-        # As `pyflyte-fast-execute` and as a shell end when their own child was killed.
+        # `pyflyte-fast-execute` and a shell end like this when their own child was killed.
         ("sys.exit(-9)", 247, "SIGKILL", {"flyte.signal.name": "SIGKILL", "process.exit.code": 247}),
         ("sys.exit(137)", 137, "SIGKILL", {"flyte.signal.name": "SIGKILL", "process.exit.code": 137}),
     ],
     ids=["SIGKILL", "segfault", "abort", "os._exit", "os._exit 0", "child of a parent", "child of a shell"],
 )
-def test_the_span_of_a_task_that_dies_is_ended_as_the_process_ended(
+def test_the_span_of_a_dead_task_is_ended_with_the_exit_status_of_the_process(
     tmp_path: Path, receiver: Receiver, *, death: str, code: int, error: str, attributes: dict[str, object]
 ) -> None:
     before = time.time_ns()
@@ -133,14 +133,14 @@ def test_the_span_of_a_task_that_dies_is_ended_as_the_process_ended(
     assert ended.our_lines == []
 
 
-def test_a_task_whose_span_is_settled_needs_nobody(tmp_path: Path, receiver: Receiver) -> None:
+def test_an_acknowledged_span_is_not_sent_again(tmp_path: Path, receiver: Receiver) -> None:
     ended = supervised(tmp_path, TASK, "child.done(span.context.span_id); os._exit(3)", env=receiver.environment())
 
     assert ended.returncode == 3
     assert receiver.requests() == []
 
 
-def test_a_span_that_ended_but_was_not_acknowledged_is_sent_as_it_is(tmp_path: Path, receiver: Receiver) -> None:
+def test_an_ended_but_unacknowledged_span_is_sent_unchanged(tmp_path: Path, receiver: Receiver) -> None:
     ended = supervised(
         tmp_path,
         TASK,
@@ -160,7 +160,7 @@ def test_a_span_that_ended_but_was_not_acknowledged_is_sent_as_it_is(tmp_path: P
     assert span.attributes == {"flyte.task_name": "program.main", "late": True}
 
 
-def test_what_a_task_has_counted_as_lost_is_not_tried_again(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_span_counted_as_dropped_is_not_sent(tmp_path: Path, receiver: Receiver) -> None:
     rest = (
         "other = start('task other'); child.opened(other); span.end(); child.ended(span); "
         "child.end_delivery(); os._exit(1)"
@@ -171,7 +171,9 @@ def test_what_a_task_has_counted_as_lost_is_not_tried_again(tmp_path: Path, rece
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-def test_the_span_takes_the_way_that_the_environment_names(protocol: str, tmp_path: Path, receiver: Receiver) -> None:
+def test_the_span_is_sent_by_the_configured_protocol_and_headers(
+    protocol: str, tmp_path: Path, receiver: Receiver
+) -> None:
     env = {**receiver.environment(protocol), "OTEL_EXPORTER_OTLP_HEADERS": "authorization=secret"}  # type: ignore[arg-type]
     supervised(tmp_path, TASK, "os._exit(1)", env=env)
 
@@ -180,7 +182,7 @@ def test_the_span_takes_the_way_that_the_environment_names(protocol: str, tmp_pa
     assert request.headers["authorization"] == "secret"
 
 
-def test_what_can_not_be_sent_is_kept_in_the_spool_and_can_be_replayed(tmp_path: Path, receiver: Receiver) -> None:
+def test_an_undeliverable_span_is_spooled_and_can_be_replayed(tmp_path: Path, receiver: Receiver) -> None:
     spool = tmp_path / "spool"
     nowhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_FLYTE_SPOOL": str(spool)}
     ended = supervised(tmp_path, TASK, "os._exit(1)", env=nowhere)
@@ -191,7 +193,7 @@ def test_what_can_not_be_sent_is_kept_in_the_spool_and_can_be_replayed(tmp_path:
     assert only(receiver.spans()).attributes["error.type"] == "exit 1"
 
 
-def test_what_was_sent_does_not_stay_in_the_spool(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_sent_span_is_removed_from_the_spool(tmp_path: Path, receiver: Receiver) -> None:
     spool = tmp_path / "spool"
     ended = supervised(tmp_path, TASK, "os._exit(1)", env={**receiver.environment(), "OTEL_FLYTE_SPOOL": str(spool)})
 
@@ -200,7 +202,7 @@ def test_what_was_sent_does_not_stay_in_the_spool(tmp_path: Path, receiver: Rece
     assert list(spool.iterdir()) == []
 
 
-def test_a_collector_that_is_gone_delays_the_end_by_no_more_than_the_bound_and_is_named(tmp_path: Path) -> None:
+def test_a_missing_collector_is_reported_and_delays_the_end_within_the_bound(tmp_path: Path) -> None:
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     ended = supervised(tmp_path, TASK, "print(time.monotonic(), flush=True); os._exit(1)", env=env)
     delay = time.monotonic() - float(ended.stdout)
@@ -210,11 +212,11 @@ def test_a_collector_that_is_gone_delays_the_end_by_no_more_than_the_bound_and_i
     assert "1 spans were dropped (1 connection refused" in "".join(ended.our_lines)
 
 
-# --- how the supervisor hears of it ----------------------------------------------------------------------------------
+# --- messages to the supervisor --------------------------------------------------------------------------------------
 
 
 @LINUX
-def test_a_process_that_did_not_inherit_the_pipe_finds_it(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_process_without_the_inherited_pipe_finds_it(tmp_path: Path, receiver: Receiver) -> None:
     """``pyflyte-fast-execute`` closes all descriptors of the process that it starts."""
     programs.module(tmp_path, "program", programs.joined(TASK, "os._exit(1)"))
     parent = "import subprocess, sys; sys.exit(subprocess.run([sys.executable, 'program.py']).returncode)"
@@ -224,7 +226,7 @@ def test_a_process_that_did_not_inherit_the_pipe_finds_it(tmp_path: Path, receiv
     assert only(receiver.spans()).attributes["error.type"] == "exit 1"
 
 
-def test_what_took_the_place_of_the_inherited_descriptor_is_left_alone(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_reused_number_of_the_inherited_descriptor_is_not_touched(tmp_path: Path, receiver: Receiver) -> None:
     taken = """
     descriptor = int(os.environ["_OTEL_FLYTE_EXEC"].split(":")[1])
     reader, writer = os.pipe()
@@ -243,7 +245,7 @@ def test_what_took_the_place_of_the_inherited_descriptor_is_left_alone(tmp_path:
     assert "task program.main" in {span.name for span in receiver.spans()}
 
 
-def test_long_spans_of_several_processes_arrive_whole(tmp_path: Path, receiver: Receiver) -> None:
+def test_long_spans_of_several_processes_arrive_complete(tmp_path: Path, receiver: Receiver) -> None:
     several = """
     for index in range(6):
         if os.fork() == 0:
@@ -264,7 +266,7 @@ def test_long_spans_of_several_processes_arrive_whole(tmp_path: Path, receiver: 
         assert [span.attributes[f"key{each}"] for each in range(20)] == [letter * 1000] * 20
 
 
-def test_a_supervisor_that_is_stopped_or_killed_neither_delays_nor_harms_the_task(tmp_path: Path) -> None:
+def test_a_stopped_or_killed_supervisor_neither_delays_nor_harms_the_task(tmp_path: Path) -> None:
     task = """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.kill(os.getppid(), getattr(signal, sys.argv[1]))
@@ -285,7 +287,7 @@ def test_a_supervisor_that_is_stopped_or_killed_neither_delays_nor_harms_the_tas
         (tmp_path / "done").unlink()
 
 
-def test_a_span_too_long_for_the_pipe_is_left_out(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_span_too_long_for_the_pipe_is_ignored(tmp_path: Path, receiver: Receiver) -> None:
     ended = supervised(
         tmp_path,
         TASK,
@@ -297,7 +299,7 @@ def test_a_span_too_long_for_the_pipe_is_left_out(tmp_path: Path, receiver: Rece
     assert [span.name for span in receiver.spans()] == ["task program.main"]
 
 
-def test_pieces_of_messages_that_mingle_make_the_messages_again() -> None:
+def test_interleaved_parts_of_messages_are_reassembled() -> None:
     long, short = b"a" * 5000, b"done 1"
     first, *rest = protocol.pieces(long)
     torn = [*protocol.pieces(b"b" * 2000)][:-1]
@@ -318,7 +320,7 @@ MEMORY_V2 = Path("/sys/fs/cgroup")
 
 @pytest.fixture
 def small_cgroup() -> Iterator[Path]:
-    """A cgroup of 64 MiB, where this user may make one."""
+    """A cgroup of 64 MiB. The test is skipped if this user cannot create one."""
     top, limit = (MEMORY_V1, "memory.limit_in_bytes") if MEMORY_V1.exists() else (MEMORY_V2, "memory.max")
     group = top / f"otel-flyte-test-{os.getpid()}"
     try:
@@ -338,7 +340,7 @@ def small_cgroup() -> Iterator[Path]:
 
 
 @LINUX
-def test_a_task_that_runs_out_of_memory_is_told_so(small_cgroup: Path, tmp_path: Path, receiver: Receiver) -> None:
+def test_an_oom_killed_task_has_that_error(small_cgroup: Path, tmp_path: Path, receiver: Receiver) -> None:
     programs.module(tmp_path, "program", programs.joined(TASK, "hog = [bytes(2**20) + b'x' for _ in range(4096)]"))
     enter = f'echo $$ > {small_cgroup}/cgroup.procs && exec "$@"'
     command = [OTEL_FLYTE, "exec", "--", sys.executable, str(tmp_path / "program.py")]
@@ -396,7 +398,7 @@ def test_out_of_memory_kills_are_read_from_the_cgroup_of_the_process(
     assert cgroup.oom_kills(f"{tmp_path}/") == 3
 
 
-def test_where_nobody_counts_out_of_memory_kills_there_is_no_count(tmp_path: Path) -> None:
+def test_the_count_of_oom_kills_is_none_without_a_counter(tmp_path: Path) -> None:
     assert cgroup.oom_kills(f"{tmp_path}/") is None
 
 
@@ -426,7 +428,7 @@ PODS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def in_pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    pods.inputs_pb({"value": 1})  # flytekit imports pandas for it, which two threads can't do at once.
+    pods.inputs_pb({"value": 1})  # flytekit imports pandas for it, which is not thread-safe.
     found = Runs(PODS, tmp_path_factory.mktemp("pods"))
     yield found
     found.close()
@@ -441,9 +443,7 @@ def in_pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         ("killed below fast-execute", 247, "SIGKILL"),
     ],
 )
-def test_the_attempt_of_a_pod_whose_process_dies_ends_under_its_derived_ids(
-    in_pods: Runs, name: str, code: int, error: str
-) -> None:
+def test_the_attempt_of_a_dead_pod_has_its_derived_ids(in_pods: Runs, name: str, code: int, error: str) -> None:
     run = in_pods(name)
 
     assert run.pod.returncode == code, run.pod.stderr
@@ -458,7 +458,7 @@ def test_the_attempt_of_a_pod_whose_process_dies_ends_under_its_derived_ids(
 @pytest.mark.parametrize(
     "name", ["succeeded", "failed", "succeeded below fast-execute", "succeeded with a provider of the user's"]
 )
-def test_an_attempt_that_ends_by_itself_is_sent_once_and_as_without(in_pods: Runs, name: str) -> None:
+def test_a_normal_attempt_is_sent_once_and_is_the_same_as_without_supervision(in_pods: Runs, name: str) -> None:
     run = in_pods(name)
 
     [attempt] = run.tasks
@@ -468,7 +468,7 @@ def test_an_attempt_that_ends_by_itself_is_sent_once_and_as_without(in_pods: Run
     assert programs.our_lines(run.pod.stderr) == []
 
 
-# --- nothing else is different ---------------------------------------------------------------------------------------
+# --- no other differences --------------------------------------------------------------------------------------------
 
 
 def test_streams_arguments_and_exit_codes_are_those_of_the_command(tmp_path: Path) -> None:
@@ -485,7 +485,7 @@ def test_streams_arguments_and_exit_codes_are_those_of_the_command(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT", "SIGSEGV", "SIGPIPE", "SIGUSR1", "SIGQUIT"])
-def test_a_command_that_dies_of_a_signal_is_seen_to_die_of_it(name: str, tmp_path: Path) -> None:
+def test_a_command_killed_by_a_signal_has_that_exit_status(name: str, tmp_path: Path) -> None:
     ended = run("exec", "--", "sh", "-c", f"ulimit -c unlimited; kill -{name[3:]} $$", folder=tmp_path)
 
     assert ended.returncode == -signal.Signals[name]
@@ -493,7 +493,7 @@ def test_a_command_that_dies_of_a_signal_is_seen_to_die_of_it(name: str, tmp_pat
 
 
 @LINUX
-def test_the_command_finds_signals_limits_and_descriptors_as_without(tmp_path: Path) -> None:
+def test_the_command_has_the_same_signals_limits_and_descriptors_as_without_supervision(tmp_path: Path) -> None:
     look = r"""
     grep -E 'Sig(Blk|Ign|Cgt)' /proc/self/status; ulimit -c; nice; cat /proc/$$/oom_score_adj
     for fd in /proc/$$/fd/*; do target=$(readlink $fd) && echo $fd $target; done | grep -v pipe: | sed s:/proc/$$::
@@ -513,7 +513,7 @@ def test_the_command_finds_signals_limits_and_descriptors_as_without(tmp_path: P
         ]
 
     assert "SigBlk" in said[0]
-    # The C library's posix_spawn has two signals ignored that are its own, and that it sets again.
+    # posix_spawn of the C library ignores two signals of its own, and sets them again.
     assert said[0] == re.sub(r"(?<=SigIgn:\t)\w+", lambda found: f"{int(found[0], 16) & ~0x180000000:016x}", said[1])
 
 
@@ -527,7 +527,7 @@ def test_the_command_finds_signals_limits_and_descriptors_as_without(tmp_path: P
     ],
     ids=["nothing", "nothing but dashes", "not found", "not executable"],
 )
-def test_what_can_not_be_started_is_told_in_one_line(
+def test_a_command_that_cannot_be_started_is_reported_in_one_line(
     arguments: list[str], code: int, line: str, tmp_path: Path
 ) -> None:
     ended = run("exec", *arguments, folder=tmp_path)
@@ -536,7 +536,7 @@ def test_what_can_not_be_started_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("limit", [6, 11])
-def test_where_no_pipe_can_be_had_the_command_runs_unsupervised(limit: int, tmp_path: Path) -> None:
+def test_the_command_runs_unsupervised_if_no_pipe_can_be_created(limit: int, tmp_path: Path) -> None:
     def start(command: str) -> Ended:
         script = f"ulimit -n {limit}; exec {OTEL_FLYTE} exec -- {command}"
         return programs.run_command(["sh", "-c", script], tmp_path, programs.RAISE)
@@ -550,7 +550,7 @@ def test_where_no_pipe_can_be_had_the_command_runs_unsupervised(limit: int, tmp_
     assert missing.stderr.endswith("otel-flyte: no-such-command: No such file or directory\n")
 
 
-def test_the_command_line_knows_exec(tmp_path: Path) -> None:
+def test_exec_is_a_subcommand(tmp_path: Path) -> None:
     assert re.search(r"^ +exec ", run("--help", folder=tmp_path).stdout, re.MULTILINE)
     assert "otel-flyte exec -- COMMAND" in run("exec", "--help", folder=tmp_path).stdout
     module = [sys.executable, "-m", "otel_flyte", "exec", "--", "sh", "-c", "exit 5"]
@@ -589,7 +589,7 @@ COUNTS = """
         "SIGRTMIN",
     ],
 )
-def test_signals_are_passed_on(name: str) -> None:
+def test_signals_are_forwarded(name: str) -> None:
     if not hasattr(signal, name):
         pytest.skip(f"no {name} here")
     with running(sys.executable, "-c", dedent(COUNTS)) as process:
@@ -601,7 +601,7 @@ def test_signals_are_passed_on(name: str) -> None:
 
 @contextmanager
 def in_terminal(*command: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A command in the foreground of a terminal of its own, and the terminal's other end."""
+    """Run a command in the foreground of its own terminal; yield both, the terminal by its other end."""
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
@@ -616,7 +616,7 @@ def in_terminal(*command: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
         os.close(ours)
 
 
-def test_what_a_terminal_sends_reaches_the_command_once() -> None:
+def test_a_signal_from_the_terminal_reaches_the_command_once() -> None:
     with in_terminal(sys.executable, "-c", dedent(COUNTS)) as (process, terminal):
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -629,7 +629,7 @@ def test_what_a_terminal_sends_reaches_the_command_once() -> None:
 
 
 @LINUX
-def test_a_command_that_stops_is_seen_to_be_stopped_and_goes_on() -> None:
+def test_a_stopped_command_is_visible_as_stopped_and_can_be_continued() -> None:
     with running("sh", "-c", "echo ready; kill -TSTP $$; echo again") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -654,9 +654,7 @@ def _as_first_process(folder: Path, *command: str, env: Mapping[str, str] | None
     return programs.run_command([*unshare, OTEL_FLYTE, "exec", "--", *command], folder, env)
 
 
-def test_as_the_first_process_of_a_container_it_exits_with_128_and_the_signals_number(
-    tmp_path: Path, receiver: Receiver
-) -> None:
+def test_pid_1_exits_with_128_plus_the_number_of_the_signal(tmp_path: Path, receiver: Receiver) -> None:
     programs.module(tmp_path, "program", programs.joined(TASK, "os.kill(os.getpid(), signal.SIGKILL)"))
     ended = _as_first_process(tmp_path, sys.executable, "program.py", env=receiver.environment())
 
@@ -664,7 +662,7 @@ def test_as_the_first_process_of_a_container_it_exits_with_128_and_the_signals_n
     assert only(receiver.spans()).attributes["error.type"] == "SIGKILL"
 
 
-def test_as_the_first_process_of_a_container_it_reaps_orphans_and_passes_signals_on(tmp_path: Path) -> None:
+def test_pid_1_reaps_orphans_and_forwards_signals(tmp_path: Path) -> None:
     orphan = """
     (sleep 0 & echo $! > orphan)
     while [ -d /proc/$(cat orphan) ]; do sleep 0.01; done
@@ -677,11 +675,11 @@ def test_as_the_first_process_of_a_container_it_reaps_orphans_and_passes_signals
     assert (ended.returncode, ended.stdout) == (3, "told\n")
 
 
-# --- what it costs ---------------------------------------------------------------------------------------------------
+# --- cost ------------------------------------------------------------------------------------------------------------
 
 
 @LINUX
-def test_the_supervisor_has_less_than_10_mib_of_memory_of_its_own(
+def test_the_supervisor_uses_less_than_10_mib_of_private_memory(
     tmp_path: Path,
 ) -> None:
     programs.module(tmp_path, "program", programs.joined(TASK, "print('open', flush=True); time.sleep(60)"))
@@ -697,7 +695,7 @@ def test_the_supervisor_has_less_than_10_mib_of_memory_of_its_own(
     assert private < 10 * 1024
 
 
-def test_nothing_is_loaded_before_the_supervisor_must_speak(tmp_path: Path) -> None:
+def test_modules_for_exporting_are_not_loaded_before_they_are_needed(tmp_path: Path) -> None:
     script = [sys.executable, "-X", "importtime", OTEL_FLYTE, "exec", "--", "true"]
     ended = programs.run_command(script, tmp_path)
 
@@ -718,7 +716,7 @@ def test_nothing_is_loaded_before_the_supervisor_must_speak(tmp_path: Path) -> N
     }
 
 
-def test_without_a_supervisor_a_process_knows_that_it_has_none(tmp_path: Path) -> None:
+def test_is_supervised_is_true_only_under_exec(tmp_path: Path) -> None:
     ask = "import json; from otel_flyte.supervisor import client as child; print(json.dumps(child.is_supervised()))"
 
     assert programs.run(ask, tmp_path).said is False

@@ -1,4 +1,4 @@
-"""Failures as values, from exceptions and from Flyte's error messages, and the resources that a task declares."""
+"""Failures as values, from exceptions and from Flyte's error messages, and the declared resources of a task."""
 
 import asyncio
 import concurrent.futures
@@ -45,7 +45,7 @@ def test_a_failure_of_an_exception_has_its_type_its_message_and_its_stack() -> N
     assert failure.decision() == {}
 
 
-def test_the_exception_of_user_code_counts_and_not_its_wrapper() -> None:
+def test_the_exception_is_that_of_user_code_instead_of_its_wrapper() -> None:
     origin = raised(KeyError("label"))
     failure = Failure.of_exception(raised(FlyteUserRuntimeException(origin)))
 
@@ -84,13 +84,13 @@ def signalled() -> Iterator[None]:
     state.signalled = ""
 
 
-def test_having_no_outputs_is_no_failure() -> None:
+def test_missing_outputs_are_not_a_failure() -> None:
     assert failures.of_exception_once(IgnoreOutputs()) is None
     assert failures.result(IgnoreOutputs()) == "skip"
 
 
 @pytest.mark.usefixtures("signalled")
-def test_having_no_outputs_after_a_signal_is_a_failure() -> None:
+def test_missing_outputs_after_a_signal_are_an_error() -> None:
     assert failures.of_exception_once(IgnoreOutputs()) is not None
     assert failures.result(IgnoreOutputs()) == "failure"
 
@@ -148,7 +148,7 @@ def test_declared_resources_are_a_typed_value(options: dict[str, Any], resources
 @pytest.mark.parametrize(
     ("request_", "limit", "devices"), [(None, None, None), (None, 2.0, 2.0), (1.0, 2.0, 1.0), (0.0, 2.0, 0.0)]
 )
-def test_the_limit_of_devices_counts_only_without_a_request(
+def test_the_limit_of_devices_is_used_only_without_a_request(
     request_: float | None, limit: float | None, devices: float | None
 ) -> None:
     declared = DeclaredResources(Amounts(accelerators=request_), Amounts(accelerators=limit))

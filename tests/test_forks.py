@@ -1,4 +1,4 @@
-"""Processes that a task forks: what they record arrives by way of it, and what it has open stays its own."""
+"""Forked child processes of a task: their telemetry arrives, and the task's open spans stay those of the parent."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("forks"))
     yield all_runs
@@ -65,10 +65,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def fork(succeeds: Callable[[], bool]) -> int:
-    """How a child of this process ends that has ten seconds."""
+    """Fork a child with a time limit of ten seconds, and return its exit status."""
     child = os.fork()
     if not child:
-        # Whoever runs the tests may wait for the same signal.
+        # The test runner may use the same signal.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(10)
         code = 1
@@ -79,7 +79,7 @@ def fork(succeeds: Callable[[], bool]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_a_child_that_is_forked_while_a_thread_makes_a_provider_has_it_too() -> None:
+def test_a_child_forked_while_a_thread_creates_a_provider_has_it() -> None:
     begun = threading.Event()
 
     def make() -> int:
@@ -97,7 +97,7 @@ def test_a_child_that_is_forked_while_a_thread_makes_a_provider_has_it_too() -> 
     assert returncode == 0
 
 
-def test_a_fork_does_not_hold_what_an_import_that_it_waits_for_wants() -> None:
+def test_a_fork_holds_no_lock_that_a_concurrent_import_needs() -> None:
     begun, ended = threading.Event(), threading.Event()
     lock = ForkLock(0.5)
 
@@ -105,7 +105,7 @@ def test_a_fork_does_not_hold_what_an_import_that_it_waits_for_wants() -> None:
         with importing:
             begun.set()
             time.sleep(0.2)
-            # As where a library logs a line while it is imported.
+            # A library may log a line during its import.
             with lock:
                 ended.set()
 
@@ -119,7 +119,7 @@ def test_a_fork_does_not_hold_what_an_import_that_it_waits_for_wants() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["HTTP", "gRPC"])
-def test_no_thread_of_ours_imports_while_a_task_may_fork(protocol: str, ran: Runs) -> None:
+def test_our_threads_import_nothing_while_a_task_may_fork(protocol: str, ran: Runs) -> None:
     run = ran(f"everything over {protocol}")
 
     assert run.pod.returncode == 0, run.pod.stderr
@@ -128,7 +128,7 @@ def test_no_thread_of_ours_imports_while_a_task_may_fork(protocol: str, ran: Run
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_that_forks_ends_as_without_us(task: str, ran: Runs) -> None:
+def test_a_task_that_forks_ends_as_without_otel_flyte(task: str, ran: Runs) -> None:
     run, without = ran(task).pod, ran(f"{task}, without us").pod
 
     assert run.returncode == without.returncode, run.stderr
@@ -139,7 +139,7 @@ def test_a_task_that_forks_ends_as_without_us(task: str, ran: Runs) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_what_was_open_before_a_fork_is_ended_by_the_parent_alone(task: str, ran: Runs) -> None:
+def test_spans_open_before_a_fork_are_ended_by_the_parent_only(task: str, ran: Runs) -> None:
     run = ran(task)
     ended = Counter(span.name for span in run.spans)
 
@@ -149,14 +149,14 @@ def test_what_was_open_before_a_fork_is_ended_by_the_parent_alone(task: str, ran
     assert len({span.span_id for span in run.spans}) == len(run.spans)
 
 
-def test_a_task_that_goes_on_in_a_child_ends_when_its_parent_does(ran: Runs) -> None:
+def test_a_task_continued_in_a_child_ends_with_its_parent(ran: Runs) -> None:
     user_code = ran("return_twice").named(semconv.PHASE_USER_CODE)
 
     assert user_code.end_ns - user_code.start_ns >= 0.2e9
 
 
 @pytest.mark.parametrize(("task", "names"), [("count_in_children", (5, 6, 7)), ("leave_in_child", (6,))])
-def test_spans_of_children_are_below_what_forked_them(task: str, names: tuple[int, ...], ran: Runs) -> None:
+def test_spans_of_children_are_below_the_forking_span(task: str, names: tuple[int, ...], ran: Runs) -> None:
     run = ran(task)
     counting = [span for span in run.spans if span.scope == "users.own"]
 
@@ -169,7 +169,7 @@ def points(run: Run, name: str) -> list[MetricPoint]:
     return [point for each in requests for point in receiver._points(each.message) if point.name == name]
 
 
-def test_metrics_of_a_child_start_from_zero_under_an_identity_of_their_own(ran: Runs) -> None:
+def test_metrics_of_a_child_start_at_0_and_have_their_own_identity(ran: Runs) -> None:
     counted = points(ran("count_in_children"), "rows")
 
     assert sorted(point.value for point in counted) == [5, 6, 7]

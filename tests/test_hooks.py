@@ -1,6 +1,6 @@
-"""The hooks against the flytekit that is installed: what it has changed shows here first; what we change we restore.
+"""The hooks and the installed flytekit: changes of flytekit fail here first, and our changes are restored.
 
-This process has the hooks set, as any that imports flytekit; what must see flytekit without them runs elsewhere.
+This process has the hooks, like any process that imports flytekit. Tests without hooks run in another process.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ NEVER_RUNS_HERE = {
     "flytekit.core.reference_entity.ReferenceEntity.local_execute": "a reference has no code to run",
     "flytekit.core.base_task.Task.dispatch_execute": "it is abstract",
 }
-"""What stands in flytekit under the name of a wrapped method and needs no hook."""
+"""Methods of flytekit with the name of a wrapped method that need no hook."""
 
 
 def named(hook: Hook) -> str:
@@ -45,7 +45,7 @@ each_hook = pytest.mark.parametrize("hook", HOOKS, ids=named)
 
 
 def imported(hook: Hook) -> Any:
-    """The module of a hook; only what is optional may be missing."""
+    """Return the module of a hook; only optional ones may be missing."""
     try:
         module = importlib.import_module(hook.module)
     except ImportError:
@@ -58,7 +58,7 @@ def imported(hook: Hook) -> Any:
 
 
 def original(hook: Hook) -> Function:
-    """What flytekit has at a hook, without us."""
+    """Return flytekit's own function at a hook."""
     imported(hook)
     function = patching.target(hook)
     assert function is not None, f"flytekit has no {named(hook)}"
@@ -66,7 +66,7 @@ def original(hook: Hook) -> Function:
 
 
 def _without_us(function: Function) -> Function:
-    """flytekit has wrappers of its own, such as those that make sync functions of async ones."""
+    """Remove our wrappers only: flytekit has its own, such as those that make async functions sync."""
     while _is_ours(function):
         function = function.__wrapped__  # type: ignore[attr-defined]
     return function
@@ -76,23 +76,23 @@ def _is_ours(function: Function) -> bool:
     return bool(Path(function.__code__.co_filename).parent == Path(tasks.__file__).parent)
 
 
-# --- every row of the table is there ---------------------------------------------------------------------------------
+# --- the table of hooks ----------------------------------------------------------------------------------------------
 
 
 @each_hook
-def test_flytekit_has_what_is_wrapped(hook: Hook) -> None:
+def test_every_wrapped_function_exists_in_flytekit(hook: Hook) -> None:
     assert callable(original(hook))
 
 
 @each_hook
-def test_what_is_wrapped_takes_the_parameters_that_the_wrapper_relies_on(hook: Hook) -> None:
+def test_wrapped_functions_have_the_parameters_that_wrappers_use(hook: Hook) -> None:
     parameters = list(inspect.signature(original(hook)).parameters)
 
     assert [name for name in parameters if name in hook.parameters.split()] == hook.parameters.split()
 
 
 @each_hook
-def test_a_wrapper_can_be_called_in_every_way_that_the_wrapped_function_can(hook: Hook) -> None:
+def test_a_wrapper_accepts_every_call_of_the_wrapped_function(hook: Hook) -> None:
     function = original(hook)
     wrapped, wrapper = parameters_of(function), parameters_of(hook.wrap(function))
     kinds = {parameter.kind for parameter in wrapper}
@@ -107,7 +107,7 @@ def test_a_wrapper_can_be_called_in_every_way_that_the_wrapped_function_can(hook
 
 
 @each_hook
-def test_a_wrapper_is_a_coroutine_function_where_the_wrapped_one_is(hook: Hook) -> None:
+def test_a_wrapper_is_a_coroutine_function_if_the_wrapped_function_is_one(hook: Hook) -> None:
     function = original(hook)
 
     assert inspect.iscoroutinefunction(hook.wrap(function)) == inspect.iscoroutinefunction(function)
@@ -117,7 +117,7 @@ def parameters_of(function: Function) -> list[inspect.Parameter]:
     return list(inspect.signature(function).parameters.values())
 
 
-def test_no_row_stands_twice_in_the_table() -> None:
+def test_hooks_are_unique() -> None:
     assert len({named(hook) for hook in HOOKS}) == len(HOOKS)
 
 
@@ -129,12 +129,12 @@ def test_doctor_finds_every_hook_of_this_flytekit() -> None:
     assert patching.missing(hooks.HOOKS) == []
 
 
-# --- nothing that should be in the table is left out -----------------------------------------------------------------
+# --- completeness of the table ---------------------------------------------------------------------------------------
 
 
 @cache
 def all_modules() -> None:
-    """Import all of flytekit but what needs something that is not installed."""
+    """Import all modules of flytekit except those with missing dependencies."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in pkgutil.walk_packages(flytekit.__path__, "flytekit.", onerror=lambda _: None):
@@ -159,7 +159,7 @@ def where_it_comes_from(cls: type, name: str) -> str:
 
 
 @pytest.mark.parametrize("hook", [hook for hook in HOOKS if "." in hook.name], ids=named)
-def test_no_class_of_flytekit_gets_past_a_wrapped_method(hook: Hook) -> None:
+def test_no_class_of_flytekit_overrides_a_wrapped_method_without_a_hook(hook: Hook) -> None:
     all_modules()
     class_name, name = hook.name.split(".")
     owner = getattr(imported(hook), class_name)
@@ -171,7 +171,7 @@ def test_no_class_of_flytekit_gets_past_a_wrapped_method(hook: Hook) -> None:
     assert unknown == set()
 
 
-def test_every_class_that_dispatches_on_its_own_is_wrapped() -> None:
+def test_every_class_with_its_own_dispatch_is_wrapped() -> None:
     all_modules()
     dispatching = {
         full_name(cls, "dispatch_execute")
@@ -183,7 +183,7 @@ def test_every_class_that_dispatches_on_its_own_is_wrapped() -> None:
     assert dispatching - {named(hook) for hook in HOOKS} - NEVER_RUNS_HERE.keys() == set()
 
 
-def test_every_map_task_that_runs_its_items_itself_is_wrapped() -> None:
+def test_every_map_task_with_its_own_loop_is_wrapped() -> None:
     all_modules()
     of_maps = {full_name(cls, "_raw_execute") for cls in subclasses(object) if "_raw_execute" in vars(cls)}
 
@@ -191,17 +191,17 @@ def test_every_map_task_that_runs_its_items_itself_is_wrapped() -> None:
 
 
 @pytest.mark.parametrize("label", tasks.TIMED_PHASES)
-def test_the_labels_that_mark_phases_stand_in_the_dispatch_once(label: str) -> None:
+def test_each_label_of_a_phase_is_in_the_dispatch_once(label: str) -> None:
     source = inspect.getsource(inspect.unwrap(PythonTask.dispatch_execute))
 
     assert source.count(f'with timeit("{label}"):') == 1
 
 
-# --- wrapped functions stay what they were ---------------------------------------------------------------------------
+# --- properties of wrapped functions ---------------------------------------------------------------------------------
 
 
 FUNCTIONS = [hook for hook in HOOKS if "." not in hook.name]
-# The entrypoint's name for a function that lives in another module, where it is not wrapped.
+# The entrypoint's name for a function of another module, where it is not wrapped.
 BORROWED = "_output_deck"
 
 
@@ -217,7 +217,7 @@ def test_a_wrapped_function_can_be_pickled_by_its_name(hook: Hook, pickler: Any)
 
 
 @each_hook
-def test_a_wrapped_function_keeps_its_name_its_documentation_and_its_signature(hook: Hook) -> None:
+def test_a_wrapped_function_keeps_its_name_docstring_and_signature(hook: Hook) -> None:
     module = imported(hook)
     patching.install_pending()
     owner = getattr(module, hook.name.split(".")[0]) if "." in hook.name else module
@@ -229,7 +229,7 @@ def test_a_wrapped_function_keeps_its_name_its_documentation_and_its_signature(h
     assert inspect.signature(function) == inspect.signature(unwrapped)
 
 
-# --- what is set is restored -----------------------------------------------------------------------------------------
+# --- restoring -------------------------------------------------------------------------------------------------------
 
 WITHOUT_HOOKS = """
     import json, os, sys
@@ -265,7 +265,7 @@ WITHOUT_HOOKS = """
     def twice(value: int) -> int:
         return double(value=value)
 """
-"""A program that has imported flytekit as it is, and has a provider of its own."""
+"""A program that has imported flytekit without hooks, and has its own provider."""
 
 OWNERS = """
     def owners():
@@ -318,7 +318,7 @@ def test_uninstrument_restores_every_target_to_the_very_same_object(tmp_path: Pa
     assert left == left_again == []
 
 
-def test_uninstrument_restores_what_was_imported_and_wrapped_later_too(tmp_path: Path) -> None:
+def test_uninstrument_restores_modules_that_were_imported_later(tmp_path: Path) -> None:
     said = run_without_hooks(
         tmp_path,
         """
@@ -338,7 +338,7 @@ def test_uninstrument_restores_what_was_imported_and_wrapped_later_too(tmp_path:
     assert left == []
 
 
-def test_everything_in_the_table_that_is_imported_is_wrapped_and_nothing_else(tmp_path: Path) -> None:
+def test_exactly_the_imported_functions_of_the_table_are_wrapped(tmp_path: Path) -> None:
     said = run_without_hooks(
         tmp_path,
         """
@@ -355,12 +355,12 @@ def test_everything_in_the_table_that_is_imported_is_wrapped_and_nothing_else(tm
 
 
 def _with_method_only(name: str) -> str:
-    """``same`` names an attribute by its module."""
+    """Return the module and the name of an attribute, as in the output of ``same``."""
     hook = next(hook for hook in HOOKS if named(hook) == name)
     return f"{hook.module}.{hook.name.rpartition('.')[2]}"
 
 
-def test_what_is_restored_records_nothing_and_works_again_when_it_is_set_again(tmp_path: Path) -> None:
+def test_restored_functions_record_nothing_until_the_hooks_are_set_again(tmp_path: Path) -> None:
     said = run_without_hooks(
         tmp_path,
         """
@@ -396,7 +396,7 @@ OTHER_WRAPPER = """
 """
 
 
-def test_somebody_elses_wrapper_on_top_of_ours_stays_and_ours_below_it_goes_still(tmp_path: Path) -> None:
+def test_a_foreign_wrapper_around_ours_is_kept_and_ours_is_disabled(tmp_path: Path) -> None:
     said = run_without_hooks(
         tmp_path,
         OTHER_WRAPPER,
@@ -419,7 +419,7 @@ def test_somebody_elses_wrapper_on_top_of_ours_stays_and_ours_below_it_goes_stil
     assert recorded_afterwards == []
 
 
-def test_set_again_below_somebody_elses_wrapper_each_span_still_comes_once(tmp_path: Path) -> None:
+def test_hooks_set_again_inside_a_foreign_wrapper_record_each_span_once(tmp_path: Path) -> None:
     said = run_without_hooks(
         tmp_path,
         OTHER_WRAPPER,
@@ -440,12 +440,12 @@ def test_set_again_below_somebody_elses_wrapper_each_span_still_comes_once(tmp_p
     assert recorded_again == recorded
 
 
-# --- a flytekit that lacks something ---------------------------------------------------------------------------------
+# --- missing targets -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def without_each_hook(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of each hook: what a workflow gives and records where flytekit has renamed its target."""
+    """For each hook: the result and the spans of a workflow if flytekit had renamed the target."""
     said: dict[str, Any] = run_without_hooks(
         tmp_path_factory.mktemp("without"),
         """
@@ -468,21 +468,21 @@ def without_each_hook(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
 
 
 LOST = {
-    # What remains of the task is recorded below the workflow.
+    # The remaining spans of the task are recorded below the workflow.
     "flytekit.core.base_task.PythonTask.dispatch_execute": {"task double_twice.double", "input translation"},
     "flytekit.core.base_task.PythonTask._literal_map_to_python_input": {"input translation"},
     "flytekit.core.utils.timeit.__enter__": {"user code", "output translation"},
     "flytekit.core.workflow.WorkflowBase.local_execute": {"workflow double_twice.twice"},
 }
-"""What a local workflow no longer records without a hook; without any other it records everything."""
+"""The spans that a local workflow loses without a hook; without the other hooks it loses none."""
 
 
 @each_hook
-def test_without_one_of_the_targets_all_else_is_recorded_and_the_task_never_notices(
+def test_a_missing_target_loses_only_its_own_spans_and_does_not_affect_the_task(
     hook: Hook, without_each_hook: dict[str, Any]
 ) -> None:
     complete, found = without_each_hook["none"], without_each_hook[named(hook)]
-    # Only what ends it is missing: the phase that user code opened stays open until the task ends.
+    # Only its end is missing: the phase of user code stays open until the task ends.
     lost = {"output translation"} if hook.name == "timeit.__exit__" else LOST.get(named(hook), set())
 
     assert found["result"] == complete["result"] == 8

@@ -1,4 +1,4 @@
-"""Who is running, and the ids that follow: what pods, retries and the control plane must agree on without talking."""
+"""Identities and derived ids: pods, retries and the control plane derive the same ids without communication."""
 
 import hashlib
 import itertools
@@ -26,7 +26,7 @@ def attempt_of(path: str, **more: str) -> Attempt:
 # --- trace ids -------------------------------------------------------------------------------------------------------
 
 
-def test_a_trace_id_is_the_one_that_the_published_rule_gives() -> None:
+def test_a_trace_id_follows_the_published_rule() -> None:
     parts = b"\0".join([b"", b"proj", b"development", b"f1c0ffee0123456789ab"])
     digest = hashlib.blake2b(parts, digest_size=16, person=b"flyte.otel.run.v").hexdigest()
 
@@ -37,7 +37,7 @@ def test_a_trace_id_never_changes_between_versions() -> None:
     assert f"{EXECUTION.trace_id():032x}" == "5139f3437a93d360a3a54e16296acba6"
 
 
-def test_the_organisation_is_part_of_the_trace_id_and_empty_for_flyte_1() -> None:
+def test_the_organisation_is_part_of_the_trace_id_and_is_empty_for_flyte_1() -> None:
     parts = b"\0".join([b"acme", b"proj", b"development", b"f1c0ffee0123456789ab"])
     digest = hashlib.blake2b(parts, digest_size=16, person=b"flyte.otel.run.v").hexdigest()
 
@@ -45,7 +45,7 @@ def test_the_organisation_is_part_of_the_trace_id_and_empty_for_flyte_1() -> Non
     assert attempt_of(f"{PREFIX}/n0/data/0").execution.org == ""
 
 
-def test_an_organisation_is_exported_only_where_there_is_one() -> None:
+def test_the_organisation_is_exported_only_if_there_is_one() -> None:
     attempt = attempt_of(f"{PREFIX}/n0/data/0/7/1", FLYTE_ATTEMPT_NUMBER="1")
     of_acme = attempt._replace(execution=EXECUTION._replace(org="acme"))
 
@@ -62,7 +62,7 @@ def test_an_organisation_is_exported_only_where_there_is_one() -> None:
 
 def test_executions_that_differ_in_one_part_have_different_traces() -> None:
     executions = [Execution(*parts) for parts in itertools.product(("a", "b", "a\u00e9"), repeat=3)]
-    # Only a separator keeps these apart.
+    # Only the separator distinguishes these.
     executions += [
         Execution("ab", "", "c"),
         Execution("a", "b", "c"),
@@ -73,7 +73,7 @@ def test_executions_that_differ_in_one_part_have_different_traces() -> None:
     assert len({execution.trace_id() for execution in set(executions)}) == len(set(executions))
 
 
-def test_a_map_subtask_has_a_trace_of_its_own_from_the_nested_bound_on() -> None:
+def test_a_map_subtask_has_its_own_trace_from_the_limit_on() -> None:
     def subtask(index: int) -> Attempt:
         return attempt_of(f"{PREFIX}/n0/data/0/{index}/0", INDEX=str(index), BATCH_JOB_ARRAY_INDEX_VAR_NAME="INDEX")
 
@@ -85,7 +85,7 @@ def test_a_map_subtask_has_a_trace_of_its_own_from_the_nested_bound_on() -> None
     assert subtask(4).trace_id(3) not in (EXECUTION.trace_id(), subtask(3).trace_id(3))
 
 
-def test_all_attempts_of_a_far_map_subtask_are_in_one_trace() -> None:
+def test_all_attempts_of_a_map_subtask_beyond_the_limit_are_in_one_trace() -> None:
     of_attempts = {
         attempt_of(f"{PREFIX}/n0/data/0/700/{number}", INDEX="700", BATCH_JOB_ARRAY_INDEX_VAR_NAME="INDEX").trace_id(
             500
@@ -96,14 +96,14 @@ def test_all_attempts_of_a_far_map_subtask_are_in_one_trace() -> None:
     assert len(of_attempts) == 1
 
 
-def test_what_is_no_map_subtask_is_in_the_trace_of_its_execution_whatever_the_bound() -> None:
+def test_other_attempts_are_in_the_trace_of_their_execution_at_any_limit() -> None:
     assert attempt_of(f"{PREFIX}/n0/data/0").trace_id(0) == EXECUTION.trace_id()
 
 
 # --- span ids --------------------------------------------------------------------------------------------------------
 
 
-def test_a_span_id_is_a_digest_of_who_runs_and_of_its_role() -> None:
+def test_a_span_id_is_a_digest_of_the_identity_and_the_role() -> None:
     parts = [b"", b"proj", b"development", b"f1c0ffee0123456789ab", b"n0-0-dn1", b"2", b"", b"task"]
     digest = hashlib.blake2b(b"\0".join(parts), digest_size=8, person=b"flyte.otel.span.").hexdigest()
 
@@ -112,7 +112,7 @@ def test_a_span_id_is_a_digest_of_who_runs_and_of_its_role() -> None:
     assert f"{attempt.span_id(identity.ROLE_TASK):016x}" == digest
 
 
-def test_everything_that_tells_two_pods_apart_gives_them_different_span_ids() -> None:
+def test_each_part_of_the_identity_changes_the_span_id() -> None:
     pods = [
         attempt_of(f"{PREFIX}/n0/data/0"),
         attempt_of(f"{PREFIX}/n1/data/0"),
@@ -165,7 +165,7 @@ def test_ids_are_valid_for_opentelemetry() -> None:
 @pytest.mark.parametrize(
     "base", [PREFIX, PREFIX.replace("metadata/propeller", "my/own/prefix"), PREFIX.replace("s3://bucket", "/tmp/x")]
 )
-def test_the_node_and_the_attempt_stand_in_the_output_prefix(
+def test_the_output_prefix_has_the_node_and_the_attempt(
     base: str, path: str, node_path: str, node_id: str, number: int
 ) -> None:
     attempt = attempt_of(f"{base}/{path}")
@@ -173,13 +173,13 @@ def test_the_node_and_the_attempt_stand_in_the_output_prefix(
     assert (attempt.node_path, attempt.node_id, attempt.number) == (node_path, node_id, number)
 
 
-def test_flytes_own_variable_says_which_attempt_it_is() -> None:
+def test_flytes_own_variable_has_the_attempt() -> None:
     assert attempt_of(f"{PREFIX}/n0/data/0", FLYTE_ATTEMPT_NUMBER="5").number == 5
     assert attempt_of(f"{PREFIX}/n0/data/1", FLYTE_ATTEMPT_NUMBER="").number == 1
     assert attempt_of(f"{PREFIX}/n0/data/1", FLYTE_ATTEMPT_NUMBER="many").number == 1
 
 
-def test_a_bucket_that_is_called_like_the_execution_is_not_taken_for_it() -> None:
+def test_a_bucket_named_like_the_execution_is_not_mistaken_for_it() -> None:
     inner = f"{EXECUTION.project}-{EXECUTION.domain}-{EXECUTION.name}"
 
     assert attempt_of(f"s3://x/{inner}/metadata/{inner}/n2/data/1").node_id == "n2"
@@ -198,7 +198,7 @@ def test_a_bucket_that_is_called_like_the_execution_is_not_taken_for_it() -> Non
         f"{PREFIX}/n0/other/0",
     ],
 )
-def test_an_output_prefix_of_another_shape_still_tells_pods_apart(path: str) -> None:
+def test_an_output_prefix_of_another_form_still_identifies_the_pod(path: str) -> None:
     attempt = attempt_of(path, FLYTE_ATTEMPT_NUMBER="1")
     elsewhere = attempt_of(f"{path}/elsewhere", FLYTE_ATTEMPT_NUMBER="1")
 
@@ -206,7 +206,7 @@ def test_an_output_prefix_of_another_shape_still_tells_pods_apart(path: str) -> 
     assert attempt.span_id(identity.ROLE_TASK) != elsewhere.span_id(identity.ROLE_TASK)
 
 
-def test_subtasks_of_the_map_task_of_older_code_are_told_apart_though_their_prefix_ends_in_the_index() -> None:
+def test_subtasks_of_the_legacy_map_task_are_identified_by_their_prefix_with_the_index() -> None:
     subtasks = [
         attempt_of(f"{PREFIX}/n0/data/0/{index}", BATCH_JOB_ARRAY_INDEX_VAR_NAME="INDEX", INDEX=str(index))
         for index in range(3)
@@ -222,7 +222,7 @@ PROPELLERS_ALPHABET = "abcdefghijklmnopqrstuvwxyz123456"
 
 
 def hashed(name: str) -> str:
-    """Propeller's ``FixedLengthUniqueID`` for what is too long, bit by bit."""
+    """Return Propeller's ``FixedLengthUniqueID`` of a long text, computed bit by bit."""
     value = 2166136261
     for byte in name.encode():
         value = (value ^ byte) * 16777619 % 2**32
@@ -230,7 +230,7 @@ def hashed(name: str) -> str:
     return "f" + "".join(PROPELLERS_ALPHABET[int(bits[place : place + 5], 2)] for place in range(0, 35, 5))
 
 
-def test_the_hash_is_propellers_own() -> None:
+def test_the_hash_is_that_of_propeller() -> None:
     # From propeller's encoder_test.go.
     assert identity.unique_node_id(["x" * 24], [0]) == hashed("x" * 24) == "fuaa3aji"
 
@@ -259,7 +259,7 @@ def test_the_hash_is_propellers_own() -> None:
         ),
     ],
 )
-def test_a_unique_node_id_is_admins_own(nodes: list[str], attempts: list[int], unique: str) -> None:
+def test_a_unique_node_id_is_that_of_admin(nodes: list[str], attempts: list[int], unique: str) -> None:
     assert identity.unique_node_id(nodes, attempts) == unique
 
 
@@ -279,7 +279,7 @@ def test_a_unique_node_id_is_admins_own(nodes: list[str], attempts: list[int], u
         ({"FLYTE_K8S_ARRAY_INDEX": "3"}, None),
     ],
 )
-def test_the_array_index_is_in_the_variable_that_another_one_names(environ: dict[str, str], index: int | None) -> None:
+def test_the_array_index_is_in_the_variable_named_by_another_one(environ: dict[str, str], index: int | None) -> None:
     assert attempt_of(f"{PREFIX}/n0/data/0", **environ).array_index == index
 
 
@@ -301,19 +301,19 @@ def test_a_replica_is_the_worker_or_the_rank(environ: dict[str, str], replica: s
 
 
 @pytest.mark.parametrize("environ", [{}, {"FLYTE_INTERNAL_EXECUTION_ID": "", "FLYTE_INTERNAL_EXECUTION_PROJECT": "p"}])
-def test_outside_a_pod_there_is_neither_execution_nor_attempt(environ: dict[str, str]) -> None:
+def test_there_is_neither_execution_nor_attempt_outside_of_pods(environ: dict[str, str]) -> None:
     assert identity.execution_from_environment(environ) is None
     assert identity.attempt_from_environment(environ, f"{PREFIX}/n0/data/0") is None
 
 
-def test_the_short_variables_name_the_execution_too_and_the_long_ones_win() -> None:
+def test_the_short_variables_have_the_execution_and_the_long_ones_override_them() -> None:
     short = {"_F_NM": "exec", "_F_PRJ": "project", "_F_DM": "domain"}
 
     assert identity.execution_from_environment(short) == Execution("project", "domain", "exec")
     assert identity.execution_from_environment(short | IN_A_POD) == EXECUTION
 
 
-# --- who wrote an object ---------------------------------------------------------------------------------------------
+# --- the writer of an object -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_the_short_variables_name_the_execution_too_and_the_long_ones_win() -> N
         pytest.param("/tmp/k7/{exec}-fuaa3aji-0", "fuaa3aji", 0, None, id="with a hashed node"),
     ],
 )
-def test_the_raw_output_prefix_says_which_attempt_wrote_an_object(
+def test_the_raw_output_prefix_has_the_attempt_that_wrote_an_object(
     uri: str, node_id: str, number: int, index: int | None
 ) -> None:
     writer = identity.attempt_from_uri(EXECUTION, uri.replace("{exec}", EXECUTION.name))
@@ -335,7 +335,7 @@ def test_the_raw_output_prefix_says_which_attempt_wrote_an_object(
 
 
 @pytest.mark.parametrize("path", ["n0/data/2", "n0/data/0/dn1/2", "n0/data/0/7/2"])
-def test_whoever_reads_an_object_derives_the_ids_of_the_pod_that_wrote_it(path: str) -> None:
+def test_readers_of_an_object_derive_the_ids_of_its_writer(path: str) -> None:
     index = {"INDEX": "7", "BATCH_JOB_ARRAY_INDEX_VAR_NAME": "INDEX"} if "/7/" in path else {}
     pod = attempt_of(f"{PREFIX}/{path}", FLYTE_ATTEMPT_NUMBER="2", **index)
     reader = identity.attempt_from_uri(EXECUTION, f"s3://b/k7/{EXECUTION.name}-{pod.node_id}-2/abc/file")
@@ -358,5 +358,5 @@ def test_whoever_reads_an_object_derives_the_ids_of_the_pod_that_wrote_it(path: 
         "s3://b/k7/fq2ab3ji/o0",
     ],
 )
-def test_another_uri_names_no_writer(uri: str) -> None:
+def test_another_uri_has_no_writer(uri: str) -> None:
     assert identity.attempt_from_uri(EXECUTION, uri.replace("{exec}", EXECUTION.name)) is None

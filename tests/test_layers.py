@@ -87,7 +87,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     while ends := [module for module, arrows in left.items() if not arrows & left.keys()]:
         for module in ends:
             del left[module]
-    # What is left leads to a circle or is in one; what nothing leads to is not in one.
+    # The remaining modules are in a circle or lead to one; those without arrows to them are in none.
     while starts := [module for module in left if not any(module in arrows for arrows in left.values())]:
         for module in starts:
             del left[module]

@@ -1,4 +1,4 @@
-"""What a task logs arrives with the ids of the span in which it was written, and its console stays what it was."""
+"""Log records of a task arrive with the ids of their span, and its console output is unchanged."""
 
 import json
 import logging
@@ -55,7 +55,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb(VALUE)
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("logs"))
     yield all_runs
@@ -63,7 +63,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 class Record(NamedTuple):
-    """A log record as it is in OTLP, its body, its attributes and those of its resource."""
+    """A log record as in OTLP: its body, its attributes and those of its resource."""
 
     body: str
     severity: str
@@ -75,7 +75,7 @@ class Record(NamedTuple):
 
 
 def logs(run: Run) -> list[Record]:
-    """All that were written, without those that say that an attempt goes on."""
+    """Return all log records except those of pending spans."""
     return [
         Record(
             record.body.string_value,
@@ -104,10 +104,10 @@ def json_lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-# --- what arrives ----------------------------------------------------------------------------------------------------
+# --- received records ------------------------------------------------------------------------------------------------
 
 
-def test_each_logger_of_a_pod_arrives_with_the_ids_of_the_span_in_which_it_wrote(ran: Runs) -> None:
+def test_records_of_every_logger_in_a_pod_have_the_ids_of_their_span(ran: Runs) -> None:
     run = ran("log")
     user_code, mine = run.named("user code"), run.named("mine")
 
@@ -120,7 +120,7 @@ def test_each_logger_of_a_pod_arrives_with_the_ids_of_the_span_in_which_it_wrote
     assert {record.trace_id for record in logs(run)} == {run.attempt.trace_id}
 
 
-def test_a_record_says_which_attempt_wrote_it(ran: Runs) -> None:
+def test_a_record_has_the_identity_of_its_attempt(ran: Runs) -> None:
     record = logs(ran("log"))[0]
 
     assert record.attributes[semconv.TASK_NAME] == "traced_logs.log"
@@ -130,7 +130,7 @@ def test_a_record_says_which_attempt_wrote_it(ran: Runs) -> None:
     assert logs(ran("map"))[0].resource[semconv.ARRAY_INDEX] == 0
 
 
-def test_a_record_says_where_it_was_written_and_what_it_was_given(ran: Runs) -> None:
+def test_a_record_has_its_code_location_and_its_extra_attributes(ran: Runs) -> None:
     attributes = the(ran("log"), "to a logger of one's own").attributes
 
     assert attributes[semconv.CODE_FUNCTION_NAME] == "log"
@@ -140,7 +140,7 @@ def test_a_record_says_where_it_was_written_and_what_it_was_given(ran: Runs) -> 
     assert attributes["odd"].startswith("{'a'")
 
 
-def test_an_exception_that_is_logged_is_told_with_its_stack(ran: Runs) -> None:
+def test_a_logged_exception_has_its_stack_trace(ran: Runs) -> None:
     attributes = the(ran("log"), "it failed").attributes
 
     assert attributes[semconv.EXCEPTION_TYPE] == "ValueError"
@@ -150,20 +150,20 @@ def test_an_exception_that_is_logged_is_told_with_its_stack(ran: Runs) -> None:
 
 
 @pytest.mark.parametrize("name", ["async", "map", "local, eager"])
-def test_coroutines_keep_their_spans_apart(name: str, ran: Runs) -> None:
+def test_records_of_coroutines_have_their_own_spans(name: str, ran: Runs) -> None:
     run = ran(name)
 
     assert [the(run, f"step {n}").span_id for n in (1, 2)] == [run.named(f"step {n}").span_id for n in (1, 2)]
 
 
-def test_what_an_eager_task_logs_stands_in_its_user_code(ran: Runs) -> None:
+def test_records_of_an_eager_task_belong_to_its_user_code(ran: Runs) -> None:
     run = ran("local, eager")
     eager = next(task for task in run.tasks if task.name.endswith("log_eager"))
 
     assert the(run, "eager").span_id in {phase.span_id for phase in run.phases(eager)}
 
 
-def test_a_local_run_tells_each_task_from_the_others(ran: Runs) -> None:
+def test_records_of_a_local_run_have_their_own_task(ran: Runs) -> None:
     run = ran("local")
     record = the(run, "to a logger of one's own")
 
@@ -171,19 +171,19 @@ def test_a_local_run_tells_each_task_from_the_others(ran: Runs) -> None:
     assert record.span_id == run.named("mine").span_id
 
 
-def test_a_thread_without_context_writes_into_the_phase_that_started_it(ran: Runs) -> None:
+def test_records_of_a_thread_without_context_belong_to_the_phase_that_started_it(ran: Runs) -> None:
     run = ran("of all kinds")
 
     assert the(run, "in a thread").span_id == run.named("user code").span_id
 
 
-def test_a_forked_child_writes_into_the_phase_that_forked_it(ran: Runs) -> None:
+def test_records_of_a_forked_child_belong_to_the_phase_that_forked_it(ran: Runs) -> None:
     run = ran("of all kinds")
 
     assert the(run, "in a forked child").span_id == run.named("user code").span_id
 
 
-def test_records_arrive_however_a_task_configures_logging(ran: Runs) -> None:
+def test_records_arrive_with_any_logging_configuration_of_a_task(ran: Runs) -> None:
     bodies = [record.body for record in logs(ran("of all kinds"))]
 
     assert "after a configuration" in bodies
@@ -191,7 +191,7 @@ def test_records_arrive_however_a_task_configures_logging(ran: Runs) -> None:
     assert "console after a configuration" in ran("of all kinds").result.stderr
 
 
-def test_odd_messages_arrive_bounded(ran: Runs) -> None:
+def test_unusual_messages_arrive_and_are_cut(ran: Runs) -> None:
     run = ran("of all kinds")
     longest = max((record.body for record in logs(run)), key=len)
 
@@ -203,15 +203,15 @@ def test_odd_messages_arrive_bounded(ran: Runs) -> None:
     assert the(run, "an exception as message")
 
 
-def test_what_opentelemetry_says_itself_is_not_delivered(ran: Runs) -> None:
+def test_records_of_opentelemetry_itself_are_not_exported(ran: Runs) -> None:
     assert "of the SDK" not in [record.body for record in logs(ran("of all kinds"))]
 
 
-def test_records_outside_a_task_are_not_delivered(ran: Runs) -> None:
+def test_records_outside_of_tasks_are_not_exported(ran: Runs) -> None:
     assert "while it is loaded" not in [record.body for record in logs(ran("log"))]
 
 
-def test_a_handler_of_the_users_own_is_yielded_to(ran: Runs) -> None:
+def test_a_handler_of_the_user_replaces_ours(ran: Runs) -> None:
     assert [record.body for record in logs(ran("one's own handler"))] == ["once", "again"]
 
 
@@ -219,14 +219,14 @@ def test_under_the_launcher_each_record_arrives_once(ran: Runs) -> None:
     assert sorted(record.body for record in logs(ran("launched"))) == sorted(record.body for record in logs(ran("log")))
 
 
-def test_without_an_exporter_of_logs_nothing_is_delivered_and_the_output_still_has_ids(ran: Runs) -> None:
+def test_console_lines_have_ids_without_a_log_exporter(ran: Runs) -> None:
     run = ran("no logs")
 
     assert {request.signal for request in run.requests} == {"traces", "metrics"}
     assert {line["span_id"] for line in json_lines(run.result.stderr)} == {run.named("user code").span_id}
 
 
-def test_logs_alone_are_delivered_too(ran: Runs) -> None:
+def test_logs_can_be_exported_alone(ran: Runs) -> None:
     run = ran("logs only")
 
     assert run.spans == []
@@ -246,9 +246,7 @@ def console(receiver: Receiver, root: Path, task: str, env: dict[str, str], *, b
 
 
 @pytest.mark.parametrize("task", ["log", "log_in_unconfigured_program"])
-def test_what_is_not_json_is_written_to_the_console_as_without_us(
-    task: str, receiver: Receiver, tmp_path: Path
-) -> None:
+def test_console_lines_that_are_not_json_are_unchanged(task: str, receiver: Receiver, tmp_path: Path) -> None:
     bare, with_us = (
         console(receiver, tmp_path / str(bare), f"traced_logs.{task}", JSON_OFF, bare=bare) for bare in (True, False)
     )
@@ -258,7 +256,7 @@ def test_what_is_not_json_is_written_to_the_console_as_without_us(
     assert receiver.logs()
 
 
-def test_the_json_output_of_flytekit_gains_the_ids_and_nothing_else(receiver: Receiver, tmp_path: Path) -> None:
+def test_flytekits_json_lines_gain_only_the_ids(receiver: Receiver, tmp_path: Path) -> None:
     bare, with_us = (
         json_lines(console(receiver, tmp_path / str(bare), "traced_logs.log", {}, bare=bare)) for bare in (True, False)
     )
@@ -276,7 +274,7 @@ def exceptions(run: Run) -> list[Record]:
     return [record for record in logs(run) if record.event == semconv.EVENT_EXCEPTION]
 
 
-def test_an_exception_is_an_event_of_its_span_where_nothing_else_is_said(ran: Runs) -> None:
+def test_an_exception_is_an_event_of_its_span_by_default(ran: Runs) -> None:
     run = ran("exception")
 
     assert [event.name for event in run.named("user code").events] == [semconv.EVENT_EXCEPTION]
@@ -284,7 +282,7 @@ def test_an_exception_is_an_event_of_its_span_where_nothing_else_is_said(ran: Ru
 
 
 @pytest.mark.parametrize(("name", "events"), [("exception as logs", 0), ("exception as both", 1)])
-def test_an_exception_is_a_log_record_of_its_span_where_that_is_asked_for(name: str, events: int, ran: Runs) -> None:
+def test_an_exception_is_a_log_record_of_its_span_if_configured(name: str, events: int, ran: Runs) -> None:
     run = ran(name)
     [record] = exceptions(run)
 
@@ -297,13 +295,13 @@ def test_an_exception_is_a_log_record_of_its_span_where_that_is_asked_for(name: 
     assert run.named("user code").status == "ERROR"
 
 
-def test_an_exception_is_not_lost_where_log_records_go_nowhere(ran: Runs) -> None:
+def test_an_exception_is_an_event_if_logs_are_not_exported(ran: Runs) -> None:
     run = ran("exception as logs that go nowhere")
 
     assert [event.name for event in run.named("user code").events] == [semconv.EVENT_EXCEPTION]
 
 
-# --- providers of others, and what is restored -----------------------------------------------------------------------
+# --- other providers, and restoring ----------------------------------------------------------------------------------
 
 PROGRAM = """
     import json, logging
@@ -336,7 +334,7 @@ PROGRAM = """
 """
 
 
-def test_a_provider_that_is_given_takes_what_tasks_log_and_nothing_that_delivering_it_logs(tmp_path: Path) -> None:
+def test_a_provider_argument_receives_records_of_tasks_but_not_of_the_export(tmp_path: Path) -> None:
     program = """
         otel_flyte.instrument(tracer_provider=TracerProvider(), logger_provider=provider)
         logging.warning("outside")
@@ -349,7 +347,7 @@ def test_a_provider_that_is_given_takes_what_tasks_log_and_nothing_that_deliveri
     assert "Traceback" not in ended.stderr
 
 
-def test_a_provider_that_fails_affects_no_task(tmp_path: Path) -> None:
+def test_a_failing_provider_affects_no_task(tmp_path: Path) -> None:
     program = """
         class Broken(LoggerProvider):
             def get_logger(self, *args, **kwargs):
@@ -385,7 +383,7 @@ def test_uninstrument_restores_logging_and_the_formatters_of_flytekit(tmp_path: 
     assert ended.said == [True, True, True, ["inside", "inside"]]
 
 
-def test_the_loggers_of_flytekit_are_those_that_are_watched() -> None:
+def test_the_watched_loggers_are_those_of_flytekit() -> None:
     from otel_flyte.adapters.flytekit_v1 import task_logs
 
     named = {each.name for each in vars(loggers).values() if isinstance(each, logging.Logger)}

@@ -1,4 +1,4 @@
-"""What runs is seen while it runs, and what was killed is seen to have run."""
+"""Pending spans: running tasks are visible, and killed tasks have left a trace."""
 
 import os
 import signal
@@ -26,12 +26,12 @@ from support.runs import Run, Runs, Scenario
 
 ONE = {"value": 1}
 NOWHERE = "http://127.0.0.1:9"
-"""Where nobody listens."""
+"""An endpoint where no process listens."""
 
 
 @dataclass
 class Lingering:
-    """A pod that is looked at while its user code runs."""
+    """A pod whose telemetry is checked while its user code runs."""
 
     entrypoint: pods.Entrypoint = "execute"
     task: str = "traced_markers.linger"
@@ -59,7 +59,7 @@ class Lingering:
 
 
 def wait_until_ready(folder: Path, process: "subprocess.Popen[str]") -> float:
-    """When it was (``time.monotonic``)."""
+    """Return the time by ``time.monotonic``."""
     pods.wait_until((folder / "ready").exists, process)
     return time.monotonic()
 
@@ -85,7 +85,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("markers"))
     yield all_runs
@@ -98,7 +98,7 @@ def whole(run: Run) -> Run:
 
 
 def records(run: Run) -> list[LogRecord]:
-    """In the order in which they were made."""
+    """Return the log records in the order of their creation."""
     found = [record for request in run.requests if request.signal == "logs" for record in _of(request.message)]
     return sorted(found, key=lambda record: record.time_ns)
 
@@ -115,7 +115,7 @@ def marker_of(run: Run, span: Span) -> Span:
 
 
 @pytest.mark.parametrize("name", SEEN)
-def test_a_pods_task_is_seen_while_it_runs(name: str, ran: Runs) -> None:
+def test_the_pending_span_of_a_pod_arrives_while_the_task_runs(name: str, ran: Runs) -> None:
     run = whole(ran(name))
 
     assert SEEN[name].seconds_until_seen < 5
@@ -123,7 +123,7 @@ def test_a_pods_task_is_seen_while_it_runs(name: str, ran: Runs) -> None:
 
 
 @pytest.mark.parametrize("name", SEEN)
-def test_a_marker_is_a_child_of_the_task_with_its_identity_and_an_id_of_its_own(name: str, ran: Runs) -> None:
+def test_a_pending_span_is_a_child_of_the_task_with_its_identity_and_its_own_id(name: str, ran: Runs) -> None:
     run = whole(ran(name))
     [task] = [span for span in run.spans if semconv.ATTEMPT in span.attributes]
     marker = marker_of(run, task)
@@ -139,7 +139,7 @@ def test_a_marker_is_a_child_of_the_task_with_its_identity_and_an_id_of_its_own(
 
 
 @pytest.mark.parametrize("name", SEEN)
-def test_phases_follow_as_log_records_of_the_marker(name: str, ran: Runs) -> None:
+def test_phases_are_log_records_of_the_pending_span(name: str, ran: Runs) -> None:
     run = whole(ran(name))
     [marker] = run.markers
     followed = records(run)
@@ -154,7 +154,7 @@ def test_phases_follow_as_log_records_of_the_marker(name: str, ran: Runs) -> Non
         assert record.scope == marker.scope == semconv.SCOPE
 
 
-def test_log_records_need_no_sdk_for_logs(ran: Runs) -> None:
+def test_log_records_do_not_import_the_logs_sdk(ran: Runs) -> None:
     run = whole(ran("modules"))
     assert run.pod.outputs is not None
     modules = [item.scalar.primitive.string_value for item in run.pod.outputs.literals["o0"].collection.literals]
@@ -166,21 +166,21 @@ def test_log_records_need_no_sdk_for_logs(ran: Runs) -> None:
     ] == []
 
 
-def test_where_logs_go_nowhere_there_is_a_marker_and_no_log_record_follows(ran: Runs) -> None:
+def test_a_pending_span_without_a_log_exporter_has_no_log_records(ran: Runs) -> None:
     run = whole(ran("logs that go nowhere"))
 
     assert len(run.markers) == 1
     assert {request.signal for request in run.requests} == {"traces", "metrics"}
 
 
-def test_a_pods_short_task_has_a_marker_and_nothing_follows(ran: Runs) -> None:
+def test_a_short_task_in_a_pod_has_only_a_pending_span(ran: Runs) -> None:
     run = whole(ran("a short task"))
 
     assert len(run.markers) == 1
     assert records(run) == []
 
 
-def test_outside_a_pod_only_what_has_run_for_a_while_has_a_marker(ran: Runs) -> None:
+def test_only_long_tasks_of_local_runs_have_a_pending_span(ran: Runs) -> None:
     run = whole(ran("locally"))
     [workflow] = [span for span in run.spans if span.name.startswith("workflow ")]
     long, short = run.tasks
@@ -191,7 +191,7 @@ def test_outside_a_pod_only_what_has_run_for_a_while_has_a_marker(ran: Runs) -> 
     assert len(run.markers) == 2
 
 
-def test_a_rank_has_a_marker_of_its_own(ran: Runs) -> None:
+def test_a_rank_has_its_own_pending_span(ran: Runs) -> None:
     run = whole(ran("ranks"))
     rank = run.named(semconv.SPAN_RANK)
 
@@ -199,9 +199,7 @@ def test_a_rank_has_a_marker_of_its_own(ran: Runs) -> None:
     assert marker_of(run, run.attempt).span_id != marker_of(run, rank).span_id
 
 
-def test_a_process_with_more_open_files_than_select_knows_is_seen_and_not_kept_busy(
-    tmp_path: Path, receiver: Receiver
-) -> None:
+def test_more_open_files_than_select_supports_cause_neither_loss_nor_load(tmp_path: Path, receiver: Receiver) -> None:
     ended = programs.run(
         """
         import json, os, resource, time
@@ -223,10 +221,10 @@ def test_a_process_with_more_open_files_than_select_knows_is_seen_and_not_kept_b
     assert len(receiver.spans(semconv.SPAN_RUNNING)) == 1
 
 
-# --- killed ----------------------------------------------------------------------------------------------------------
+# --- killed tasks ----------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_attempt_is_explained_as_begun_and_never_ended_with_its_phase_and_for_how_long(tmp_path: Path) -> None:
+def test_a_killed_attempt_is_explained_as_never_ended_with_its_phase_and_the_time_in_it(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": NOWHERE, "OTEL_FLYTE_SPOOL": str(spool)}
     pod = pods.prepare("execute", tmp_path / "pod", "traced_markers.linger", ONE, env=env)
@@ -240,7 +238,7 @@ def test_a_killed_attempt_is_explained_as_begun_and_never_ended_with_its_phase_a
     explained = explain(tmp_path, *spooled(spool))
     assert "traced_markers.linger" in explained
     assert "never ended" in explained
-    assert "last seen in user code for 1" in explained  # Some 10 s, or a little more.
+    assert "last seen in user code for 1" in explained  # About 10 s.
 
 
 def test_a_killed_local_run_is_explained_by_its_workflow_and_its_task(tmp_path: Path) -> None:
@@ -282,11 +280,11 @@ def explain(folder: Path, *files: Path) -> str:
     return ended.stdout
 
 
-# --- how much of it --------------------------------------------------------------------------------------------------
+# --- limits ----------------------------------------------------------------------------------------------------------
 
 
 class Clock(SimpleNamespace):
-    """The module ``time``, as far as it is used, at the pace of a test."""
+    """The used part of the module ``time``, controlled by a test."""
 
     now = 0.0
 
@@ -306,7 +304,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[ExportLogsServiceRequest]:
-    """The requests that would be sent."""
+    """The requests that would be sent to a receiver."""
     sent: list[ExportLogsServiceRequest] = []
     queue: Any = SimpleNamespace(put_request=sent.append)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", NOWHERE)
@@ -336,7 +334,7 @@ def names_of(told: list[ExportLogsServiceRequest]) -> list[str]:
     ]
 
 
-def test_a_day_in_one_phase_has_some_heartbeats_and_a_year_not_more_than_the_limit(
+def test_a_long_phase_has_a_bounded_number_of_heartbeats(
     clock: Clock, told: list[ExportLogsServiceRequest], scope: OpenTask
 ) -> None:
     scope.open_phase(semconv.PHASE_USER_CODE, scope)
@@ -351,7 +349,7 @@ def test_a_day_in_one_phase_has_some_heartbeats_and_a_year_not_more_than_the_lim
     assert len(told) == pending_spans.RECORDS_LIMIT == 100
 
 
-def test_phases_that_change_all_the_time_are_told_no_more_often_than_the_limit(
+def test_the_number_of_log_records_for_frequent_phases_is_bounded(
     clock: Clock, told: list[ExportLogsServiceRequest], scope: OpenTask
 ) -> None:
     pending_spans.announce(scope)
@@ -365,7 +363,7 @@ def test_phases_that_change_all_the_time_are_told_no_more_often_than_the_limit(
     assert set(names_of(told)) == {semconv.EVENT_PHASE}
 
 
-def test_a_task_that_has_ended_is_told_of_no_more(
+def test_an_ended_task_has_no_further_log_records(
     clock: Clock, told: list[ExportLogsServiceRequest], scope: OpenTask
 ) -> None:
     pending_spans.announce(scope)

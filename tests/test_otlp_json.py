@@ -1,4 +1,4 @@
-"""OTLP JSON, compared with what OpenTelemetry's own encoder and protobuf's own mapping make of the same records."""
+"""OTLP JSON, compared with OpenTelemetry's own encoder and protobuf's own JSON mapping of the same records."""
 
 import base64
 import json
@@ -111,7 +111,7 @@ def any_spans(seed: int) -> list[ReadableSpan]:
 
 
 def expected(request: Any) -> Any:
-    """Protobuf's own mapping, with the two differences that OTLP makes: hexadecimal ids, enums as numbers."""
+    """Return protobuf's own mapping with the two differences of OTLP: hexadecimal ids, and enums as numbers."""
     return with_hexadecimal_ids(MessageToDict(request, use_integers_for_enums=True))
 
 
@@ -129,7 +129,7 @@ def with_hexadecimal_ids(part: Any) -> Any:
 
 
 def as_this_encoder_has_it(document: Any) -> Any:
-    """Leave out what encoders before OpenTelemetry 1.28 leave out: what a scope's schema and attributes are."""
+    """Remove the schema and the attributes of scopes, which encoders before OpenTelemetry 1.28 do not write."""
     provider = TracerProvider(shutdown_on_exit=False)
     span = provider.get_tracer("s", "1", "https://schema").start_span("probe")
     if not encode_spans([span]).resource_spans[0].scope_spans[0].schema_url:
@@ -141,7 +141,7 @@ def as_this_encoder_has_it(document: Any) -> Any:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Compare bytes, because not every protobuf holds NaN equal to itself."""
+    """Compare bytes, because in some versions of protobuf NaN is not equal to itself."""
     return bool(left.SerializeToString(deterministic=True) == right.SerializeToString(deterministic=True))
 
 
@@ -249,14 +249,14 @@ LOGS = {
 
 class TestSpans:
     @pytest.mark.parametrize("seed", range(20))
-    def test_a_line_of_spans_equals_what_the_protobuf_encoder_gives(self, seed: int) -> None:
+    def test_a_line_of_spans_equals_that_of_the_protobuf_encoder(self, seed: int) -> None:
         spans = any_spans(seed)
         line = spans_line(spans)
         assert line.endswith(b"}\n")
         assert line.count(b"\n") == 1
         assert as_this_encoder_has_it(json.loads(line)) == expected(encode_spans(spans))
 
-    def test_a_span_that_has_not_ended_and_no_span_at_all_are_encoded_too(self) -> None:
+    def test_an_open_span_and_an_empty_list_are_encoded(self) -> None:
         started: Any = TracerProvider(shutdown_on_exit=False).get_tracer("s").start_span("started")
         for spans in ([started], []):
             assert json.loads(spans_line(spans)) == expected(encode_spans(spans))
@@ -267,7 +267,7 @@ class TestSpans:
         assert found == {"key": "a\ufffdb", "pair": "🚀", "other": "ü"}
 
     @pytest.mark.skipif(not nests(), reason="this SDK takes no mappings as values")
-    def test_a_value_that_nests_too_deep_for_receivers_costs_no_other(self) -> None:
+    def test_a_value_nested_too_deeply_for_receivers_affects_no_other(self) -> None:
         deep: Any = 1
         for _ in range(200):
             deep = {"k": deep}
@@ -300,13 +300,13 @@ class TestRequests:
         assert same(request_of(line_of(request))[1], request)
 
     @pytest.mark.parametrize("seed", range(3))
-    def test_a_line_of_spans_becomes_the_request_that_the_encoder_gives(self, seed: int) -> None:
+    def test_a_line_of_spans_becomes_the_request_of_the_encoder(self, seed: int) -> None:
         request = encode_spans(any_spans(seed))
         signal, read_back = request_of(line_of(request))
         assert signal == "traces"
         assert same(read_back, request)
 
-    def test_what_newer_writers_add_is_left_out(self) -> None:
+    def test_unknown_fields_are_ignored(self) -> None:
         line = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"n","newField":1}]}],"other":{}}]}'
         _, request = request_of(line)
         parsed = ParseDict(
@@ -333,6 +333,6 @@ class TestRequests:
             b"[" * 100_000,
         ],
     )
-    def test_what_is_not_otlp_is_a_value_error(self, line: bytes) -> None:
+    def test_content_that_is_not_otlp_is_a_value_error(self, line: bytes) -> None:
         with pytest.raises(ValueError, match=r"."):
             request_of(line)

@@ -1,4 +1,4 @@
-"""How records get to a receiver, and what becomes of those that do not."""
+"""The export queue: delivery of records to a receiver, and dropped records."""
 
 import threading
 import time
@@ -24,9 +24,9 @@ from support import pods, programs, traces
 from support.receiver import Protocol, Receiver, Reply, Request
 
 LONG = 60.0
-"""Seconds that nothing here is waited for."""
+"""Seconds: longer than any test waits."""
 TEARDOWN_SECONDS = 2.5
-"""What the end of an interpreter may take besides, on a loaded machine."""
+"""Additional seconds for the end of an interpreter on a loaded machine."""
 of_protocols = pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 
 
@@ -61,7 +61,7 @@ def open_queue(
     delay: float = LONG,
     spool: Path | None = None,
 ) -> Iterator[ExportQueue]:
-    """A queue for spans; with the ``with`` block its process ends."""
+    """A queue for spans; the end of the ``with`` block stands for the end of its process."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
     transport = connect(endpoints.plan("traces", environ), environ)
     file = SpoolFile(spool, "traces") if spool else None
@@ -85,13 +85,13 @@ def names(receiver: Receiver) -> list[str]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What is said of losses now."""
+    """Report dropped records now; return the lines."""
     dropped.report()
     return [message for message in caplog.messages if "were dropped" in message]
 
 
 def first_then(*first: Reply) -> Callable[[Request], Reply]:
-    """Give the first replies to the first exports, and take the others."""
+    """Answer the first exports with these replies, and accept all others."""
     replies = iter(first)
     return lambda _: next(replies, Reply())
 
@@ -108,13 +108,13 @@ def test_records_arrive_in_batches_in_their_order(protocol: Protocol, receiver: 
     assert max(request.size for request in receiver.requests()) <= 100
 
 
-def test_a_full_batch_is_not_kept_waiting(receiver: Receiver) -> None:
+def test_a_full_batch_is_sent_at_once(receiver: Receiver) -> None:
     with open_queue(receiver.endpoint(), batch=10) as made:
         put(made, numbered(10), wait=False)
         receiver.wait_for(lambda receiver: len(receiver.spans()) == 10)
 
 
-def test_a_batch_that_is_not_full_waits_for_its_delay(receiver: Receiver) -> None:
+def test_an_incomplete_batch_waits_for_its_delay(receiver: Receiver) -> None:
     with open_queue(receiver.endpoint(), delay=0.2) as made:
         put(made, numbered(3), wait=False)
         receiver.wait_for(lambda receiver: len(receiver.spans()) == 3)
@@ -122,14 +122,14 @@ def test_a_batch_that_is_not_full_waits_for_its_delay(receiver: Receiver) -> Non
     assert receiver.attempts == 1
 
 
-def test_what_is_kicked_is_sent_at_once(receiver: Receiver) -> None:
+def test_a_kicked_queue_is_sent_at_once(receiver: Receiver) -> None:
     with open_queue(receiver.endpoint()) as made:
         put(made, numbered(3), wait=False)
         made.kick()
         receiver.wait_for(lambda receiver: len(receiver.spans()) == 3)
 
 
-def test_records_of_many_threads_arrive_once_each(receiver: Receiver) -> None:
+def test_each_record_of_many_threads_arrives_once(receiver: Receiver) -> None:
     with open_queue(receiver.endpoint(), batch=50) as made:
         threads = [threading.Thread(target=put, args=(made, numbered(200))) for _ in range(4)]
         for thread in threads:
@@ -140,17 +140,17 @@ def test_records_of_many_threads_arrive_once_each(receiver: Receiver) -> None:
     assert Counter(names(receiver)) == dict.fromkeys(map(str, range(200)), 4)
 
 
-def test_a_burst_arrives_whole_with_the_limits_that_users_have(receiver: Receiver) -> None:
+def test_a_burst_arrives_complete_with_the_default_limits(receiver: Receiver) -> None:
     with open_queue(receiver.endpoint(), queue=2**15, delay=1.0) as made:
         put(made, numbered(10_000))
 
     assert len(receiver.spans()) == 10_000
 
 
-# --- what is lost ----------------------------------------------------------------------------------------------------
+# --- dropped records -------------------------------------------------------------------------------------------------
 
 
-def test_of_a_full_queue_the_oldest_are_given_up_and_counted(
+def test_the_oldest_records_of_a_full_queue_are_dropped_and_counted(
     receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     with open_queue(receiver.endpoint(), queue=10, batch=20) as made:
@@ -163,9 +163,7 @@ def test_of_a_full_queue_the_oldest_are_given_up_and_counted(
 
 
 @of_protocols
-def test_what_is_rejected_of_a_request_is_counted_and_not_sent_again(
-    protocol: Protocol, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_rejected_records_are_counted_and_not_sent_again(protocol: Protocol, caplog: pytest.LogCaptureFixture) -> None:
     with Receiver(lambda _: Reply(takes=2)) as receiver, open_queue(receiver.endpoint(protocol), protocol) as made:
         put(made, numbered(5))
 
@@ -176,9 +174,7 @@ def test_what_is_rejected_of_a_request_is_counted_and_not_sent_again(
 
 
 @of_protocols
-def test_a_request_that_is_bad_is_counted_and_not_sent_again(
-    protocol: Protocol, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_bad_request_is_counted_and_not_sent_again(protocol: Protocol, caplog: pytest.LogCaptureFixture) -> None:
     with Receiver(first_then(Reply(400))) as receiver, open_queue(receiver.endpoint(protocol), protocol) as made:
         put(made, numbered(5))
         put(made, spans("next"))
@@ -191,7 +187,7 @@ def test_a_request_that_is_bad_is_counted_and_not_sent_again(
 
 
 @of_protocols
-def test_a_receiver_that_wants_other_headers_is_named_with_what_is_lost(
+def test_a_refusal_for_wrong_headers_is_reported_with_the_dropped_records(
     protocol: Protocol, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Receiver(lambda _: Reply(401)) as receiver, open_queue(receiver.endpoint(protocol), protocol) as made:
@@ -203,7 +199,7 @@ def test_a_receiver_that_wants_other_headers_is_named_with_what_is_lost(
     assert "check OTEL_EXPORTER_OTLP_HEADERS" in line
 
 
-def test_what_is_not_answered_in_time_is_counted_by_why(caplog: pytest.LogCaptureFixture) -> None:
+def test_unanswered_requests_are_counted_by_reason(caplog: pytest.LogCaptureFixture) -> None:
     with collectors.refused() as collector, open_queue(collector.endpoint()) as made:
         put(made, numbered(5), wait=False)
 
@@ -211,19 +207,19 @@ def test_what_is_not_answered_in_time_is_counted_by_why(caplog: pytest.LogCaptur
     assert line.startswith("otel-flyte: 5 spans were dropped (5 connection refused")
 
 
-def test_a_loss_is_said_once(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+def test_dropped_records_are_reported_once(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     with open_queue(receiver.endpoint(), queue=1, batch=20) as made:
         put(made, numbered(3), wait=False)
 
     assert said(caplog) == said(caplog)
 
 
-# --- again -----------------------------------------------------------------------------------------------------------
+# --- retries ---------------------------------------------------------------------------------------------------------
 
 
 @of_protocols
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_receiver_that_says_when_to_come_back_is_left_alone_until_then(status: int, protocol: Protocol) -> None:
+def test_requests_wait_for_the_time_of_retry_after(status: int, protocol: Protocol) -> None:
     with Receiver(first_then(Reply(status, retry_after=1))) as receiver:
         with open_queue(receiver.endpoint(protocol), protocol, delay=0.05) as made:
             began = time.monotonic()
@@ -238,7 +234,7 @@ def test_a_receiver_that_says_when_to_come_back_is_left_alone_until_then(status:
 
 
 @of_protocols
-def test_a_receiver_that_was_away_gets_all_in_order(protocol: Protocol) -> None:
+def test_all_records_arrive_in_order_after_an_outage(protocol: Protocol) -> None:
     with Receiver() as receiver:
         receiver.down()
         with open_queue(receiver.endpoint(protocol), protocol, batch=10, delay=0.05) as made:
@@ -253,7 +249,7 @@ def test_a_receiver_that_was_away_gets_all_in_order(protocol: Protocol) -> None:
 # --- too large -------------------------------------------------------------------------------------------------------
 
 
-def test_grpc_is_never_sent_more_than_it_takes(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+def test_grpc_requests_never_exceed_the_size_limit(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     with open_queue(receiver.endpoint("grpc"), "grpc") as made:
         put(made, numbered(10, size=1_000_000))
 
@@ -265,7 +261,7 @@ def test_grpc_is_never_sent_more_than_it_takes(receiver: Receiver, caplog: pytes
 
 @of_protocols
 @pytest.mark.parametrize("with_spool", [False, True], ids=["no spool", "spool"])
-def test_one_record_that_is_too_large_is_named_and_lost_alone(
+def test_only_the_record_that_is_too_large_is_reported_and_dropped(
     protocol: Protocol, with_spool: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool = tmp_path if with_spool else None
@@ -280,7 +276,7 @@ def test_one_record_that_is_too_large_is_named_and_lost_alone(
 
 
 @pytest.mark.parametrize("with_spool", [False, True], ids=["no spool", "spool"])
-def test_a_record_that_can_not_be_encoded_is_lost_alone(
+def test_only_the_record_that_cannot_be_encoded_is_dropped(
     with_spool: bool, tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     with open_queue(receiver.endpoint(), spool=tmp_path if with_spool else None) as made:
@@ -290,7 +286,7 @@ def test_a_record_that_can_not_be_encoded_is_lost_alone(
     assert said(caplog) == ["otel-flyte: 1 spans were dropped (1 not encodable): check the values of their attributes"]
 
 
-def test_what_utf_8_does_not_have_is_replaced_on_the_way_through_the_spool(
+def test_invalid_utf_8_is_replaced_in_the_spool(
     tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.down()
@@ -304,7 +300,7 @@ def test_what_utf_8_does_not_have_is_replaced_on_the_way_through_the_spool(
     assert said(caplog) == []
 
 
-def test_what_utf_8_does_not_have_is_replaced_in_a_replay(tmp_path: Path, receiver: Receiver) -> None:
+def test_invalid_utf_8_is_replaced_in_a_replay(tmp_path: Path, receiver: Receiver) -> None:
     with collectors.refused() as collector, open_queue(collector.endpoint(), spool=tmp_path) as made:
         put(made, [*spans("first"), *spans("half \ud83d"), *spans("last")], wait=False)
 
@@ -314,7 +310,7 @@ def test_what_utf_8_does_not_have_is_replaced_in_a_replay(tmp_path: Path, receiv
     assert names(receiver) == ["first", "half \ufffd", "last"]
 
 
-# --- in users' programs ----------------------------------------------------------------------------------------------
+# --- programs of users -----------------------------------------------------------------------------------------------
 
 PROGRAM = """
     import json, time
@@ -334,7 +330,7 @@ PROGRAM = """
 """
 
 
-def test_what_is_lost_is_a_metric_too(tmp_path: Path) -> None:
+def test_dropped_records_are_a_metric(tmp_path: Path) -> None:
     with Receiver(lambda request: Reply(takes=1 if request.signal == "traces" else None)) as receiver:
         ended = programs.run(
             programs.joined(PROGRAM, "otel_flyte.flush()\nprint(json.dumps(0))"), tmp_path, receiver.environment()
@@ -350,7 +346,7 @@ def test_what_is_lost_is_a_metric_too(tmp_path: Path) -> None:
     assert f"{lost} spans were dropped ({lost} rejected by" in line
 
 
-def test_a_program_that_flushes_waits_until_all_is_delivered(tmp_path: Path, receiver: Receiver) -> None:
+def test_flush_waits_until_all_records_are_delivered(tmp_path: Path, receiver: Receiver) -> None:
     program = """
         flushed = timed(otel_flyte.flush)
         print(json.dumps(flushed))
@@ -367,12 +363,12 @@ def test_a_program_that_flushes_waits_until_all_is_delivered(tmp_path: Path, rec
     assert receiver.metrics("rows")
 
 
-def test_without_anything_recorded_there_is_nothing_to_flush(tmp_path: Path) -> None:
+def test_flush_succeeds_without_recorded_data(tmp_path: Path) -> None:
     assert programs.run("import json, otel_flyte; print(json.dumps(otel_flyte.flush(5)))", tmp_path).said is True
 
 
 @of_protocols
-def test_a_flush_into_a_black_hole_is_bounded_however_it_is_called(protocol: Protocol, tmp_path: Path) -> None:
+def test_every_kind_of_flush_to_a_black_hole_is_bounded(protocol: Protocol, tmp_path: Path) -> None:
     program = """
         flushed = [
             timed(lambda: otel_flyte.flush(0.5)),
@@ -394,11 +390,11 @@ def test_a_flush_into_a_black_hole_is_bounded_however_it_is_called(protocol: Pro
     assert exit_seconds < 2 + TEARDOWN_SECONDS
 
 
-# --- providers of others ---------------------------------------------------------------------------------------------
+# --- other providers -------------------------------------------------------------------------------------------------
 
 
 def under_the_launcher(pod: pods.Pod) -> pods.Pod:
-    """With what ``opentelemetry-distro`` brings: the SDK's own configurator."""
+    """Install the entry point of ``opentelemetry-distro``: the SDK's own configurator."""
     site = programs.distribution(
         pod.directory.parent / "site",
         "distro_of_the_test",
@@ -416,7 +412,7 @@ def under_the_launcher(pod: pods.Pod) -> pods.Pod:
 
 
 @of_protocols
-def test_a_pod_with_providers_of_a_launcher_is_not_kept_by_a_collector_that_is_gone(
+def test_a_pod_with_the_providers_of_a_launcher_does_not_wait_for_a_missing_collector(
     protocol: Protocol, tmp_path: Path
 ) -> None:
     env = {
@@ -437,7 +433,7 @@ def test_a_pod_with_providers_of_a_launcher_is_not_kept_by_a_collector_that_is_g
     assert seconds < 2 + TEARDOWN_SECONDS, result.stderr
 
 
-def test_providers_of_a_launcher_deliver_all_to_a_collector_that_is_there(tmp_path: Path, receiver: Receiver) -> None:
+def test_the_providers_of_a_launcher_deliver_all_records(tmp_path: Path, receiver: Receiver) -> None:
     env = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "none"}
     prepared = pods.prepare(
         "execute", tmp_path / "pod", "traced_forks.count", {"value": 4}, env=receiver.environment() | env

@@ -1,4 +1,4 @@
-"""What a task writes to stdout and stderr: unchanged where it went before, and line by line in log records."""
+"""Capture of stdout and stderr: the streams are unchanged, and each line is a log record."""
 
 import functools
 import os
@@ -42,12 +42,12 @@ for descriptor in range(3, 1100):
     os.dup2(0, descriptor)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
-"""Runs a command with descriptors open that ``select`` can't look at."""
+"""Runs a command with more open descriptors than ``select`` supports."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a pod has written, as bytes, and how it ended."""
+    """The stdout and stderr of a pod, as bytes, and its exit status."""
 
     returncode: int
     stdout: bytes
@@ -55,7 +55,7 @@ class Written:
 
     @property
     def said(self) -> bytes:
-        """Without the empty line that flytekit begins with."""
+        """Stdout without the empty line that flytekit prints first."""
         return self.stdout.lstrip(b"\n")
 
 
@@ -77,7 +77,7 @@ def run(folder: Path, way: str, receiver: Receiver, **options: Any) -> Written:
 
 @dataclass(frozen=True)
 class Ran:
-    """A pod that has ended, the folder that it ran in, and the receiver that it sent to."""
+    """A pod that has ended, its folder, and its receiver."""
 
     ended: Written
     folder: Path
@@ -86,7 +86,7 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ran]]:
-    """Runs each way of writing once, whoever looks at it."""
+    """Runs each way of writing once for all tests."""
     with ExitStack() as stack:
 
         @functools.cache
@@ -100,7 +100,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ra
 
 @contextmanager
 def running(prepared: pods.Pod, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A pod that has said "before"; it doesn't outlive the block."""
+    """Run a pod until the end of the block; yield it once it has printed "before"."""
     arguments = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     with subprocess.Popen(prepared.arguments, cwd=prepared.directory, env=prepared.environment, **arguments) as process:
         try:
@@ -118,7 +118,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 def captured(receiver: Receiver, stream: str | None = None) -> list[LogRecord]:
-    """The records of what was written, without those of ``running`` and of other sources."""
+    """Return the records of captured lines, without those of ``running`` and of other sources."""
     found = [each for each in receiver.logs() if semconv.EVENT_NAME not in each.attributes]
     return [each for each in found if stream in (None, each.attributes.get("log.iostream"))]
 
@@ -128,7 +128,7 @@ def bodies(receiver: Receiver, stream: str | None = None) -> list[str]:
 
 
 def pumps_of(folder: Path) -> list[int]:
-    """The pumps whose journal is under a folder, alive or not."""
+    """Return the process ids of pumps with a journal in a folder, including ended ones."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -148,7 +148,7 @@ def leftovers(folder: Path) -> list[Path]:
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_line_is_a_record_of_its_stream_with_the_ids_and_the_identity_of_the_task(
+def test_every_line_is_a_log_record_with_its_stream_and_the_ids_and_identity_of_the_task(
     ran: Callable[[str], Ran],
 ) -> None:
     receiver = ran("everything").receiver
@@ -166,7 +166,7 @@ def test_every_line_is_a_record_of_its_stream_with_the_ids_and_the_identity_of_t
     assert task.start_ns < times[0] < times[-1] < time.time_ns()
 
 
-def test_bytes_that_are_no_text_carriage_returns_and_long_lines_make_readable_records(
+def test_records_of_binary_data_carriage_returns_and_long_lines_are_readable(
     ran: Callable[[str], Ran],
 ) -> None:
     receiver = ran("everything").receiver
@@ -184,14 +184,14 @@ def test_bytes_that_are_no_text_carriage_returns_and_long_lines_make_readable_re
     assert long.attributes["flyte.output.truncated"] == 20_000 - lines.LINE_BYTES
 
 
-def test_children_of_the_task_are_captured_too(ran: Callable[[str], Ran]) -> None:
+def test_stdout_of_child_processes_is_captured(ran: Callable[[str], Ran]) -> None:
     receiver = ran("in_children").receiver
 
     assert bodies(receiver, "stdout") == ["from a shell", "forked", "spawned", "after them"]
     assert bodies(receiver, "stderr") == ["complaint of a shell"]
 
 
-def test_a_forked_child_that_delivers_by_itself_takes_no_line_of_its_parent_away(
+def test_a_forked_child_that_exports_by_itself_removes_no_lines_of_its_parent(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     run(tmp_path, "in_a_child_that_counts", receiver)
@@ -206,13 +206,13 @@ def test_a_task_with_many_open_files_is_captured(tmp_path: Path, receiver: Recei
     assert (ended.stderr, bodies(receiver)) == (b"", ["from C"])
 
 
-def test_what_c_code_holds_in_its_own_buffer_is_of_the_task_that_wrote_it(tmp_path: Path, receiver: Receiver) -> None:
+def test_buffered_text_of_c_code_belongs_to_its_task(tmp_path: Path, receiver: Receiver) -> None:
     run(tmp_path, "in_c", receiver)
 
     assert bodies(receiver) == ["from C"]
 
 
-def test_a_million_bytes_written_under_the_gil_neither_hang_nor_are_lost(ran: Callable[[str], Ran]) -> None:
+def test_a_million_bytes_written_with_the_gil_held_are_captured_without_a_hang(ran: Callable[[str], Ran]) -> None:
     ended, receiver = ran("under_the_gil").ended, ran("under_the_gil").receiver
 
     assert ended.returncode == 0
@@ -222,7 +222,7 @@ def test_a_million_bytes_written_under_the_gil_neither_hang_nor_are_lost(ran: Ca
 
 
 @pytest.mark.parametrize(("way", "code"), [("segfault", -signal.SIGSEGV), ("leave", 3), ("kill", -signal.SIGKILL)])
-def test_the_line_before_a_sudden_death_arrives_and_the_death_is_the_same(
+def test_the_last_line_before_a_crash_arrives_and_the_exit_status_is_unchanged(
     ran: Callable[[str], Ran], *, way: str, code: int
 ) -> None:
     ended, receiver = ran(way).ended, ran(way).receiver
@@ -231,7 +231,7 @@ def test_the_line_before_a_sudden_death_arrives_and_the_death_is_the_same(
     receiver.wait_for(lambda _: bodies(receiver) == ["last words"])
 
 
-def test_the_line_before_a_sudden_death_is_spooled_where_nobody_receives_it(tmp_path: Path, receiver: Receiver) -> None:
+def test_the_last_line_before_a_crash_is_spooled_if_no_receiver_answers(tmp_path: Path, receiver: Receiver) -> None:
     receiver.down()
     env = {
         **ON,
@@ -246,14 +246,14 @@ def test_the_line_before_a_sudden_death_is_spooled_where_nobody_receives_it(tmp_
     assert b"last words" in spooled
 
 
-def test_the_supervisor_waits_until_the_last_words_are_sent(tmp_path: Path, receiver: Receiver) -> None:
+def test_the_supervisor_waits_until_the_last_lines_are_sent(tmp_path: Path, receiver: Receiver) -> None:
     ended = run(tmp_path, "segfault", receiver, first=(OTEL_FLYTE, "exec", "--"))
 
     assert (ended.returncode, ended.said) == (-signal.SIGSEGV, b"last words\n")
     assert bodies(receiver) == ["last words"]
 
 
-def test_lines_beyond_the_bounds_are_counted_and_said_and_still_reach_the_stream(
+def test_lines_beyond_the_limit_are_reported_as_dropped_and_still_reach_the_stream(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     ended = run(tmp_path, "too_much", receiver)
@@ -268,19 +268,17 @@ def test_lines_beyond_the_bounds_are_counted_and_said_and_still_reach_the_stream
     assert lines.TOO_FAST in line
 
 
-# --- the original ----------------------------------------------------------------------------------------------------
+# --- the original streams --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", ["everything", "in_children", "segfault", "in_background", "descriptors_of_a_child"])
-def test_what_arrives_where_it_went_before_is_the_same_byte_for_byte(
+def test_stdout_and_stderr_are_unchanged_to_the_byte(
     tmp_path: Path, receiver: Receiver, ran: Callable[[str], Ran], *, way: str
 ) -> None:
     assert ran(way).ended == run(tmp_path, way, receiver, bare=True)
 
 
-def test_a_file_that_takes_the_output_has_all_of_it_when_the_process_has_ended(
-    tmp_path: Path, receiver: Receiver
-) -> None:
+def test_a_redirected_file_is_complete_at_the_end_of_the_process(tmp_path: Path, receiver: Receiver) -> None:
     prepared = pod(tmp_path, "under_the_gil", {**receiver.environment(), **ON})
     with (tmp_path / "both").open("wb") as both:
         subprocess.run(
@@ -292,11 +290,11 @@ def test_a_file_that_takes_the_output_has_all_of_it_when_the_process_has_ended(
             check=True,
         )
         assert (tmp_path / "both").read_bytes().count(b".\n") == LINES
-    # Two streams that lead to one place keep their order, and are not told apart.
+    # Two streams to the same file keep their order, and their records do not name a stream.
     assert {record.attributes.get("log.iostream") for record in captured(receiver)} == {None}
 
 
-def test_a_line_is_where_it_went_before_while_the_task_goes_on(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_line_reaches_the_original_stream_while_the_task_runs(tmp_path: Path, receiver: Receiver) -> None:
     prepared = pod(tmp_path, "meet", {**receiver.environment(), **ON})
     with running(prepared) as process:
         assert process.stdout is not None
@@ -308,7 +306,7 @@ def test_a_line_is_where_it_went_before_while_the_task_goes_on(tmp_path: Path, r
 
 
 @LINUX
-def test_output_goes_on_when_the_pump_is_killed(tmp_path: Path, receiver: Receiver) -> None:
+def test_writing_continues_after_the_pump_is_killed(tmp_path: Path, receiver: Receiver) -> None:
     prepared = pod(tmp_path, "meet", {**receiver.environment(), **ON})
     with running(prepared) as process:
         [pump] = pumps_of(tmp_path)
@@ -323,7 +321,7 @@ def test_output_goes_on_when_the_pump_is_killed(tmp_path: Path, receiver: Receiv
     assert leftovers(tmp_path) == []
 
 
-def test_ctrl_c_for_the_process_group_leaves_time_for_last_words(tmp_path: Path, receiver: Receiver) -> None:
+def test_lines_written_after_ctrl_c_are_captured(tmp_path: Path, receiver: Receiver) -> None:
     with running(pod(tmp_path, "be_interrupted", {**receiver.environment(), **ON}), start_new_session=True) as process:
         os.killpg(process.pid, signal.SIGINT)
         stdout, _ = process.communicate(timeout=30)
@@ -332,7 +330,7 @@ def test_ctrl_c_for_the_process_group_leaves_time_for_last_words(tmp_path: Path,
     receiver.wait_for(lambda _: "last words" in bodies(receiver))
 
 
-def test_a_reader_that_goes_is_told_to_the_task_as_before(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_task_still_gets_a_broken_pipe_error(tmp_path: Path, receiver: Receiver) -> None:
     ended = {}
     for name, bare in (("ours", False), ("bare", True)):
         prepared = pod(tmp_path / name, "write_until_told", {**receiver.environment(), **ON}, bare=bare)
@@ -346,7 +344,7 @@ def test_a_reader_that_goes_is_told_to_the_task_as_before(tmp_path: Path, receiv
     assert ended["ours"] == ended["bare"]
 
 
-def test_a_reader_that_goes_is_told_to_each_task_of_a_local_run(tmp_path: Path) -> None:
+def test_each_task_of_a_local_run_gets_a_broken_pipe_error(tmp_path: Path) -> None:
     programs.module(tmp_path, "traced_output", (pods.WORKFLOWS / "traced_output.py").read_text())
     arguments = (OTEL_FLYTE, "run", "traced_output.py", "write_to_nobody")
     with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -362,22 +360,20 @@ def test_a_reader_that_goes_is_told_to_each_task_of_a_local_run(tmp_path: Path) 
 
 @LINUX
 @pytest.mark.parametrize("way", ["everything", "segfault", "in_children"])
-def test_nothing_is_left_behind(ran: Callable[[str], Ran], *, way: str) -> None:
+def test_no_processes_or_files_are_left_behind(ran: Callable[[str], Ran], *, way: str) -> None:
     folder = ran(way).folder
 
     wait_for(lambda: not pumps_of(folder))
     assert leftovers(folder) == []
 
 
-def test_a_task_that_waits_for_all_of_its_children_does_not_wait_for_the_pump(
-    tmp_path: Path, receiver: Receiver
-) -> None:
+def test_a_task_that_waits_for_all_children_does_not_wait_for_the_pump(tmp_path: Path, receiver: Receiver) -> None:
     ended = run(tmp_path, "wait_for_all_children", receiver)
 
     assert ended.said == b"no children\n"
 
 
-def test_a_program_that_closes_all_descriptors_goes_on_writing(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_program_that_closes_all_descriptors_can_still_write(tmp_path: Path, receiver: Receiver) -> None:
     ended = run(tmp_path, "close_everything", receiver)
 
     assert (ended.returncode, ended.said) == (0, b"before\nafter\n")
@@ -385,7 +381,7 @@ def test_a_program_that_closes_all_descriptors_goes_on_writing(tmp_path: Path, r
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["with us", "without us"])
-def test_a_terminal_stays_a_terminal_of_its_size(tmp_path: Path, receiver: Receiver, *, bare: bool) -> None:
+def test_a_terminal_is_still_a_terminal_of_the_same_size(tmp_path: Path, receiver: Receiver, *, bare: bool) -> None:
     prepared = pod(tmp_path, "find_terminal", {**receiver.environment(), **ON}, bare=bare)
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 123, 0, 0))
@@ -408,29 +404,31 @@ def test_a_terminal_stays_a_terminal_of_its_size(tmp_path: Path, receiver: Recei
 
 
 def _chunks(terminal: int) -> Iterator[bytes]:
-    """What is shown on a terminal until nobody has it open any more."""
+    """Yield the output of a terminal until no process has it open."""
     while select.select([terminal], [], [], 60)[0]:
         try:
             chunk = os.read(terminal, 4096)
-        except OSError:  # Linux has no other end of a terminal.
+        except OSError:  # On Linux this is the end of the output.
             return
         if not chunk:
             return
         yield chunk
 
 
-# --- where it is on --------------------------------------------------------------------------------------------------
+# --- activation ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("env", [{}, {semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "false"}], ids=["by itself", "said"])
-def test_it_is_off_in_a_pod_unless_it_is_asked_for(tmp_path: Path, receiver: Receiver, env: dict[str, str]) -> None:
+def test_stdout_capture_is_disabled_in_a_pod_by_default(
+    tmp_path: Path, receiver: Receiver, env: dict[str, str]
+) -> None:
     written(pod(tmp_path, "everything", {**receiver.environment(), **programs.RAISE, **env}))
 
     assert receiver.spans("task traced_output.write")
     assert captured(receiver) == []
 
 
-def test_a_local_run_records_it_in_its_file_and_shows_it_as_before(tmp_path: Path) -> None:
+def test_a_local_run_records_stdout_and_still_prints_it(tmp_path: Path) -> None:
     programs.module(tmp_path, "traced_output", (pods.WORKFLOWS / "traced_output.py").read_text())
     ended = programs.run_command([OTEL_FLYTE, "run", "traced_output.py", "say_twice"], tmp_path, programs.RAISE)
 
@@ -443,7 +441,7 @@ def test_a_local_run_records_it_in_its_file_and_shows_it_as_before(tmp_path: Pat
     assert "▶" not in "".join(body for body, _ in recorded)
 
 
-def test_what_pyflyte_prints_after_a_task_is_not_the_tasks(tmp_path: Path) -> None:
+def test_lines_printed_by_pyflyte_after_a_task_are_not_captured(tmp_path: Path) -> None:
     (tmp_path / "quick.py").write_text(
         "from flytekit import task\n\n\n@task\ndef quick() -> str:\n    print('of the task')\n    return 'a result'\n"
     )
@@ -455,7 +453,7 @@ def test_what_pyflyte_prints_after_a_task_is_not_the_tasks(tmp_path: Path) -> No
     assert all('"of the task"' in text and '"a result"' not in text for text in written)
 
 
-def test_a_local_run_can_do_without(tmp_path: Path) -> None:
+def test_stdout_capture_can_be_disabled_for_local_runs(tmp_path: Path) -> None:
     programs.module(tmp_path, "traced_output", (pods.WORKFLOWS / "traced_output.py").read_text())
     env = {**programs.RAISE, semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "false"}
     programs.run_command([OTEL_FLYTE, "run", "traced_output.py", "say_twice"], tmp_path, env)
@@ -465,7 +463,7 @@ def test_a_local_run_can_do_without(tmp_path: Path) -> None:
 
 
 @LINUX
-def test_the_pump_has_less_than_15_mib_of_memory_of_its_own(tmp_path: Path, receiver: Receiver) -> None:
+def test_the_pump_uses_less_than_15_mib_of_private_memory(tmp_path: Path, receiver: Receiver) -> None:
     prepared = pod(tmp_path, "meet", {**receiver.environment(), **ON})
     with running(prepared) as process:
         wait_for(lambda: bodies(receiver))
@@ -482,7 +480,7 @@ def test_the_pump_has_less_than_15_mib_of_memory_of_its_own(tmp_path: Path, rece
 # --- lines -----------------------------------------------------------------------------------------------------------
 
 
-def test_lines_are_put_together_however_they_are_cut() -> None:
+def test_lines_are_reassembled_from_arbitrary_parts() -> None:
     for size in (1, 3, 1000):
         data = b"one\r\ntwo\n\n\r 1%\r 2%\r100%\nlast"
         assembler = lines.Assembler()
@@ -490,7 +488,7 @@ def test_lines_are_put_together_however_they_are_cut() -> None:
         assert [line.body for line in [*found, *assembler.end()]] == [b"one", b"two", b"100%", b"last"]
 
 
-def test_a_progress_bar_is_told_once_a_second_and_at_its_end() -> None:
+def test_a_progress_bar_is_recorded_once_a_second_and_at_its_end() -> None:
     assembler = lines.Assembler()
     told = []
     for tick in range(30):
@@ -500,7 +498,7 @@ def test_a_progress_bar_is_told_once_a_second_and_at_its_end() -> None:
     assert [line.body for line in told] == [b"step 0", b"step 10", b"step 20", b"step 29"]
 
 
-def test_all_of_a_journal_is_read_across_its_files(tmp_path: Path) -> None:
+def test_a_journal_is_read_completely_from_several_files(tmp_path: Path) -> None:
     writer, reader = Writer(str(tmp_path)), Reader(str(tmp_path))
     writer.begin("one")
     body = "z" * 2**20
@@ -522,8 +520,8 @@ def test_all_of_a_journal_is_read_across_its_files(tmp_path: Path) -> None:
     assert Position(1, 5) < Position(2, 0)
 
 
-def test_a_pump_whose_reader_is_stuck_does_not_grow(tmp_path: Path) -> None:
-    """Each message has it read what was written before: that must end somewhere."""
+def test_the_memory_of_a_pump_with_a_stuck_reader_is_bounded(tmp_path: Path) -> None:
+    """Before each message the pump reads the earlier lines, so their number must be bounded."""
     task, control = socket.socketpair()
     reading, writing = os.pipe()
     stuck, target = os.pipe()
@@ -543,8 +541,8 @@ def test_a_pump_whose_reader_is_stuck_does_not_grow(tmp_path: Path) -> None:
     task.close()
 
 
-def test_a_process_that_is_told_to_end_ends_as_soon_as_without_us(tmp_path: Path) -> None:
-    """The thread that hears the pump is the one that ends the process: it must not wait for itself."""
+def test_a_terminated_process_ends_as_soon_as_without_capture(tmp_path: Path) -> None:
+    """The thread that reads the pump's messages also ends the process: it must not wait for itself."""
     (tmp_path / "ticking.py").write_text(
         "import time\nfrom flytekit import task\n\n\n@task\ndef tick() -> None:\n"
         "    for number in range(600):\n        print('tick', number, flush=True)\n        time.sleep(0.1)\n"

@@ -1,4 +1,4 @@
-"""The page: what a person sees of it, in headless Chromium, and what is written where there is none."""
+"""The page: as displayed by headless Chromium, and the written file, which needs no browser."""
 
 import json
 import re
@@ -40,12 +40,12 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots are left for those who want to look."""
+    """The folder of the screenshots."""
     return tmp_path_factory.mktemp("pictures")
 
 
 def log(path: Path, name: str, *lines: tuple[str, str], at: float = 15.0, most: int = 1) -> None:
-    """Append log records of the first spans of that name."""
+    """Append log records to the first spans of that name."""
     ids = [
         (span["traceId"], span["spanId"])
         for line in path.read_text().splitlines()
@@ -74,7 +74,7 @@ def _spans(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def failed_map(path: Path, items: int = 40) -> Path:
-    """An execution whose map failed: of its items each tenth, by one of two errors."""
+    """Write an execution with a failed map; one of ten items fails, by one of two errors."""
     recorder = Recorder.of_file(path, {**EXECUTION_RESOURCE, semconv.EXECUTION_URL: CONSOLE})
     prepare = {
         **usages.node("n0", "train.prepare"),
@@ -107,7 +107,7 @@ def failed_map(path: Path, items: int = 40) -> Path:
 
 
 def heavy(path: Path) -> Path:
-    """A task that used more memory than it had asked for, and two GPUs."""
+    """Write a task that used more memory than it had requested, and two GPUs."""
     minutes = 95
     recorder = Recorder.of_file(path, EXECUTION_RESOURCE)
     attributes = {
@@ -156,11 +156,11 @@ def report(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.main, ["report", *map(str, arguments)])
 
 
-# --- what is seen ----------------------------------------------------------------------------------------------------
+# --- the displayed page ----------------------------------------------------------------------------------------------
 
 
 @needs_chromium
-def test_the_page_of_a_failed_map_tells_the_errors_first(chromium: Browser, tmp_path: Path, pictures: Path) -> None:
+def test_the_page_of_a_failed_map_begins_with_the_errors(chromium: Browser, tmp_path: Path, pictures: Path) -> None:
     chromium.open(written(failed_map(tmp_path / "map.jsonl")))
     chromium.screenshot(pictures / "map.png")
     said = chromium.text()
@@ -179,7 +179,7 @@ def test_the_page_of_a_failed_map_tells_the_errors_first(chromium: Browser, tmp_
 
 
 @needs_chromium
-def test_the_subtasks_of_a_map_open_as_a_list_of_state_duration_and_peak(chromium: Browser, tmp_path: Path) -> None:
+def test_a_map_expands_to_a_list_of_subtasks_with_state_duration_and_peak(chromium: Browser, tmp_path: Path) -> None:
     chromium.open(written(failed_map(tmp_path / "map.jsonl")))
     chromium.press("End", "ArrowRight")
     items = [line for line in chromium.text(".rows").splitlines() if line.startswith("map item")]
@@ -197,7 +197,7 @@ def test_the_subtasks_of_a_map_open_as_a_list_of_state_duration_and_peak(chromiu
 
 
 @needs_chromium
-def test_usage_is_drawn_over_request_and_limit_and_never_clipped(
+def test_usage_is_drawn_with_request_and_limit_without_clipping(
     chromium: Browser, tmp_path: Path, pictures: Path
 ) -> None:
     chromium.open(written(heavy(tmp_path / "heavy.jsonl")))
@@ -223,7 +223,7 @@ def test_usage_is_drawn_over_request_and_limit_and_never_clipped(
 
 
 @needs_chromium
-def test_logs_inputs_and_the_source_stand_beside_their_task(chromium: Browser, tmp_path: Path) -> None:
+def test_the_details_of_a_task_have_its_logs_inputs_and_source(chromium: Browser, tmp_path: Path) -> None:
     chromium.open(written(failed_map(tmp_path / "map.jsonl")))
     chromium.press("Home", "j")
     details = chromium.text(".details")
@@ -256,7 +256,7 @@ def test_a_search_finds_names_errors_attributes_and_logs(chromium: Browser, tmp_
 
 
 @needs_chromium
-def test_the_keyboard_goes_everywhere(chromium: Browser, tmp_path: Path) -> None:
+def test_the_page_can_be_used_by_keyboard(chromium: Browser, tmp_path: Path) -> None:
     chromium.open(written(failed_map(tmp_path / "map.jsonl")))
 
     def selected() -> str:
@@ -289,7 +289,7 @@ def test_the_keyboard_goes_everywhere(chromium: Browser, tmp_path: Path) -> None
 
 
 @needs_chromium
-def test_only_what_is_seen_of_a_wide_map_is_in_the_page(chromium: Browser, tmp_path: Path) -> None:
+def test_only_visible_rows_of_a_wide_map_are_rendered(chromium: Browser, tmp_path: Path) -> None:
     chromium.open(written(failed_map(tmp_path / "wide.jsonl", items=600)))
     chromium.press("End", "ArrowRight")
     assert chromium.run("document.querySelector('.grid').ariaRowCount") > "600"
@@ -302,7 +302,7 @@ def test_only_what_is_seen_of_a_wide_map_is_in_the_page(chromium: Browser, tmp_p
 
 
 @needs_chromium
-def test_it_can_be_read_on_a_phone_and_in_the_dark(chromium: Browser, tmp_path: Path, pictures: Path) -> None:
+def test_the_page_is_readable_on_a_phone_and_in_dark_mode(chromium: Browser, tmp_path: Path, pictures: Path) -> None:
     path = written(failed_map(tmp_path / "map.jsonl"))
     chromium.open(path, *PHONE, dark=True)
     chromium.screenshot(pictures / "phone-dark.png")
@@ -352,7 +352,7 @@ def test_every_text_has_enough_contrast(chromium: Browser, tmp_path: Path, dark:
 
 
 @needs_chromium
-def test_no_text_of_a_trace_runs_as_a_script(chromium: Browser, tmp_path: Path) -> None:
+def test_texts_of_a_trace_are_never_run_as_scripts(chromium: Browser, tmp_path: Path) -> None:
     path = tmp_path / "evil.jsonl"
     recorder = Recorder.of_file(
         path, {**EXECUTION_RESOURCE, semconv.EXECUTION_URL: "javascript:alert(1)", semconv.RUN_NAME: EVIL}
@@ -373,20 +373,20 @@ def test_no_text_of_a_trace_runs_as_a_script(chromium: Browser, tmp_path: Path) 
 
 
 @needs_chromium
-def test_without_script_the_picture_stands_still(chromium: Browser, tmp_path: Path) -> None:
+def test_the_page_has_a_static_picture_without_scripts(chromium: Browser, tmp_path: Path) -> None:
     chromium.open(written(heavy(tmp_path / "heavy.jsonl")), script=False)
     text = (tmp_path / "heavy.html").read_text()
     assert "peak 5.4 GiB · request 4 GiB · limit 6 GiB" in text.partition("<noscript>")[2].partition("</noscript>")[0]
 
 
 @needs_chromium
-def test_it_prints_its_timeline_and_its_details(chromium: Browser, tmp_path: Path) -> None:
+def test_the_printed_page_has_the_timeline_and_the_details(chromium: Browser, tmp_path: Path) -> None:
     chromium.open(written(failed_map(tmp_path / "map.jsonl")))
     chromium.pdf(tmp_path / "map.pdf")
     assert (tmp_path / "map.pdf").stat().st_size > 10_000
 
 
-# --- what there may be instead of an execution -----------------------------------------------------------------------
+# --- other recordings ------------------------------------------------------------------------------------------------
 
 
 @needs_chromium
@@ -401,7 +401,9 @@ def test_it_prints_its_timeline_and_its_details(chromium: Browser, tmp_path: Pat
         ("only logs", "holds no span, only logs"),
     ],
 )
-def test_the_page_says_what_it_has(chromium: Browser, tmp_path: Path, name: str, told: str) -> None:
+def test_the_page_describes_incomplete_and_foreign_recordings(
+    chromium: Browser, tmp_path: Path, name: str, told: str
+) -> None:
     path = tmp_path / "trace.jsonl"
     match name:
         case "empty":
@@ -431,7 +433,7 @@ def test_the_page_says_what_it_has(chromium: Browser, tmp_path: Path, name: str,
         assert "a line without its span" in said
 
 
-def test_what_is_no_trace_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_trace_is_reported_in_one_line(tmp_path: Path) -> None:
     for text in ('{"a": 1}', "not json", "\x00\x01"):
         path = tmp_path / "other.txt"
         path.write_text(text)
@@ -441,12 +443,10 @@ def test_what_is_no_trace_is_told_in_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.html"))
 
 
-# --- what is written -------------------------------------------------------------------------------------------------
+# --- the written file ------------------------------------------------------------------------------------------------
 
 
-def test_the_page_goes_beside_the_current_folder_unless_told_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_is_written_to_the_current_folder_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "traces").mkdir()
     heavy(tmp_path / "traces" / "fit.jsonl")
     monkeypatch.chdir(tmp_path)
@@ -457,7 +457,7 @@ def test_the_page_goes_beside_the_current_folder_unless_told_otherwise(
     assert report("traces", "-o", "nowhere/all.html").exit_code == 2
 
 
-def test_a_page_never_takes_the_place_of_what_it_is_made_of(tmp_path: Path) -> None:
+def test_a_page_never_overwrites_its_sources(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     Recorder.of_file(path).leaf("task t", 0, 1)
     before = path.read_bytes()
@@ -474,7 +474,7 @@ def test_a_page_can_be_written_to_standard_output(tmp_path: Path) -> None:
     assert report(path, "-o", "-").stdout.startswith("<!doctype html>")
 
 
-def test_the_page_asks_for_nothing_and_is_small(tmp_path: Path) -> None:
+def test_the_page_loads_nothing_and_is_small(tmp_path: Path) -> None:
     path = written(failed_map(tmp_path / "map.jsonl"))
     text = path.read_text()
     assert path.stat().st_size < 2**20
@@ -485,7 +485,7 @@ def test_the_page_asks_for_nothing_and_is_small(tmp_path: Path) -> None:
     ]
 
 
-def test_every_subtask_is_in_the_page_with_its_peak_of_memory(tmp_path: Path) -> None:
+def test_the_page_has_every_subtask_with_its_peak_memory(tmp_path: Path) -> None:
     held = content(written(failed_map(tmp_path / "map.jsonl")))
     values, (execution,) = held["values"], held["executions"]
     items = [row for row in execution["rows"] if values[row[1]].startswith("map item")]
@@ -493,7 +493,7 @@ def test_every_subtask_is_in_the_page_with_its_peak_of_memory(tmp_path: Path) ->
     assert sorted({row[7] for row in items}) == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_what_a_number_of_javascript_can_not_hold_is_a_text(tmp_path: Path) -> None:
+def test_numbers_beyond_the_range_of_javascript_are_strings(tmp_path: Path) -> None:
     path = tmp_path / "numbers.jsonl"
     Recorder.of_file(path).leaf("span", 0, 1, {"large": 2**60, "odd": float("nan"), "list": [1, 2]}, scope="mine")
     values = content(written(path))["values"]
@@ -502,7 +502,7 @@ def test_what_a_number_of_javascript_can_not_hold_is_a_text(tmp_path: Path) -> N
     assert [1, 2] in values
 
 
-def test_a_link_leads_to_a_server_or_nowhere() -> None:
+def test_only_links_to_servers_are_allowed() -> None:
     assert links.to_trace(TRACE, "abc", "12") == "https://tempo.example.com/trace/abc?span=12"
     grafana = 'https://grafana.example.com/explore?left={"query":"{trace_id}"}'
     assert links.to_trace(grafana, "abc") == 'https://grafana.example.com/explore?left={"query":"abc"}'
@@ -510,7 +510,7 @@ def test_a_link_leads_to_a_server_or_nowhere() -> None:
         assert links.safe(url) == ""
 
 
-def test_the_query_that_the_documentation_gives_finds_the_spans_of_a_pod(tmp_path: Path, receiver: Receiver) -> None:
+def test_the_documented_query_finds_the_spans_of_a_pod(tmp_path: Path, receiver: Receiver) -> None:
     attempt = pods.Attempt()
     values = {
         ".executionName": attempt.execution,
@@ -543,7 +543,7 @@ def task(path: Path, seconds: float = 180.0, **attributes: Any) -> Path:
     return path
 
 
-def test_memory_is_a_percentage_of_the_request_and_allocated_is_the_larger_of_both(tmp_path: Path) -> None:
+def test_memory_is_a_percentage_of_the_request_and_allocated_is_the_maximum_of_both(tmp_path: Path) -> None:
     quota = {semconv.QUOTA_MEMORY_LIMIT: 6 * GIB, semconv.QUOTA_MEMORY_REQUEST: 4 * GIB}
     memory = usages.series(mem_bytes=[2.0 * GIB, 5.0 * GIB, -1.0])
     chart = charts_of(task(tmp_path / "t.jsonl", **quota, **memory))["Memory"]
@@ -555,7 +555,7 @@ def test_memory_is_a_percentage_of_the_request_and_allocated_is_the_larger_of_bo
     assert chart.unit == "% of the request"
 
 
-def test_cores_are_cores(tmp_path: Path) -> None:
+def test_cpu_is_in_cores(tmp_path: Path) -> None:
     quota = {semconv.QUOTA_CPU_LIMIT: 4.0, semconv.QUOTA_CPU_REQUEST: 2.0}
     chart = charts_of(task(tmp_path / "t.jsonl", **quota, **usages.series(cpu_cores=[0.5, 3.25, 4.0])))["CPU"]
     assert {curve.name: curve.values for curve in chart.curves} == {
@@ -565,7 +565,7 @@ def test_cores_are_cores(tmp_path: Path) -> None:
     }
 
 
-def test_the_utilisation_of_gpus_is_a_percentage_of_those_asked_for(tmp_path: Path) -> None:
+def test_gpu_utilization_is_a_percentage_of_the_requested_gpus(tmp_path: Path) -> None:
     told = {
         semconv.QUOTA_GPU_REQUEST: 4.0,
         **usages.device(0, 0.5, 1.0, GIB),
@@ -576,13 +576,13 @@ def test_the_utilisation_of_gpus_is_a_percentage_of_those_asked_for(tmp_path: Pa
     assert chart.curves == (charts.Curve(charts.USED, (25.0, 50.0)),)
 
 
-def test_a_task_that_asked_for_nothing_has_its_memory_in_mebibytes(tmp_path: Path) -> None:
+def test_memory_of_a_task_without_requests_is_in_mebibytes(tmp_path: Path) -> None:
     told = {semconv.USAGE_MEMORY_MEAN: 256 * 2**20, semconv.USAGE_MEMORY_PEAK: 512 * 2**20}
     chart = charts_of(task(tmp_path / "t.jsonl", 5, **told))["Memory"]
     assert (chart.unit, chart.peak, chart.curves) == ("MiB", 512.0, (charts.Curve(charts.USED, (256.0,)),))
 
 
-def test_a_peak_alone_is_no_line_of_what_was_used(tmp_path: Path) -> None:
+def test_a_peak_alone_is_not_a_line_of_usage(tmp_path: Path) -> None:
     told = {semconv.USAGE_MEMORY_PEAK: 5 * GIB, semconv.QUOTA_MEMORY_REQUEST: 4 * GIB}
     chart = charts_of(task(tmp_path / "t.jsonl", 0.5, **told))["Memory"]
     assert [curve.name for curve in chart.curves] == [charts.ALLOCATED]

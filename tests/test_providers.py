@@ -1,4 +1,4 @@
-"""Telemetry by environment variables alone: each signal arrives where it should, and what can't is said in one line."""
+"""Telemetry configured by environment variables: each signal arrives, and each problem is reported in one line."""
 
 import getpass
 import importlib.util
@@ -30,7 +30,7 @@ def pod(
     inputs: Callable[[Receiver], pods.Inputs] = lambda _: {"value": 3},
     change: Change = lambda pod: pod,
 ) -> Scenario:
-    """A pod that has nothing but these variables to tell it where telemetry goes."""
+    """A pod whose telemetry is configured by these variables only."""
 
     def run(root: Path, receiver: Receiver) -> runs.Result:
         given = env(receiver) if callable(env) else env
@@ -48,7 +48,7 @@ def of_signal(signal: str, **variables: str) -> dict[str, str]:
 
 
 def each_its_own_way(receiver: Receiver) -> dict[str, str]:
-    """Traces by gRPC, metrics by HTTP, logs nowhere; and headers that the other must not get."""
+    """Return variables for traces by gRPC, metrics by HTTP, no logs, and different headers for each."""
     return {
         **of_signal("traces", ENDPOINT=receiver.endpoint("grpc"), PROTOCOL="grpc", HEADERS="x-signal=traces"),
         **of_signal("metrics", ENDPOINT=f"{receiver.endpoint()}/v1/metrics", HEADERS="x-signal=metrics"),
@@ -56,12 +56,12 @@ def each_its_own_way(receiver: Receiver) -> dict[str, str]:
 
 
 def with_module(name: str, source: str) -> Change:
-    """Put a module first on the pod's path."""
+    """Add a module to the front of the pod's path."""
     return lambda pod: _first_on_path(pod, programs.module(pod.directory.parent / "site", name, source))
 
 
 def with_exporters(source: str, **exporters: str) -> Change:
-    """Install a distribution with exporters of traces beside us."""
+    """Install a distribution with trace exporters."""
     entries = {"opentelemetry_traces_exporter": exporters}
     return lambda pod: _first_on_path(
         pod, programs.distribution(pod.directory.parent / "site", "exporters_of_the_test", source, entries)
@@ -140,7 +140,7 @@ WATCHED_TRAFFIC = """
         insecure_channel(*args, **options), Watcher()
     )
 """
-"""What contrib's instrumentations of requests and gRPC do, in short."""
+"""A short form of contrib's instrumentations of requests and gRPC."""
 
 
 def calls(receiver: Receiver) -> dict[str, str]:
@@ -331,7 +331,7 @@ CONFIGURATION = """
 
 
 def with_configuration(content: str | None, change: Change = lambda pod: pod) -> Change:
-    """Name a declarative configuration, which is there if it has any content."""
+    """Configure a declarative configuration file; the file exists if it has content."""
 
     def apply(pod: pods.Pod) -> pods.Pod:
         path = pod.directory.parent / "otel.yaml"
@@ -362,7 +362,7 @@ NEEDS_CONFIGURATION = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     wrong = {name: scenario for name, (scenario, _) in WRONG.items()}
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 3})
     all_runs = Runs(DELIVERED | wrong | FAILING | BY_FILE, tmp_path_factory.mktemp("providers"))
     yield all_runs
@@ -370,7 +370,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def undisturbed(run: Run) -> Run:
-    """The task has ended as it does where nothing is exported."""
+    """Check that the task has ended as it does if nothing is exported; return the run."""
     assert run.pod.returncode == 0, run.pod.stderr
     assert run.pod.outputs is not None, run.pod.stderr
     assert run.pod.outputs.literals["o0"].scalar.primitive.integer == 3
@@ -383,7 +383,7 @@ def metrics(run: Run) -> list[MetricPoint]:
 
 
 def logs(run: Run) -> list[Any]:
-    """Log records as they are in OTLP, with their resource."""
+    """Return log records as in OTLP, with their resource."""
     of_resources = [
         of_resource
         for request in run.requests
@@ -406,7 +406,7 @@ def signals(run: Run) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_an_endpoint_is_all_it_takes_for_all_three_signals(protocol: str, ran: Runs) -> None:
+def test_an_endpoint_alone_exports_all_three_signals(protocol: str, ran: Runs) -> None:
     run = undisturbed(ran(f"everything, {protocol}"))
 
     assert signals(run) == {("traces", protocol), ("metrics", protocol), ("logs", protocol)}
@@ -423,14 +423,14 @@ def test_an_endpoint_is_all_it_takes_for_all_three_signals(protocol: str, ran: R
     assert run.pod.stderr.strip() == ""
 
 
-def test_a_log_record_leads_to_the_span_in_which_it_was_written(ran: Runs) -> None:
+def test_a_log_record_has_the_ids_of_its_span(ran: Runs) -> None:
     run = ran("everything, http/protobuf")
     [(record, _)] = logs(run)
 
     assert (record.trace_id.hex(), record.span_id.hex()) == (run.attempt.trace_id, run.named("counting").span_id)
 
 
-def test_each_signal_goes_its_own_way_with_its_own_protocol_and_headers(ran: Runs) -> None:
+def test_each_signal_has_its_own_endpoint_protocol_and_headers(ran: Runs) -> None:
     run = undisturbed(ran("each its own way"))
 
     assert signals(run) == {("traces", "grpc"), ("metrics", "http/protobuf")}
@@ -438,7 +438,7 @@ def test_each_signal_goes_its_own_way_with_its_own_protocol_and_headers(ran: Run
 
 
 @pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
-def test_each_signal_is_delivered_without_the_others(signal: str, ran: Runs) -> None:
+def test_each_signal_can_be_exported_alone(signal: str, ran: Runs) -> None:
     run = undisturbed(ran(f"{signal} only"))
 
     assert {request.signal for request in run.requests} == {signal}
@@ -450,14 +450,14 @@ def test_each_signal_is_delivered_without_the_others(signal: str, ran: Runs) -> 
     assert run.pod.stderr.strip() == ""
 
 
-def test_without_an_endpoint_nothing_is_delivered_and_nothing_is_said(ran: Runs) -> None:
+def test_nothing_is_exported_or_printed_without_an_endpoint(ran: Runs) -> None:
     run = undisturbed(ran("nothing"))
 
     assert run.requests == []
     assert run.pod.stderr.strip() == ""
 
 
-def test_an_exporter_of_the_sdk_is_used_by_its_name(ran: Runs) -> None:
+def test_an_exporter_of_the_sdk_can_be_named(ran: Runs) -> None:
     run = undisturbed(ran("nothing but traces on the console"))
 
     assert run.requests == []
@@ -465,7 +465,7 @@ def test_an_exporter_of_the_sdk_is_used_by_its_name(ran: Runs) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_what_delivers_telemetry_is_not_recorded_itself(protocol: str, ran: Runs) -> None:
+def test_export_requests_are_not_recorded(protocol: str, ran: Runs) -> None:
     run = ran(f"watched, {protocol}")
     user_code = run.named("user code")
     of_contrib = [(span.name, span.parent_span_id) for span in run.spans if span.scope == "contrib"]
@@ -474,11 +474,11 @@ def test_what_delivers_telemetry_is_not_recorded_itself(protocol: str, ran: Runs
     assert {request.signal for request in run.requests} == {"traces", "metrics"}
 
 
-# --- what is wrong, and said -----------------------------------------------------------------------------------------
+# --- invalid settings ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_said_in_one_line_with_what_is_used_instead(name: str, ran: Runs) -> None:
+def test_an_invalid_setting_is_reported_in_one_line_with_its_replacement(name: str, ran: Runs) -> None:
     run = undisturbed(ran(name))
     said = [line for line in run.pod.stderr.splitlines() if line]
 
@@ -486,7 +486,7 @@ def test_what_is_wrong_is_said_in_one_line_with_what_is_used_instead(name: str, 
 
 
 @pytest.mark.parametrize("name", WRONG_BUT_DELIVERED)
-def test_what_could_be_mended_is_delivered(name: str, ran: Runs) -> None:
+def test_signals_with_corrected_settings_are_exported(name: str, ran: Runs) -> None:
     run = ran(name)
 
     assert {request.signal for request in run.requests} == {"traces", "metrics", "logs"}
@@ -494,18 +494,18 @@ def test_what_could_be_mended_is_delivered(name: str, ran: Runs) -> None:
 
 
 @pytest.mark.parametrize("name", WRONG_AND_NOT_DELIVERED)
-def test_what_could_not_be_mended_is_not_delivered(name: str, ran: Runs) -> None:
+def test_signals_with_unusable_settings_are_not_exported(name: str, ran: Runs) -> None:
     assert ran(name).requests == []
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_collector_that_can_not_be_reached_is_named(protocol: str, ran: Runs) -> None:
+def test_an_unreachable_collector_is_reported(protocol: str, ran: Runs) -> None:
     run = undisturbed(ran(f"an unreachable collector, {protocol}"))
 
     assert "127.0.0.1" in run.pod.stderr
 
 
-def test_a_tracer_provider_that_is_not_there_is_said_and_the_exporters_are_used(ran: Runs) -> None:
+def test_a_missing_tracer_provider_is_reported_and_the_exporters_are_used(ran: Runs) -> None:
     run = ran("a tracer provider that is not there")
 
     assert run.pod.outputs is not None, run.pod.stderr
@@ -518,14 +518,14 @@ def test_a_tracer_provider_that_is_not_there_is_said_and_the_exporters_are_used(
     assert run.attempt.name == "task task_kinds.increment"
 
 
-def test_an_exporter_that_fails_does_not_keep_another_from_delivering(ran: Runs) -> None:
+def test_a_failing_exporter_does_not_stop_others(ran: Runs) -> None:
     run = undisturbed(ran("an exporter that fails at work"))
 
     assert {request.signal for request in run.requests} == {"traces", "metrics", "logs"}
     assert len(run.spans) == len(ran("everything, http/protobuf").spans)
 
 
-def test_an_exporter_that_fails_at_the_end_does_not_keep_other_signals_from_delivering(ran: Runs) -> None:
+def test_an_exporter_that_fails_at_shutdown_does_not_stop_other_signals(ran: Runs) -> None:
     run = undisturbed(ran("an exporter that fails at the end"))
 
     assert {request.signal for request in run.requests} == {"metrics", "logs"}
@@ -533,14 +533,14 @@ def test_an_exporter_that_fails_at_the_end_does_not_keep_other_signals_from_deli
 
 
 @pytest.mark.parametrize("signal", ["metrics", "logs"])
-def test_a_signal_that_can_not_be_had_costs_a_user_nothing_but_that_signal(signal: str, ran: Runs) -> None:
+def test_an_unavailable_signal_does_not_affect_other_signals(signal: str, ran: Runs) -> None:
     run = undisturbed(ran(f"no {signal}"))
 
     assert len(run.spans) > 5
     assert len(programs.our_lines(run.pod.stderr)) == 1
 
 
-def test_a_wrong_exporter_where_there_is_no_other_leaves_the_other_signals_alone(ran: Runs) -> None:
+def test_an_invalid_exporter_without_a_replacement_does_not_affect_other_signals(ran: Runs) -> None:
     run = undisturbed(ran("a wrong exporter, and no other"))
 
     assert {request.signal for request in run.requests} == {"metrics", "logs"}
@@ -550,7 +550,7 @@ def test_a_wrong_exporter_where_there_is_no_other_leaves_the_other_signals_alone
 # --- declarative configuration ---------------------------------------------------------------------------------------
 
 
-def test_a_configuration_file_without_its_package_is_said_and_the_variables_are_used(ran: Runs) -> None:
+def test_a_missing_configuration_package_is_reported_and_the_variables_are_used(ran: Runs) -> None:
     run = undisturbed(ran("a file without its package"))
 
     assert [line.partition("otel.yaml ")[2] for line in run.pod.stderr.splitlines() if line] == [
@@ -563,7 +563,7 @@ def test_a_configuration_file_without_its_package_is_said_and_the_variables_are_
 
 
 @NEEDS_CONFIGURATION
-def test_a_configuration_file_decides_alone(ran: Runs) -> None:
+def test_a_configuration_file_overrides_all_variables(ran: Runs) -> None:
     run = undisturbed(ran("a file"))
 
     assert {request.signal for request in run.requests} == {"traces"}
@@ -574,7 +574,7 @@ def test_a_configuration_file_decides_alone(ran: Runs) -> None:
 
 @NEEDS_CONFIGURATION
 @pytest.mark.parametrize("name", ["a file that is not there", "a file that says nothing"])
-def test_a_configuration_file_that_can_not_be_used_is_said_and_the_variables_are_used(name: str, ran: Runs) -> None:
+def test_an_invalid_configuration_file_is_reported_and_the_variables_are_used(name: str, ran: Runs) -> None:
     run = undisturbed(ran(name))
     [line] = programs.our_lines(run.pod.stderr)
 
@@ -605,7 +605,7 @@ def resource(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]) -> Map
         ({"OTEL_SERVICE_NAME": ""}, "flyte"),
     ],
 )
-def test_the_service_is_called_as_the_user_says_else_flyte(
+def test_the_service_name_is_that_of_the_user_or_flyte(
     environ: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert resource(monkeypatch, environ)["service.name"] == name
@@ -639,7 +639,7 @@ def test_the_service_is_called_as_the_user_says_else_flyte(
         ),
     ],
 )
-def test_the_pod_is_named_where_the_downward_api_or_the_user_names_it(
+def test_the_pod_name_comes_from_the_downward_api_or_the_user(
     environ: dict[str, str], attributes: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variables in semconv.K8S_VARIABLES.values():
@@ -651,7 +651,7 @@ def test_the_pod_is_named_where_the_downward_api_or_the_user_names_it(
     assert {name: value for name, value in found.items() if name.startswith("k8s.")} == attributes
 
 
-def test_the_execution_is_in_the_resource_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_resource_of_a_pod_has_the_execution(monkeypatch: pytest.MonkeyPatch) -> None:
     names = (semconv.PROJECT, semconv.DOMAIN, semconv.RUN_NAME)
 
     assert not set(names) & resource(monkeypatch, {}).keys()
@@ -665,7 +665,7 @@ def test_the_execution_is_in_the_resource_where_there_is_one(monkeypatch: pytest
     ]
 
 
-def test_the_sdk_describes_the_process_where_it_is_asked_to(ran: Runs) -> None:
+def test_the_sdks_resource_detectors_can_be_enabled(ran: Runs) -> None:
     resource = ran("a process that is described").attempt.resource
 
     assert resource["process.owner"] == getpass.getuser()

@@ -1,4 +1,4 @@
-"""Reading OTLP files, and the tree that comes of it."""
+"""The reader of OTLP files, and the tree of their spans."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ from support import traces
 pytestmark = pytest.mark.newest_only
 
 OLD_RECORDING = Path(__file__).parent / "fixtures" / "recordings" / "without_roles.jsonl"
-"""A run of the demo and a killed attempt, recorded by version 0.1.0: its spans state no role."""
+"""A run of the demo and a killed attempt, recorded by version 0.1.0: its spans have no role attribute."""
 
 TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
 
@@ -49,7 +49,7 @@ def execution(tmp_path: Path) -> Path:
 
 
 def span(span_id: str = ROOT, parent: str | None = None, **fields: Any) -> dict[str, Any]:
-    """A span in the JSON of OTLP."""
+    """Return a span as OTLP JSON."""
     identity = {"traceId": TRACE, "spanId": span_id, **({"parentSpanId": parent} if parent else {})}
     times = {"startTimeUnixNano": str(traces.BEGIN_NS), "endTimeUnixNano": str(traces.BEGIN_NS + 10**9)}
     return {**identity, "name": "task t", "kind": 1, **times, **fields}
@@ -67,13 +67,13 @@ def written(path: Path, *documents: dict[str, Any]) -> Path:
 def plain(
     name: str, span_id: str, parent: str | None = None, start: int = 0, end: int | None = 1, **fields: Any
 ) -> Span:
-    """A span of ours as a reader gives it, with times in seconds."""
+    """Return a span of ours as the reader returns it, with times in seconds."""
     fields = {"scope": model.Scope(semconv.SCOPE), **fields}
     return Span(TRACE, span_id, parent, name, start * 10**9, None if end is None else end * 10**9, **fields)
 
 
 class TestOtlpFile:
-    def test_what_the_sdk_exports_is_read_back_whole(self, tmp_path: Path) -> None:
+    def test_spans_exported_by_the_sdk_are_read_back_complete(self, tmp_path: Path) -> None:
         provider = TracerProvider(resource=Resource({"service.name": "flyte"}), shutdown_on_exit=False)
         link = Link(SpanContext(0xAB, 0xCD, True, TraceFlags(1)), {"flyte.link": "launched_by"})
         attributes: dict[str, Any] = {
@@ -113,7 +113,7 @@ class TestOtlpFile:
         assert len(lines) == len(read(local_run).spans) == 15
         assert all("resourceSpans" in json.loads(line) for line in lines)
 
-    def test_a_file_that_can_no_longer_be_written_loses_spans_and_raises_nothing(
+    def test_an_unwritable_file_drops_spans_without_an_exception(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         exporter = FileSpanExporter("/dev/full")
@@ -124,7 +124,7 @@ class TestOtlpFile:
         assert exporter.export(kept.spans) is SpanExportResult.FAILURE
         assert "/dev/full can't be written" in caplog.text
 
-    def test_forked_processes_share_a_file(self, tmp_path: Path) -> None:
+    def test_forked_processes_write_to_the_same_file(self, tmp_path: Path) -> None:
         program = f"""
 import os
 from pathlib import Path
@@ -158,7 +158,7 @@ os.waitpid(child, 0)
             ("unspecified", "unset"),
         ]
 
-    def test_ids_in_base_64_are_read_as_tempo_gives_them(self, tmp_path: Path) -> None:
+    def test_base64_ids_of_tempo_are_read(self, tmp_path: Path) -> None:
         ids = {
             key: base64.b64encode(bytes.fromhex(value)).decode()
             for key, value in (("traceId", TRACE), ("spanId", ROOT))
@@ -186,16 +186,16 @@ os.waitpid(child, 0)
             "['s', False, -1, 7, nan, b'\\x01\\x02', [1, 'x'], {'k': True}, [], None, None]"
         )
 
-    def test_other_signals_in_the_file_are_passed_over(self, tmp_path: Path) -> None:
+    def test_other_signals_in_the_file_are_ignored(self, tmp_path: Path) -> None:
         path = written(tmp_path / "f.jsonl", {"resourceLogs": []}, request(span()), {"resourceMetrics": []}, {})
         assert len(read(path).spans) == 1
 
-    def test_a_span_that_is_there_twice_is_kept_once_with_its_end(self, tmp_path: Path) -> None:
+    def test_a_duplicate_span_is_kept_once_with_its_end(self, tmp_path: Path) -> None:
         path = written(tmp_path / "f.jsonl", request(span(endTimeUnixNano="0")), request(span()), request(span()))
         (found,) = read(path).spans
         assert found.end_ns == traces.BEGIN_NS + 10**9
 
-    def test_a_last_line_that_was_cut_off_costs_only_itself(self, local_run: Path) -> None:
+    def test_a_truncated_last_line_is_the_only_one_ignored(self, local_run: Path) -> None:
         whole = read(local_run)
         content = local_run.read_bytes()
         local_run.write_bytes(content[:-40])
@@ -205,7 +205,7 @@ os.waitpid(child, 0)
             f"{local_run}, line 15 is incomplete because its writer was interrupted: the line is ignored",
         )
 
-    def test_a_last_line_that_was_cut_off_inside_a_character_costs_only_itself(self, tmp_path: Path) -> None:
+    def test_a_last_line_truncated_inside_a_character_is_the_only_one_ignored(self, tmp_path: Path) -> None:
         path = written(tmp_path / "f.jsonl", request(span()))
         path.write_bytes(
             path.read_bytes()
@@ -213,7 +213,7 @@ os.waitpid(child, 0)
         )
         assert len(read(path).spans) == 1
 
-    def test_a_folder_is_read_file_by_file_and_what_is_unreadable_in_it_is_named(self, tmp_path: Path) -> None:
+    def test_all_files_of_a_folder_are_read_and_unreadable_ones_are_reported(self, tmp_path: Path) -> None:
         written(tmp_path / "a.jsonl", request(span()))
         written(tmp_path / "b.jsonl", request(span(CHILD, ROOT)))
         (tmp_path / "c.jsonl").touch()
@@ -248,7 +248,9 @@ os.waitpid(child, 0)
             (b'{"resourceSpans": [7]}', "line 1 is not OTLP JSON"),
         ],
     )
-    def test_what_is_no_otlp_is_told_in_one_line(self, tmp_path: Path, content: bytes, message: str) -> None:
+    def test_content_that_is_not_otlp_is_reported_in_one_line(
+        self, tmp_path: Path, content: bytes, message: str
+    ) -> None:
         path = tmp_path / "f.jsonl"
         path.write_bytes(content)
         with pytest.raises(UnreadableError) as raised:
@@ -268,7 +270,7 @@ os.waitpid(child, 0)
             ({"events": 7}, "line 1 is not OTLP JSON"),
         ],
     )
-    def test_a_span_that_is_not_as_otlp_has_it_is_told_in_one_line(
+    def test_an_invalid_span_is_reported_in_one_line(
         self, tmp_path: Path, fields: dict[str, Any], message: str
     ) -> None:
         path = written(tmp_path / "f.jsonl", request(span(**fields)))
@@ -277,7 +279,7 @@ os.waitpid(child, 0)
         assert message in str(raised.value)
         assert "\n" not in str(raised.value)
 
-    def test_a_missing_file_and_an_empty_folder_are_told_in_one_line(self, tmp_path: Path) -> None:
+    def test_a_missing_file_and_an_empty_folder_are_reported_in_one_line(self, tmp_path: Path) -> None:
         with pytest.raises(UnreadableError, match=r"nothing\.jsonl does not exist: check the path$"):
             read(tmp_path / "nothing.jsonl")
         with pytest.raises(UnreadableError, match=r"is a folder without a \*.jsonl file"):
@@ -296,7 +298,7 @@ os.waitpid(child, 0)
         ],
     )
     @pytest.mark.parametrize("number", [1, 3])
-    def test_a_broken_line_among_whole_ones_is_named_and_left_out(
+    def test_an_invalid_line_among_valid_ones_is_reported_and_ignored(
         self, tmp_path: Path, broken: str, problem: str, number: int
     ) -> None:
         lines = [json.dumps(request(span())), "", json.dumps(request(span(CHILD, ROOT)))]
@@ -308,7 +310,7 @@ os.waitpid(child, 0)
         (remark,) = recording.remarks
         assert remark.startswith(f"{path}, line {number} {problem}")
 
-    def test_what_a_receiver_rejected_is_not_read_with_its_folder(self, tmp_path: Path) -> None:
+    def test_rejected_records_are_not_read_with_their_folder(self, tmp_path: Path) -> None:
         written(tmp_path / "a.spool.jsonl", request(span()))
         rejected = written(tmp_path / "a.spool.jsonl.rejected.jsonl", request(span(CHILD, ROOT)))
         assert [found.span_id for found in read(tmp_path).spans] == [ROOT]
@@ -321,7 +323,7 @@ class TestAttemptsThatNeverEnded:
         traces.killed(tmp_path / "killed.jsonl")
         return ExecutionTree.from_file(tmp_path / "killed.jsonl")
 
-    def test_a_marker_stands_for_the_attempt_whose_span_is_missing(self, tree: ExecutionTree) -> None:
+    def test_a_pending_span_replaces_the_missing_span_of_an_attempt(self, tree: ExecutionTree) -> None:
         (attempts,) = tree.attempts().values()
         (attempt,) = attempts
         assert (attempt.span.name, attempt.result, attempt.node_path) == ("task train.fit", NEVER_ENDED, "n1")
@@ -333,7 +335,7 @@ class TestAttemptsThatNeverEnded:
             ("epoch 1", True),
         ]
 
-    def test_the_last_phase_that_was_told_says_where_it_was_and_for_how_long(self, tree: ExecutionTree) -> None:
+    def test_the_last_log_record_has_the_phase_of_the_attempt_and_its_duration(self, tree: ExecutionTree) -> None:
         (attempt,) = (span for span in tree.walk() if span.role is Role.ATTEMPT)
         assert attempt.last_seen == LastSeen("user code", 42.0, is_over=False, time_ns=traces.nanoseconds(46))
         assert "never ended; n1; last seen in user code for 42.0 s" in tree.explain()
@@ -344,7 +346,7 @@ class TestAttemptsThatNeverEnded:
             "seconds_in_phase": 42.0,
         }
 
-    def test_phases_that_ended_since_say_more_than_what_was_told_before(self, tmp_path: Path) -> None:
+    def test_the_last_seen_phase_follows_from_ended_phases_and_the_pending_span(self, tmp_path: Path) -> None:
         traces.killed(tmp_path / "all.jsonl")
         spans = [line for line in (tmp_path / "all.jsonl").read_text().splitlines() if "resourceSpans" in line]
         (tmp_path / "spans.jsonl").write_text("\n".join(spans))
@@ -356,12 +358,12 @@ class TestAttemptsThatNeverEnded:
             in ExecutionTree.from_file(tmp_path / "marker.jsonl").explain() + "\n"
         )
 
-    def test_where_the_attempts_own_span_is_there_its_marker_is_left_out(self) -> None:
+    def test_the_pending_span_of_an_ended_attempt_is_ignored(self) -> None:
         marker = plain("running", "0a" * 8, ROOT, 1, 1, attributes={semconv.MARKER: True})
         tree = ExecutionTree.from_spans([plain("task t", ROOT, start=0, end=5), marker])
         assert [found.span.name for found in tree.walk()] == ["task t"]
 
-    def test_a_folder_of_spool_files_is_read_as_any_other(self, tmp_path: Path) -> None:
+    def test_a_folder_of_spool_files_is_read_like_any_other_folder(self, tmp_path: Path) -> None:
         traces.killed(tmp_path / "all.jsonl")
         folder = tmp_path / "spool"
         folder.mkdir()
@@ -372,7 +374,7 @@ class TestAttemptsThatNeverEnded:
         assert tree.explain() == ExecutionTree.from_file(tmp_path / "all.jsonl").explain()
         assert tree.remarks == ()
 
-    def test_other_log_records_are_passed_over(self, tmp_path: Path) -> None:
+    def test_other_log_records_are_not_events(self, tmp_path: Path) -> None:
         other = {"traceId": TRACE, "body": {"stringValue": "no event"}, "timeUnixNano": "1"}
         event = {"traceId": TRACE, "spanId": ROOT, "eventName": "flyte.phase", "observedTimeUnixNano": "2"}
         logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [other, {**other, "spanId": ROOT}, event]}]}]}
@@ -382,7 +384,7 @@ class TestAttemptsThatNeverEnded:
 
 
 class TestTree:
-    def test_a_local_run_is_a_workflow_with_tasks_phases_items_and_the_users_spans(self, local_run: Path) -> None:
+    def test_a_local_run_is_a_workflow_with_tasks_phases_items_and_user_spans(self, local_run: Path) -> None:
         (run,) = ExecutionTree.from_file(local_run).executions
         assert (run.name, run.scope) == ("", "")
         assert [(found.role, found.span.name) for found in run.walk()] == [
@@ -403,13 +405,13 @@ class TestTree:
             (Role.PHASE, "user code"),
         ]
 
-    def test_an_error_is_told_once_by_the_innermost_span_with_the_users_own_frame(self, local_run: Path) -> None:
+    def test_an_error_is_reported_once_on_its_innermost_span_with_the_frame_of_the_user(self, local_run: Path) -> None:
         ((found, error),) = ExecutionTree.from_file(local_run).errors()
         assert found.span.name == "user code"
         assert error.summary == "ValueError: loss is not finite"
         assert error.frame == "/code/pipelines/train.py:42 in fit"
 
-    def test_what_flytekit_puts_before_an_error_is_left_out_and_its_wrapping_is_not_another_error(self) -> None:
+    def test_flytekits_prefix_of_an_error_is_removed_and_its_wrapper_is_not_another_error(self) -> None:
         inner, outer = (
             {"exception.message": words} for words in ("no", "Error encountered while executing 'w.t':\n  no")
         )
@@ -422,7 +424,7 @@ class TestTree:
         )
         assert [(found.span.name, error.message) for found, error in tree.errors()] == [("step", "no")]
 
-    def test_an_error_that_an_outer_span_raised_anew_is_told_too(self) -> None:
+    def test_a_different_error_of_an_outer_span_is_reported_too(self) -> None:
         inner, outer = ({"exception.message": words} for words in ("no", "gave up"))
         failed: dict[str, Any] = {"status_code": "error"}
         tree = ExecutionTree.from_spans(
@@ -433,33 +435,33 @@ class TestTree:
         )
         assert [error.message for _, error in tree.errors()] == ["gave up", "no"]
 
-    def test_a_failure_without_an_exception_is_told_by_its_attributes(self) -> None:
+    def test_a_failure_without_an_exception_is_reported_from_its_attributes(self) -> None:
         failed = plain(
             "task t", ROOT, status_code="error", status_message="OOMKilled", attributes={"error.type": "SYSTEM"}
         )
         ((_, error),) = ExecutionTree.from_spans([failed]).errors()
         assert error == Error("SYSTEM", "OOMKilled")
 
-    def test_the_frame_is_the_innermost_of_the_users_code_else_the_innermost(self) -> None:
+    def test_the_frame_is_the_innermost_one_of_user_code_or_else_of_any_code(self) -> None:
         library = '  File "/usr/lib/python3.11/json/decoder.py", line 355, in raw_decode\n'
         users = '  File "C:\\app\\lib\\my code.py", line 3, in <module>\n'
         assert Error("E", "", users + library).frame == "C:\\app\\lib\\my code.py:3 in <module>"
         assert Error("E", "", library).frame == "/usr/lib/python3.11/json/decoder.py:355 in raw_decode"
         assert Error("E", "").frame == ""
 
-    def test_attempts_of_a_node_are_in_order_whatever_the_order_of_the_file(self, execution: Path) -> None:
+    def test_attempts_of_a_node_are_sorted_regardless_of_the_order_in_the_file(self, execution: Path) -> None:
         attempts = ExecutionTree.from_file(execution).attempts()
         assert [(found.attempt, found.result) for found in attempts["f1c0ffee/n1"]] == [(0, "failure"), (1, "success")]
         assert len(attempts) == 32
 
-    def test_traces_of_one_execution_are_brought_together(self) -> None:
+    def test_traces_of_one_execution_are_combined(self) -> None:
         execution = {semconv.RUN_NAME: "f1"}
         other = Span("cd" * 16, ROOT, None, "task t", 5, 6, attributes=execution)
         tree = ExecutionTree.from_spans([other, plain("task t", ROOT, attributes=execution)])
         (found,) = tree.executions
         assert (found.name, found.trace_ids) == ("f1", (TRACE, "cd" * 16))
 
-    def test_local_runs_are_kept_apart(self) -> None:
+    def test_local_runs_are_not_combined(self) -> None:
         local = {semconv.RUN_NAME: "local"}
         other = Span("cd" * 16, ROOT, None, "task t", 5, 6, attributes=local)
         assert len(ExecutionTree.from_spans([other, plain("task t", ROOT, attributes=local)]).executions) == 2
@@ -468,19 +470,19 @@ class TestTree:
         (run,) = ExecutionTree.from_spans([plain("task t", CHILD, "09" * 8), plain("task u", ROOT)]).executions
         assert [(root.span.name, root.orphan) for root in run.roots] == [("task t", True), ("task u", False)]
 
-    def test_spans_that_are_each_others_parents_are_kept(self) -> None:
+    def test_spans_in_a_circle_of_parents_are_kept(self) -> None:
         (run,) = ExecutionTree.from_spans(
             [plain("a", ROOT, CHILD), plain("b", CHILD, ROOT), plain("c", "03" * 8, "03" * 8)]
         ).executions
         assert sorted(found.span.name for found in run.walk()) == ["a", "b", "c"]
 
-    def test_an_attempt_without_an_end_never_ended(self) -> None:
+    def test_an_attempt_without_an_end_has_the_result_never_ended(self) -> None:
         tree = ExecutionTree.from_spans([plain("task t", ROOT, end=None), plain("user code", CHILD, ROOT, end=None)])
         assert [(found.result, found.seconds) for found in tree.walk()] == [(NEVER_ENDED, None)] * 2
         assert "never ended" in tree.explain()
         assert yaml.safe_load(tree.dump())["t"]["nodes"]["t"]["task_attempts"][0]["end"] is None
 
-    def test_spans_that_nest_by_the_thousand_are_counted_not_followed(self) -> None:
+    def test_very_deeply_nested_spans_are_only_counted(self) -> None:
         ids = [f"{number:016x}" for number in range(1, 5001)]
         spans = [plain("f", own, above) for own, above in zip(ids, [None, *ids], strict=False)]
         tree = ExecutionTree.from_spans(spans)
@@ -498,12 +500,12 @@ class TestTree:
 
 class TestRoles:
     @pytest.mark.parametrize("role", [role for role in Role if role not in (Role.PENDING, Role.USER)])
-    def test_the_stated_role_counts_whatever_the_name(self, role: Role) -> None:
+    def test_the_role_attribute_overrides_the_name(self, role: Role) -> None:
         named = plain("task t", ROOT, attributes={semconv.SPAN_ROLE: role.value})
         renamed = plain("anything", CHILD, attributes={semconv.SPAN_ROLE: role.value})
         assert [found.role for found in ExecutionTree.from_spans([named, renamed]).walk()] == [role, role]
 
-    def test_a_role_that_is_newer_than_this_code_is_read_by_the_name(self) -> None:
+    def test_an_unknown_role_is_replaced_by_that_of_the_name(self) -> None:
         (found,) = ExecutionTree.from_spans([plain("task t", ROOT, attributes={semconv.SPAN_ROLE: "replica"})]).walk()
         assert found.role is Role.ATTEMPT
 
@@ -520,16 +522,16 @@ class TestRoles:
             ("rank", Role.PHASE),
         ],
     )
-    def test_without_a_stated_role_the_name_implies_it(self, name: str, role: Role) -> None:
+    def test_the_name_implies_the_role_if_the_attribute_is_missing(self, name: str, role: Role) -> None:
         (found,) = ExecutionTree.from_spans([plain(name, ROOT)]).walk()
         assert found.role is role
 
-    def test_a_recording_from_before_roles_reads_as_it_did(self) -> None:
+    def test_a_recording_without_roles_is_read_as_before(self) -> None:
         tree = ExecutionTree.from_file(OLD_RECORDING)
         assert f"{tree.explain()}\n" == OLD_RECORDING.with_suffix(".explain.txt").read_text()
         assert f"{render(tree)}\n" == OLD_RECORDING.with_suffix(".show.txt").read_text()
 
-    def test_a_recording_with_roles_reads_as_one_without(self, tmp_path: Path) -> None:
+    def test_a_recording_with_roles_is_read_like_one_without(self, tmp_path: Path) -> None:
         tree = ExecutionTree.from_file(OLD_RECORDING)
         roles = {found.span.span_id: found.role.value for found in tree.walk() if found.role is not Role.USER}
         documents = [json.loads(line) for line in OLD_RECORDING.read_text().splitlines()]
@@ -548,7 +550,7 @@ class TestRoles:
         with_roles = ExecutionTree.from_file(written(tmp_path / "f.jsonl", *documents))
         assert with_roles.explain() == tree.explain()
 
-    def test_spans_of_the_control_plane_have_their_place(self) -> None:
+    def test_spans_of_the_control_plane_are_in_the_tree(self) -> None:
         spans = [
             plain(name, f"{number:016x}", parent, start=number, end=20 - number, attributes={semconv.SPAN_ROLE: role})
             for number, (name, parent, role) in enumerate(
@@ -594,7 +596,7 @@ workflow shop.main      05-28 20:26:40.000000  05-28 20:26:50.000000  10.000000s
     user code           05-28 20:26:46.350000  05-28 20:26:49.150000   2.800000s    80%  task/shop.train             failure; ValueError: loss is not finite; /code/pipelines/train.py:42 in fit\
 """)  # noqa: E501
 
-    def test_an_execution_with_attempts_and_a_map_that_is_rolled_up(self, execution: Path) -> None:
+    def test_an_execution_with_attempts_and_a_summarised_map(self, execution: Path) -> None:
         assert ExecutionTree.from_file(execution).explain() == snapshot("""\
 operation                 start (UTC)            end (UTC)                 duration  share  entity              notes
 ---------------------------------------------------------------------------------------------------------------------
@@ -637,7 +639,7 @@ execution f1c0ffee        05-28 20:26:40.000000  05-28 20:28:28.000000  108.0000
       output translation  05-28 20:28:26.300000  05-28 20:28:27.000000    0.700000s    10%  node/n2/n5/task/0\
 """)  # noqa: E501
 
-    def test_what_a_terminal_would_act_upon_is_replaced(self) -> None:
+    def test_control_sequences_of_terminals_are_replaced(self) -> None:
         explained = ExecutionTree.from_spans([plain("a\x1b[31m\n\ud800", ROOT)]).explain()
         assert "a�[31m��" in explained
         explained.encode()
@@ -800,7 +802,7 @@ shop.main:
                 error.type: ValueError
 """)
 
-    def test_an_execution_has_the_shape_of_flytekits_own_dump(self, execution: Path) -> None:
+    def test_an_execution_has_the_structure_of_flytekits_own_dump(self, execution: Path) -> None:
         (whole,) = yaml.safe_load(ExecutionTree.from_file(execution).dump()).values()
         assert whole["nodes"]["n1"]["breakdown"] == {
             "input translation": 8.3,
@@ -813,7 +815,7 @@ shop.main:
         }
         assert len(whole["nodes"]) == 32
 
-    def test_a_breakdown_counts_no_time_twice(self) -> None:
+    def test_a_breakdown_counts_all_time_once(self) -> None:
         spans = [
             plain("task outer", "01" * 8, start=0, end=10),
             plain("user code", "02" * 8, "01" * 8, start=0, end=10),
@@ -825,7 +827,7 @@ shop.main:
         (whole,) = yaml.safe_load(ExecutionTree.from_spans(spans).dump()).values()
         assert whole["breakdown"] == {"user code": 4 + 3 + 4}
 
-    def test_runs_of_one_name_are_told_apart(self) -> None:
+    def test_runs_of_the_same_name_have_different_keys(self) -> None:
         other = Span("cd" * 16, ROOT, None, "task t", 5, 6, scope=model.Scope(semconv.SCOPE))
         tree = ExecutionTree.from_spans([other, plain("task t", ROOT, start=1)])
         assert list(yaml.safe_load(tree.dump())) == ["t", "t (2)"]
@@ -850,10 +852,10 @@ class TestCells:
             (360000, "100 h 00 min"),
         ],
     )
-    def test_a_duration_is_said_in_the_unit_that_suits_it(self, seconds: float, said: str) -> None:
+    def test_a_duration_has_a_suitable_unit(self, seconds: float, said: str) -> None:
         assert duration(seconds) == said
 
-    def test_a_text_is_cut_to_cells_not_to_characters(self) -> None:
+    def test_a_text_is_cut_by_cells_instead_of_characters(self) -> None:
         assert [width(text) for text in ("abc", "日本", "e\u0301")] == [3, 4, 1]
         assert [cut("日本語", cells) for cells in (6, 5, 4, 1, 0)] == ["日本語", "日本…", "日…", "…", ""]
 

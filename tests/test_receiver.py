@@ -1,4 +1,4 @@
-"""The receiver keeps what is exported to it, whole, over both protocols of OTLP."""
+"""The receiver keeps complete exports over both protocols of OTLP."""
 
 import threading
 import zlib
@@ -52,7 +52,7 @@ def tracer_of(receiver: Receiver, protocol: Protocol, **options: Any) -> trace.T
     return provider.get_tracer("scope")
 
 
-def test_a_span_arrives_with_all_that_it_carries(receiver: Receiver, protocol: Protocol) -> None:
+def test_a_span_arrives_complete(receiver: Receiver, protocol: Protocol) -> None:
     tracer = tracer_of(receiver, protocol)
     with tracer.start_as_current_span("parent", kind=SpanKind.CONSUMER) as parent:
         linked = parent.get_span_context()
@@ -82,7 +82,7 @@ def test_a_span_arrives_with_all_that_it_carries(receiver: Receiver, protocol: P
     assert (got_child.resource, got_child.scope) == ({"service.name": "tests"}, "scope")
 
 
-def test_a_metric_arrives_as_its_points(receiver: Receiver, protocol: Protocol) -> None:
+def test_a_metric_arrives_as_data_points(receiver: Receiver, protocol: Protocol) -> None:
     exporter: Any
     if protocol == "grpc":
         exporter = grpc_metrics.OTLPMetricExporter(receiver.endpoint("grpc"))
@@ -112,7 +112,7 @@ def test_a_metric_arrives_as_its_points(receiver: Receiver, protocol: Protocol) 
     assert receiver.metrics("rows") == [rows]
 
 
-def test_a_log_record_arrives_with_all_that_it_carries(receiver: Receiver, protocol: Protocol) -> None:
+def test_a_log_record_arrives_complete(receiver: Receiver, protocol: Protocol) -> None:
     if protocol == "grpc":
         with grpc.insecure_channel(receiver.endpoint("grpc").removeprefix("http://")) as channel:
             LogsServiceStub(channel).Export(LOGS)
@@ -162,7 +162,7 @@ def test_a_request_that_is_not_otlp_is_refused(
     assert receiver.requests() == []
 
 
-def test_waiting_ends_when_what_is_waited_for_arrives(receiver: Receiver, protocol: Protocol) -> None:
+def test_wait_for_returns_when_the_condition_is_met(receiver: Receiver, protocol: Protocol) -> None:
     tracer = tracer_of(receiver, protocol)
     later = threading.Timer(0.05, lambda: tracer.start_span("late").end())
     later.start()
@@ -173,14 +173,14 @@ def test_waiting_ends_when_what_is_waited_for_arrives(receiver: Receiver, protoc
     assert span.name == "late"
 
 
-def test_waiting_in_vain_says_what_came_instead(receiver: Receiver) -> None:
+def test_a_timeout_of_wait_for_lists_the_received_data(receiver: Receiver) -> None:
     tracer_of(receiver, "http/protobuf").start_span("another").end()
 
     with pytest.raises(TimeoutError, match=r"1 requests, spans \['another'\]$"):
         receiver.wait_for(lambda r: r.spans("late"), timeout=0.01)
 
 
-def test_what_is_cleared_is_gone(receiver: Receiver) -> None:
+def test_clear_removes_all_data(receiver: Receiver) -> None:
     tracer = tracer_of(receiver, "http/protobuf")
     tracer.start_span("first").end()
     receiver.clear()

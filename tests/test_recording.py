@@ -1,4 +1,4 @@
-"""A local run's file: whole lines, few writes, and whatever ended before the process did."""
+"""The file of a local run: complete lines, few writes, and all spans that ended before the process."""
 
 import json
 import signal
@@ -30,7 +30,7 @@ end = lambda name: tracer.start_span(name).end()
 
 
 def recorded(folder: Path, program: str) -> tuple[int, list[str], int]:
-    """How a program ended, the names of the spans in its file, and the number of its lines."""
+    """Return the exit status of a program, the names of the spans in its file, and the number of lines."""
     path = folder / "f.jsonl"
     ended = subprocess.run([sys.executable, "-c", PROGRAM + program, str(path)], check=False, timeout=60)
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
@@ -43,7 +43,7 @@ def test_the_spans_of_a_loop_are_written_together(tmp_path: Path) -> None:
     assert lines < 500
 
 
-def test_what_ended_a_moment_before_a_kill_is_there(tmp_path: Path) -> None:
+def test_a_span_ended_just_before_a_kill_is_recorded(tmp_path: Path) -> None:
     program = "end('a'); end('b'); time.sleep(1); os.kill(os.getpid(), signal.SIGKILL)"
     assert recorded(tmp_path, program)[:2] == (-signal.SIGKILL, ["a", "b"])
 
@@ -52,7 +52,7 @@ def test_the_end_of_a_task_is_written_at_once(tmp_path: Path) -> None:
     assert recorded(tmp_path, "end('a'); end('b'); end('task t'); os._exit(3)")[:2] == (3, ["a", "b", "task t"])
 
 
-def test_forked_children_write_what_they_end_and_nothing_of_their_parents(tmp_path: Path) -> None:
+def test_forked_children_write_only_their_own_spans(tmp_path: Path) -> None:
     program = """
 end("first")
 end("waits")
@@ -71,7 +71,7 @@ end("last")
     assert (code, sorted(spans)) == (0, sorted(expected))
 
 
-def test_a_flush_asks_the_processors_that_come_after_ours_as_well(tmp_path: Path) -> None:
+def test_a_flush_includes_later_processors(tmp_path: Path) -> None:
     asked = []
 
     class Last(SpanProcessor):
@@ -89,5 +89,5 @@ def test_a_flush_asks_the_processors_that_come_after_ours_as_well(tmp_path: Path
     provider.shutdown()
 
 
-def test_what_ends_after_the_shutdown_is_written_too(tmp_path: Path) -> None:
+def test_spans_ended_after_the_shutdown_are_recorded(tmp_path: Path) -> None:
     assert recorded(tmp_path, "end('a'); end('b'); provider.shutdown(); end('late')")[:2] == (0, ["a", "b", "late"])

@@ -1,4 +1,4 @@
-"""Replaying a spool to a real receiver that takes, refuses, rejects, postpones or is not there."""
+"""Replays of a spool to a real receiver that accepts, refuses, rejects or delays requests, or is not running."""
 
 import io
 import json
@@ -58,7 +58,7 @@ def names(count: int, prefix: str = "span") -> list[str]:
 
 
 def spooled(folder: Path, *lines: bytes, signal: str = "traces") -> Path:
-    """A file that its writer left."""
+    """Write a spool file whose writer has ended."""
     spool = SpoolFile(folder, signal)
     for content in lines:
         spool.append(content)
@@ -98,14 +98,14 @@ def misbehaving(respond: Callable[[Request], Reply]) -> Receiver:
 
 
 def first_then(*first: Reply) -> Callable[[Request], Reply]:
-    """Give the first replies to the first exports, and take the others."""
+    """Answer the first exports with these replies, and accept all others."""
     replies = iter(first)
     return lambda _: next(replies, Reply())
 
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The URL at which a handler answers."""
+    """Serve with a handler, and yield the URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://localhost:{server.server_port}"
@@ -146,7 +146,7 @@ class TestSending:
         assert len(receiver.spans()) == 15
         assert path.read_bytes() == before
 
-    def test_what_is_recorded_after_a_replay_is_sent_by_the_next(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_records_added_after_a_replay_are_sent_by_the_next_one(self, tmp_path: Path, receiver: Receiver) -> None:
         path = tmp_path / "run.jsonl"
         for name in ("a", "b"):
             with path.open("ab") as file:
@@ -154,14 +154,14 @@ class TestSending:
             assert replayed(receiver, path).is_complete
         assert arrived(receiver) == once(["a", "b"])
 
-    def test_only_what_is_not_settled_is_sent(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_only_unacknowledged_records_are_sent(self, tmp_path: Path, receiver: Receiver) -> None:
         path = spooled(tmp_path, line("a"), line("b"))
         with Held(path) as held:
             held.acknowledge(len(path.read_bytes().splitlines(keepends=True)[0]))
         assert replayed(receiver, path).is_complete
         assert arrived(receiver) == once(["b"])
 
-    def test_a_file_that_is_wholly_settled_is_only_removed(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_a_fully_acknowledged_file_is_only_removed(self, tmp_path: Path, receiver: Receiver) -> None:
         path = spooled(tmp_path, line("a"))
         with Held(path) as held:
             held.acknowledge(held.size)
@@ -169,7 +169,7 @@ class TestSending:
         assert list(tmp_path.iterdir()) == []
         assert receiver.attempts == 0
 
-    def test_the_endpoint_that_is_given_wins_over_every_variable(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_the_endpoint_argument_overrides_every_variable(self, tmp_path: Path, receiver: Receiver) -> None:
         spooled(tmp_path / "spool", line("a"))
         nowhere = "http://127.0.0.1:1"
         ended = by_command(
@@ -184,7 +184,7 @@ class TestSending:
         assert ended.returncode == 0, ended.stderr
         assert arrived(receiver) == once(["a"])
 
-    def test_headers_are_those_of_the_environment(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_headers_come_from_the_environment(self, tmp_path: Path, receiver: Receiver) -> None:
         spooled(tmp_path / "spool", line("a"))
         environ = {**receiver.environment(), "OTEL_EXPORTER_OTLP_HEADERS": "authorization=secret"}
         assert by_command(tmp_path / "spool", tmp_path, **environ).returncode == 0
@@ -192,7 +192,7 @@ class TestSending:
 
 
 class TestInterruptions:
-    def test_a_burst_of_20000_spans_outlives_an_outage(self, tmp_path: Path) -> None:
+    def test_a_burst_of_20000_spans_survives_an_outage(self, tmp_path: Path) -> None:
         everything = names(20_000)
         lines = [line(*everything[start : start + 512]) for start in range(0, len(everything), 512)]
         spooled(tmp_path, *lines)
@@ -209,7 +209,7 @@ class TestInterruptions:
             assert arrived(receiver) == once(everything)
         assert list(tmp_path.iterdir()) == []
 
-    def test_it_says_what_is_left_when_the_receiver_is_gone(self, tmp_path: Path) -> None:
+    def test_remaining_records_are_reported_if_the_receiver_is_gone(self, tmp_path: Path) -> None:
         spooled(tmp_path, line("a"))
         spooled(tmp_path, line("b"))
         said = io.StringIO()
@@ -219,7 +219,7 @@ class TestInterruptions:
         assert "http://127.0.0.1:1/v1/traces (connection refused, nothing listens there): " in last
         assert last.endswith(" in 2 files left, the same command goes on from there")
 
-    def test_a_receiver_is_waited_for_as_long_as_it_asks(self, tmp_path: Path) -> None:
+    def test_a_replay_waits_as_long_as_the_receiver_asks(self, tmp_path: Path) -> None:
         spooled(tmp_path, line("a"))
         with misbehaving(first_then(Reply(503, retry_after=1))) as receiver:
             began = time.monotonic()
@@ -227,14 +227,14 @@ class TestInterruptions:
             assert time.monotonic() - began >= 1
             assert arrived(receiver) == once(["a"])
 
-    def test_a_receiver_that_asks_for_more_than_the_bound_is_not_waited_for(self, tmp_path: Path) -> None:
+    def test_a_replay_does_not_wait_beyond_its_deadline(self, tmp_path: Path) -> None:
         spooled(tmp_path, line("a"))
         with misbehaving(first_then(Reply(429, retry_after=3600))) as receiver:
             summary = replayed(receiver, tmp_path)
         assert "asks to wait 3600 s" in summary.stopped
         assert (summary.files[0].left > 0, receiver.attempts) == (True, 1)
 
-    def test_a_receiver_that_never_answers_is_given_up(self, tmp_path: Path) -> None:
+    def test_a_replay_gives_up_on_a_receiver_that_never_answers(self, tmp_path: Path) -> None:
         spooled(tmp_path, line("a"))
         with misbehaving(first_then(*[Reply(delay=60)] * 9)) as receiver:
             assert "timed out" in replayed(receiver, tmp_path, patience=0.5).stopped
@@ -242,7 +242,7 @@ class TestInterruptions:
             assert replayed(receiver, tmp_path).is_complete
             assert arrived(receiver) == once(["a"])
 
-    def test_a_replay_that_is_killed_goes_on_where_it_was(self, tmp_path: Path) -> None:
+    def test_a_killed_replay_is_resumed_where_it_stopped(self, tmp_path: Path) -> None:
         spool = tmp_path / "spool"
         spooled(spool, *(line(name) for name in names(5)))
 
@@ -260,7 +260,7 @@ class TestInterruptions:
             assert replayed(receiver, spool).is_complete
             assert arrived(receiver) == once(names(5))
 
-    def test_two_replays_side_by_side_send_each_record_once(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_concurrent_replays_send_each_record_once(self, tmp_path: Path, receiver: Receiver) -> None:
         spool = tmp_path / "spool"
         expected = [name for number in range(8) for name in names(20, f"file {number} span")]
         for number in range(8):
@@ -271,7 +271,7 @@ class TestInterruptions:
         assert arrived(receiver) == once(expected), said
         assert list(spool.iterdir()) == []
 
-    def test_a_live_writers_file_is_named_and_left_alone(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_a_file_with_a_running_writer_is_reported_and_not_changed(self, tmp_path: Path, receiver: Receiver) -> None:
         writer = SpoolFile(tmp_path / "spool", "traces")
         live = line("live")
         writer.append(live)
@@ -294,7 +294,7 @@ class TestRefusals:
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("protocol", ["grpc"])
-    def test_the_one_record_that_is_too_large_is_named_and_kept_and_the_others_arrive(
+    def test_a_single_record_that_is_too_large_is_reported_and_kept_and_all_others_are_sent(
         self, tmp_path: Path, receiver: Receiver, protocol: Protocol
     ) -> None:
         big = some_spans("big", size=5 * 2**20)
@@ -310,7 +310,7 @@ class TestRefusals:
         assert kept.read_bytes() == spans_line(big)
         assert not path.exists()
 
-    def test_what_the_receiver_rejects_is_named_and_kept_and_the_others_arrive(self, tmp_path: Path) -> None:
+    def test_rejected_records_are_reported_and_kept_and_all_others_are_sent(self, tmp_path: Path) -> None:
         path = spooled(tmp_path, line("a"), line("bad", "too"), line("c"))
         bad = path.read_bytes().splitlines(keepends=True)[1]
         with misbehaving(first_then(Reply(), Reply(400))) as receiver:
@@ -322,7 +322,7 @@ class TestRefusals:
         assert rejected_path(path).read_bytes() == bad
         assert files(tmp_path) == []
 
-    def test_what_was_kept_may_be_replayed_by_its_name(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_kept_records_can_be_replayed_by_file_name(self, tmp_path: Path, receiver: Receiver) -> None:
         path = spooled(tmp_path, line("a"))
         with misbehaving(first_then(Reply(400))) as rejecting:
             replayed(rejecting, tmp_path)
@@ -330,7 +330,7 @@ class TestRefusals:
         assert arrived(receiver) == once(["a"])
 
     @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-    def test_a_receiver_that_refuses_ends_it_with_one_line_and_a_hint(self, tmp_path: Path, protocol: Protocol) -> None:
+    def test_a_refusal_ends_the_replay_with_one_line_and_a_hint(self, tmp_path: Path, protocol: Protocol) -> None:
         spool = tmp_path / "spool"
         spooled(spool, line("a"), line("b"))
         spooled(spool, line("c"))
@@ -344,7 +344,7 @@ class TestRefusals:
             assert by_command(spool, tmp_path, **receiver.environment(protocol)).returncode == 0
             assert arrived(receiver) == once(["a", "b", "c"])
 
-    def test_what_was_kept_can_be_read_by_whom_the_spool_could(self, tmp_path: Path) -> None:
+    def test_kept_records_have_the_permissions_of_the_spool(self, tmp_path: Path) -> None:
         path = spooled(tmp_path, line("a"))
         path.chmod(0o640)
         with misbehaving(first_then(Reply(400))) as receiver:
@@ -352,8 +352,8 @@ class TestRefusals:
         assert rejected_path(path).stat().st_mode & 0o777 == 0o640
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
-    def test_what_is_secret_in_an_endpoint_is_not_told(self, tmp_path: Path, scheme: str) -> None:
-        """A server of HTTP, asked for TLS, has the client tell of the whole path in its own words."""
+    def test_secrets_of_an_endpoint_are_not_printed(self, tmp_path: Path, scheme: str) -> None:
+        """If TLS is used with an HTTP server, the client's own message contains the complete path."""
         spooled(tmp_path, line("a"))
         with misbehaving(lambda _: Reply(401)) as receiver:
             place = f"{receiver.endpoint().partition('://')[2]}/v1/traces"
@@ -363,7 +363,7 @@ class TestRefusals:
         assert f" are refused by {scheme}://{place}: " in ended.stderr
         assert "hunter2" not in ended.stderr
 
-    def test_what_is_secret_in_the_place_of_a_redirect_is_not_told(self, tmp_path: Path) -> None:
+    def test_secrets_of_a_redirect_target_are_not_printed(self, tmp_path: Path) -> None:
         class Redirecting(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.send_response(308)
@@ -377,7 +377,7 @@ class TestRefusals:
         assert "hunter2" not in ended.stderr
 
     @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-    def test_partial_success_is_counted_and_never_retried(self, tmp_path: Path, protocol: Protocol) -> None:
+    def test_records_of_a_partial_success_are_counted_and_not_retried(self, tmp_path: Path, protocol: Protocol) -> None:
         spooled(tmp_path, line(*names(10)))
         with misbehaving(lambda _: Reply(takes=7)) as receiver:
             summary = replayed(receiver, tmp_path, protocol=protocol)
@@ -387,7 +387,7 @@ class TestRefusals:
         assert receiver.attempts == 1
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_signal_that_goes_nowhere_is_left(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_a_signal_without_an_exporter_is_kept(self, tmp_path: Path, receiver: Receiver) -> None:
         spool = tmp_path / "spool"
         path = spooled(spool, LOG, signal="logs")
         spooled(spool, line("a"))
@@ -399,9 +399,7 @@ class TestRefusals:
 
 
 class TestKilledTasks:
-    def test_a_task_that_was_killed_is_explained_by_its_spool_and_replayed(
-        self, tmp_path: Path, receiver: Receiver
-    ) -> None:
+    def test_the_spool_of_a_killed_task_can_be_explained_and_replayed(self, tmp_path: Path, receiver: Receiver) -> None:
         spool = tmp_path / "spool"
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_FLYTE_SPOOL": str(spool)}
         pod = pods.prepare("execute", tmp_path / "pod", "traced_signals.wait", {"seconds": 60}, env=environ)
@@ -418,7 +416,7 @@ class TestKilledTasks:
 
 
 class TestBrokenFiles:
-    def test_of_a_spool_file_what_is_whole_is_sent_and_the_rest_is_named_and_kept(
+    def test_valid_records_of_a_damaged_spool_file_are_sent_and_the_rest_is_reported_and_kept(
         self, tmp_path: Path, receiver: Receiver
     ) -> None:
         broken, cut = b"\x00\xffgarbage\n", line("cut")[:-20]
@@ -432,7 +430,7 @@ class TestBrokenFiles:
         assert files(tmp_path) == []
         assert not sent_path(path).exists()
 
-    def test_a_file_of_others_stays_as_it_is(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_a_file_of_another_program_is_not_changed(self, tmp_path: Path, receiver: Receiver) -> None:
         path = tmp_path / "collector.jsonl"
         whole = line("a") + b"broken\n" + line("b")
         last = line("c")
@@ -444,7 +442,7 @@ class TestBrokenFiles:
         assert arrived(receiver) == once(["a", "b", "c"])
         assert [file.name for file in tmp_path.iterdir() if "rejected" in file.name] == []
 
-    def test_a_file_that_is_no_otlp_at_all_is_named_and_not_touched(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_a_file_that_is_not_otlp_is_reported_and_not_changed(self, tmp_path: Path, receiver: Receiver) -> None:
         (tmp_path / "data.jsonl").write_text(json.dumps({"row": 1}) + "\n" + json.dumps({"row": 2}) + "\n")
         spooled(tmp_path, line("a"))
         (problem,) = problems(replayed(receiver, tmp_path))
@@ -452,13 +450,15 @@ class TestBrokenFiles:
         assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
         assert arrived(receiver) == once(["a"])
 
-    def test_a_last_line_without_its_end_is_sent_where_it_is_whole(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_a_last_line_without_a_line_break_is_sent_if_it_is_complete(
+        self, tmp_path: Path, receiver: Receiver
+    ) -> None:
         path = tmp_path / "collector.jsonl"
         path.write_bytes(line("a") + b"\n{}\n" + line("b").rstrip(b"\n"))
         assert replayed(receiver, path).is_complete
         assert arrived(receiver) == once(["a", "b"])
 
-    def test_where_nothing_can_be_settled_nothing_is_sent_and_the_others_go_on(
+    def test_a_file_without_writable_acknowledgements_is_not_sent_and_others_are(
         self, tmp_path: Path, receiver: Receiver
     ) -> None:
         path = spooled(tmp_path, line("a"))
@@ -491,7 +491,7 @@ class TestArguments:
             ("memory://no/such", ["--endpoint", "http://127.0.0.1:1"], "memory://no/such can't be used ("),
         ],
     )
-    def test_what_can_not_be_tried_is_told_in_one_line_with_exit_code_2(
+    def test_an_invalid_call_is_reported_in_one_line_with_exit_code_2(
         self, tmp_path: Path, spool: str, options: list[str], complaint: str
     ) -> None:
         ended = by_command(spool, tmp_path, *options)
@@ -501,7 +501,7 @@ class TestArguments:
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("content", ["name,age\nada,36\n", '{"row": 1}\n', "text"])
-    def test_a_file_that_is_no_otlp_is_told_in_the_words_of_explain(self, tmp_path: Path, content: str) -> None:
+    def test_a_file_that_is_not_otlp_has_the_message_of_explain(self, tmp_path: Path, content: str) -> None:
         path = tmp_path / "data.csv"
         path.write_text(content)
         ended = by_command(path, tmp_path, "--endpoint", "http://127.0.0.1:1")
@@ -510,7 +510,7 @@ class TestArguments:
 
     @pytest.mark.parametrize("command", [["replay", "--endpoint", "http://127.0.0.1:1"], ["explain"]])
     @pytest.mark.parametrize("spool", ["spool", "spool/a.spool.jsonl"])
-    def test_what_may_not_be_read_is_told_in_one_line(self, tmp_path: Path, command: list[str], spool: str) -> None:
+    def test_an_unreadable_file_is_reported_in_one_line(self, tmp_path: Path, command: list[str], spool: str) -> None:
         (tmp_path / "spool").mkdir()
         (tmp_path / "spool" / "a.spool.jsonl").write_bytes(line("a"))
         (tmp_path / spool).chmod(0)
@@ -521,7 +521,7 @@ class TestArguments:
             f"otel-flyte: {spool} can't be read (Permission denied): check the path and its permissions\n"
         )
 
-    def test_where_nothing_may_be_written_nothing_is_sent(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_nothing_is_sent_from_a_read_only_folder(self, tmp_path: Path, receiver: Receiver) -> None:
         spool = tmp_path / "spool"
         path = spooled(spool, line("a"))
         for writable in (spool, path):
@@ -537,17 +537,17 @@ class TestArguments:
             )
         assert receiver.attempts == 0
 
-    def test_a_folder_without_a_file_is_sent_wholly(self, tmp_path: Path) -> None:
+    def test_an_empty_folder_succeeds(self, tmp_path: Path) -> None:
         ended = by_command(".", tmp_path, "--endpoint", "http://127.0.0.1:1")
         assert (ended.returncode, ended.stderr) == (0, "otel-flyte: there is nothing left to send\n")
 
-    def test_without_an_endpoint_the_environment_is_as_it_was(self) -> None:
+    def test_the_environment_is_unchanged_without_an_endpoint(self) -> None:
         environ = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a", "OTEL_TRACES_EXPORTER": "none"}
         assert environ_with(None, environ) == environ
 
 
 class TestMarksOfOtherFiles:
-    def test_a_recording_that_took_the_place_of_a_longer_one_is_sent_from_its_start(
+    def test_a_recording_that_replaces_a_longer_one_is_sent_from_its_start(
         self, tmp_path: Path, receiver: Receiver
     ) -> None:
         path = tmp_path / "run.jsonl"
@@ -559,7 +559,7 @@ class TestMarksOfOtherFiles:
         assert "run.jsonl: run.jsonl.sent belongs to another file: all of it is sent\n" in ended.stderr
         assert arrived(receiver) == once([*names(5), "new"])
 
-    def test_a_recording_that_took_the_place_of_a_shorter_one_is_sent_from_its_start(
+    def test_a_recording_that_replaces_a_shorter_one_is_sent_from_its_start(
         self, tmp_path: Path, receiver: Receiver
     ) -> None:
         path, other = tmp_path / "run.jsonl", tmp_path / "other"
@@ -583,7 +583,7 @@ class TestMarksOfOtherFiles:
 
 
 class TestRecordsSetAside:
-    def test_nothing_is_complete_while_they_lie_there(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_a_replay_is_incomplete_while_they_exist(self, tmp_path: Path, receiver: Receiver) -> None:
         spool = tmp_path / "spool"
         path = spooled(spool, line("bad", "too"), line("c"))
         with misbehaving(first_then(Reply(400))) as rejecting:
@@ -599,7 +599,7 @@ class TestRecordsSetAside:
 
 
 class TestTelling:
-    def test_a_terminal_has_a_line_that_lives(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_terminal_shows_progress_in_one_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("otel_flyte.cli.replay_output._PAUSE_SECONDS", 0)
 
         class Terminal(io.StringIO):
@@ -620,7 +620,7 @@ class TestTelling:
 
 
 class Bucket(MemoryFileSystem):  # type: ignore[misc]  # it has no types
-    """A store whose folders are there as long as their files, and which is there itself all the time."""
+    """A store that always exists, and whose folders exist as long as they have files."""
 
     protocol = "bucket"
 
@@ -635,7 +635,7 @@ class Bucket(MemoryFileSystem):  # type: ignore[misc]  # it has no types
 
 @pytest.fixture
 def bucket() -> Iterator[str]:
-    """A store that is none of the local disk's."""
+    """The URL of a store that is not on the local disk."""
     register_implementation("bucket", Bucket, clobber=True)
     yield "bucket://bucket/spool"
     MemoryFileSystem.store.clear()
@@ -651,7 +651,7 @@ def call(*arguments: str) -> Result:
 
 
 class TestUrls:
-    def test_a_spool_is_handed_over_and_replayed_from_there(
+    def test_a_spool_is_copied_to_a_url_and_replayed_from_it(
         self, tmp_path: Path, receiver: Receiver, bucket: str
     ) -> None:
         path = spooled(tmp_path, line("settled"), line("a"), line("b"))
@@ -669,7 +669,7 @@ class TestUrls:
         assert objects() == []
         assert call("spool", "push", str(tmp_path), bucket).stderr.startswith("0 files")
 
-    def test_what_is_left_of_a_file_takes_its_place(self, tmp_path: Path, bucket: str) -> None:
+    def test_the_remaining_records_replace_the_file(self, tmp_path: Path, bucket: str) -> None:
         path = spooled(tmp_path, line("a"), line("bad"), line("c"))
         remote.push(tmp_path, bucket)
         with misbehaving(first_then(Reply(), Reply(400), Reply(401))) as receiver:
@@ -686,7 +686,7 @@ class TestUrls:
         assert again.exit_code == 1
         assert again.stderr.splitlines()[-1].startswith("otel-flyte: 1 record is set aside in *.rejected.jsonl: ")
 
-    def test_what_had_to_be_split_is_sent_as_well(self, tmp_path: Path, bucket: str) -> None:
+    def test_split_requests_are_sent(self, tmp_path: Path, bucket: str) -> None:
         spooled(tmp_path, line(*names(9)))
         remote.push(tmp_path, bucket)
         with misbehaving(lambda request: Reply(413 if request.size > 2 else 200)) as receiver:
@@ -695,7 +695,7 @@ class TestUrls:
             assert arrived(receiver) == once(names(9))
         assert objects() == []
 
-    def test_a_file_that_is_written_stays(self, tmp_path: Path, bucket: str) -> None:
+    def test_a_file_that_is_being_written_is_kept(self, tmp_path: Path, bucket: str) -> None:
         writer = SpoolFile(tmp_path, "traces")
         writer.append(line("a"))
         pushed = call("spool", "push", str(tmp_path), bucket)
@@ -704,13 +704,13 @@ class TestUrls:
         assert objects() == []
         assert writer.path in files(tmp_path)
 
-    def test_nothing_is_begun_after_the_deadline(self, tmp_path: Path, bucket: str) -> None:
+    def test_no_file_is_started_after_the_deadline(self, tmp_path: Path, bucket: str) -> None:
         path = spooled(tmp_path, line("a"))
         pushed = remote.push(tmp_path, bucket, time.monotonic() - 1)
         assert (pushed.files, len(pushed.problems)) == (0, 1)
         assert path.exists()
 
-    def test_a_local_folder_may_be_named_by_a_url(self, tmp_path: Path, receiver: Receiver) -> None:
+    def test_a_local_folder_can_be_given_as_a_url(self, tmp_path: Path, receiver: Receiver) -> None:
         spooled(tmp_path / "here", line("a"))
         there = (tmp_path / "made" / "there").as_uri()
         assert call("spool", "push", str(tmp_path / "here"), there).exit_code == 0
@@ -733,7 +733,7 @@ class TestUrls:
         assert list((tmp_path / "spool").iterdir()) == [path]
 
     @pytest.mark.parametrize("url", ["memory://spool", "MEMORY://spool", "simplecache::memory://spool", ""])
-    def test_what_does_not_outlive_the_process_is_no_place_for_a_spool(self, tmp_path: Path, url: str) -> None:
+    def test_a_storage_that_does_not_outlive_the_process_is_refused(self, tmp_path: Path, url: str) -> None:
         path = spooled(tmp_path, line("a"))
         pushed = call("spool", "push", str(tmp_path), url)
         assert (pushed.exit_code, pushed.stderr.count("\n")) == (2, 1)
@@ -742,7 +742,7 @@ class TestUrls:
             with pytest.raises(remote.RemoteError, match=r"this process's memory|is empty"):
                 use(url)
 
-    def test_a_target_that_takes_no_more_is_told_with_what_it_took(
+    def test_a_full_target_is_reported_with_the_copied_files(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         paths = sorted(spooled(tmp_path / "here", line(name)) for name in names(3))
@@ -754,7 +754,7 @@ class TestUrls:
         assert files(tmp_path / "here") == paths[1:]
         assert sorted(path.name for path in (tmp_path / "there").iterdir()) == [path.name for path in paths[:2]]
 
-    def test_the_side_that_is_to_blame_is_named(self, tmp_path: Path) -> None:
+    def test_an_error_names_the_side_that_caused_it(self, tmp_path: Path) -> None:
         here, there = tmp_path / "here", tmp_path / "there"
         path = spooled(here, line("a"))
         there.mkdir()
@@ -776,13 +776,13 @@ class TestUrls:
         assert (code, said.startswith("otel-flyte: there can't be used (")) == (2, True)
         assert path.read_bytes()
 
-    def test_a_bucket_whose_folder_went_with_its_last_file_has_nothing_left(self, bucket: str) -> None:
+    def test_a_bucket_folder_that_vanished_with_its_last_file_is_empty(self, bucket: str) -> None:
         ended = call("replay", bucket, "--endpoint", "http://127.0.0.1:1")
         assert (ended.exit_code, ended.stderr) == (0, "otel-flyte: there is nothing left to send\n")
         assert call("replay", "bucket://missing/spool", "--endpoint", "http://127.0.0.1:1").exit_code == 2
 
     @pytest.mark.parametrize("command", [["spool", "push", "."], ["replay"]])
-    def test_a_password_in_a_url_is_not_told(self, tmp_path: Path, command: list[str]) -> None:
+    def test_a_password_in_a_url_is_not_printed_in_an_error(self, tmp_path: Path, command: list[str]) -> None:
         spooled(tmp_path, line("a"))
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
         ended = run_command(["otel-flyte", *command, "ftp://user:hunter2@127.0.0.1:1/spool"], tmp_path, environ)
@@ -790,14 +790,14 @@ class TestUrls:
         assert ended.stderr.startswith("otel-flyte: ftp://127.0.0.1:1/spool can't be used (")
         assert "hunter2" not in ended.stderr
 
-    def test_a_password_in_a_url_is_not_told_where_all_went_well(
+    def test_a_password_in_a_url_is_not_printed_on_success(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(remote, "push", lambda *_: remote.Pushed(1, 10))
         pushed = call("spool", "push", str(tmp_path), "ftp://user:hunter2@host/spool")
         assert pushed.stderr == "1 file with 10 bytes copied to ftp://host/spool\n"
 
-    def test_what_is_prepared_in_one_thread_is_there_for_all(self, bucket: str) -> None:
+    def test_a_storage_prepared_in_one_thread_is_available_in_all(self, bucket: str) -> None:
         opened: list[object] = []
 
         def prepare() -> None:
@@ -810,14 +810,12 @@ class TestUrls:
             thread.join()
         assert opened[0] is opened[1]
 
-    def test_what_can_not_be_prepared_is_told_in_one_line(self) -> None:
+    def test_a_storage_that_cannot_be_prepared_is_reported_in_one_line(self) -> None:
         with pytest.raises(remote.RemoteError, match=r"^nothing://bucket can't be used \(.*nothing.*\)$"):
             remote.prepare("nothing://bucket")
 
     @pytest.mark.parametrize("child", ["", "if os.fork(): os.wait(); os._exit(0)"])
-    def test_a_bucket_that_was_prepared_takes_what_is_left_when_the_interpreter_exits(
-        self, tmp_path: Path, child: str
-    ) -> None:
+    def test_a_prepared_bucket_receives_the_spool_at_interpreter_exit(self, tmp_path: Path, child: str) -> None:
         taken: dict[str, bytes] = {}
 
         class Bucket(BaseHTTPRequestHandler):
@@ -859,7 +857,7 @@ atexit.register(lambda: (exiting.set(), pushed.wait(30)))
         assert not path.exists()
 
     @pytest.mark.parametrize("command", [["spool", "push", "."], ["replay"]])
-    def test_without_fsspec_there_is_one_clear_line(self, tmp_path: Path, command: list[str]) -> None:
+    def test_missing_fsspec_is_reported_in_one_line(self, tmp_path: Path, command: list[str]) -> None:
         program = (
             "import sys; sys.modules['fsspec'] = None\n"
             f"sys.argv = ['otel-flyte', *{command!r}, 's3://bucket']\n"
@@ -871,7 +869,7 @@ atexit.register(lambda: (exiting.set(), pushed.wait(30)))
         assert ended.stderr == "otel-flyte: s3://bucket needs fsspec (pip install fsspec)\n"
 
 
-def test_an_interrupt_from_the_keyboard_loses_nothing(tmp_path: Path) -> None:
+def test_a_keyboard_interrupt_loses_no_records(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     spooled(spool, line("a"), line("b"))
 

@@ -1,4 +1,4 @@
-"""The tree as people see it on a terminal."""
+"""The tree as printed on a terminal."""
 
 import io
 import re
@@ -33,7 +33,7 @@ def execution(tmp_path: Path) -> ExecutionTree:
 
 
 def task(*, end: int | None = 10, **fields: object) -> Span:
-    """A task of ours that begins at the epoch, times in seconds."""
+    """Return a task of ours that begins at the epoch, with times in seconds."""
     end_ns = None if end is None else end * 10**9
     return Span(TRACE, ROOT, None, "task t", 1, end_ns, scope=Scope(semconv.SCOPE), **fields)  # type: ignore[arg-type]
 
@@ -44,7 +44,7 @@ def failed(message: str, stacktrace: str = "") -> Span:
 
 
 class Stream(io.TextIOWrapper):
-    """A stream that is a terminal, or is not, of any encoding."""
+    """A stream with any encoding that can be a terminal."""
 
     def __init__(self, encoding: str = "utf-8", *, tty: bool = True) -> None:
         super().__init__(io.BytesIO(), encoding=encoding)
@@ -54,7 +54,7 @@ class Stream(io.TextIOWrapper):
         return self._tty
 
 
-def test_a_local_run_is_drawn_beside_its_timeline_with_its_error_below_what_failed(local_run: ExecutionTree) -> None:
+def test_a_local_run_has_a_timeline_and_its_error_below_the_failed_span(local_run: ExecutionTree) -> None:
     assert render(local_run) == snapshot("""\
 2026-05-28 20:26:40 UTC · trace a0000000000000000000000000000001
 ✗ workflow shop.main                  10.0 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
@@ -77,7 +77,7 @@ def test_a_local_run_is_drawn_beside_its_timeline_with_its_error_below_what_fail
 """)
 
 
-def test_an_execution_is_drawn_with_the_attempts_of_a_node_and_a_map_rolled_up(execution: ExecutionTree) -> None:
+def test_an_execution_has_the_attempts_of_a_node_and_a_summarised_map(execution: ExecutionTree) -> None:
     assert render(execution) == snapshot("""\
 2026-05-28 20:26:40 UTC · trace f1c0ffee000000000000000000000000
 ✗ execution f1c0ffee  shop/production · parents not reco…  1 min 48 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
@@ -112,7 +112,7 @@ def test_an_execution_is_drawn_with_the_attempts_of_a_node_and_a_map_rolled_up(e
 """)
 
 
-def test_a_terminal_that_has_ascii_only_gets_ascii_only(local_run: ExecutionTree) -> None:
+def test_only_ascii_is_printed_to_an_ascii_terminal(local_run: ExecutionTree) -> None:
     drawn = render(local_run, Terminal(width=80, unicode=False))
     assert drawn.isascii()
     assert drawn == snapshot("""\
@@ -151,7 +151,7 @@ def test_a_narrow_terminal_gets_durations_and_no_bars(local_run: ExecutionTree) 
     assert "10.0 s" in drawn
 
 
-def test_colours_change_nothing_but_the_look(execution: ExecutionTree) -> None:
+def test_colours_do_not_change_the_text(execution: ExecutionTree) -> None:
     colored = render(execution, Terminal(color=True))
     assert "\x1b[31m" in colored
     assert re.sub(r"\x1b\[[\d;]*m", "", colored) == render(execution)
@@ -169,11 +169,11 @@ def test_colours_change_nothing_but_the_look(execution: ExecutionTree) -> None:
         (Stream("ascii"), {}, Terminal(90, color=True, unicode=False)),
     ],
 )
-def test_the_look_suits_the_stream(stream: Stream, environ: dict[str, str], terminal: Terminal) -> None:
+def test_the_style_depends_on_the_stream(stream: Stream, environ: dict[str, str], terminal: Terminal) -> None:
     assert Terminal.of(stream, environ, 90) == terminal
 
 
-def test_a_span_that_never_ended_is_dashed_to_the_end_of_the_timeline() -> None:
+def test_a_span_without_an_end_is_dashed_to_the_end_of_the_timeline() -> None:
     child = Span(TRACE, CHILD, ROOT, "user code", 5 * 10**9, 10 * 10**9, scope=Scope(semconv.SCOPE))
     assert render(ExecutionTree.from_spans([task(end=None), child]), Terminal(width=60)) == snapshot("""\
 1970-01-01 00:00:00 UTC · trace abababababababababababababababab
@@ -183,7 +183,7 @@ def test_a_span_that_never_ended_is_dashed_to_the_end_of_the_timeline() -> None:
 """)
 
 
-def test_an_attempt_that_was_killed_is_drawn_with_where_it_was_seen_last(tmp_path: Path) -> None:
+def test_a_killed_attempt_is_printed_with_its_last_seen_phase(tmp_path: Path) -> None:
     traces.killed(tmp_path / "killed.jsonl")
     assert render(ExecutionTree.from_file(tmp_path / "killed.jsonl"), Terminal(width=110)) == snapshot("""\
 2026-05-28 20:26:40 UTC · trace f1c0ffee000000000000000000000000
@@ -196,7 +196,7 @@ def test_an_attempt_that_was_killed_is_drawn_with_where_it_was_seen_last(tmp_pat
 """)
 
 
-def test_a_trace_whose_root_is_not_recorded_is_no_success() -> None:
+def test_a_trace_without_its_root_is_not_a_success() -> None:
     orphan = Span(TRACE, ROOT, CHILD, "task t", 1, 10**9, scope=Scope(semconv.SCOPE))
     assert render(ExecutionTree.from_spans([orphan]), Terminal(width=70)) == snapshot("""\
 1970-01-01 00:00:00 UTC · trace abababababababababababababababab
@@ -217,7 +217,7 @@ def test_a_trace_whose_root_is_not_recorded_is_no_success() -> None:
 """)
 
 
-def test_an_attempt_of_which_nothing_ended_is_drawn() -> None:
+def test_an_attempt_without_any_ended_span_is_printed() -> None:
     assert render(ExecutionTree.from_spans([task(end=None)]), Terminal(width=60)) == snapshot("""\
 1970-01-01 00:00:00 UTC · trace abababababababababababababababab
 ? task t never ended  ╸
@@ -242,13 +242,13 @@ def test_a_long_message_is_wrapped_and_cut() -> None:
 """)
 
 
-def test_a_message_can_not_act_upon_the_terminal() -> None:
+def test_control_sequences_in_a_message_are_replaced() -> None:
     drawn = render(ExecutionTree.from_spans([failed("\x1b[2J\x07bad\ud800")]))
     assert "�[2J�bad�" in drawn
     assert "\x1b" not in drawn
 
 
-def test_several_runs_are_drawn_one_below_the_other(local_run: ExecutionTree, execution: ExecutionTree) -> None:
+def test_several_runs_are_printed_below_each_other(local_run: ExecutionTree, execution: ExecutionTree) -> None:
     both = ExecutionTree((*local_run.executions, *execution.executions))
     assert render(both) == f"{render(local_run)}\n\n{render(execution)}"
 

@@ -1,4 +1,4 @@
-"""What `otel-flyte rightsize` recommends, and that it never recommends less than was seen."""
+"""The recommendations of `otel-flyte rightsize`, which are never below the observed usage."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ def call(*arguments: str) -> Result:
 
 
 class Runs:
-    """Attempts of tasks, one after the other, written to a file as they end."""
+    """Consecutive attempts of tasks, written to a file as they end."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -48,7 +48,7 @@ class Runs:
         return call(self.path, *options).stdout
 
     def advice(self, *options: str) -> dict[str, Any]:
-        """The advice on the only task, as JSON."""
+        """Return the recommendation for the only task, as JSON."""
         (found,) = json.loads(call(self.path, *options, "--json").stdout)["tasks"]
         assert isinstance(found, dict)
         return found
@@ -60,7 +60,7 @@ def runs(tmp_path: Path) -> Runs:
 
 
 def pasted(text: str) -> dict[str, Resources]:
-    """What the printed arguments are when they are pasted into a call."""
+    """Return the printed arguments, evaluated in a call."""
     (line,) = (line for line in text.splitlines() if "requests=Resources(" in line)
     arguments = eval(f"dict({line})", {"Resources": Resources})
     assert isinstance(arguments, dict)
@@ -69,7 +69,7 @@ def pasted(text: str) -> dict[str, Resources]:
 
 
 class TestText:
-    def test_what_is_in_trouble_comes_first_and_each_task_has_its_reasons_and_code_to_paste(self, runs: Runs) -> None:
+    def test_tasks_with_problems_come_first_and_each_task_has_reasons_and_code(self, runs: Runs) -> None:
         asked = usages.quota()
         cores = usages.series(cpu_cores=[0.4, 0.55])
         runs.add("shop.small", usages.quota(4, 16 * GIB), usages.usage(0.4, 0.6, 700 * MIB), cores)
@@ -114,7 +114,7 @@ shop.fits: 2 attempts
   fits
 """)
 
-    def test_what_is_printed_is_valid_code_for_flytekit(self, runs: Runs) -> None:
+    def test_the_printed_code_is_valid_for_flytekit(self, runs: Runs) -> None:
         runs.add("t", usages.quota(8, 9 * GIB, gpus=1), usages.usage(), usages.device(0, 0.9, 1.0, GIB))
         arguments = pasted(runs.text())
         assert arguments == {
@@ -122,7 +122,7 @@ shop.fits: 2 attempts
             "limits": Resources(cpu="2", mem="3712Mi", gpu="1"),
         }
 
-    def test_attempts_that_are_no_evidence_are_said(self, runs: Runs) -> None:
+    def test_ignored_attempts_are_reported(self, runs: Runs) -> None:
         runs.add("t", usages.quota(), usages.usage(memory=GIB), seconds=12)
         runs.add("t", usages.quota(), usages.usage(memory=9 * GIB), {semconv.USAGE_SHARED: True})
         runs.add("t", usages.quota())
@@ -137,7 +137,7 @@ t: 3 attempts
   note: 1 attempt without usage, no evidence
 """)
 
-    def test_a_task_of_which_nothing_is_known_gets_no_advice(self, runs: Runs) -> None:
+    def test_a_task_without_usage_has_no_recommendation(self, runs: Runs) -> None:
         runs.add("t", usages.quota())
         assert runs.text() == snapshot("""\
 t: 1 attempt
@@ -145,20 +145,20 @@ t: 1 attempt
   note: 1 attempt without usage, no evidence
 """)
 
-    def test_versions_are_named_where_there_are_several(self, runs: Runs) -> None:
+    def test_versions_are_printed_if_there_are_several(self, runs: Runs) -> None:
         for version in ("v1", "v1", "v2"):
             runs.add("t", usages.quota(), usages.usage(), {semconv.TASK_VERSION: version})
         assert runs.text().startswith("t: 3 attempts, versions v1, v2\n")
 
 
 class TestMemory:
-    def test_the_largest_working_set_and_a_margin_are_asked_for(self, runs: Runs) -> None:
+    def test_memory_is_the_largest_working_set_and_a_margin(self, runs: Runs) -> None:
         for memory in (GIB, 2 * GIB, GIB // 2):
             runs.add("t", usages.quota(2, 16 * GIB), usages.usage(memory=memory))
         found = runs.advice()
         assert (found["requests"]["mem"], found["limits"]["mem"]) == ("2560Mi", "2560Mi")
 
-    def test_the_mark_that_counts_page_cache_is_not_used(self, runs: Runs) -> None:
+    def test_the_peak_including_page_cache_is_not_used(self, runs: Runs) -> None:
         runs.add("t", usages.usage(memory=GIB), {semconv.USAGE_MEMORY_WITH_CACHE: 64 * GIB})
         assert runs.advice()["limits"]["mem"] == "1280Mi"
 
@@ -169,24 +169,22 @@ class TestMemory:
             {semconv.ERROR_TYPE: "OOMKilled"},
         ],
     )
-    def test_what_ran_out_of_memory_gets_half_as_much_again_as_the_limit_it_reached(
-        self, runs: Runs, starved: dict[str, Any]
-    ) -> None:
+    def test_an_oom_killed_task_gets_one_and_a_half_times_its_limit(self, runs: Runs, starved: dict[str, Any]) -> None:
         runs.add("t", usages.quota(2, 4 * GIB), usages.usage(memory=3 * GIB), starved)
         found = runs.advice()
         assert (found["problems"], found["limits"]["mem"]) == (["OOM-killed"], "6Gi")
 
-    def test_one_that_was_killed_before_it_told_what_it_used_counts_by_what_its_task_declares(self, runs: Runs) -> None:
+    def test_an_oom_killed_task_without_usage_is_judged_by_its_declared_limit(self, runs: Runs) -> None:
         runs.add("t", {semconv.RESOURCES_LIMIT.format(name="mem"): "2Gi"}, error="OOMKilled")
         found = runs.advice()
         assert found["limits"] == {"mem": "3Gi"}
         assert found["evidence"]["measured"] == 0
 
-    def test_without_a_limit_half_as_much_again_as_the_peak_is_asked_for(self, runs: Runs) -> None:
+    def test_an_oom_killed_task_without_a_limit_gets_one_and_a_half_times_its_peak(self, runs: Runs) -> None:
         runs.add("t", usages.usage(memory=2 * GIB), error="OOMKilled")
         assert runs.advice()["limits"]["mem"] == "3Gi"
 
-    def test_a_limit_that_was_raised_since_and_is_enough_stays(self, runs: Runs) -> None:
+    def test_a_sufficient_limit_that_was_raised_later_is_kept(self, runs: Runs) -> None:
         runs.add("t", usages.quota(2, 2 * GIB), error="OOMKilled")
         runs.add("t", usages.quota(2, 3 * GIB), usages.usage(memory=2 * GIB))
         assert runs.advice()["limits"]["mem"] == "3Gi"
@@ -198,60 +196,60 @@ class TestCpu:
         found = runs.advice()
         assert (found["requests"]["cpu"], found["limits"]["cpu"]) == ("3", "3500m")
 
-    def test_steady_use_has_a_margin_in_the_request_too(self, runs: Runs) -> None:
+    def test_the_request_for_steady_use_has_a_margin(self, runs: Runs) -> None:
         runs.add("t", usages.quota(8), usages.usage(3.0, 3.0), usages.series(cpu_cores=[3.0] * 20))
         assert runs.advice()["requests"]["cpu"] == "3500m"
 
-    def test_what_is_throttled_gets_half_as_much_again_as_its_limit(self, runs: Runs) -> None:
+    def test_a_throttled_task_gets_one_and_a_half_times_its_limit(self, runs: Runs) -> None:
         runs.add("t", usages.quota(2), usages.usage(1.9, 2.0, throttled=6.0))
         found = runs.advice()
         assert (found["problems"], found["limits"]["cpu"]) == (["throttled"], "3")
 
-    def test_a_little_waiting_is_not_throttling(self, runs: Runs) -> None:
+    def test_a_short_throttled_time_is_ignored(self, runs: Runs) -> None:
         runs.add("t", usages.quota(2), usages.usage(1.5, 1.7, throttled=1.0))
         assert runs.advice()["problems"] == []
 
 
 class TestDevices:
-    def test_gpus_that_were_never_used_are_not_asked_for(self, runs: Runs) -> None:
+    def test_unused_gpus_are_not_requested(self, runs: Runs) -> None:
         for _ in range(2):
             devices = {**usages.device(0, 0.5, 1.0, GIB), **usages.device(1, 0.0, 0.0, 3 * MIB)}
             runs.add("t", usages.quota(gpus=2), usages.usage(), devices)
         found = runs.advice()
         assert (found["problems"], found["requests"]["gpu"], found["limits"]["gpu"]) == (["idle GPU"], "1", "1")
 
-    def test_a_task_that_uses_no_gpu_is_told_to_ask_for_none(self, runs: Runs) -> None:
+    def test_a_task_without_gpu_use_should_request_none(self, runs: Runs) -> None:
         runs.add("t", usages.quota(gpus=1), usages.usage(), usages.device(0, 0.0, 0.0, 0))
         assert runs.advice()["requests"]["gpu"] == "0"
 
-    def test_a_gpu_that_is_idle_but_holds_memory_is_named_and_kept(self, runs: Runs) -> None:
+    def test_an_idle_gpu_with_used_memory_is_reported_and_kept(self, runs: Runs) -> None:
         runs.add("t", usages.quota(gpus=1), usages.usage(), usages.device(0, 0.02, 0.6, 3 * GIB))
         found = runs.advice()
         assert (found["problems"], found["requests"]["gpu"]) == (["idle GPU"], "1")
         assert "1 idle but with memory in use" in runs.text()
 
-    def test_a_gpu_that_one_attempt_used_is_kept(self, runs: Runs) -> None:
+    def test_a_gpu_used_by_one_attempt_is_kept(self, runs: Runs) -> None:
         runs.add("t", usages.quota(gpus=1), usages.usage(), usages.device(0, 0.0, 0.0, 0))
         runs.add("t", usages.quota(gpus=1), usages.usage(), usages.device(0, 0.7, 1.0, GIB))
         found = runs.advice()
         assert (found["problems"], found["requests"]["gpu"]) == ([], "1")
 
-    def test_no_gpu_is_mentioned_where_none_was_asked_for(self, runs: Runs) -> None:
+    def test_gpus_are_not_mentioned_without_a_request(self, runs: Runs) -> None:
         runs.add("t", usages.quota(), usages.usage(), usages.device(0, 0.0, 0.0, 0))
         assert "gpu" not in runs.text()
 
-    def test_where_devices_are_not_told_apart_their_share_of_the_request_counts(self, runs: Runs) -> None:
+    def test_the_share_of_the_request_is_used_if_devices_are_not_separate(self, runs: Runs) -> None:
         runs.add("t", usages.quota(gpus=4), usages.usage(), {semconv.USAGE_GPU_OF_REQUEST: 0.01})
         found = runs.advice()
         assert (found["problems"], found["requests"]["gpu"]) == (["idle GPU"], "4")
 
-    def test_npus_are_told_of(self, runs: Runs) -> None:
+    def test_npus_are_reported(self, runs: Runs) -> None:
         runs.add("t", usages.usage(), usages.device(0, 0.31, 0.9, GIB, semconv.DEVICE_NPU))
         assert "note: NPUs: mean utilisation 31 %" in runs.text()
 
 
 class TestOptions:
-    def test_only_the_last_attempts_count(self, runs: Runs) -> None:
+    def test_only_the_last_attempts_are_used(self, runs: Runs) -> None:
         for memory in (9, 1, 2):
             runs.add("t", usages.quota(2, 16 * GIB), usages.usage(memory=memory * GIB))
         assert runs.advice("--last", "2")["limits"]["mem"] == "2560Mi"
@@ -262,11 +260,11 @@ class TestOptions:
         assert runs.advice("--margin", "50")["limits"] == {"cpu": "3", "mem": "3Gi"}
 
     @pytest.mark.parametrize(("option", "value"), [("--last", "0"), ("--margin", "-1"), ("--margin", "much")])
-    def test_an_option_that_makes_no_sense_is_bad_usage(self, runs: Runs, option: str, value: str) -> None:
+    def test_an_invalid_option_is_a_usage_error(self, runs: Runs, option: str, value: str) -> None:
         runs.add("t", usages.usage())
         assert CliRunner().invoke(cli.main, ["rightsize", runs.path, option, value]).exit_code == 2
 
-    def test_several_sources_are_taken_together(self, tmp_path: Path) -> None:
+    def test_several_sources_are_combined(self, tmp_path: Path) -> None:
         Runs(tmp_path / "a.jsonl").add("task_a", usages.usage())
         both = Runs(tmp_path / "b.jsonl")
         for name in ("task_a", "task_b"):
@@ -281,7 +279,7 @@ class TestOptions:
 @pytest.mark.parametrize("asked", [0.25, 0.8, 1.0, 1.1, 1.24, 2.0, 10.0])
 @pytest.mark.parametrize("margin", ["0", "20"])
 @pytest.mark.parametrize("peak", [0.03, 0.31, 0.999, 1.01, 7.9, 33.3])
-def test_nothing_is_ever_recommended_below_an_observed_peak_nor_a_limit_below_its_request(
+def test_recommendations_are_never_below_a_peak_and_limits_never_below_requests(
     runs: Runs, asked: float, margin: str, peak: float
 ) -> None:
     memory = round(peak * GIB) + 1
@@ -311,7 +309,7 @@ def test_bytes_are_rounded_up_to_a_sensible_step(size: int, rounded: int) -> Non
     assert round_up_bytes(size) == rounded
 
 
-def test_a_quantile_is_a_value_that_was_seen() -> None:
+def test_a_quantile_is_an_observed_value() -> None:
     assert quantile([3, 1, 2], 0.95) == 3
     assert quantile(range(1, 101), 0.95) == 95
     assert quantile([], 0.95) is None

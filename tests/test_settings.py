@@ -1,4 +1,4 @@
-"""What users configure: the standard variables, ours, and what becomes of a value that can't be used."""
+"""Settings of users: the standard variables, our variables, and the replacement of invalid values."""
 
 import importlib
 
@@ -26,7 +26,7 @@ def of_signal(signal: str, environ: dict[str, str]) -> dict[str, str]:
     return {variable(name, signal): value for name, value in environ.items()}
 
 
-# --- whether a signal is exported, and by what -----------------------------------------------------------------------
+# --- exporters of a signal -------------------------------------------------------------------------------------------
 
 
 @each_signal
@@ -49,7 +49,7 @@ def of_signal(signal: str, environ: dict[str, str]) -> dict[str, str]:
         pytest.param({EXPORTER: "", ENDPOINT: "  "}, OFF, None, id="a blank endpoint"),
     ],
 )
-def test_a_signals_exporter_wins_over_its_endpoint_and_that_over_the_common_one(
+def test_a_signals_exporter_overrides_its_endpoint_which_overrides_the_common_one(
     signal: str, environ: dict[str, str], exporters: tuple[str, ...], decided_by: str | None
 ) -> None:
     plan = endpoints.plan(signal, of_signal(signal, environ))
@@ -60,7 +60,7 @@ def test_a_signals_exporter_wins_over_its_endpoint_and_that_over_the_common_one(
 
 
 @each_signal
-def test_what_other_signals_have_of_their_own_does_not_concern_a_signal(signal: str) -> None:
+def test_settings_of_other_signals_do_not_affect_a_signal(signal: str) -> None:
     others = [other for other in endpoints.SIGNALS if other != signal]
     environ = {
         variable(pattern, other): value
@@ -76,7 +76,7 @@ def test_what_other_signals_have_of_their_own_does_not_concern_a_signal(signal: 
 
 
 @each_signal
-def test_only_an_endpoint_of_the_signals_own_is_used_as_it_is(signal: str) -> None:
+def test_only_an_endpoint_of_a_signal_is_used_unchanged(signal: str) -> None:
     own = variable(OWN_ENDPOINT, signal)
 
     common = endpoints.plan(signal, {ENDPOINT: "http://all:4318/otlp"})
@@ -98,7 +98,7 @@ def test_only_an_endpoint_of_the_signals_own_is_used_as_it_is(signal: str) -> No
         ({PROTOCOL: "grpc", "OTEL_SERVICE_NAME": "trainer"}, False),
     ],
 )
-def test_something_is_configured_where_any_signal_goes_somewhere_or_a_file_says_so(
+def test_telemetry_is_configured_by_any_signal_or_a_configuration_file(
     environ: dict[str, str], configured: bool
 ) -> None:
     assert endpoints.configured(environ) is configured
@@ -113,7 +113,7 @@ def test_something_is_configured_where_any_signal_goes_somewhere_or_a_file_says_
         ("otlp,otlp_proto_grpc,otlp_proto_http", ("otlp_proto_grpc",), "grpc"),
     ],
 )
-def test_what_would_be_sent_to_one_endpoint_twice_is_sent_once_and_said(
+def test_two_otlp_exporters_for_one_endpoint_are_reported_and_one_is_used(
     signal: str, given: str, used: tuple[str, ...], protocol: str
 ) -> None:
     own = variable(EXPORTER, signal)
@@ -149,7 +149,7 @@ def test_what_would_be_sent_to_one_endpoint_twice_is_sent_once_and_said(
         pytest.param({EXPORTER: "otlp", PROTOCOL: "  "}, "http/protobuf", id="a blank protocol"),
     ],
 )
-def test_the_protocol_is_what_is_said_else_what_the_port_speaks(
+def test_the_protocol_is_the_configured_one_or_that_of_the_port(
     signal: str, environ: dict[str, str], protocol: str
 ) -> None:
     plan = endpoints.plan(signal, of_signal(signal, environ))
@@ -166,7 +166,7 @@ def test_the_protocol_is_what_is_said_else_what_the_port_speaks(
         ({ENDPOINT: "grpc://host:14317", PROTOCOL: "http/protobuf"}, "http/protobuf"),
     ],
 )
-def test_an_endpoint_that_names_grpc_means_it_unless_a_protocol_is_said(environ: dict[str, str], protocol: str) -> None:
+def test_an_endpoint_with_the_scheme_grpc_uses_grpc_by_default(environ: dict[str, str], protocol: str) -> None:
     assert endpoints.plan("traces", environ).protocol == protocol
 
 
@@ -178,7 +178,7 @@ def test_an_endpoint_that_names_grpc_means_it_unless_a_protocol_is_said(environ:
         ({"OTEL_TRACES_EXPORTER": "otlp_proto_grpc"}, "http://localhost:4317"),
     ],
 )
-def test_without_an_endpoint_otlp_goes_where_its_protocol_is_at_home(environ: dict[str, str], endpoint: str) -> None:
+def test_the_default_endpoint_depends_on_the_protocol(environ: dict[str, str], endpoint: str) -> None:
     plan = endpoints.plan("traces", environ)
 
     assert (plan.endpoint, plan.corrected) == (endpoint, False)
@@ -201,14 +201,16 @@ def test_without_an_endpoint_otlp_goes_where_its_protocol_is_at_home(environ: di
         ),
     ],
 )
-def test_a_protocol_that_is_none_is_said_in_one_line_with_what_is_used(environ: dict[str, str], problem: str) -> None:
+def test_an_invalid_protocol_is_reported_in_one_line_with_its_replacement(
+    environ: dict[str, str], problem: str
+) -> None:
     plan = endpoints.plan("traces", environ)
 
     assert plan.problems == (problem,)
     assert problem.endswith(f"{plan.protocol} is used")
 
 
-def test_a_protocol_that_is_none_concerns_nobody_where_nothing_is_exported() -> None:
+def test_an_invalid_protocol_is_not_reported_if_nothing_is_exported() -> None:
     assert endpoints.plan("traces", {PROTOCOL: "carrier-pigeon"}).problems == ()
 
 
@@ -229,7 +231,7 @@ def test_a_protocol_that_is_none_concerns_nobody_where_nothing_is_exported() -> 
     ],
 )
 @each_signal
-def test_an_endpoint_without_a_usable_scheme_gets_one_and_says_so(signal: str, given: str, used: str) -> None:
+def test_a_missing_scheme_of_an_endpoint_is_added_and_reported(signal: str, given: str, used: str) -> None:
     plan = endpoints.plan(signal, {ENDPOINT: given})
 
     assert (plan.exporters, plan.endpoint, plan.corrected) == (("otlp",), used, True)
@@ -237,7 +239,7 @@ def test_an_endpoint_without_a_usable_scheme_gets_one_and_says_so(signal: str, g
 
 
 @pytest.mark.parametrize("given", ["http://collector:4318", "https://collector/otlp", "http://[fd00::1]:4318"])
-def test_a_good_endpoint_stays_as_it_is(given: str) -> None:
+def test_a_valid_endpoint_is_unchanged(given: str) -> None:
     plan = endpoints.plan("traces", {ENDPOINT: given})
 
     assert (plan.endpoint, plan.corrected, plan.problems) == (given, False, ())
@@ -248,14 +250,14 @@ def test_a_good_endpoint_stays_as_it_is(given: str) -> None:
     ["http://", "://", "http://:4318", "http://host:port", "http://host:99999", "http://[::1", "the collector", "/"],
 )
 @each_signal
-def test_an_endpoint_that_is_no_url_turns_otlp_off_and_says_so(signal: str, given: str) -> None:
+def test_an_endpoint_that_is_not_a_url_is_reported_and_disables_otlp(signal: str, given: str) -> None:
     plan = endpoints.plan(signal, {ENDPOINT: given})
 
     assert plan.exporters == ()
     assert plan.problems == (f"{ENDPOINT}={given} must be a URL such as http://host:4318: nothing is sent there",)
 
 
-def test_other_exporters_go_on_where_the_endpoint_of_otlp_is_no_url() -> None:
+def test_other_exporters_are_used_if_the_otlp_endpoint_is_not_a_url() -> None:
     plan = endpoints.plan("traces", {"OTEL_TRACES_EXPORTER": "console,otlp", ENDPOINT: "http://"})
 
     assert plan.exporters == ("console",)
@@ -284,7 +286,7 @@ def test_other_exporters_go_on_where_the_endpoint_of_otlp_is_no_url() -> None:
         ("", ""),
     ],
 )
-def test_what_is_secret_in_a_url_is_never_shown(url: str, shown: str) -> None:
+def test_secrets_in_a_url_are_hidden(url: str, shown: str) -> None:
     assert urls.without_password(url) == shown
 
 
@@ -297,12 +299,12 @@ def test_what_is_secret_in_a_url_is_never_shown(url: str, shown: str) -> None:
         ("exceeded with url: /v1/traces?key=secret (Caused by it)", "exceeded with url: /v1/traces (Caused by it)"),
     ],
 )
-def test_what_is_secret_in_a_url_is_cut_from_what_others_say(text: str, shown: str) -> None:
+def test_secrets_in_a_url_are_removed_from_messages_of_libraries(text: str, shown: str) -> None:
     assert urls.without_passwords(text) == shown
 
 
 @pytest.mark.parametrize("given", ["user:secret@collector:4318/?key=secret", "http://:4318?key=secret"])
-def test_what_is_secret_in_an_endpoint_that_needs_mending_is_not_said(given: str) -> None:
+def test_secrets_in_a_corrected_endpoint_are_not_printed(given: str) -> None:
     (problem,) = endpoints.plan("traces", {ENDPOINT: given}).problems
 
     assert "secret" not in problem
@@ -319,7 +321,7 @@ def test_what_is_secret_in_an_endpoint_that_needs_mending_is_not_said(given: str
         *(("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value) for value in ("flyte", "*", "requests, flyte ,urllib3")),
     ],
 )
-def test_each_off_switch_says_that_it_is_the_one(name: str, value: str) -> None:
+def test_each_off_switch_is_named_in_the_reason(name: str, value: str) -> None:
     assert settings.switched_off_by({name: value}) == name
 
 
@@ -327,19 +329,19 @@ def test_each_off_switch_says_that_it_is_the_one(name: str, value: str) -> None:
     ("name", "value"),
     [
         *(("OTEL_FLYTE_ENABLED", value) for value in ("true", "1", "yes", "ON", "", "maybe")),
-        # The specification: whatever is not "true" is false.
+        # The specification: every value except "true" is false.
         *(("OTEL_SDK_DISABLED", value) for value in ("false", "1", "yes", "")),
         *(("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value) for value in ("", "requests", "flytekit", "flyte-x")),
     ],
 )
-def test_other_values_switch_nothing_off(name: str, value: str) -> None:
+def test_other_values_of_off_switches_disable_nothing(name: str, value: str) -> None:
     assert settings.switched_off_by({name: value}) is None
 
 
 # --- our own variables -----------------------------------------------------------------------------------------------
 
 
-def test_everything_has_a_default_and_no_problem() -> None:
+def test_defaults_have_no_problems() -> None:
     read = settings.read({})
 
     assert (read.map_nested, read.control_plane, read.problems) == (500, False, ())
@@ -349,7 +351,7 @@ def test_everything_has_a_default_and_no_problem() -> None:
     ("value", "control_plane"),
     [("true", True), ("1", True), (" Yes ", True), ("on", True), ("false", False), ("0", False), ("", False)],
 )
-def test_booleans_are_read_in_their_usual_spellings(value: str, control_plane: bool) -> None:
+def test_usual_spellings_of_booleans_are_read(value: str, control_plane: bool) -> None:
     read = settings.read({"OTEL_FLYTE_CONTROL_PLANE": value})
 
     assert (read.control_plane, read.problems) == (control_plane, ())
@@ -378,12 +380,12 @@ def test_booleans_are_read_in_their_usual_spellings(value: str, control_plane: b
         ),
     ],
 )
-def test_a_value_that_can_not_be_used_is_said_with_the_one_that_is(name: str, value: str, problem: str) -> None:
+def test_an_invalid_value_is_reported_with_its_replacement(name: str, value: str, problem: str) -> None:
     assert settings.read({name: value}) == settings.read({})._replace(problems=(problem,))
 
 
 @pytest.mark.parametrize(("value", "number"), [("0", 0), ("12", 12), (" 7 ", 7), ("", 500)])
-def test_a_count_is_a_whole_number(value: str, number: int) -> None:
+def test_a_count_is_a_non_negative_integer(value: str, number: int) -> None:
     read = settings.read({"OTEL_FLYTE_MAP_NESTED": value})
 
     assert (read.map_nested, read.problems) == (number, ())
@@ -402,7 +404,7 @@ def test_a_count_is_a_whole_number(value: str, number: int) -> None:
         ("2s", 2, "must be a non-negative number of seconds: 2 is used"),
     ],
 )
-def test_the_exit_may_take_an_hour_at_most(value: str, seconds: float, problem: str | None) -> None:
+def test_the_exit_timeout_is_at_most_an_hour(value: str, seconds: float, problem: str | None) -> None:
     read = settings.read({"OTEL_FLYTE_EXIT_TIMEOUT": value})
 
     assert read.exit_timeout == seconds
@@ -427,7 +429,7 @@ def test_the_exit_may_take_an_hour_at_most(value: str, seconds: float, problem: 
         ("OTEL_FLYTE_X", "OTEL_FLYTE_X is not a variable of otel-flyte"),
     ],
 )
-def test_a_variable_of_ours_that_is_none_is_said_with_what_may_be_meant(misspelt: str, problem: str) -> None:
+def test_an_unknown_variable_of_ours_is_reported_with_suggestions(misspelt: str, problem: str) -> None:
     assert settings.read({misspelt: "1"}).problems == (f"{problem}: it is ignored",)
 
 
@@ -449,7 +451,7 @@ def test_a_variable_of_ours_that_is_none_is_said_with_what_may_be_meant(misspelt
         ("OTEL_PYTHON_DISABLED_INSTRUMENTATION", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"),
     ],
 )
-def test_a_standard_variable_that_is_misspelt_is_said_with_the_right_one(misspelt: str, meant: str) -> None:
+def test_a_misspelt_standard_variable_is_reported_with_the_right_one(misspelt: str, meant: str) -> None:
     assert settings.read({misspelt: "x"}).problems == (
         f"{misspelt} is not a variable of OpenTelemetry (did you mean {meant}?): it is ignored",
     )
@@ -508,16 +510,16 @@ OF_OTHER_PARTS_OF_THE_SPECIFICATION = """
         pytest.param(OF_OTHER_PARTS_OF_THE_SPECIFICATION.split(), id="of the specification"),
     ],
 )
-def test_a_real_variable_is_never_called_misspelt(names: list[str]) -> None:
+def test_an_existing_variable_is_never_reported_as_misspelt(names: list[str]) -> None:
     assert len(names) > 2
     assert settings.read(dict.fromkeys(names, "")).problems == ()
 
 
-def test_a_variable_of_the_bundled_stack_is_never_called_misspelt() -> None:
+def test_a_variable_of_the_bundled_stack_is_never_reported_as_misspelt() -> None:
     names = [port.variable for port in stack_settings.PORTS.values()] + [part.variable for part in parts.PARTS]
 
     assert settings.read(dict.fromkeys(names, "")).problems == ()
 
 
-def test_variables_of_others_are_nobodys_business() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     assert settings.read({"PATH": "/bin", "HOTEL_FLYTE_ENABLED": "1", "otel_flyte_enable": "1"}).problems == ()

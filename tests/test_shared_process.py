@@ -113,15 +113,15 @@ def test_a_failure_that_the_engine_returns_is_on_the_span_and_the_data_points_of
     assert results["env.node-first"] == ("success", None)
 
 
-def test_the_resource_has_the_identity_of_no_attempt(ran: Ran) -> None:
+def test_the_resource_has_no_identity_of_an_attempt(ran: Ran) -> None:
     records: list[Any] = [*ran.spans, *ran.logs, *ran.points]
 
     assert len(records) > 12
     assert [identity_in(record.resource) for record in records] == [{}] * len(records)
 
 
-def test_processes_of_a_shared_process_get_no_parent(ran: Ran) -> None:
-    """The environment belongs to all attempts of the process: it can't name the span of one of them."""
+def test_child_processes_of_a_shared_process_have_no_parent(ran: Ran) -> None:
+    """The environment belongs to all attempts of the process: it cannot have the span of one of them."""
     assert ran.parents == dict.fromkeys(RUNS)
 
 

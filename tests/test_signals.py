@@ -1,4 +1,4 @@
-"""SIGTERM, by which Kubernetes takes a pod away: every open span says so, and the process ends as without us."""
+"""SIGTERM, by which Kubernetes ends a pod: every open span has an event, and the process ends as without otel-flyte."""
 
 import signal
 import sys
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.newest_only
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 SECONDS = 60
-"""For which a task waits that nothing comes to end."""
+"""The time that a task waits without a signal."""
 CHECKPOINTS = ("finish early", "finish early, handler of the module")
 EXITS = ("leave early", "leave early, handler of the module")
 DEATHS = ("sync", "async", "fast-execute", "beside asyncio's handler", "handler that restores the one before")
@@ -26,7 +26,7 @@ DEATHS = ("sync", "async", "fast-execute", "beside asyncio's handler", "handler 
 
 @dataclass
 class Terminated:
-    """A pod that is sent SIGTERM once its user code runs; with ``bare`` the same pod without us."""
+    """A pod that receives SIGTERM once its user code runs; with ``bare`` the same pod without otel-flyte."""
 
     task: str
     inputs: Mapping[str, object] = field(default_factory=lambda: {"seconds": SECONDS})
@@ -87,7 +87,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("signals"))
     yield all_runs
@@ -95,7 +95,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def attempt(run: Run) -> Span:
-    """The span of the task, which all else hangs from."""
+    """Return the span of the task, the root of all others."""
     [found] = [span for span in run.tasks if not span.name.endswith("-execute")]
     return found
 
@@ -105,7 +105,7 @@ def told(span: Span) -> list[Event]:
 
 
 @pytest.mark.parametrize("name", TERMINATED)
-def test_a_process_ends_by_a_signal_as_without_us(name: str, ran: Runs) -> None:
+def test_a_signal_ends_a_process_in_the_same_way_as_without_otel_flyte(name: str, ran: Runs) -> None:
     with_us, without = ran(name).pod, ran(f"{name}, without us").pod
 
     assert with_us.returncode == without.returncode, with_us.stderr
@@ -116,7 +116,7 @@ def test_a_process_ends_by_a_signal_as_without_us(name: str, ran: Runs) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in TERMINATED if name != "ignored"])
-def test_every_span_that_is_open_tells_of_the_signal_and_the_phase_that_it_came_in(name: str, ran: Runs) -> None:
+def test_every_open_span_has_an_event_with_the_signal_and_the_phase(name: str, ran: Runs) -> None:
     run = ran(name)
     [phase] = [span for span in run.phases(attempt(run)) if span.name == semconv.PHASE_USER_CODE]
 
@@ -127,7 +127,7 @@ def test_every_span_that_is_open_tells_of_the_signal_and_the_phase_that_it_came_
 
 
 @pytest.mark.parametrize("name", DEATHS)
-def test_a_task_that_dies_of_a_signal_has_failed(name: str, ran: Runs) -> None:
+def test_a_task_killed_by_a_signal_has_failed(name: str, ran: Runs) -> None:
     run = ran(name)
     open_spans = [span for span in run.spans if told(span)]
 
@@ -137,7 +137,7 @@ def test_a_task_that_dies_of_a_signal_has_failed(name: str, ran: Runs) -> None:
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_a_task_that_finishes_in_spite_of_a_signal_has_not_failed(name: str, ran: Runs) -> None:
+def test_a_task_that_finishes_after_a_signal_has_not_failed(name: str, ran: Runs) -> None:
     run = ran(name)
 
     assert run.pod.outputs is not None
@@ -147,32 +147,32 @@ def test_a_task_that_finishes_in_spite_of_a_signal_has_not_failed(name: str, ran
 
 
 @pytest.mark.parametrize("name", EXITS)
-def test_a_task_that_exits_by_a_handler_has_failed(name: str, ran: Runs) -> None:
+def test_a_task_that_exits_in_a_handler_has_failed(name: str, ran: Runs) -> None:
     run = ran(name)
 
     assert attempt(run).status == "ERROR"
     assert attempt(run).attributes[semconv.ERROR_TYPE] == "SystemExit"
 
 
-def test_an_eager_task_whose_handler_flytekit_brings_has_failed(ran: Runs) -> None:
+def test_an_eager_task_with_the_handler_of_flytekit_has_failed(ran: Runs) -> None:
     assert attempt(ran("eager")).status == "ERROR"
 
 
-def test_no_outputs_after_a_signal_are_a_failure(ran: Runs) -> None:
+def test_missing_outputs_after_a_signal_are_a_failure(ran: Runs) -> None:
     run = ran("skip early")
 
     assert attempt(run).status == "ERROR"
     assert attempt(run).attributes[semconv.ERROR_TYPE].endswith("IgnoreOutputs")
 
 
-def test_no_outputs_without_a_signal_are_none(ran: Runs) -> None:
+def test_missing_outputs_without_a_signal_are_not_a_failure(ran: Runs) -> None:
     run = ran("skip")
 
     assert {span.status for span in run.spans} == {"UNSET"}
     assert attempt(run).attributes[semconv.RESULT] == semconv.RESULT_SKIP
 
 
-def test_a_signal_that_is_ignored_is_ignored(ran: Runs) -> None:
+def test_an_ignored_signal_has_no_effect(ran: Runs) -> None:
     run = ran("ignored")
 
     assert run.pod.returncode == 0
@@ -185,7 +185,7 @@ def outputs(run: Run) -> list[int]:
     return [value.boolean if value.WhichOneof("value") == "boolean" else value.integer for value in values]
 
 
-def test_a_forked_child_is_left_to_the_kernel_and_goes_when_it_is_terminated(ran: Runs) -> None:
+def test_a_forked_child_has_the_default_action_and_ends_when_terminated(ran: Runs) -> None:
     run = ran("a child")
 
     assert outputs(run) == [True, -1, -signal.SIGTERM]
@@ -218,12 +218,12 @@ print(json.dumps([ended, blocked()]))
 
 
 def forking(prepare: str, in_child: str) -> str:
-    """A program whose task forks: how the child ends, and in how many of its own threads SIGTERM is blocked then."""
+    """Return a program that forks; it prints the child's exit status and the number of threads with SIGTERM blocked."""
     imports = "import json, os, signal, time\nfrom pathlib import Path\n"
     return programs.joined(imports, prepare, FORKING.replace("IN_CHILD", in_child))
 
 
-# Hooks of a user's, before all that is registered later.
+# Hooks of a user, registered before all others.
 PREPARED = {
     "terminated": ("os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))", "pass"),
     "terminated later": ("", "os.kill(os.getpid(), signal.SIGTERM)"),
@@ -246,9 +246,7 @@ PREPARED = {
 
 @LINUX
 @pytest.mark.parametrize("way", PREPARED)
-def test_a_child_that_is_terminated_however_soon_goes_and_its_parent_stays(
-    way: str, tmp_path: Path, receiver: Receiver
-) -> None:
+def test_a_child_terminated_at_any_time_ends_without_its_parent(way: str, tmp_path: Path, receiver: Receiver) -> None:
     ended = programs.run(forking(*PREPARED[way]), tmp_path, receiver.environment() | programs.RAISE)
 
     assert ended.said == [-signal.SIGTERM, 0]
@@ -256,7 +254,7 @@ def test_a_child_that_is_terminated_however_soon_goes_and_its_parent_stays(
 
 
 @LINUX
-def test_what_a_users_hook_blocks_in_a_child_stays_blocked(tmp_path: Path, receiver: Receiver) -> None:
+def test_signals_blocked_by_a_users_hook_in_a_child_stay_blocked(tmp_path: Path, receiver: Receiver) -> None:
     block = "os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1}))"
     say = "os._exit(signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGUSR1})"
     ended = programs.run(forking(block, say), tmp_path, receiver.environment() | programs.RAISE)
@@ -265,7 +263,7 @@ def test_what_a_users_hook_blocks_in_a_child_stays_blocked(tmp_path: Path, recei
 
 
 @LINUX
-def test_a_child_that_is_interrupted_as_it_begins_can_be_terminated(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_child_interrupted_at_its_start_can_be_terminated(tmp_path: Path, receiver: Receiver) -> None:
     interrupt = """
         def interrupt():
             signals._give_back = lambda: os.kill(os.getpid(), signal.SIGINT) or time.sleep(1)
@@ -279,18 +277,18 @@ def test_a_child_that_is_interrupted_as_it_begins_can_be_terminated(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("way", "expected"), [("ignore", [False, True, False]), ("wakeup", [True, False, True])])
-def test_what_a_user_has_set_before_stays(way: str, expected: list[bool], ran: Runs) -> None:
+def test_earlier_signal_settings_of_the_user_are_kept(way: str, expected: list[bool], ran: Runs) -> None:
     assert outputs(ran(f"dispositions, {way}")) == expected
 
 
-def test_at_the_end_all_is_as_it_was(ran: Runs) -> None:
+def test_signal_settings_are_restored_at_the_end(ran: Runs) -> None:
     run = ran("left")
 
     assert outputs(run) == [False, False, False]
     assert run.pod.stdout.split() == ["True", "-1"]
 
 
-def test_a_task_in_another_thread_leaves_signals_alone(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_task_in_another_thread_does_not_change_signal_settings(tmp_path: Path, receiver: Receiver) -> None:
     ended = programs.run(
         """
         import json, signal, threading
@@ -323,7 +321,9 @@ BROKEN_HELPERS = (
 
 
 @pytest.mark.parametrize("name", BROKEN_HELPERS)
-def test_whatever_of_ours_fails_a_process_dies_of_the_signal(name: str, tmp_path: Path, receiver: Receiver) -> None:
+def test_a_signal_ends_the_process_when_any_one_of_our_functions_raises(
+    name: str, tmp_path: Path, receiver: Receiver
+) -> None:
     room, module, function = name.split(".")
     ended = programs.run(
         f"""

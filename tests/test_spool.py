@@ -1,4 +1,4 @@
-"""What is yet to be delivered, on disk: appended whole, settled cheaply, locked by its writer, left alone by forks."""
+"""Spool files: complete lines, acknowledged offsets, the writer's lock, and forks."""
 
 import errno
 import fcntl
@@ -31,7 +31,7 @@ LINE = b'{"resourceSpans":[]}\n'
 
 
 def in_forked_child(work: Callable[[], bool]) -> bool:
-    """Whether the work, done in a forked child, finds what it should."""
+    """Return whether the work returns true in a forked child."""
     child = os.fork()
     if child == 0:
         held = False
@@ -48,7 +48,7 @@ def only_file(folder: Path) -> Path:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody has the lock, as another process finds it."""
+    """Return whether a process has the lock, by the view of another process."""
     program = f"""
 import fcntl, os, sys
 descriptor = os.open({str(path)!r}, os.O_RDONLY)
@@ -65,14 +65,14 @@ def permissions(path: Path) -> int:
 
 
 class TestWriting:
-    def test_nothing_is_made_before_the_first_line(self, tmp_path: Path) -> None:
+    def test_no_file_is_created_before_the_first_line(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path / "made" / "deep", "traces")
         spool.acknowledge(5)
         assert spool.path is None
         spool.close()
         assert not (tmp_path / "made").exists()
 
-    def test_lines_are_appended_and_the_offset_of_their_end_is_told(self, tmp_path: Path) -> None:
+    def test_append_returns_the_offset_of_the_end_of_the_line(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path / "made" / "deep", "traces")
         assert [spool.append(LINE), spool.append(LINE)] == [len(LINE), 2 * len(LINE)]
         path = only_file(tmp_path / "made" / "deep")
@@ -81,7 +81,7 @@ class TestWriting:
         assert f"-{os.getpid()}-traces-" in path.name
         assert path.name.endswith(".spool.jsonl")
 
-    def test_its_size_is_what_was_appended_to_the_open_file(self, tmp_path: Path) -> None:
+    def test_the_size_is_that_of_the_open_file(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
         sizes = [spool.size]
         for _ in range(2):
@@ -90,7 +90,7 @@ class TestWriting:
         spool.close()
         assert [*sizes, spool.size] == [0, len(LINE), 2 * len(LINE), 0]
 
-    def test_nobody_else_may_read_what_is_spooled(self, tmp_path: Path) -> None:
+    def test_other_users_cannot_read_a_spool(self, tmp_path: Path) -> None:
         before = os.umask(0)
         try:
             spool = SpoolFile(tmp_path / "made", "traces")
@@ -101,12 +101,12 @@ class TestWriting:
         path = only_file(tmp_path / "made")
         assert [permissions(made) for made in (path.parent, path, sent_path(path))] == [0o700, 0o600, 0o600]
 
-    def test_a_folder_that_is_there_keeps_its_permissions(self, tmp_path: Path) -> None:
+    def test_an_existing_folder_keeps_its_permissions(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o755)
         SpoolFile(tmp_path, "traces").append(LINE)
         assert permissions(tmp_path) == 0o755
 
-    def test_what_is_settled_is_on_disk_and_never_goes_back(self, tmp_path: Path) -> None:
+    def test_the_acknowledged_offset_is_on_disk_and_never_decreases(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "logs")
         ends = [spool.append(LINE) for _ in range(3)]
         path = only_file(tmp_path)
@@ -118,13 +118,13 @@ class TestWriting:
         assert found == [ends[1], ends[1], ends[2]]
         assert sent_path(path).read_text() == f"{ends[2]:020d} {path.stat().st_ino:020d}\n"
 
-    def test_a_file_that_is_settled_is_removed_when_it_is_closed(self, tmp_path: Path) -> None:
+    def test_an_acknowledged_file_is_removed_on_close(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
         spool.acknowledge(spool.append(LINE))
         spool.close()
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_file_that_is_not_settled_is_kept_and_unlocked(self, tmp_path: Path) -> None:
+    def test_an_unacknowledged_file_is_kept_and_unlocked_on_close(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
         spool.acknowledge(spool.append(LINE))
         spool.append(LINE)
@@ -135,14 +135,14 @@ class TestWriting:
         assert not is_locked(path)
         assert acknowledged_offset(path) == len(LINE)
 
-    def test_what_is_appended_after_closing_goes_to_a_new_file(self, tmp_path: Path) -> None:
+    def test_lines_appended_after_close_are_in_a_new_file(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
         spool.append(LINE)
         spool.close()
         assert spool.append(LINE) == len(LINE)
         assert len(files(tmp_path)) == 2
 
-    def test_threads_may_share_a_file(self, tmp_path: Path) -> None:
+    def test_threads_can_share_a_file(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
         ends: list[int] = []
         threads = [
@@ -155,7 +155,7 @@ class TestWriting:
         assert sorted(ends) == [number * len(LINE) for number in range(1, 801)]
         assert only_file(tmp_path).read_bytes() == 800 * LINE
 
-    def test_what_was_appended_survives_a_kill(self, tmp_path: Path) -> None:
+    def test_appended_lines_survive_a_kill(self, tmp_path: Path) -> None:
         program = f"""
 import os, signal
 from otel_flyte.export.spool.files import SpoolFile
@@ -173,13 +173,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 class TestDisksThatRefuse:
-    def test_a_folder_that_can_not_be_made_is_an_os_error(self, tmp_path: Path) -> None:
+    def test_a_folder_that_cannot_be_created_is_an_os_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(OSError, match="file"):
             SpoolFile(tmp_path / "file" / "folder", "traces").append(LINE)
 
     @pytest.mark.parametrize("refused", ["flock", "rename"])
-    def test_a_filesystem_that_refuses_a_lock_or_a_new_name_is_left_clean(
+    def test_no_files_are_left_if_locking_or_renaming_fails(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
     ) -> None:
         def refuse(*_: object) -> None:
@@ -192,17 +192,15 @@ class TestDisksThatRefuse:
                 spool.append(LINE)
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_line_is_written_whole_by_however_many_writes_it_takes(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_partial_writes_of_a_line_are_continued(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write = os.write
         monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, content[:5]))
         spool = SpoolFile(tmp_path, "traces")
         assert [spool.append(LINE), spool.append(LINE)] == [len(LINE), 2 * len(LINE)]
         assert only_file(tmp_path).read_bytes() == 2 * LINE
 
-    def test_a_disk_that_fills_up_leaves_whole_lines_only(self, tmp_path: Path) -> None:
-        """The limit on a file's size stands for the disk's: it too takes a part of a line, and refuses the rest."""
+    def test_a_full_disk_leaves_only_complete_lines(self, tmp_path: Path) -> None:
+        """The limit of a file's size replaces that of a disk: it also writes a part of a line and refuses the rest."""
         program = f"""
 import resource, signal, sys
 from otel_flyte.export.spool.files import SpoolFile
@@ -227,7 +225,7 @@ print(spool.append(line))
 
 
 class TestForks:
-    def test_a_forked_child_writes_to_a_file_of_its_own(self, tmp_path: Path) -> None:
+    def test_a_forked_child_writes_to_its_own_file(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
         spool.append(LINE)
         parents = only_file(tmp_path)
@@ -237,7 +235,7 @@ class TestForks:
         assert childs.read_bytes() == 2 * LINE
         assert spool.append(LINE) == 2 * len(LINE)
 
-    def test_a_forked_child_that_closes_neither_unlocks_nor_removes_its_parents_file(self, tmp_path: Path) -> None:
+    def test_close_in_a_forked_child_neither_unlocks_nor_removes_its_parents_file(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
         spool.acknowledge(spool.append(LINE))
 
@@ -251,7 +249,7 @@ class TestForks:
         assert is_locked(path)
         assert acknowledged_offset(path) == len(LINE)
 
-    def test_a_forked_child_that_lives_on_does_not_keep_its_parents_file_locked(self, tmp_path: Path) -> None:
+    def test_a_surviving_child_does_not_keep_its_parents_file_locked(self, tmp_path: Path) -> None:
         program = f"""
 import os, sys, time
 from otel_flyte.export.spool.files import SpoolFile
@@ -273,7 +271,7 @@ os._exit(0)
             os.kill(child, signal.SIGKILL)
             parent.stdout.close()
 
-    def test_a_descriptor_that_a_child_kept_behind_our_back_does_not_keep_the_file_locked(self, tmp_path: Path) -> None:
+    def test_a_duplicated_descriptor_does_not_keep_the_file_locked(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
         spool.append(LINE)
         path = only_file(tmp_path)
@@ -284,7 +282,7 @@ os._exit(0)
         assert not is_locked(path)
         os.close(kept)
 
-    def test_a_fork_while_another_thread_appends_stalls_nobody(self, tmp_path: Path) -> None:
+    def test_a_fork_during_an_append_of_another_thread_blocks_neither_process(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
         done = threading.Event()
 
@@ -303,7 +301,7 @@ os._exit(0)
 
 
 class TestHolding:
-    def test_a_file_is_held_by_one_at_a_time(self, tmp_path: Path) -> None:
+    def test_a_file_has_at_most_one_holder(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jsonl"
         path.write_bytes(LINE)
         with Held(path):
@@ -314,13 +312,13 @@ class TestHolding:
             held.acknowledge(len(LINE))
             assert (held.size, held.acknowledged) == (len(LINE), len(LINE))
 
-    def test_a_file_that_is_written_is_not_to_be_had(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_being_written_cannot_be_held(self, tmp_path: Path) -> None:
         spool = SpoolFile(tmp_path, "traces")
         spool.append(LINE)
         with pytest.raises(LockedError):
             Held(only_file(tmp_path))
 
-    def test_a_file_that_is_removed_while_it_is_opened_is_gone(
+    def test_a_file_removed_while_it_is_opened_is_not_found(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "a.jsonl"
@@ -335,13 +333,13 @@ class TestHolding:
         with pytest.raises(FileNotFoundError):
             Held(path)
 
-    def test_an_offset_that_can_not_be_read_settles_nothing(self, tmp_path: Path) -> None:
+    def test_an_unreadable_offset_acknowledges_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jsonl"
         path.write_bytes(LINE)
         sent_path(path).write_text("garbage")
         assert acknowledged_offset(path) == 0
 
-    def test_an_offset_of_former_times_that_names_no_inode_is_heeded(self, tmp_path: Path) -> None:
+    def test_an_offset_of_an_older_version_without_an_inode_is_used(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jsonl"
         path.write_bytes(2 * LINE)
         sent_path(path).write_text(f"{len(LINE):020d}\n")
@@ -351,13 +349,13 @@ class TestHolding:
         assert acknowledged_offset(path) == 2 * len(LINE)
 
     @pytest.mark.parametrize("mark", ["{beyond}", "{beyond} {inode}", "5 1{inode}"])
-    def test_what_was_said_of_another_file_settles_nothing(self, tmp_path: Path, mark: str) -> None:
+    def test_an_offset_of_another_file_acknowledges_nothing(self, tmp_path: Path, mark: str) -> None:
         path = tmp_path / "a.jsonl"
         path.write_bytes(LINE)
         sent_path(path).write_text(mark.format(beyond=len(LINE) + 1, inode=path.stat().st_ino))
         assert (acknowledged_offset(path), has_foreign_offset(path)) == (0, True)
 
-    def test_files_are_named_the_oldest_first_without_what_was_rejected(self, tmp_path: Path) -> None:
+    def test_files_are_listed_by_age_without_rejected_records(self, tmp_path: Path) -> None:
         names = ["20260102-b.jsonl", "20260101T1-a.spool.jsonl", "other.txt", "20260101T1-a.spool.jsonl.sent"]
         for name in names:
             (tmp_path / name).touch()

@@ -1,4 +1,4 @@
-"""Standard variables whose value can't be used: one line each, and nothing of it reaches OpenTelemetry's SDK."""
+"""Invalid values of standard variables: each is reported in one line, and never reaches OpenTelemetry's SDK."""
 
 from pathlib import Path
 
@@ -111,11 +111,11 @@ RIGHT = {
 BLANK = dict.fromkeys(standard.VARIABLES, " ")
 
 
-# --- what is said ----------------------------------------------------------------------------------------------------
+# --- reported lines --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_value_that_can_not_be_used_is_said_with_what_is_used_instead(name: str) -> None:
+def test_an_invalid_standard_value_is_reported_with_its_replacement(name: str) -> None:
     value, line = WRONG[name]
     common = {"OTEL_EXPORTER_OTLP_TIMEOUT": "7"} if "LOGS" in name else {}
 
@@ -123,7 +123,7 @@ def test_a_value_that_can_not_be_used_is_said_with_what_is_used_instead(name: st
 
 
 @pytest.mark.parametrize("name", WRONG_NAMES)
-def test_a_name_that_is_not_installed_is_said_with_those_that_are(name: str) -> None:
+def test_a_name_that_is_not_installed_is_reported_with_the_installed_ones(name: str) -> None:
     value, wrong, instead = WRONG_NAMES[name]
     line = unusable({name: value})[name]
 
@@ -132,7 +132,7 @@ def test_a_name_that_is_not_installed_is_said_with_those_that_are(name: str) -> 
 
 
 @pytest.mark.parametrize("name", WRONG_ENTRIES)
-def test_an_entry_of_a_list_is_named_by_its_position_and_the_others_are_used(name: str) -> None:
+def test_an_invalid_list_entry_is_reported_by_its_position_and_others_are_used(name: str) -> None:
     given = WRONG_ENTRIES[name]
 
     assert unusable({name: given}) == {name: f"{name}: entry 2 must be key=value: the other entries are used"}
@@ -140,7 +140,7 @@ def test_an_entry_of_a_list_is_named_by_its_position_and_the_others_are_used(nam
 
 
 @pytest.mark.parametrize("value", ["", "half", "1.5", "-0.1", "nan"])
-def test_a_sampler_without_the_share_that_it_needs_records_all(value: str) -> None:
+def test_a_sampler_without_its_argument_records_everything(value: str) -> None:
     environ = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": value}
     line = f"OTEL_TRACES_SAMPLER_ARG={value} must be a number from 0 to 1: 1.0 is used"
 
@@ -148,7 +148,7 @@ def test_a_sampler_without_the_share_that_it_needs_records_all(value: str) -> No
     assert usable(environ)["OTEL_TRACES_SAMPLER_ARG"] == "1.0"
 
 
-def test_an_argument_that_no_sampler_asks_for_is_nobodys_business() -> None:
+def test_an_argument_without_a_sampler_is_ignored() -> None:
     assert unusable({"OTEL_TRACES_SAMPLER": "always_on", "OTEL_TRACES_SAMPLER_ARG": "endpoint=x"}) == {}
 
 
@@ -163,7 +163,7 @@ def test_batches_are_no_larger_than_the_queue(batch: str, size: dict[str, str], 
 
 
 @pytest.mark.parametrize("environ", [{}, RIGHT, BLANK, {"PATH": "/bin"}])
-def test_nothing_is_said_of_what_is_right_or_blank(environ: dict[str, str]) -> None:
+def test_valid_and_blank_values_are_not_reported(environ: dict[str, str]) -> None:
     assert unusable(environ) == {}
 
 
@@ -184,11 +184,11 @@ def test_nothing_is_said_of_what_is_right_or_blank(environ: dict[str, str]) -> N
         ("", "", ""),
     ],
 )
-def test_a_sampler_that_records_nothing_is_told(sampler: str, argument: str, line: str) -> None:
+def test_a_sampler_that_records_nothing_is_reported(sampler: str, argument: str, line: str) -> None:
     assert sampled_out({"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument}) == line
 
 
-# --- what the SDK reads ----------------------------------------------------------------------------------------------
+# --- values that reach the SDK ---------------------------------------------------------------------------------------
 
 CREATE_PROVIDERS = """
     import json
@@ -227,7 +227,7 @@ EXPORTERS = {
 }
 
 
-def test_the_sdk_has_nothing_to_say_where_values_can_not_be_used(tmp_path: Path) -> None:
+def test_invalid_values_never_reach_the_sdk(tmp_path: Path) -> None:
     ended = programs.run(CREATE_PROVIDERS, tmp_path, EXPORTERS | ALL_WRONG)
 
     assert ended.stderr == ""
@@ -241,7 +241,7 @@ def test_the_sdk_has_nothing_to_say_where_values_can_not_be_used(tmp_path: Path)
     }
 
 
-def test_the_sdk_takes_all_that_is_right(tmp_path: Path) -> None:
+def test_valid_values_reach_the_sdk(tmp_path: Path) -> None:
     ended = programs.run(CREATE_PROVIDERS, tmp_path, EXPORTERS | RIGHT | {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "7"})
 
     assert ended.stderr == ""
@@ -250,7 +250,7 @@ def test_the_sdk_takes_all_that_is_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "number"), [("7", 7), ("", None), ("0", 0), ("x", 128)])
-def test_a_limit_is_used_and_a_blank_one_is_no_limit(value: str, number: int | None, tmp_path: Path) -> None:
+def test_a_limit_is_used_and_a_blank_one_means_no_limit(value: str, number: int | None, tmp_path: Path) -> None:
     environ = {"OTEL_TRACES_EXPORTER": "console", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": value}
 
     assert programs.run(CREATE_PROVIDERS, tmp_path, environ).said["attributes"] == number
@@ -272,7 +272,7 @@ IMPORT_OF_A_USER = """
 """
 
 
-def test_a_users_own_use_of_opentelemetry_is_as_without_us(tmp_path: Path) -> None:
+def test_a_users_own_use_of_opentelemetry_is_unchanged(tmp_path: Path) -> None:
     wrong = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "lots", "OTEL_PROPAGATORS": "tracecontext,b4"}
     ended = programs.run(IMPORT_OF_A_USER, tmp_path, wrong)
 

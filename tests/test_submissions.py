@@ -1,6 +1,6 @@
-"""Executions that others launch: eager tasks in a pod, tasks and programs that use ``FlyteRemote``.
+"""Executions launched by eager tasks in a pod, and by tasks and programs with ``FlyteRemote``.
 
-flyteadmin is a real gRPC server on loopback, see ``support.admin``; its clients are flytekit's own.
+flyteadmin is a real gRPC server on loopback, see ``support.admin``; its clients are those of flytekit.
 """
 
 import json
@@ -30,7 +30,7 @@ def number(value: int) -> literals_pb2.LiteralMap:
 
 @dataclass
 class Submitter:
-    """A scenario that has a flyteadmin of its own."""
+    """A scenario with its own flyteadmin."""
 
     scenario: Callable[[Mapping[str, str]], Scenario]
     running: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def submissions(run: Run) -> list[Span]:
-    """In the order in which they began."""
+    """Return the submissions in the order of their starts."""
     found = [span for span in run.spans if span.name.startswith("submit ")]
     return sorted(found, key=lambda span: span.start_ns)
 
@@ -87,7 +87,7 @@ def traceparent(span: Span) -> str:
 # --- eager tasks in a pod --------------------------------------------------------------------------------------------
 
 
-def test_each_child_of_an_eager_task_is_a_submission_below_what_asked_for_it(runs: Runs) -> None:
+def test_each_child_of_an_eager_task_is_a_submission_below_the_calling_span(runs: Runs) -> None:
     assert runs("eager").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.orchestrate  [3727dabdffa50ff8]
@@ -130,7 +130,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_the_pods_of_an_eager_tasks_child_get_its_submission_as_parent(runs: Runs) -> None:
+def test_the_submission_is_the_parent_of_the_pods_of_an_eager_tasks_child(runs: Runs) -> None:
     run, launches = runs("eager"), SCENARIOS["eager"].launches
     expected = {span.attributes["flyte.submitted.run_name"]: traceparent(span) for span in submissions(run)}
 
@@ -138,7 +138,7 @@ def test_the_pods_of_an_eager_tasks_child_get_its_submission_as_parent(runs: Run
     assert len(expected) == 3
 
 
-def test_the_variables_that_flytekit_gives_an_eager_tasks_child_stay(runs: Runs) -> None:
+def test_flytekits_variables_for_the_child_of_an_eager_task_are_kept(runs: Runs) -> None:
     runs("eager")
     for launch in SCENARIOS["eager"].launches:
         assert launch.envs.keys() == {"_F_EE_ROOT", "TRACEPARENT"}
@@ -162,7 +162,7 @@ def test_a_child_of_an_eager_task_continues_its_trace(runs: Runs, receiver: Rece
     assert child.attributes[semconv.RUN_NAME] == launch.name
 
 
-def test_a_child_that_fails_is_recorded_once_on_its_submission(runs: Runs) -> None:
+def test_a_failed_child_is_recorded_once_on_its_submission(runs: Runs) -> None:
     assert runs("eager in vain").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.orchestrate_in_vain  [3727dabdffa50ff8]
@@ -204,7 +204,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_an_eager_task_that_goes_on_after_a_child_has_failed_has_not_failed(runs: Runs) -> None:
+def test_an_eager_task_that_handles_the_failure_of_a_child_has_not_failed(runs: Runs) -> None:
     assert runs("eager in spite").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.orchestrate_in_spite  [3727dabdffa50ff8]
@@ -243,7 +243,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_the_clean_up_after_an_eager_task_terminates_what_runs_and_submits_nothing(runs: Runs) -> None:
+def test_the_cleanup_of_an_eager_task_terminates_children_without_submissions(runs: Runs) -> None:
     run = runs("clean-up")
     assert SCENARIOS["clean-up"].admin.terminated == ["e-one", "e-other"]
     assert submissions(run) == []
@@ -280,7 +280,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_an_execution_that_a_task_launches_has_a_trace_of_its_own_with_a_link_to_the_submission(
+def test_an_execution_launched_by_a_task_has_its_own_trace_with_a_link_to_the_submission(
     runs: Runs, receiver: Receiver, tmp_path: Path
 ) -> None:
     run, [launch] = runs("launch from a task"), SCENARIOS["launch from a task"].launches
@@ -301,8 +301,8 @@ def test_an_execution_that_a_task_launches_has_a_trace_of_its_own_with_a_link_to
     assert launched.trace_id == submission.links[0].trace_id != submission.trace_id
 
 
-def test_a_program_that_is_traced_has_a_submission_for_each_execution_that_it_launches(runs: Runs) -> None:
-    """Whatever it launches, flytekit gets the same call in the end."""
+def test_a_traced_program_has_a_submission_for_each_launched_execution(runs: Runs) -> None:
+    """flytekit makes the same call for every kind of entity."""
     run = runs("traced program")
     assert str(Forest(run.spans)) == snapshot("""\
 trace (random)
@@ -330,7 +330,7 @@ trace (random)
 """)
 
 
-def test_an_execution_is_told_who_launched_it(runs: Runs) -> None:
+def test_a_launched_execution_receives_its_launcher(runs: Runs) -> None:
     told = [launch.envs for launch in launches(runs, "traced program")]
     assert told == [{"OTEL_FLYTE_LAUNCHED_BY": traceparent(span)} for span in submissions(runs("traced program"))]
     assert len(told) == len(ALL_ENTITIES)
@@ -341,7 +341,7 @@ def launches(runs: Runs, name: str) -> list[Launch]:
     return SCENARIOS[name].launches
 
 
-def test_what_a_program_says_itself_of_an_executions_environment_stays(runs: Runs) -> None:
+def test_variables_that_a_program_sets_for_an_execution_are_kept(runs: Runs) -> None:
     name = "traced program with envs"
     without, own, own_launcher = launches(runs, name)
     parents = [traceparent(span) for span in submissions(runs(name))]
@@ -352,7 +352,7 @@ def test_what_a_program_says_itself_of_an_executions_environment_stays(runs: Run
     assert json.loads(runs(name).result.stdout)["own envs"] == {}
 
 
-def test_a_launch_that_fails_is_recorded_once_on_its_submission(runs: Runs) -> None:
+def test_a_failed_launch_is_recorded_once_on_its_submission(runs: Runs) -> None:
     assert runs("traced program that is refused").tree() == snapshot("""\
 trace (random)
   request
@@ -368,8 +368,8 @@ trace (random)
     assert launches(runs, "traced program that is refused") == []
 
 
-def test_a_program_without_a_provider_launches_as_without_us_and_gets_none(runs: Runs) -> None:
-    """Though an endpoint is configured: only what Flyte itself runs makes providers."""
+def test_launches_of_a_program_without_a_provider_are_unchanged(runs: Runs) -> None:
+    """An endpoint is configured, but only processes that Flyte runs create providers."""
     *plain, empty, own, own_launcher = launches(runs, "program")
 
     assert [launch.has_envs for launch in (*plain, empty)] == [False] * (len(ALL_ENTITIES) + 1)
@@ -380,7 +380,7 @@ def test_a_program_without_a_provider_launches_as_without_us_and_gets_none(runs:
 
 
 @pytest.mark.parametrize("name", ["program", "traced program"])
-def test_each_entity_is_registered_once_and_launched_as_what_it_is(runs: Runs, name: str) -> None:
+def test_each_entity_is_registered_and_launched_once_as_its_own_kind(runs: Runs, name: str) -> None:
     launched = [launch.entity for launch in launches(runs, name)]
 
     assert launched[: len(ALL_ENTITIES)] == [

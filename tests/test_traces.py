@@ -1,6 +1,6 @@
-"""What a user finds in the trace: whole traces as they arrive, from Flyte's real entrypoints.
+"""Complete traces of Flyte's real entrypoints, as they arrive at a receiver.
 
-Nothing is set but environment variables. Every scenario is a process or several, see ``support.runs``; a whole trace is
+Only environment variables are set. A scenario is one or more processes, see ``support.runs``. A complete trace is
 compared as text, see ``support.trees``.
 """
 
@@ -37,7 +37,7 @@ CALLER_UNSAMPLED = f"00-{CALLER_TRACE}-{CALLER_SPAN}-00"
 
 A_KIB_OF_X = "x" * 1021 + "…"
 REGISTERED_MAP = "pipelines.map_as_registered-arraynode"
-"""Flyte's name of every map task here; the pod computes another one."""
+"""Flyte's name of every map task here; flytekit computes another one in the pod."""
 FIVE = {"value": 5}
 RETRY = pods.Attempt(nodes=(("n0", 1),))
 CHILD_OF_DYNAMIC = pods.Attempt(nodes=(("n0", 1), ("dn3", 2)))
@@ -52,7 +52,7 @@ OLDER_MAP = with_loader(
 )
 
 
-# --- pods that are given more than inputs ----------------------------------------------------------------------------
+# --- pods that need more than inputs ---------------------------------------------------------------------------------
 
 
 def subtask(
@@ -76,12 +76,12 @@ def subtask(
 
 
 def shim(base: int) -> Scenario:
-    """A pod that knows its task by the template alone."""
+    """A pod whose task is defined by its template."""
     return pod(pods.template(task_templates.square), {"base": base})
 
 
 def query(root: Path, receiver: Receiver) -> Result:
-    """A query in a pod, which is a shim too."""
+    """A SQL query in a pod, which is also defined by its template."""
     database = root.with_name(f"{root.name}.db")
     with sqlite3.connect(database) as connection:
         connection.execute("create table tracks (name text)")
@@ -96,7 +96,7 @@ def clean_up_of_two(root: Path, receiver: Receiver) -> Result:
 
 
 def on_the_web(task: str, variable: str, file: str, *, kind: str = "") -> Scenario:
-    """A pod that takes a file which a server on loopback has."""
+    """A pod whose input is a file on a web server on loopback."""
 
     def run(root: Path, receiver: Receiver) -> Result:
         served = root.with_name(f"{root.name}-served")
@@ -227,10 +227,10 @@ CONTEXT: dict[str, Scenario] = {
 
 
 Verdict = tuple[str, str]
-"""Whose fault it is to Flyte, and whether it tries again."""
+"""Flyte's decision on an error: its origin, and whether the task is retried."""
 
 ATTEMPT = ""
-"""The span of the attempt, whatever its name."""
+"""The span of the attempt, which has a different name in each scenario."""
 
 USER: Verdict = ("USER", "NON_RECOVERABLE")
 USER_RETRIED: Verdict = ("USER", "RECOVERABLE")
@@ -240,14 +240,14 @@ SYSTEM_RETRIED: Verdict = ("SYSTEM", "RECOVERABLE")
 
 @dataclass(frozen=True)
 class Failure:
-    """A way to fail, and what the trace says of it.
+    """A way to fail, and its effect on the trace.
 
     Attributes:
         scenario: a pod.
-        recorded_on: the innermost span that fails, which alone has the exception.
+        recorded_on: the innermost failed span, the only one with the exception.
         exception: its type.
-        verdict: what Flyte writes, ``None`` where it writes nothing.
-        result: what the attempt says of its own end.
+        verdict: the decision that Flyte writes, ``None`` if it writes none.
+        result: the attribute ``flyte.result`` of the attempt.
     """
 
     scenario: Scenario
@@ -373,14 +373,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def one_trace(*of_runs: Run) -> str:
-    """What several pods have exported, as one picture."""
+    """Return the spans of several pods as one text."""
     return str(Forest(*(run.spans for run in of_runs)))
 
 
 # --- kinds of tasks in a pod -----------------------------------------------------------------------------------------
 
 
-def test_an_attempt_says_who_it_is_and_has_a_span_for_each_of_its_phases(runs: Runs) -> None:
+def test_an_attempt_has_its_identity_and_a_span_for_each_phase(runs: Runs) -> None:
     assert runs("sync").tree(whole=True) == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
@@ -480,7 +480,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_a_map_of_older_code_is_traced_as_well(runs: Runs) -> None:
+def test_the_legacy_map_task_is_traced(runs: Runs) -> None:
     assert runs("map of older code").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task pipelines.map_as_registered-arraynode  [1eae90fd45a1f1b3]
@@ -524,7 +524,7 @@ trace 5139f3437a93d360a3a54e16296acba6
     assert runs("dynamic").pod.futures is not None
 
 
-def test_an_eager_task_has_a_deck_unless_told_otherwise(runs: Runs) -> None:
+def test_an_eager_task_has_a_deck_by_default(runs: Runs) -> None:
     assert runs("eager").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task task_kinds.orchestrate  [3727dabdffa50ff8]
@@ -554,7 +554,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_the_clean_up_after_an_eager_task_is_an_attempt_without_user_code(runs: Runs) -> None:
+def test_the_cleanup_of_an_eager_task_is_an_attempt_without_user_code(runs: Runs) -> None:
     assert runs("eager cleanup").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.orchestrate-cleanup  [3727dabdffa50ff8]
@@ -570,7 +570,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_a_task_that_the_pod_knows_by_its_template_has_the_phases_of_any_other(runs: Runs) -> None:
+def test_a_task_defined_by_its_template_has_the_usual_phases(runs: Runs) -> None:
     assert runs("shim").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task task_templates.square  [3727dabdffa50ff8]
@@ -592,7 +592,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_a_shell_task_has_a_set_up_and_uploads_its_files_while_it_translates_its_outputs(runs: Runs) -> None:
+def test_a_shell_task_has_a_setup_and_uploads_its_files_during_output_translation(runs: Runs) -> None:
     assert runs("shell").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task task_kinds.greet  [3727dabdffa50ff8]
@@ -619,7 +619,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_a_task_that_prepares_its_surroundings_has_a_set_up(runs: Runs) -> None:
+def test_a_plugin_task_with_pre_execute_has_a_setup(runs: Runs) -> None:
     assert runs("plugin").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_plugin.compute  [3727dabdffa50ff8]
@@ -672,7 +672,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_the_deck_of_a_failed_task_is_uploaded_though_it_is_not_rendered(runs: Runs) -> None:
+def test_the_deck_of_a_failed_task_is_uploaded_but_not_rendered(runs: Runs) -> None:
     assert runs("deck of a failure in user code").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.report  [3727dabdffa50ff8]
@@ -707,7 +707,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_the_deck_of_a_task_whose_outputs_are_refused_is_uploaded(runs: Runs) -> None:
+def test_the_deck_of_a_task_with_invalid_outputs_is_uploaded(runs: Runs) -> None:
     assert runs("deck of a failure after it").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.report_on_something_else  [3727dabdffa50ff8]
@@ -744,7 +744,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_the_download_of_code_is_the_first_phase_of_an_attempt_though_another_process_does_it(runs: Runs) -> None:
+def test_the_code_download_of_another_process_is_the_first_phase_of_the_attempt(runs: Runs) -> None:
     assert runs("fast").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
@@ -769,7 +769,7 @@ trace 5139f3437a93d360a3a54e16296acba6
     assert runs("fast").attempt.start_ns == runs("fast").named("code download").start_ns
 
 
-def test_an_attempt_whose_code_can_not_be_downloaded_is_recorded_by_the_process_that_failed_to(runs: Runs) -> None:
+def test_a_failed_code_download_is_recorded_as_an_attempt(runs: Runs) -> None:
     assert runs("fast, without its code").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
@@ -787,16 +787,16 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_an_entrypoint_that_runs_as_a_script_records_what_it_does_as_a_command(runs: Runs) -> None:
+def test_an_entrypoint_run_as_a_script_records_the_same_as_a_command(runs: Runs) -> None:
     assert runs("script").tree() == runs("sync").tree()
 
 
 @pytest.mark.parametrize("name", ["sync", "local workflow"])
-def test_every_span_comes_from_a_service_that_is_called_flyte_unless_told_otherwise(runs: Runs, name: str) -> None:
+def test_the_service_name_of_every_span_is_flyte_by_default(runs: Runs, name: str) -> None:
     assert {span.resource["service.name"] for span in runs(name).spans} == {"flyte"}
 
 
-def test_the_resource_of_a_pod_is_its_attempt(runs: Runs) -> None:
+def test_the_resource_of_a_pod_identifies_its_attempt(runs: Runs) -> None:
     resource = runs("sync").attempt.resource
     identity = {name: value for name, value in resource.items() if name.startswith("flyte.")}
     assert identity == snapshot(
@@ -814,9 +814,9 @@ def test_the_resource_of_a_pod_is_its_attempt(runs: Runs) -> None:
     )
 
 
-def test_an_endpoint_on_grpcs_port_is_spoken_to_over_grpc(tmp_path: Path) -> None:
+def test_an_endpoint_on_port_4317_is_used_over_grpc(tmp_path: Path) -> None:
     try:
-        # Another loopback address, because a collector of the developer's may have the port on the usual one.
+        # Another loopback address, because a collector on the developer's machine may use this port on 127.0.0.1.
         receiver = Receiver(grpc_address=("127.0.0.17", 4317))
     except OSError:
         pytest.skip("127.0.0.17:4317 can't be bound here")
@@ -828,7 +828,7 @@ def test_an_endpoint_on_grpcs_port_is_spoken_to_over_grpc(tmp_path: Path) -> Non
     assert {request.protocol for request in receiver.requests()} == {"grpc"}
 
 
-# --- which kind of task has which phases, as documented --------------------------------------------------------------
+# --- the documented phases of each kind of task ----------------------------------------------------------------------
 
 ON = "●"
 
@@ -860,7 +860,7 @@ TASK_OF_ROW = {
 
 
 def documented() -> dict[tuple[str, str], list[str]]:
-    """The phases that the page promises, by section and kind of task."""
+    """Return the documented phases by section and kind of task."""
     promised = {}
     section, columns = "", []
     for line in PAGE.read_text().splitlines():
@@ -884,8 +884,8 @@ def test_the_documentation_of_phases_names_every_kind_and_every_phase() -> None:
 
 
 @pytest.mark.parametrize(("section", "row"), documented())
-def test_a_task_has_exactly_the_phases_that_are_documented_of_its_kind(runs: Runs, section: str, row: str) -> None:
-    """In their order, each once."""
+def test_a_task_has_exactly_the_documented_phases_of_its_kind(runs: Runs, section: str, row: str) -> None:
+    """Each phase is there once, in the documented order."""
     name, place = TASK_OF_ROW[section, row]
 
     assert phases(runs(name), place) == documented()[section, row]
@@ -894,7 +894,7 @@ def test_a_task_has_exactly_the_phases_that_are_documented_of_its_kind(runs: Run
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_task_that_fails_has_no_later_phase_but_the_uploads(runs: Runs, name: str) -> None:
+def test_a_failed_task_has_no_later_phases_except_uploads(runs: Runs, name: str) -> None:
     run = runs(name)
     names = [phase.name for phase in run.phases(run.attempt)]
     failed = [place for place, phase in enumerate(run.phases(run.attempt)) if phase.status == "ERROR"]
@@ -924,7 +924,7 @@ trace (random)
 """)
 
 
-def test_a_task_that_runs_locally_by_itself_is_the_root_of_its_trace(runs: Runs) -> None:
+def test_a_local_task_without_a_workflow_is_the_root_of_its_trace(runs: Runs) -> None:
     assert runs("local async").tree() == snapshot("""\
 trace (random)
   task traced_kinds.double_async
@@ -982,7 +982,7 @@ trace (random)
 """)
 
 
-def test_a_local_launch_plan_is_the_run_of_its_workflow(runs: Runs) -> None:
+def test_a_local_launch_plan_is_recorded_as_its_workflow(runs: Runs) -> None:
     assert runs("local launch plan").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.inner
@@ -1024,14 +1024,14 @@ trace (random)
 """)
 
 
-def test_a_bound_input_of_a_local_map_is_no_item(runs: Runs) -> None:
+def test_a_bound_input_of_a_local_map_is_not_an_item(runs: Runs) -> None:
     items = [span for span in runs("local map with a bound input").spans if span.name == "map item"]
     assert [item.attributes for item in items] == [
         {"flyte.array_index": index, "flyte.span.role": "item"} for index in (0, 1)
     ]
 
 
-def test_an_item_may_fail_without_failing_its_local_map(runs: Runs) -> None:
+def test_a_local_map_can_succeed_with_a_failed_item(runs: Runs) -> None:
     assert runs("local map with a failure").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.mapped_with_a_failure
@@ -1063,7 +1063,7 @@ trace (random)
 """)
 
 
-def test_an_item_that_fails_its_local_map_alone_has_the_exception(runs: Runs) -> None:
+def test_only_the_item_that_fails_its_local_map_has_the_exception(runs: Runs) -> None:
     assert runs("local map in vain").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.mapped_in_vain
@@ -1098,7 +1098,7 @@ trace (random)
 """)
 
 
-def test_a_local_map_of_older_code_has_a_span_for_each_item_too(runs: Runs) -> None:
+def test_the_local_legacy_map_task_has_a_span_for_each_item(runs: Runs) -> None:
     assert runs("local map of older code").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.mapped_by_older_code
@@ -1207,7 +1207,7 @@ trace (random)
 """)
 
 
-def test_a_local_shell_task_has_a_set_up(runs: Runs) -> None:
+def test_a_local_shell_task_has_a_setup(runs: Runs) -> None:
     assert runs("local shell").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.shell
@@ -1227,7 +1227,7 @@ trace (random)
 """)
 
 
-def test_a_local_query_has_the_phases_of_any_task(runs: Runs) -> None:
+def test_a_local_sql_task_has_the_usual_phases(runs: Runs) -> None:
     assert runs("local SQL").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.sql
@@ -1245,7 +1245,7 @@ trace (random)
 """)
 
 
-def test_a_local_task_known_by_its_template_has_the_phases_of_any_task(runs: Runs) -> None:
+def test_a_local_task_defined_by_its_template_has_the_usual_phases(runs: Runs) -> None:
     assert runs("local shim").tree() == snapshot("""\
 trace (random)
   task task_templates.square
@@ -1261,7 +1261,7 @@ trace (random)
 """)
 
 
-def test_a_local_deck_is_rendered_in_a_phase_and_uploaded_in_none(runs: Runs) -> None:
+def test_a_local_deck_has_a_phase_for_rendering_but_none_for_uploading(runs: Runs) -> None:
     assert runs("local deck").tree() == snapshot("""\
 trace (random)
   task traced_kinds.report
@@ -1279,7 +1279,7 @@ trace (random)
 """)
 
 
-def test_a_local_failure_is_recorded_once_and_marks_everything_around_it(runs: Runs) -> None:
+def test_a_local_failure_is_recorded_once_and_fails_all_spans_around_it(runs: Runs) -> None:
     assert runs("local failure").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.failing
@@ -1306,7 +1306,7 @@ trace (random)
 """)
 
 
-def test_a_cached_call_is_a_task_span_that_says_whether_it_was_in_the_cache(runs: Runs) -> None:
+def test_a_cached_call_is_a_task_span_with_the_result_of_the_cache_lookup(runs: Runs) -> None:
     assert runs("local cache").tree() == snapshot("""\
 trace (random)
   workflow traced_cache.squares
@@ -1330,7 +1330,7 @@ trace (random)
 """)
 
 
-def test_a_query_of_flytekits_own_is_a_task_known_by_its_template(runs: Runs) -> None:
+def test_flytekits_own_sql_task_is_defined_by_its_template(runs: Runs) -> None:
     assert runs("query").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task task_templates.query  [3727dabdffa50ff8]
@@ -1372,14 +1372,14 @@ trace (random)
 
 
 def phases(run: Run, task: int = 0) -> list[str]:
-    """The names of the phases of one of the tasks, the first if nothing else is said."""
+    """Return the names of the phases of a task, by default of the first one."""
     return [phase.name for phase in run.phases(run.tasks[task])]
 
 
-# --- what users add --------------------------------------------------------------------------------------------------
+# --- spans and attributes of users -----------------------------------------------------------------------------------
 
 
-def test_the_spans_that_users_make_nest_below_user_code(runs: Runs) -> None:
+def test_spans_of_users_are_below_user_code(runs: Runs) -> None:
     assert runs("user spans").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_user_code.train  [3727dabdffa50ff8]
@@ -1411,7 +1411,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_a_failure_is_recorded_by_us_once_whatever_a_user_span_has_recorded(runs: Runs) -> None:
+def test_a_failure_is_recorded_once_even_if_a_user_span_has_recorded_it(runs: Runs) -> None:
     assert runs("user span that fails").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_user_code.train_and_fail  [3727dabdffa50ff8]
@@ -1447,14 +1447,14 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_a_task_that_seeds_the_random_numbers_has_span_ids_of_its_own(runs: Runs) -> None:
+def test_a_task_that_seeds_the_random_generator_has_unique_span_ids(runs: Runs) -> None:
     one, other = ({span.span_id for span in runs(name).spans} for name in ("seeded", "seeded, again"))
 
     assert len(one) == len(other) == 1 + 6 + 20
     assert not one & other
 
 
-def test_the_metadata_that_a_task_declares_is_on_its_span(runs: Runs) -> None:
+def test_the_declared_metadata_of_a_task_is_on_its_span(runs: Runs) -> None:
     assert declared(runs("metadata")) == snapshot(
         {
             "flyte.task.kind": "sync",
@@ -1473,7 +1473,7 @@ def test_the_metadata_that_a_task_declares_is_on_its_span(runs: Runs) -> None:
     assert runs("timeout as timedelta").attempt.attributes["flyte.task.timeout"] == 120.5
 
 
-def test_the_labels_and_annotations_that_a_task_declares_are_on_its_span(runs: Runs) -> None:
+def test_the_declared_labels_and_annotations_of_a_task_are_on_its_span(runs: Runs) -> None:
     assert declared(runs("labels")) == snapshot(
         {
             "flyte.task.kind": "sync",
@@ -1484,7 +1484,7 @@ def test_the_labels_and_annotations_that_a_task_declares_are_on_its_span(runs: R
     )
 
 
-def test_the_resources_that_a_task_declares_are_on_its_span_as_they_were_written(runs: Runs) -> None:
+def test_the_declared_resources_of_a_task_are_on_its_span_as_written(runs: Runs) -> None:
     assert declared(runs("resources")) == snapshot(
         {
             "flyte.task.kind": "sync",
@@ -1523,7 +1523,7 @@ def declared(run: Run) -> dict[str, Any]:
     }
 
 
-def test_labels_without_end_are_cut_at_24_entries_of_1_kib(runs: Runs) -> None:
+def test_labels_are_cut_to_24_entries_of_1_kib(runs: Runs) -> None:
     attributes = runs("labels without end").attempt.attributes
 
     assert len([name for name in attributes if name.startswith("flyte.task.label.")]) == 24
@@ -1531,7 +1531,7 @@ def test_labels_without_end_are_cut_at_24_entries_of_1_kib(runs: Runs) -> None:
     assert f"flyte.task.annotation.{A_KIB_OF_X}" in attributes
 
 
-def test_texts_without_end_are_cut_at_1_kib(runs: Runs) -> None:
+def test_texts_are_cut_to_1_kib(runs: Runs) -> None:
     run = runs("text without end")
     user_code = run.named("user code")
     [exception] = user_code.events
@@ -1548,7 +1548,7 @@ def test_texts_without_end_are_cut_at_1_kib(runs: Runs) -> None:
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_transfer_is_a_span_below_the_phase_that_makes_it(runs: Runs) -> None:
+def test_a_transfer_is_a_span_below_its_phase(runs: Runs) -> None:
     assert runs("file that user code opens").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_data.read_and_write  [3727dabdffa50ff8]
@@ -1600,7 +1600,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_a_transfer_that_fails_has_the_exception(runs: Runs) -> None:
+def test_a_failed_transfer_has_the_exception(runs: Runs) -> None:
     assert runs("file that is not there").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_data.read_and_write  [3727dabdffa50ff8]
@@ -1636,8 +1636,8 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_what_a_user_says_about_an_output_is_on_its_translation(runs: Runs) -> None:
-    """The card counts how often it is serialised: users' code may have effects."""
+def test_the_users_metadata_of_an_output_is_on_the_output_translation(runs: Runs) -> None:
+    """The card counts its serialisations, because code of users may have side effects."""
     assert runs("output metadata").named("output translation").attributes == snapshot(
         {
             "flyte.span.role": "phase",
@@ -1649,7 +1649,7 @@ def test_what_a_user_says_about_an_output_is_on_its_translation(runs: Runs) -> N
     )
 
 
-def test_what_a_user_says_about_an_output_is_cut(runs: Runs) -> None:
+def test_long_metadata_of_an_output_is_cut(runs: Runs) -> None:
     attributes = runs("output metadata without end").named("output translation").attributes
 
     assert len([name for name in attributes if name.startswith("flyte.output.o1.partition.")]) == 24
@@ -1657,7 +1657,7 @@ def test_what_a_user_says_about_an_output_is_cut(runs: Runs) -> None:
     assert attributes["flyte.output.o1.item.card-o1"] == A_KIB_OF_X
 
 
-def test_an_input_that_the_same_execution_has_written_is_a_link_to_who_wrote_it(runs: Runs) -> None:
+def test_an_input_written_by_the_same_execution_is_a_link_to_its_writer(runs: Runs) -> None:
     assert runs("input of the same execution").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_data.read  [cf63f4408c440594]
@@ -1682,7 +1682,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_the_link_of_an_input_leads_to_the_span_of_who_wrote_it(runs: Runs) -> None:
+def test_the_link_of_an_input_leads_to_the_span_of_its_writer(runs: Runs) -> None:
     [written_by_a_retry] = links(runs("input of the same execution"), "source")
     [written_by_a_subtask] = links(runs("inputs in collections"), "by_name")
 
@@ -1706,12 +1706,12 @@ def ids(run: Run) -> tuple[str, str]:
         ("input below a hashed prefix", "s3://bucket/data/k7/fo2u3kji/x.txt"),
     ],
 )
-def test_an_input_whose_writer_is_not_known_is_an_attribute(runs: Runs, name: str, uri: str) -> None:
+def test_an_input_of_an_unknown_writer_is_an_attribute(runs: Runs, name: str, uri: str) -> None:
     assert runs(name).attempt.attributes["flyte.input.source.uri"] == uri
     assert runs(name).attempt.links == ()
 
 
-def test_inputs_in_lists_and_maps_are_links_as_well(runs: Runs) -> None:
+def test_inputs_in_lists_and_maps_are_links(runs: Runs) -> None:
     assert runs("inputs in collections").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_data.read_all  [cf63f4408c440594]
@@ -1743,7 +1743,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_a_subtask_of_a_map_links_only_to_who_wrote_its_own_element(runs: Runs) -> None:
+def test_a_map_subtask_links_only_to_the_writer_of_its_own_element(runs: Runs) -> None:
     assert runs("input of a map's element").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task pipelines.map_as_registered-arraynode  [1eae90fd45a1f1b3]
@@ -1773,7 +1773,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_recorded_once_on_the_innermost_span_that_it_fails(runs: Runs, name: str) -> None:
+def test_a_failure_is_recorded_once_on_the_innermost_failed_span(runs: Runs, name: str) -> None:
     failure = FAILURES[name]
     spans = runs(name).spans
     recorded = [(span, event) for span in spans for event in span.events if event.name == "exception"]
@@ -1787,7 +1787,7 @@ def test_a_failure_is_recorded_once_on_the_innermost_span_that_it_fails(runs: Ru
 
 
 def above(span: Span, spans: list[Span]) -> list[Span]:
-    """A span and what is around it, in the order of ``spans``."""
+    """Return a span and its ancestors, in the order of ``spans``."""
     path = {span.span_id}
     while span.parent_span_id:
         [span] = (outer for outer in spans if outer.span_id == span.parent_span_id)
@@ -1796,7 +1796,7 @@ def above(span: Span, spans: list[Span]) -> list[Span]:
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failed_attempt_has_the_verdict_that_flyte_has_written(runs: Runs, name: str) -> None:
+def test_a_failed_attempt_has_the_decision_of_flyte(runs: Runs, name: str) -> None:
     failure, run = FAILURES[name], runs(name)
     attributes = run.attempt.attributes
     verdict = {field: attributes[f"flyte.error.{field}"] for field in FIELDS if f"flyte.error.{field}" in attributes}
@@ -1823,7 +1823,7 @@ def test_the_stack_trace_of_a_failure_begins_in_flytekit_and_ends_in_user_code(r
     assert lines[-1] == "ValueError: bad value 5"
 
 
-def test_a_task_that_ignores_its_outputs_has_not_failed(runs: Runs) -> None:
+def test_a_task_that_raises_ignore_outputs_has_not_failed(runs: Runs) -> None:
     assert runs("ignored outputs").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task task_failures.ignore_outputs  [3727dabdffa50ff8]
@@ -1842,10 +1842,10 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-# --- who is the parent, and what ids there are -----------------------------------------------------------------------
+# --- parents and ids -------------------------------------------------------------------------------------------------
 
 
-def test_the_attempts_of_an_execution_are_spans_of_their_own_in_one_trace(runs: Runs) -> None:
+def test_attempts_of_an_execution_are_separate_spans_of_one_trace(runs: Runs) -> None:
     assert one_trace(runs("sync"), runs("retry"), runs("node below a dynamic one")) == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
@@ -1899,7 +1899,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_the_replicas_of_an_attempt_are_spans_of_their_own_in_one_trace(runs: Runs) -> None:
+def test_replicas_of_an_attempt_are_separate_spans_of_one_trace(runs: Runs) -> None:
     names = "sync", "replica by Flyte's variable", "replica by torch's", "replica by MPI's"
     attempts = [runs(name).attempt for name in names]
 
@@ -1908,7 +1908,7 @@ def test_the_replicas_of_an_attempt_are_spans_of_their_own_in_one_trace(runs: Ru
     assert len({attempt.trace_id for attempt in attempts}) == 1
 
 
-def test_an_attempt_continues_the_trace_that_its_environment_names(runs: Runs) -> None:
+def test_an_attempt_continues_the_trace_of_its_environment(runs: Runs) -> None:
     run = runs("parent")
     assert str(Forest(run.spans, given={CALLER_TRACE})) == snapshot("""\
 trace 0af7651916cd43dd8448eb211c80319c
@@ -1931,7 +1931,7 @@ trace 0af7651916cd43dd8448eb211c80319c
 """)
 
 
-def test_a_parent_that_is_not_sampled_hides_nothing(runs: Runs) -> None:
+def test_an_attempt_with_an_unsampled_parent_is_recorded(runs: Runs) -> None:
     assert runs("parent, not sampled").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
@@ -1954,11 +1954,11 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_a_parent_that_is_named_comes_before_the_control_planes(runs: Runs) -> None:
+def test_a_parent_from_the_environment_overrides_that_of_the_control_plane(runs: Runs) -> None:
     assert runs("parent and control plane").attempt.parent_span_id == CALLER_SPAN
 
 
-def test_an_attempt_links_to_who_launched_its_execution(runs: Runs) -> None:
+def test_an_attempt_links_to_the_launcher_of_its_execution(runs: Runs) -> None:
     assert runs("launched").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
@@ -1981,7 +1981,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_where_the_control_plane_is_exported_its_attempt_is_the_parent(runs: Runs) -> None:
+def test_the_control_planes_attempt_is_the_parent_if_the_control_plane_is_exported(runs: Runs) -> None:
     assert runs("control plane").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  CONSUMER  [3727dabdffa50ff8]  below [6cec4edc979b3a86]
@@ -2003,12 +2003,12 @@ trace 5139f3437a93d360a3a54e16296acba6
 """)
 
 
-def test_the_replicas_of_an_attempt_have_the_same_parent_in_the_control_plane(runs: Runs) -> None:
+def test_replicas_of_an_attempt_have_the_same_parent_in_the_control_plane(runs: Runs) -> None:
     replica, attempt = runs("replica below the control plane").attempt, runs("control plane").attempt
     assert replica.parent_span_id == attempt.parent_span_id
 
 
-def test_the_subtasks_of_a_wide_map_have_traces_of_their_own_from_a_limit_on(runs: Runs) -> None:
+def test_subtasks_of_a_wide_map_have_separate_traces_beyond_a_limit(runs: Runs) -> None:
     inside, outside = runs("map, last index in the trace"), runs("map, first index of its own")
     assert one_trace(inside, outside) == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
@@ -2051,7 +2051,7 @@ trace 792d2964cad5d5535b6350fc92b3b1e0
 """)
 
 
-def test_a_subtask_with_a_trace_of_its_own_links_to_the_parent_that_it_would_have_had(runs: Runs) -> None:
+def test_a_subtask_with_its_own_trace_links_to_its_usual_parent(runs: Runs) -> None:
     run = runs("map, index of its own below a parent")
     [link] = run.attempt.links
 
@@ -2060,23 +2060,23 @@ def test_a_subtask_with_a_trace_of_its_own_links_to_the_parent_that_it_would_hav
     assert (link.trace_id, link.span_id, link.attributes) == (CALLER_TRACE, CALLER_SPAN, {"flyte.link": "execution"})
 
 
-def test_a_map_has_the_name_that_flyte_knows_it_by(runs: Runs) -> None:
-    """flytekit computes another one in the pod, from options that the pod is not told."""
+def test_a_map_has_its_registered_name(runs: Runs) -> None:
+    """flytekit computes another name in the pod, from options that the pod does not have."""
     attempt = runs("map, index 0").attempt
     assert (attempt.name, attempt.attributes["flyte.task_name"]) == (f"task {REGISTERED_MAP}", REGISTERED_MAP)
 
 
-def test_the_clean_up_has_the_name_that_flyte_knows_it_by(runs: Runs) -> None:
-    """flytekit gives every clean-up the same name in the pod."""
+def test_the_cleanup_has_its_registered_name(runs: Runs) -> None:
+    """flytekit uses the same name for every cleanup in the pod."""
     assert runs("eager cleanup").attempt.name == "task traced_launches.orchestrate-cleanup"
 
 
-def test_a_local_run_continues_the_trace_that_its_environment_names(runs: Runs) -> None:
+def test_a_local_run_continues_the_trace_of_its_environment(runs: Runs) -> None:
     workflow = runs("local run with a parent").named("workflow traced_kinds.sync")
     assert (workflow.trace_id, workflow.parent_span_id) == (CALLER_TRACE, CALLER_SPAN)
 
 
-def test_a_local_run_is_not_hidden_by_a_parent_that_is_not_sampled(runs: Runs) -> None:
+def test_a_local_run_with_an_unsampled_parent_is_recorded(runs: Runs) -> None:
     workflow = runs("local run with a parent, not sampled").named("workflow traced_kinds.sync")
     [link] = workflow.links
 
@@ -2092,10 +2092,8 @@ def test_a_local_run_is_not_hidden_by_a_parent_that_is_not_sampled(runs: Runs) -
         ("spawned process in a pod", "double_in_spawned_process"),
     ],
 )
-def test_a_task_that_runs_in_another_process_of_a_pod_is_a_child_of_the_attempt(
-    runs: Runs, name: str, task: str
-) -> None:
-    """A child of its own name and with an id of its own, though it finds the attempt's whole environment."""
+def test_a_task_in_another_process_of_a_pod_is_a_child_of_the_attempt(runs: Runs, name: str, task: str) -> None:
+    """It has its own name and id, although it has the same environment as the attempt."""
     attempt, inner = runs(name).tasks
 
     assert (attempt.name, inner.name) == (f"task traced_processes.{task}", "task traced_processes.double")
@@ -2104,16 +2102,16 @@ def test_a_task_that_runs_in_another_process_of_a_pod_is_a_child_of_the_attempt(
     assert "user code" in phases(runs(name), 1)
 
 
-# --- what holds for every trace --------------------------------------------------------------------------------------
+# --- properties of every trace ---------------------------------------------------------------------------------------
 
 
-def test_no_two_spans_of_a_trace_share_an_id(runs: Runs) -> None:
+def test_span_ids_of_a_trace_are_unique(runs: Runs) -> None:
     for name, run in runs.all():
         ids = [span.span_id for span in run.spans]
         assert len(ids) == len(set(ids)), name
 
 
-def test_ids_that_are_not_derived_are_never_drawn_twice(runs: Runs) -> None:
+def test_random_ids_are_unique(runs: Runs) -> None:
     spans = [span for _, run in runs.all() for span in run.spans]
     derived = set(chain.from_iterable(map(derived_ids, spans)))
     random_ids = [span.span_id for span in spans if span.span_id not in derived]
@@ -2122,7 +2120,7 @@ def test_ids_that_are_not_derived_are_never_drawn_twice(runs: Runs) -> None:
     assert len(random_ids) == len(set(random_ids))
 
 
-def test_no_value_is_longer_than_a_backend_can_hold(runs: Runs) -> None:
+def test_values_are_within_the_limits_of_backends(runs: Runs) -> None:
     for name, run in runs.all():
         for attribute, value in chain.from_iterable(map(values, run.spans)):
             limit = 8192 if attribute == "exception.stacktrace" else 1024
@@ -2130,7 +2128,7 @@ def test_no_value_is_longer_than_a_backend_can_hold(runs: Runs) -> None:
 
 
 def values(span: Span) -> Iterator[tuple[str, Any]]:
-    """All that a span and its events and links carry."""
+    """Yield all attribute values of a span, its events and its links."""
     yield "name", span.name
     yield "status", span.status_message
     yield from span.attributes.items()
@@ -2140,7 +2138,7 @@ def values(span: Span) -> Iterator[tuple[str, Any]]:
         yield from link.attributes.items()
 
 
-def test_phases_follow_one_another_in_the_documented_order(runs: Runs) -> None:
+def test_phases_are_in_the_documented_order(runs: Runs) -> None:
     for name, run in runs.all():
         for each in run.tasks:
             phases = run.phases(each)
@@ -2150,7 +2148,7 @@ def test_phases_follow_one_another_in_the_documented_order(runs: Runs) -> None:
 
 
 def test_every_parent_of_a_trace_has_arrived(runs: Runs) -> None:
-    """But for the parents that other processes have."""
+    """Parents from other processes are exceptions."""
     elsewhere = {CALLER_SPAN, *(runs(name).attempt.parent_span_id for name in CONTEXT if "control plane" in name)}
     for name, run in runs.all():
         ids = {span.span_id for span in run.spans} | elsewhere

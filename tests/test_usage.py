@@ -1,4 +1,4 @@
-"""What users see of what their tasks used, against what the tasks themselves know by other means."""
+"""The recorded usage of tasks, compared with the usage that the tasks measure themselves."""
 
 import importlib.util
 import inspect
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what tasks know
 MIB, GIB = 2**20, 2**30
 TRUE = 0.07
 TRUE_SECONDS = 0.05
-"""What is used around what a task measures of itself."""
+"""Seconds of CPU that are used around the code that a task measures."""
 
 GROUPS = Path(__file__).parent / "fixtures" / "cgroup"
 NOWHERE = "http://127.0.0.1:9"
@@ -38,7 +38,7 @@ COLLECTED_OFTEN = {"OTEL_METRIC_EXPORT_INTERVAL": "500"}
 
 
 def patched(**values: float) -> dict[str, str]:
-    """Give values to constants of modules, for what would take a test too long."""
+    """Return a variable that sets constants of modules, where the real values would slow down a test."""
     modules = {
         "METRICS_AFTER_SECONDS": "otel_flyte.usage.recorder",
         "STEP_SECONDS": "otel_flyte.usage.statistics",
@@ -52,7 +52,7 @@ def path(*first: Path) -> dict[str, str]:
 
 
 NO_GROUPS = {"GROUPS": str(GROUPS / "none")}
-"""What the machine that runs the tests is itself, a container or none, must not decide them."""
+"""The results must not depend on whether the tests themselves run in a container."""
 
 TWO_GPUS = {**path(fake_nvml.PATH), fake_nvml.VARIABLE: "2"}
 SOON = {**patched(METRICS_AFTER_SECONDS=1.0), **COLLECTED_OFTEN}
@@ -66,7 +66,7 @@ def pod(task: str, inputs: Mapping[str, Any], *env: Mapping[str, str], **options
 
 
 def with_gpus(script: Mapping[str, Any]) -> Change:
-    """A pod on a machine whose driver tells what a script says."""
+    """A pod on a machine whose driver replays a script."""
 
     def change(prepared: pods.Pod) -> pods.Pod:
         file = prepared.directory / "gpus.json"
@@ -77,7 +77,7 @@ def with_gpus(script: Mapping[str, Any]) -> Change:
 
 
 def in_container(prepared: pods.Pod) -> pods.Pod:
-    """A pod whose group is a copy of a recorded one."""
+    """A pod whose cgroup is a copy of a recorded one."""
     groups = prepared.directory / "groups"
     shutil.copytree(GROUPS / "v2_pod", groups)
     return with_variables(prepared, {"GROUPS": str(groups)})
@@ -89,7 +89,7 @@ def with_metrics_alone(prepared: pods.Pod) -> pods.Pod:
 
 
 def with_system_metrics(prepared: pods.Pod) -> pods.Pod:
-    """A pod that has opentelemetry-instrumentation-system-metrics switched on."""
+    """A pod with opentelemetry-instrumentation-system-metrics enabled."""
     folder = prepared.directory / "installed"
     source = "class SystemMetricsInstrumentor:\n    is_instrumented_by_opentelemetry = True\n"
     programs.module(folder / "opentelemetry" / "instrumentation", "system_metrics", source)
@@ -229,7 +229,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb({"value": 1})
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("usage"))
     yield all_runs
@@ -242,7 +242,7 @@ def whole(run: Run) -> Run:
 
 
 def said(run: Run) -> dict[str, Any]:
-    """What the task knows of itself."""
+    """Return the usage that the task has measured itself."""
     known: dict[str, Any] = json.loads((run.root / "work" / "used.json").read_text())
     return known
 
@@ -257,14 +257,14 @@ def usage(span: Span) -> dict[str, Any]:
 
 
 def points(run: Run, name: str | None = None) -> list[MetricPoint]:
-    """In the order in which they arrived."""
+    """Return the data points in the order of arrival."""
     requests = [request for request in run.requests if request.signal == "metrics"]
     found = [point for request in requests for point in receiver._points(request.message)]
     return [point for point in found if name in (None, point.name)]
 
 
 def last(run: Run, name: str, **attributes: str) -> float:
-    """The last value of a metric."""
+    """Return the last value of a metric."""
     wanted = {key.replace("_", "."): value for key, value in attributes.items()}
     return [point for point in points(run, name) if wanted.items() <= point.attributes.items()][-1].value
 
@@ -280,7 +280,7 @@ def near(value: float) -> Any:
 # --- CPU and memory --------------------------------------------------------------------------------------------------
 
 
-def test_a_phase_tells_the_cpu_time_and_the_cores_that_it_used(ran: Runs) -> None:
+def test_a_phase_has_its_cpu_time_and_its_mean_and_peak_cores(ran: Runs) -> None:
     run = whole(ran("a task"))
     known, told = said(run), usage(phase(run, semconv.PHASE_USER_CODE))
 
@@ -291,7 +291,7 @@ def test_a_phase_tells_the_cpu_time_and_the_cores_that_it_used(ran: Runs) -> Non
     assert told[semconv.USAGE_CPU_MEAN] < told[semconv.USAGE_CPU_PEAK] < 1.2
 
 
-def test_a_phase_tells_the_memory_that_it_had_at_most(ran: Runs) -> None:
+def test_a_phase_has_its_peak_memory(ran: Runs) -> None:
     run = whole(ran("a task"))
     known, told = said(run), usage(phase(run, semconv.PHASE_USER_CODE))
 
@@ -300,7 +300,7 @@ def test_a_phase_tells_the_memory_that_it_had_at_most(ran: Runs) -> None:
     assert told[semconv.USAGE_MEMORY_MEAN] <= told[semconv.USAGE_MEMORY_PEAK]
 
 
-def test_a_task_tells_what_all_its_phases_used(ran: Runs) -> None:
+def test_the_usage_of_a_task_covers_all_of_its_phases(ran: Runs) -> None:
     run = whole(ran("a task"))
     told = usage(run.attempt)
     of_phases = [usage(span) for span in run.phases(run.attempt)]
@@ -312,7 +312,7 @@ def test_a_task_tells_what_all_its_phases_used(ran: Runs) -> None:
 
 
 @pytest.mark.parametrize("where", ["task", "user code"])
-def test_shares_are_of_what_was_declared_and_more_than_all_of_a_request_is_said(where: str, ran: Runs) -> None:
+def test_shares_refer_to_declared_quotas_and_may_exceed_1(where: str, ran: Runs) -> None:
     run = whole(ran("a task"))
     told = usage(run.attempt if where == "task" else phase(run, semconv.PHASE_USER_CODE))
     cores, memory = told[semconv.USAGE_CPU_MEAN], told[semconv.USAGE_MEMORY_PEAK]
@@ -325,7 +325,7 @@ def test_shares_are_of_what_was_declared_and_more_than_all_of_a_request_is_said(
     assert told[semconv.USAGE_MEMORY_OF_REQUEST] > 2
 
 
-def test_a_task_tells_its_limits_and_requests_in_cores_and_bytes_and_who_has_set_them(ran: Runs) -> None:
+def test_a_task_has_its_limits_and_requests_in_cores_and_bytes_and_their_source(ran: Runs) -> None:
     attributes = whole(ran("a task")).attempt.attributes
 
     assert {name: value for name, value in attributes.items() if name.startswith("flyte.quota.")} == {
@@ -338,7 +338,7 @@ def test_a_task_tells_its_limits_and_requests_in_cores_and_bytes_and_who_has_set
     }
 
 
-def test_a_task_that_declares_nothing_is_measured_by_the_machine(ran: Runs) -> None:
+def test_shares_of_a_task_without_quotas_refer_to_the_machine(ran: Runs) -> None:
     attributes = whole(ran("workers")).attempt.attributes
 
     assert attributes[semconv.QUOTA_CPU_SOURCE] == attributes[semconv.QUOTA_MEMORY_SOURCE] == semconv.QUOTA_OF_HOST
@@ -348,7 +348,7 @@ def test_a_task_that_declares_nothing_is_measured_by_the_machine(ran: Runs) -> N
     assert attributes[semconv.USAGE_CPU_OF_LIMIT] == pytest.approx(attributes[semconv.USAGE_CPU_MEAN] / cores, rel=1e-2)
 
 
-def test_a_phase_that_is_over_at_once_is_told_nothing_of_what_it_used(ran: Runs) -> None:
+def test_a_very_short_phase_has_no_usage(ran: Runs) -> None:
     run = whole(ran("a task"))
     short = [span for span in run.phases(run.attempt) if seconds(span) < 0.09]
 
@@ -356,18 +356,18 @@ def test_a_phase_that_is_over_at_once_is_told_nothing_of_what_it_used(ran: Runs)
     assert [usage(span) for span in short] == [{}] * len(short)
 
 
-def test_modules_that_take_cpu_to_load_are_seen_in_the_load_phase(ran: Runs) -> None:
+def test_the_cpu_time_of_imports_is_in_the_load_phase(ran: Runs) -> None:
     run = whole(ran("fast-execute"))
     told = usage(phase(run, semconv.PHASE_LOAD))
     loaded = said(run)["loaded"]
 
     assert told[semconv.USAGE_SOURCE] == semconv.USAGE_OF_PROCESSES
-    # Flyte and what it imports are loaded in it, too.
+    # Flyte and its dependencies are imported in this phase too.
     assert loaded - TRUE_SECONDS <= told[semconv.USAGE_CPU_TIME] <= seconds(phase(run, semconv.PHASE_LOAD)) * 1.1
     assert run.attempt.attributes[semconv.USAGE_CPU_TIME] >= told[semconv.USAGE_CPU_TIME] + 0.35
 
 
-def test_a_task_of_half_a_second_tells_its_cpu_time_though_nothing_sampled_it(ran: Runs) -> None:
+def test_a_task_of_half_a_second_has_its_cpu_time_without_samples(ran: Runs) -> None:
     run = whole(ran("fast-execute"))
     known, told = said(run), usage(phase(run, semconv.PHASE_USER_CODE))
     if known["seconds"] > 0.9:
@@ -378,7 +378,7 @@ def test_a_task_of_half_a_second_tells_its_cpu_time_though_nothing_sampled_it(ra
     assert semconv.USAGE_SAMPLES not in told
 
 
-def test_workers_and_programs_of_a_task_count_once_while_they_run_and_when_they_have_ended(ran: Runs) -> None:
+def test_running_and_ended_child_processes_of_a_task_are_counted_once(ran: Runs) -> None:
     run = whole(ran("workers"))
     known, told = said(run), usage(phase(run, semconv.PHASE_USER_CODE))
 
@@ -387,7 +387,7 @@ def test_workers_and_programs_of_a_task_count_once_while_they_run_and_when_they_
     assert told[semconv.USAGE_CPU_MEAN] == near(known["cpu"] / known["seconds"])
 
 
-def test_what_a_process_had_used_before_a_task_began_is_not_the_tasks(ran: Runs) -> None:
+def test_usage_from_before_a_task_is_not_counted(ran: Runs) -> None:
     run = whole(ran("an old child"))
     [task] = run.tasks
     told = usage(phase(run, semconv.PHASE_USER_CODE, task))
@@ -395,14 +395,14 @@ def test_what_a_process_had_used_before_a_task_began_is_not_the_tasks(ran: Runs)
     assert told[semconv.USAGE_CPU_TIME] == near(said(run)["cpu"])
 
 
-def test_memory_that_workers_share_with_their_task_counts_once(ran: Runs) -> None:
+def test_memory_shared_by_workers_and_their_task_is_counted_once(ran: Runs) -> None:
     run = whole(ran("workers"))
     told = usage(phase(run, semconv.PHASE_USER_CODE))
 
     assert told[semconv.USAGE_MEMORY_PEAK] == pytest.approx(said(run)["resident"], rel=0.15)
 
 
-def test_a_pods_series_has_a_value_for_the_minute_that_was_begun(ran: Runs) -> None:
+def test_the_series_of_a_pod_has_a_value_for_an_incomplete_minute(ran: Runs) -> None:
     run = whole(ran("a task"))
     told = usage(run.attempt)
 
@@ -426,13 +426,13 @@ def test_a_series_has_the_average_of_each_step(ran: Runs) -> None:
 
     assert task.attributes[semconv.USAGE_STEP] == 1
     assert len(cores) == pytest.approx(seconds(task) + 0.5, abs=0.6)
-    # The last one is of what was left.
+    # The last value covers the rest, which is shorter than a step.
     used = sum(cores[:-1]) + cores[-1] * (seconds(task) - len(cores) + 1)
     assert used == pytest.approx(task.attributes[semconv.USAGE_CPU_TIME], rel=TRUE)
     assert gpus[3:5] == (83.0, 83.0)
 
 
-def test_a_local_task_tells_what_it_used_as_one_in_a_pod_does(ran: Runs) -> None:
+def test_a_local_task_has_its_usage(ran: Runs) -> None:
     run = whole(ran("locally"))
     [task] = run.tasks
     told = usage(phase(run, semconv.PHASE_USER_CODE, task))
@@ -446,7 +446,9 @@ def test_a_local_task_tells_what_it_used_as_one_in_a_pod_does(ran: Runs) -> None
 
 
 @pytest.mark.parametrize(("of", "lasting"), [(slice(1, 3), 0.4), (slice(3, 5), 2.6)], ids=["brief", "sampled"])
-def test_tasks_that_overlap_each_tell_what_the_process_used_and_say_so(of: slice, lasting: float, ran: Runs) -> None:
+def test_overlapping_tasks_have_the_usage_of_the_process_and_are_marked_as_shared(
+    of: slice, lasting: float, ran: Runs
+) -> None:
     run = whole(ran("at once"))
     tasks = run.tasks[of]
     used = said(run)[f"overlapping for {lasting}"]
@@ -457,7 +459,7 @@ def test_tasks_that_overlap_each_tell_what_the_process_used_and_say_so(of: slice
     assert sum(told) > used + TRUE_SECONDS
 
 
-def test_of_nested_tasks_only_the_inner_one_shares(ran: Runs) -> None:
+def test_only_the_inner_one_of_nested_tasks_is_marked_as_shared(ran: Runs) -> None:
     outer, inner = whole(ran("at once")).tasks[-2:]
 
     assert outer.name == "task traced_usage.call_inside"
@@ -466,7 +468,7 @@ def test_of_nested_tasks_only_the_inner_one_shares(ran: Runs) -> None:
     assert outer.attributes[semconv.USAGE_CPU_TIME] >= inner.attributes[semconv.USAGE_CPU_TIME] >= 0.2
 
 
-def test_one_task_after_another_shares_nothing_and_is_sampled_anew(ran: Runs) -> None:
+def test_consecutive_tasks_are_not_shared_and_are_sampled_separately(ran: Runs) -> None:
     run = whole(ran("one after another"))
 
     assert len(run.tasks) == 2
@@ -475,7 +477,7 @@ def test_one_task_after_another_shares_nothing_and_is_sampled_anew(ran: Runs) ->
         assert task.attributes[semconv.USAGE_SAMPLES] >= 1
 
 
-def test_metrics_of_a_task_are_of_the_time_in_which_it_ran(ran: Runs) -> None:
+def test_metrics_of_a_task_cover_its_own_duration(ran: Runs) -> None:
     run = whole(ran("a busy one and an idle one"))
     cores, memory = (
         {str(point.attributes[semconv.TASK_NAME]): point.value for point in points(run, name)}
@@ -486,14 +488,14 @@ def test_metrics_of_a_task_are_of_the_time_in_which_it_ran(ran: Runs) -> None:
     assert memory["traced_usage.work"] > memory["traced_usage.linger"] + 100 * MIB
 
 
-def test_nobody_samples_where_no_task_is_open(ran: Runs) -> None:
+def test_the_sampling_thread_runs_only_during_tasks(ran: Runs) -> None:
     ended = whole(ran("one after another")).result
     sampled = ["otel-flyte-usage" in names for names in json.loads(ended.stdout.splitlines()[-1])]
 
     assert sampled == [True, False, True, False]
 
 
-def test_a_child_that_was_forked_while_a_sample_was_taken_neither_samples_nor_hangs(ran: Runs) -> None:
+def test_a_child_forked_during_a_sample_neither_samples_nor_hangs(ran: Runs) -> None:
     run = whole(ran("a fork"))
     assert run.pod.outputs is not None
 
@@ -509,7 +511,7 @@ def of_gpu(run: Run, index: int) -> Callable[[str], Any]:
     return lambda pattern: run.attempt.attributes.get(pattern.format(kind=semconv.DEVICE_GPU, index=index))
 
 
-def test_each_gpu_tells_its_mean_its_peak_and_its_memory(ran: Runs) -> None:
+def test_each_gpu_has_its_mean_and_peak_utilization_and_its_memory(ran: Runs) -> None:
     run = whole(ran("a map subtask"))
     equal: dict[str, Any] = fake_nvml.EQUAL
     [frame] = equal["frames"]
@@ -530,7 +532,7 @@ def test_each_gpu_tells_its_mean_its_peak_and_its_memory(ran: Runs) -> None:
     )
 
 
-def test_a_gpu_that_is_lost_has_what_it_did_until_then_and_the_task_goes_on(ran: Runs) -> None:
+def test_a_lost_gpu_keeps_its_earlier_usage_and_the_task_continues(ran: Runs) -> None:
     run = whole(ran("a lost GPU"))
     there, lost = of_gpu(run, 0), of_gpu(run, 1)
 
@@ -543,7 +545,7 @@ def test_a_gpu_that_is_lost_has_what_it_did_until_then_and_the_task_goes_on(ran:
     assert "can't reach the GPU GPU-1 any more" in run.pod.stderr
 
 
-def test_energy_is_what_the_gpus_counters_rose_by(ran: Runs) -> None:
+def test_energy_is_the_increase_of_the_gpus_counters(ran: Runs) -> None:
     run = whole(ran("a lost GPU"))
     used = of_gpu(run, 0)(semconv.USAGE_DEVICE_ENERGY)
 
@@ -553,7 +555,7 @@ def test_energy_is_what_the_gpus_counters_rose_by(ran: Runs) -> None:
     assert run.attempt.attributes[semconv.USAGE_ENERGY] == used
 
 
-def test_a_gpu_that_is_lost_says_so_as_a_metric_and_has_no_other_values_any_more(ran: Runs) -> None:
+def test_a_lost_gpu_has_the_status_failed_and_no_further_values(ran: Runs) -> None:
     run = whole(ran("a lost GPU"))
     memory = points(run, semconv.METRIC_HW_GPU_MEMORY_USAGE)
     ends = {gpu: max(p.time_ns for p in memory if p.attributes[semconv.HW_ID] == gpu) for gpu in ("GPU-0", "GPU-1")}
@@ -564,7 +566,7 @@ def test_a_gpu_that_is_lost_says_so_as_a_metric_and_has_no_other_values_any_more
     assert ends["GPU-1"] < ends["GPU-0"]
 
 
-def test_without_a_driver_nothing_is_said_of_gpus(ran: Runs) -> None:
+def test_without_a_driver_there_are_no_gpu_attributes_and_no_messages(ran: Runs) -> None:
     run = whole(ran("a task"))
 
     assert [name for span in run.spans for name in usage(span) if ".gpu" in name] == []
@@ -574,7 +576,7 @@ def test_without_a_driver_nothing_is_said_of_gpus(ran: Runs) -> None:
 # --- in a container --------------------------------------------------------------------------------------------------
 
 
-def test_in_a_container_the_figures_are_the_containers(ran: Runs) -> None:
+def test_usage_in_a_container_is_that_of_the_container(ran: Runs) -> None:
     run = whole(ran("a container"))
     for told in (usage(run.attempt), usage(phase(run, semconv.PHASE_USER_CODE))):
         assert told[semconv.USAGE_SOURCE] == semconv.USAGE_OF_CONTAINER
@@ -588,7 +590,7 @@ def test_in_a_container_the_figures_are_the_containers(ran: Runs) -> None:
     assert told[semconv.USAGE_OOM_KILLS] == 1
 
 
-def test_a_containers_limits_are_what_shares_are_of_where_nothing_is_declared(ran: Runs) -> None:
+def test_shares_without_declared_quotas_refer_to_the_limits_of_the_container(ran: Runs) -> None:
     attributes = whole(ran("a container")).attempt.attributes
 
     assert attributes[semconv.QUOTA_CPU_CGROUP] == 1.5
@@ -597,13 +599,13 @@ def test_a_containers_limits_are_what_shares_are_of_where_nothing_is_declared(ra
     assert attributes[semconv.USAGE_CPU_OF_LIMIT] == pytest.approx(attributes[semconv.USAGE_CPU_MEAN] / 1.5, rel=1e-2)
 
 
-def test_outside_of_a_container_there_are_no_marks_of_one(ran: Runs) -> None:
+def test_attributes_of_containers_are_missing_outside_of_a_container(ran: Runs) -> None:
     told = usage(whole(ran("a task")).attempt)
 
     assert {semconv.USAGE_MEMORY_WITH_CACHE, semconv.USAGE_OOM_KILLS, semconv.USAGE_CPU_THROTTLED} & set(told) == set()
 
 
-def test_a_container_has_metrics_of_its_own(ran: Runs) -> None:
+def test_a_container_has_container_metrics(ran: Runs) -> None:
     run = whole(ran("a container"))
 
     assert last(run, semconv.METRIC_CONTAINER_CPU_TIME) == pytest.approx(14.345678)
@@ -626,12 +628,12 @@ def logs(run: Run) -> list[LogRecord]:
     return [record for request in requests for record in receiver._logs(request.message)]
 
 
-def test_heartbeats_tell_what_was_used_so_far(ran: Runs) -> None:
+def test_heartbeats_have_the_usage_so_far(ran: Runs) -> None:
     run = whole(ran("locally"))
     records = [record for record in logs(run) if record.attributes[semconv.EVENT_NAME] == semconv.EVENT_HEARTBEAT]
     beats = [record for record in records if semconv.TASK_NAME in record.attributes]
     beat = beats[-1].attributes
-    # It tells of the last sample, which is a second old at most.
+    # A heartbeat has the last sample, which is at most a second old.
     if beats[-1].time_ns < said(run)["done_ns"] + 1.5e9:
         pytest.skip("this machine is too busy for a heartbeat after the work was done")
 
@@ -642,7 +644,7 @@ def test_heartbeats_tell_what_was_used_so_far(ran: Runs) -> None:
     assert beat[semconv.USAGE_DEVICE_MEMORY_LAST.format(kind=semconv.DEVICE_GPU, index=1)] == 12_884_901_888
 
 
-def test_of_a_task_that_was_killed_the_metric_records_in_the_spool_tell(tmp_path: Path) -> None:
+def test_the_usage_of_a_killed_task_is_in_its_spooled_metric_records(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": NOWHERE, "OTEL_FLYTE_SPOOL": str(spool), **NO_GROUPS, **SOON, **TWO_GPUS}
     prepared = pods.prepare("execute", tmp_path / "pod", "traced_usage.linger", {"seconds": 100.0}, env=env)
@@ -708,10 +710,10 @@ OF_A_TASK_WITH_GPUS = {
 }
 
 
-def test_a_task_that_runs_for_more_than_five_seconds_has_metrics_of_itself_its_process_and_its_gpus(ran: Runs) -> None:
+def test_a_task_of_more_than_five_seconds_has_metrics_of_itself_its_process_and_its_gpus(ran: Runs) -> None:
     names = {point.name for point in points(whole(ran("a map subtask")))}
 
-    # Not everywhere does the kernel count the bytes of processes.
+    # Some kernels do not count the bytes of processes.
     assert names - {semconv.METRIC_PROCESS_DISK_IO} == OF_A_TASK_WITH_GPUS | OUTCOMES
 
 
@@ -725,7 +727,7 @@ def test_every_metric_has_the_kind_and_the_unit_of_its_definition(ran: Runs) -> 
             assert (point.unit, point.kind, point.monotonic) == (defined.unit, *KINDS[defined.kind])
 
 
-def test_metrics_have_the_attributes_that_their_conventions_require(ran: Runs) -> None:
+def test_metrics_have_the_attributes_required_by_their_conventions(ran: Runs) -> None:
     required = {
         "process.cpu.": {semconv.CPU_MODE},
         "process.disk.": {semconv.DISK_IO_DIRECTION},
@@ -743,7 +745,7 @@ def test_metrics_have_the_attributes_that_their_conventions_require(ran: Runs) -
         assert set(point.attributes) - allowed == needed, point.name
 
 
-def test_metrics_tell_whose_they_are_in_their_resource_alone(ran: Runs) -> None:
+def test_the_identity_of_metrics_is_on_their_resource_only(ran: Runs) -> None:
     run = whole(ran("a map subtask"))
 
     for point in points(run):
@@ -757,7 +759,7 @@ def test_metrics_tell_whose_they_are_in_their_resource_alone(ran: Runs) -> None:
         assert point.attributes.get(semconv.TASK_NAME, "traced_usage.train") == "traced_usage.train"
 
 
-def test_metrics_tell_what_was_used(ran: Runs) -> None:
+def test_metrics_have_the_usage_of_the_task(ran: Runs) -> None:
     run = whole(ran("a map subtask"))
     gpu = "GPU-00000001-0000"
 
@@ -786,7 +788,7 @@ HAS_EXEMPLARS = importlib.util.find_spec("opentelemetry.sdk.metrics._internal.ex
         ),
     ],
 )
-def test_the_duration_of_a_task_leads_to_its_trace(name: str, ran: Runs) -> None:
+def test_the_duration_of_a_task_has_an_exemplar_of_its_trace(name: str, ran: Runs) -> None:
     run = whole(ran(name))
     [point] = [
         point
@@ -804,7 +806,7 @@ def test_the_duration_of_a_task_leads_to_its_trace(name: str, ran: Runs) -> None
 
 
 @pytest.mark.skipif(not HAS_EXEMPLARS, reason="the SDK of metrics has no exemplars")
-def test_what_is_in_use_leads_to_the_trace_of_the_task_that_uses_it(ran: Runs) -> None:
+def test_usage_metrics_have_exemplars_of_the_trace_of_their_task(ran: Runs) -> None:
     run = whole(ran("a map subtask"))
     found = {
         (exemplar.trace_id.hex(), exemplar.span_id.hex())
@@ -820,7 +822,7 @@ def test_what_is_in_use_leads_to_the_trace_of_the_task_that_uses_it(ran: Runs) -
     assert found == {(run.attempt.trace_id, run.attempt.span_id)}
 
 
-def test_a_short_task_has_its_outcome_alone_as_a_metric_and_loads_no_sdk_for_it(ran: Runs) -> None:
+def test_a_short_task_has_outcome_metrics_only_and_does_not_import_the_metrics_sdk(ran: Runs) -> None:
     run = whole(ran("a short task"))
     modules = said(run)["modules"]
 
@@ -831,7 +833,7 @@ def test_a_short_task_has_its_outcome_alone_as_a_metric_and_loads_no_sdk_for_it(
     assert [module for module in modules if module.startswith("opentelemetry.sdk.metrics")] == []
 
 
-def test_a_task_that_fails_is_counted_with_its_error(ran: Runs) -> None:
+def test_a_failed_task_is_counted_with_its_error_type(ran: Runs) -> None:
     run = ran("a failing task")
     attempts, duration = (points(run, name)[0] for name in (semconv.METRIC_TASK_ATTEMPTS, semconv.METRIC_TASK_DURATION))
 
@@ -847,7 +849,7 @@ def test_a_task_that_fails_is_counted_with_its_error(ran: Runs) -> None:
 
 
 @pytest.mark.parametrize(("name", "temporality"), [("a short task", 2), ("a failing task", 1)])
-def test_what_is_counted_once_has_the_temporality_that_was_chosen(name: str, temporality: int, ran: Runs) -> None:
+def test_outcome_metrics_have_the_configured_temporality(name: str, temporality: int, ran: Runs) -> None:
     [request] = [request for request in ran(name).requests if request.signal == "metrics"]
     metrics = request.message.resource_metrics[0].scope_metrics[0].metrics
     told = {metric.name: getattr(metric, metric.WhichOneof("data")).aggregation_temporality for metric in metrics}
@@ -864,14 +866,14 @@ def test_lookups_in_the_local_cache_are_counted(ran: Runs) -> None:
     assert [(p.unit, p.kind, p.monotonic) for p in counted.values()] == [("{lookup}", "sum", True)] * 2
 
 
-def test_where_the_process_is_told_of_already_it_is_not_told_of_twice(ran: Runs) -> None:
+def test_process_metrics_of_system_metrics_are_not_duplicated(ran: Runs) -> None:
     names = {point.name for point in points(whole(ran("system metrics")))}
 
     assert semconv.METRIC_TASK_CPU_USAGE in names
     assert [name for name in names if name.startswith("process.")] == []
 
 
-def test_where_only_metrics_are_wanted_they_come_without_spans(ran: Runs) -> None:
+def test_metrics_are_exported_without_spans(ran: Runs) -> None:
     run = whole(ran("metrics alone"))
     used = sum(last(run, semconv.METRIC_PROCESS_CPU_TIME, cpu_mode=mode) for mode in ("user", "system"))
 
@@ -883,24 +885,24 @@ def test_where_only_metrics_are_wanted_they_come_without_spans(ran: Runs) -> Non
     assert {point.resource[semconv.RUN_NAME] for point in points(run)} == {pods.Attempt().execution}
 
 
-def test_without_metrics_spans_tell_what_was_used(ran: Runs) -> None:
+def test_spans_have_usage_without_metrics(ran: Runs) -> None:
     run = whole(ran("no metrics"))
 
     assert points(run) == []
     assert usage(phase(run, semconv.PHASE_USER_CODE))[semconv.USAGE_CPU_TIME] == near(said(run)["cpu"])
 
 
-# --- how often -------------------------------------------------------------------------------------------------------
+# --- the interval of samples -----------------------------------------------------------------------------------------
 
 
-def test_samples_are_taken_as_often_as_was_asked_for(ran: Runs) -> None:
+def test_samples_are_taken_at_the_configured_interval(ran: Runs) -> None:
     often, seldom = (whole(ran(name)).attempt for name in ("no metrics", "a task"))
 
     assert often.attributes[semconv.USAGE_SAMPLES] > seconds(often) + 2
     assert seldom.attributes[semconv.USAGE_SAMPLES] < seconds(seldom) + 2
 
 
-def test_where_no_samples_are_wanted_nothing_is_said_of_usage(ran: Runs) -> None:
+def test_a_sample_interval_of_0_disables_usage(ran: Runs) -> None:
     run = whole(ran("no samples"))
     recorded = [span for span in run.spans if span.name != semconv.PHASE_LOAD]
     told = [name for span in recorded for name in span.attributes if name.startswith(("flyte.usage.", "flyte.quota."))]
@@ -910,11 +912,11 @@ def test_where_no_samples_are_wanted_nothing_is_said_of_usage(ran: Runs) -> None
     assert programs.our_lines(run.pod.stderr) == []
 
 
-def test_where_no_samples_are_wanted_the_load_phase_says_nothing_either(ran: Runs) -> None:
+def test_a_sample_interval_of_0_disables_the_usage_of_the_load_phase(ran: Runs) -> None:
     assert usage(phase(whole(ran("no samples")), semconv.PHASE_LOAD)) == {}
 
 
-def test_an_interval_that_can_not_be_used_is_said_once_and_the_default_is(ran: Runs) -> None:
+def test_an_invalid_interval_is_reported_once_and_the_default_is_used(ran: Runs) -> None:
     run = whole(ran("a bad interval"))
     [line] = programs.our_lines(run.pod.stderr)
 
@@ -933,7 +935,7 @@ OURS = {name: (_kind(instrument.kind), instrument.unit) for name, instrument in 
 
 
 class Definitions:
-    """A meter that writes down what is defined on it."""
+    """A meter that collects the definitions of instruments."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, tuple[str, str]] = {}
@@ -946,7 +948,7 @@ class Definitions:
 
 
 def conventions() -> dict[str, tuple[str, str]]:
-    """Kind and unit of each metric of the installed conventions."""
+    """Return the kind and the unit of each metric in the installed conventions."""
     package = importlib.import_module("opentelemetry.semconv._incubating.metrics")
     definitions = Definitions()
     for found in pkgutil.iter_modules(package.__path__):
@@ -957,10 +959,10 @@ def conventions() -> dict[str, tuple[str, str]]:
     return definitions.by_name
 
 
-def test_metrics_are_as_the_conventions_have_them_unless_they_are_called_flytes_own() -> None:
+def test_metrics_without_flytes_prefix_follow_the_conventions() -> None:
     known = conventions()
     if "hw.energy" not in known:
-        # They also had a level as a counter, which was mended since.
+        # In these versions a level was also defined as a counter by mistake.
         pytest.skip(f"the installed conventions {version('opentelemetry-semantic-conventions')} know no hardware")
     ours = {name: told for name, told in OURS.items() if not name.startswith("flyte.")}
 

@@ -1,4 +1,4 @@
-"""What Ascend NPUs did, as a library of DCMI's interface says, or the recorded output of ``npu-smi``."""
+"""Usage of Ascend NPUs, from a library with the interface of DCMI or from recorded output of ``npu-smi``."""
 
 import ctypes
 import json
@@ -64,7 +64,7 @@ def test_the_chips_of_all_cards_are_devices_in_logical_order(library: str) -> No
     assert second.memory_limit == 44280 * MIB
 
 
-def test_a_sample_holds_all_that_dcmi_says(library: str, clock: Clock) -> None:
+def test_a_sample_has_all_values_of_dcmi(library: str, clock: Clock) -> None:
     ascend = Ascend({}, [library], clock)
     ascend.open()
     ascend.read()
@@ -79,24 +79,24 @@ def test_a_sample_holds_all_that_dcmi_says(library: str, clock: Clock) -> None:
     assert (sample.process_memory, sample.io_receive, sample.is_lost) == (None, None, False)
 
 
-def test_what_a_chip_lacks_is_absent_and_asked_for_once(library: str) -> None:
+def test_unsupported_values_of_a_chip_are_missing_and_requested_once(library: str) -> None:
     ascend = Ascend({}, [library])
     ascend.open()
     calls = ctypes.c_int.in_dll(ctypes.CDLL(library), "calls_of_hbm")
     before = calls.value
     for _ in range(3):
         _, profiled, other = ascend.read()
-    # Three times the chip that has HBM: the others were asked when they were opened.
+    # Three calls for the chip with HBM: the other chips were called when they were opened.
     assert calls.value - before == 3
-    # 239 percent say that a profiler has the counters.
+    # 239 percent means that a profiler uses the counters.
     assert profiled.utilization is None
-    # One that tells nothing of its cores tells of the whole chip.
+    # A chip without values of its cores has values of the whole chip.
     assert other.utilization == 0.55
     assert other.memory_used == 44280 * MIB // 4
     assert (other.power, other.energy, other.errors) == (None, None, {})
 
 
-def test_a_chip_that_is_lost_is_a_gap_and_tried_again_once_in_a_minute(
+def test_a_lost_chip_has_missing_values_and_is_retried_once_a_minute(
     library: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ascend = Ascend({}, [library], clock)
@@ -112,7 +112,7 @@ def test_a_chip_that_is_lost_is_a_gap_and_tried_again_once_in_a_minute(
     assert sum("can't reach the NPU" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_without_a_driver_there_is_nothing_and_nobody_looks_again(tmp_path: Path) -> None:
+def test_a_missing_driver_is_not_looked_for_again(tmp_path: Path) -> None:
     ascend = Ascend({"PATH": str(tmp_path)}, NOWHERE)
     assert ascend.open() == []
     assert ascend.read() == []
@@ -127,14 +127,14 @@ def test_without_a_driver_there_is_nothing_and_nobody_looks_again(tmp_path: Path
         ({"ASCEND_RT_VISIBLE_DEVICES": "0-1"}, [DIE, "7-0"]),
         ({"ASCEND_RT_VISIBLE_DEVICES": "1,5,0"}, ["7-0"]),
         ({"ASCEND_RT_VISIBLE_DEVICES": ""}, []),
-        # What a container was given is by the machine's numbers, which the library says are 8, 9 and 10.
+        # The container's devices have the machine's numbers, which are 8, 9 and 10 by the library.
         ({"ASCEND_VISIBLE_DEVICES": "9-10"}, ["7-0", "7-1"]),
         ({"ASCEND_VISIBLE_DEVICES": "0,1"}, [DIE, "7-0", "7-1"]),
         ({"ASCEND_VISIBLE_DEVICES": "9", "ASCEND_RT_VISIBLE_DEVICES": "0"}, [DIE]),
         ({"ASCEND_VISIBLE_DEVICES": ""}, [DIE, "7-0", "7-1"]),
     ],
 )
-def test_the_variables_choose_the_chips(library: str, environ: dict[str, str], expected: list[str]) -> None:
+def test_the_variables_select_the_chips(library: str, environ: dict[str, str], expected: list[str]) -> None:
     assert [device.id for device in Ascend(environ, [library]).open()] == expected
 
 
@@ -184,7 +184,7 @@ def all_read(ascend: Ascend, count: int) -> list[DeviceSample]:
     return samples
 
 
-def test_npu_smi_is_asked_where_the_library_is_not_there(npu_smi: Open) -> None:
+def test_npu_smi_is_used_if_the_library_is_missing(npu_smi: Open) -> None:
     ascend = npu_smi("910b_pair")
     first, second = ascend.open()
     assert (first.id, first.name, first.memory_limit) == ("4-0", "Ascend 910B3", 65536 * MIB)
@@ -192,19 +192,19 @@ def test_npu_smi_is_asked_where_the_library_is_not_there(npu_smi: Open) -> None:
     busy, idle = all_read(ascend, 2)
     assert busy.utilization == 0.06
     assert busy.memory_used == 65536 * MIB * 91 // 100
-    # Not what is said of the card's own controller, which comes after it.
+    # Not the values of the card's own controller, which are below it.
     assert (busy.power, busy.temperature) == (130.4, 46)
     assert (idle.utilization, idle.power) == (0.0, 93.1)
 
 
-def test_a_broken_library_leaves_it_to_npu_smi(library: str, npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_npu_smi_is_used_if_the_library_is_broken(library: str, npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     npu_smi("910b_pair")
     monkeypatch.setenv("FAKE_DCMI_BROKEN", "1")
     path = str(Path(os.environ["FAKE_NPU_SMI_LOG"]).parent / "bin")
     assert [device.id for device in Ascend({"PATH": path}, [library]).open()] == ["4-0", "5-0"]
 
 
-def test_a_card_of_two_chips_is_asked_for_each(npu_smi: Open) -> None:
+def test_each_chip_of_a_card_is_queried(npu_smi: Open) -> None:
     ascend = npu_smi("310p_duo")
     assert [device.id for device in ascend.open()] == ["2944-0", "2944-1"]
     samples = all_read(ascend, 2)
@@ -213,7 +213,7 @@ def test_a_card_of_two_chips_is_asked_for_each(npu_smi: Open) -> None:
     assert samples[0].power is None
 
 
-def test_a_table_without_logical_numbers_is_understood(npu_smi: Open) -> None:
+def test_a_table_without_logical_numbers_is_read(npu_smi: Open) -> None:
     ascend = npu_smi("950")
     (device,) = ascend.open()
     assert (device.id, device.name) == ("5-0", "Ascend950PR")
@@ -221,7 +221,7 @@ def test_a_table_without_logical_numbers_is_understood(npu_smi: Open) -> None:
     assert (sample.utilization, sample.temperature, sample.power) == (0.37, 62, 203.3)
 
 
-def test_a_process_for_a_chip_is_started_once_in_ten_seconds(npu_smi: Open, log: Path, clock: Clock) -> None:
+def test_a_process_for_a_chip_is_started_every_ten_seconds(npu_smi: Open, log: Path, clock: Clock) -> None:
     ascend = npu_smi("910b_pair")
     ascend.open()
     all_read(ascend, 2)
@@ -241,7 +241,7 @@ def _slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_slow")
-def test_a_command_that_hangs_is_not_waited_for(
+def test_a_sample_does_not_wait_for_a_hanging_command(
     npu_smi: Open, log: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ascend = npu_smi("950")
@@ -252,13 +252,13 @@ def test_a_command_that_hangs_is_not_waited_for(
     clock.seconds = 5.0
     assert ascend.read() == []
     monkeypatch.delenv("FAKE_NPU_SMI_SLEEP")
-    # The killed one is gone some time, then the next is started.
+    # The killed command ends after a while, then the next one is started.
     clock.seconds = 10.0
     (sample,) = all_read(ascend, 1)
     assert sample.utilization == 0.37
 
 
-def test_the_command_is_apart_from_the_task_s_terminal(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_is_detached_from_the_tasks_terminal(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     ascend = npu_smi("950")
     others = children_of(os.getpid())
     ascend.open()
@@ -270,7 +270,7 @@ def test_the_command_is_apart_from_the_task_s_terminal(npu_smi: Open, monkeypatc
     until(lambda: ascend.read() == [] and children_of(os.getpid()) == others)
 
 
-def test_a_task_that_ignores_ended_children_is_read_all_the_same(npu_smi: Open) -> None:
+def test_chips_are_read_in_a_task_that_ignores_sigchld(npu_smi: Open) -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         ascend = npu_smi("950")
@@ -280,7 +280,7 @@ def test_a_task_that_ignores_ended_children_is_read_all_the_same(npu_smi: Open) 
         signal.signal(signal.SIGCHLD, before)
 
 
-def test_a_forked_child_starts_anew(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_child_starts_its_own_processes(npu_smi: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     ascend = npu_smi("950")
     ascend.open()
     monkeypatch.setenv("FAKE_NPU_SMI_SLEEP", "0.2")

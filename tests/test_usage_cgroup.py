@@ -1,4 +1,4 @@
-"""The figures and limits of a control group, read from recorded trees of files with exact values."""
+"""The usage and limits of a cgroup, read from recorded trees of files with exact values."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ SAMPLES["v1_docker"] = SAMPLES["v1_pod"]
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_what_a_group_has_used_is_read_as_the_kernel_counts_it(name: str) -> None:
+def test_the_usage_of_a_cgroup_is_that_of_the_kernel(name: str) -> None:
     assert find(name).read() == SAMPLES[name]
 
 
@@ -70,11 +70,11 @@ def test_what_a_group_has_used_is_read_as_the_kernel_counts_it(name: str) -> Non
         ("nested", CgroupLimits(cpu=2.0, memory=700000000)),
     ],
 )
-def test_the_limit_is_the_tightest_of_the_group_and_those_above_it(name: str, limits: CgroupLimits) -> None:
+def test_the_limit_is_the_minimum_of_the_cgroup_and_its_ancestors(name: str, limits: CgroupLimits) -> None:
     assert find(name).limits() == limits
 
 
-def test_a_memory_limit_that_the_machine_has_not_is_no_limit(tmp_path: Path) -> None:
+def test_a_memory_limit_above_that_of_the_machine_is_ignored(tmp_path: Path) -> None:
     shutil.copytree(RECORDED / "v2_pod", tmp_path, dirs_exist_ok=True)
     (tmp_path / "sys/fs/cgroup/memory.max").write_text(f"{16384000 * 1024}\n")
     found = cgroup.find(tmp_path)
@@ -94,7 +94,9 @@ def test_a_memory_limit_that_the_machine_has_not_is_no_limit(tmp_path: Path) -> 
         ("nested", False),
     ],
 )
-def test_a_container_is_told_from_a_session_and_from_a_part_of_a_container(name: str, is_container: bool) -> None:
+def test_a_container_is_distinguished_from_a_session_and_from_a_part_of_a_container(
+    name: str, is_container: bool
+) -> None:
     assert find(name).is_container is is_container
 
 
@@ -126,7 +128,7 @@ NO_CONTAINERS = [
     ("group", "is_container"),
     [*((group, True) for group in CONTAINERS), *((group, False) for group in NO_CONTAINERS)],
 )
-def test_where_the_hosts_groups_are_seen_the_path_tells_a_container(
+def test_a_container_is_recognised_by_its_path_if_the_hosts_cgroups_are_visible(
     group: str, is_container: bool, tmp_path: Path
 ) -> None:
     shutil.copytree(RECORDED / "v2_root", tmp_path, dirs_exist_ok=True)
@@ -141,7 +143,7 @@ def test_where_the_hosts_groups_are_seen_the_path_tells_a_container(
     assert found.is_container is is_container
 
 
-def test_a_group_whose_memory_nobody_counts_is_no_container(tmp_path: Path) -> None:
+def test_a_cgroup_without_memory_accounting_is_not_a_container(tmp_path: Path) -> None:
     shutil.copytree(RECORDED / "v2_pod", tmp_path, dirs_exist_ok=True)
     (tmp_path / "sys/fs/cgroup/memory.current").unlink()
     found = cgroup.find(tmp_path)
@@ -153,12 +155,12 @@ def test_a_group_whose_memory_nobody_counts_is_no_container(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["none", "v2_root", "not there"])
-def test_without_a_group_but_the_machines_own_there_is_none(name: str) -> None:
+def test_the_root_cgroup_of_the_machine_is_ignored(name: str) -> None:
     assert cgroup.find(RECORDED / name) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
-def test_a_process_that_is_gone_is_in_no_group() -> None:
+def test_an_ended_process_has_no_cgroup() -> None:
     assert cgroup.find(pid=2**22 + 1) is None
 
 
@@ -168,7 +170,7 @@ def test_the_peak_of_memory_is_the_mark_of_the_kernel() -> None:
     assert find("hybrid").memory_peak() is None
 
 
-def test_a_path_outside_of_the_namespace_is_not_guessed(tmp_path: Path) -> None:
+def test_a_path_outside_of_the_namespace_is_ignored(tmp_path: Path) -> None:
     shutil.copytree(RECORDED / "v2_pod", tmp_path, dirs_exist_ok=True)
     mounts = tmp_path / "proc/self/mountinfo"
     mounts.write_text(mounts.read_text().replace(" / /sys/fs/cgroup ", " /../.. /sys/fs/cgroup "))
@@ -176,7 +178,7 @@ def test_a_path_outside_of_the_namespace_is_not_guessed(tmp_path: Path) -> None:
     assert cgroup.find(tmp_path) is None
 
 
-def test_without_its_files_a_group_has_gaps_and_no_error(tmp_path: Path) -> None:
+def test_a_cgroup_without_files_has_missing_values_and_no_error(tmp_path: Path) -> None:
     shutil.copytree(RECORDED / "v1_docker", tmp_path, dirs_exist_ok=True)
     found = cgroup.find(tmp_path)
     assert found is not None
@@ -203,7 +205,7 @@ def test_files_are_held_open_until_they_are_closed() -> None:
     assert open_files() == before
 
 
-def test_a_descriptor_that_became_somebody_elses_is_left_to_them() -> None:
+def test_a_reused_descriptor_is_not_closed() -> None:
     file = KernelFile(str(RECORDED / "none/proc/meminfo"))
     file.read()
     reader, writer = os.pipe()
@@ -221,7 +223,7 @@ def test_a_descriptor_that_became_somebody_elses_is_left_to_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["v1_pod", "v2_pod"])
-def test_what_is_no_number_is_a_gap(name: str, tmp_path: Path) -> None:
+def test_values_that_are_not_numbers_are_ignored(name: str, tmp_path: Path) -> None:
     shutil.copytree(RECORDED / name, tmp_path, dirs_exist_ok=True)
     for file in (tmp_path / "sys/fs/cgroup").rglob("*"):
         if file.is_file() and file.name not in {"cgroup.events", "tasks"}:
@@ -239,7 +241,7 @@ def test_a_machine_has_cores_and_memory() -> None:
     assert host.memory_total(RECORDED / "none") == 16384000 * 1024
 
 
-def test_without_proc_the_memory_of_the_machine_is_told_by_psutil() -> None:
+def test_psutil_has_the_memory_of_the_machine_without_proc() -> None:
     psutil = pytest.importorskip("psutil")
 
     assert host.memory_total(RECORDED / "not there") == psutil.virtual_memory().total

@@ -1,4 +1,4 @@
-"""What a task used, as `otel-flyte metrics`, `show` and `dump` print it."""
+"""The usage of tasks in the output of `otel-flyte metrics`, `show` and `dump`."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ def body(*arguments: str) -> dict[str, list[float]]:
 
 @pytest.fixture
 def execution(tmp_path: Path) -> str:
-    """Pods of one execution: a retried node with a GPU, a map, a node without usage."""
+    """Write the pods of one execution: a retried node with a GPU, a map, a node without usage."""
     path = tmp_path / "execution.jsonl"
     recorder = traces.Recorder.of_file(path, traces.EXECUTION_RESOURCE)
     failed = {**usages.node("n0", "shop.train"), **usages.quota(gpus=1), **usages.usage()}
@@ -110,7 +110,7 @@ minute,cpuUsage,memUsage,gpuUtil,gpuMemUsage,npuUtil,npuMemUsage
 3,40.0,53.0,79.0,87.5,-1,-1
 """)
 
-    def test_without_a_task_they_are_listed_each_with_what_to_call_it_by(self, execution: str) -> None:
+    def test_attempts_are_listed_with_their_names_if_no_task_is_given(self, execution: str) -> None:
         assert call("metrics", execution).stdout == snapshot("""\
 TASK  name         duration    minutes  usage  result
 n0@0  shop.train   40.0 s      1        none   failure
@@ -120,14 +120,14 @@ n1/1  shop.score   10.0 s      1        span   success
 n2    shop.report  1 min 00 s  2        none   success
 """)
 
-    def test_each_name_of_the_list_can_be_pasted_and_names_one_attempt(self, execution: str) -> None:
+    def test_each_listed_name_selects_one_attempt(self, execution: str) -> None:
         _, *lines = call("metrics", execution).stdout.splitlines()
         assert len(lines) == 5
         for line in lines:
             (selector, *_) = shlex.split(line)
             assert call("metrics", execution, selector).exit_code == 0
 
-    def test_the_list_is_there_for_machines(self, execution: str) -> None:
+    def test_the_list_is_available_as_json_and_csv(self, execution: str) -> None:
         (_, retried, *_) = json.loads(call("metrics", execution, "--json").stdout)["tasks"]
         assert retried == snapshot(
             {
@@ -146,14 +146,14 @@ n2    shop.report  1 min 00 s  2        none   success
         assert [row["task"] for row in rows] == ["n0@0", "n0@1", "n1/0", "n1/1", "n2"]
 
     @pytest.mark.parametrize("selector", ["n1/1", "f1c0ffee/n1/1", "n1/1@0"])
-    def test_an_item_of_a_map_is_named_by_the_map_and_its_index(self, execution: str, selector: str) -> None:
+    def test_a_map_item_is_named_by_its_map_and_its_index(self, execution: str, selector: str) -> None:
         assert body(execution, selector)["cpuUsage"] == [8]
 
     @pytest.mark.parametrize("selector", ["report", "shop.report", "n2", "n2@0"])
-    def test_a_task_whose_name_is_unique_is_named_by_it(self, execution: str, selector: str) -> None:
+    def test_a_unique_task_name_selects_its_attempt(self, execution: str, selector: str) -> None:
         assert set(map(tuple, body(execution, selector).values())) == {(-1, -1)}
 
-    def test_a_span_id_names_an_attempt(self, execution: str) -> None:
+    def test_a_span_id_selects_an_attempt(self, execution: str) -> None:
         (_, retried, *_) = json.loads(call("metrics", execution, "--json").stdout)["tasks"]
         assert body(execution, retried["span_id"])["cpuUsage"] == [95.5, 99.25, -1, 40]
 
@@ -165,19 +165,19 @@ n2    shop.report  1 min 00 s  2        none   success
             ("n7", "n7 is not a task attempt of this source: choose one of n0@0, n0@1, n1/0, n1/1, n2"),
         ],
     )
-    def test_an_ambiguous_or_unknown_name_is_told_in_one_line_with_what_there_is(
+    def test_an_ambiguous_or_unknown_name_is_reported_in_one_line_with_the_choices(
         self, execution: str, selector: str, complaint: str
     ) -> None:
         result = call("metrics", execution, selector)
         assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"otel-flyte: {complaint}\n")
 
-    def test_of_several_local_runs_the_newest_is_meant(self, tmp_path: Path) -> None:
+    def test_the_newest_of_several_local_runs_is_selected(self, tmp_path: Path) -> None:
         recorder = traces.Recorder.of_file(tmp_path / "runs.jsonl")
         for start in (100, 300, 200):
             recorder.leaf("task t", start, start + 30, usages.series(60, cpu_usage=[start]))
         assert body(str(tmp_path), "t")["cpuUsage"] == [300]
 
-    def test_a_value_that_stands_for_two_minutes_is_there_twice(self, tmp_path: Path) -> None:
+    def test_a_value_of_two_minutes_is_repeated(self, tmp_path: Path) -> None:
         recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
         recorder.leaf("task t", 0, 290, usages.series(120, cpu_usage=[10, 20, 30], npu_util=[-1, 5, 6]))
         found = body(str(tmp_path), "t")
@@ -185,7 +185,7 @@ n2    shop.report  1 min 00 s  2        none   success
         assert found["npuUtil"] == [-1, -1, 5, 5, 6]
         assert found["memUsage"] == [-1] * 5
 
-    def test_an_attempt_of_less_than_a_minute_without_a_series_is_told_of_by_its_means(self, tmp_path: Path) -> None:
+    def test_an_attempt_of_less_than_a_minute_without_a_series_has_its_means(self, tmp_path: Path) -> None:
         shares = {semconv.USAGE_CPU_OF_LIMIT: 0.5, semconv.USAGE_MEMORY_OF_LIMIT: 0.75}
         own = {**usages.usage(), **shares, **usages.device(0, 0.25, 1.0, GIB)}
         recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
@@ -195,18 +195,18 @@ n2    shop.report  1 min 00 s  2        none   success
         assert (found["cpuUsage"], found["memUsage"], found["gpuUtil"]) == ([50], [37.5], [25])
         assert body(str(tmp_path), "longer")["cpuUsage"] == [-1, -1]
 
-    def test_what_was_measured_is_not_cut_by_a_clock_that_was_set_back(self, tmp_path: Path) -> None:
+    def test_values_are_kept_if_the_clock_was_set_back(self, tmp_path: Path) -> None:
         recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
         recorder.leaf("task t", 0, 1, usages.series(cpu_usage=[10, 20, 30]))
         assert body(str(tmp_path), "t")["cpuUsage"] == [10, 20, 30]
 
     @pytest.mark.parametrize("values", [["a", "b"], [float("nan"), float("inf")], [True, False]])
-    def test_what_is_no_number_is_no_value(self, tmp_path: Path, values: Any) -> None:
+    def test_values_that_are_not_numbers_are_missing(self, tmp_path: Path, values: Any) -> None:
         recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
         recorder.leaf("task t", 0, 100, usages.series(cpu_usage=values))
         assert body(str(tmp_path), "t")["cpuUsage"] == [-1, -1]
 
-    def test_help_says_what_the_numbers_are(self) -> None:
+    def test_the_help_explains_the_numbers(self) -> None:
         told = " ".join(call("metrics", "--help").stdout.split())
         assert "CPU and memory are percent of the task's limit, else of the visible cores and the host's memory" in told
         assert "GPU and NPU are the mean over the devices that the task sees" in told
@@ -225,9 +225,9 @@ print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "openteleme
 
 
 class TestMetricRecords:
-    """An attempt that runs, or was killed, has no span of its own; its metric records tell of it."""
+    """A running or killed attempt has no span; its usage is in its metric records."""
 
-    def test_a_killed_attempt_is_told_of_by_its_metric_records(self, tmp_path: Path) -> None:
+    def test_a_killed_attempt_has_the_values_of_its_metric_records(self, tmp_path: Path) -> None:
         traces.killed(tmp_path / "killed.jsonl")
         usages.write_points(
             tmp_path / "metrics.jsonl",
@@ -246,30 +246,30 @@ n1    train.fit  2 min 30 s  3        metric records  never ended
         assert found["memUsage"] == [12.5, 25, -1]
         assert found["gpuUtil"] == [-1, -1, -1]
 
-    def test_points_that_do_not_fall_on_minutes_are_weighed_by_the_time_they_cover(self, tmp_path: Path) -> None:
+    def test_points_between_minutes_are_weighted_by_time(self, tmp_path: Path) -> None:
         traces.killed(tmp_path / "killed.jsonl")
         points = {30: 20.0, 90: 80.0, 150: 20.0}
         usages.write_points(tmp_path / "metrics.jsonl", KILLED, "train.fit", cpu_usage=points)
         assert body(str(tmp_path), "n1")["cpuUsage"] == [50, 50, 20]
 
-    def test_what_was_lost_in_between_is_a_gap(self, tmp_path: Path) -> None:
+    def test_missing_records_are_missing_values(self, tmp_path: Path) -> None:
         traces.killed(tmp_path / "killed.jsonl")
         points = {60: 10.0, 120: 20.0, 180: 30.0, 360: 60.0, 420: 70.0}
         usages.write_points(tmp_path / "metrics.jsonl", KILLED, "train.fit", cpu_usage=points)
         assert body(str(tmp_path), "n1")["cpuUsage"] == [10, 20, 30, -1, -1, 60, 70]
 
-    def test_the_span_comes_before_metric_records(self, execution: str) -> None:
+    def test_the_span_overrides_metric_records(self, execution: str) -> None:
         resource = {**KILLED, semconv.ACTION_NAME: "n0", semconv.ATTEMPT: "1"}
         usages.write_points(Path(execution), resource, "shop.train", cpu_usage={120: 1.0})
         assert body(execution, "n0@1")["cpuUsage"] == [95.5, 99.25, -1, 40]
 
-    def test_metric_records_of_another_attempt_are_not_taken_for_this_ones(self, execution: str) -> None:
+    def test_metric_records_of_another_attempt_are_ignored(self, execution: str) -> None:
         for other in ({semconv.ATTEMPT: "1"}, {semconv.RUN_NAME: "other"}, {semconv.ACTION_NAME: "n9"}):
             resource = {**KILLED, semconv.ACTION_NAME: "n2", **other}
             usages.write_points(Path(execution), resource, "shop.report", cpu_usage={300: 1.0})
         assert set(map(tuple, body(execution, "f1c0ffee/n2@0").values())) == {(-1, -1)}
 
-    def test_metric_records_alone_are_enough(self, tmp_path: Path) -> None:
+    def test_metric_records_are_used_without_any_span(self, tmp_path: Path) -> None:
         points = {60: 10.0, 120: 20.0}
         usages.write_points(tmp_path / "f.jsonl", KILLED, "train.fit", cpu_usage=points, npu_util=points)
         assert call("metrics", str(tmp_path)).stdout == snapshot("""\
@@ -278,7 +278,7 @@ n1    train.fit  2 min 00 s  2        metric records  never ended
 """)
         assert body(str(tmp_path), "fit")["npuUtil"] == [10, 20]
 
-    def test_local_runs_of_one_task_share_out_their_metric_records_by_time(self, tmp_path: Path) -> None:
+    def test_metric_records_of_several_local_runs_are_assigned_by_time(self, tmp_path: Path) -> None:
         recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
         for begin in (0, 200):
             recorder.leaf("task shop.fit", begin, begin + 120, {semconv.TASK_NAME: "shop.fit"})
@@ -287,7 +287,7 @@ n1    train.fit  2 min 00 s  2        metric records  never ended
         found = json.loads(call("metrics", str(tmp_path), "--json").stdout)["tasks"]
         assert [body(str(tmp_path), task["span_id"])["cpuUsage"] for task in found] == [[10, 20], [30, 40]]
 
-    def test_a_point_by_a_clock_that_is_wrong_is_left_out(self, tmp_path: Path) -> None:
+    def test_a_point_with_an_invalid_time_is_ignored(self, tmp_path: Path) -> None:
         traces.killed(tmp_path / "killed.jsonl")
         points = {60: 10.0, 9_000_000_000: 20.0, -100: 5.0}
         usages.write_points(tmp_path / "metrics.jsonl", KILLED, "train.fit", cpu_usage=points)
@@ -307,7 +307,7 @@ class TestBadInput:
             ('{"resourceMetrics": [{"scopeMetrics": 7}]}', "is not OTLP JSON"),
         ],
     )
-    def test_a_file_that_is_no_recording_is_told_in_one_line_with_exit_code_2(
+    def test_a_file_that_is_not_a_recording_is_reported_in_one_line_with_exit_code_2(
         self, tmp_path: Path, command: str, content: str | None, complaint: str
     ) -> None:
         path = tmp_path / "f.jsonl"
@@ -320,13 +320,13 @@ class TestBadInput:
         assert complaint in result.stderr
 
     @pytest.mark.parametrize("command", ["metrics", "rightsize"])
-    def test_a_recording_without_a_task_is_told(self, tmp_path: Path, command: str) -> None:
+    def test_a_recording_without_a_task_is_reported(self, tmp_path: Path, command: str) -> None:
         traces.Recorder.of_file(tmp_path / "f.jsonl").leaf("GET /", 0, 1, scope="requests")
         result = call(command, str(tmp_path))
         assert (result.exit_code, result.stdout) == (2, "")
         assert "holds no task attempt" in result.stderr
 
-    def test_what_can_not_be_read_is_said_beside_the_result(self, execution: str, tmp_path: Path) -> None:
+    def test_unreadable_files_are_reported_beside_the_result(self, execution: str, tmp_path: Path) -> None:
         (tmp_path / "z.jsonl").touch()
         result = call("metrics", str(tmp_path), "n2")
         assert len(json.loads(result.stdout)["metrics"]) == 6
@@ -336,7 +336,7 @@ class TestBadInput:
 
 
 class TestElsewhere:
-    def test_show_draws_what_tasks_and_phases_used(self, execution: str) -> None:
+    def test_show_prints_the_usage_of_tasks_and_phases(self, execution: str) -> None:
         assert call("show", execution).stdout == snapshot("""\
 2026-05-28 20:26:40 UTC · trace a0000000000000000000000000000001 and 4 more
 · execution f1c0ffee  shop/production                                  5 min 30 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
@@ -352,7 +352,7 @@ class TestElsewhere:
 6 spans · 1 error
 """)
 
-    def test_dump_writes_a_series_on_few_lines(self, execution: str) -> None:
+    def test_dump_prints_a_series_on_few_lines(self, execution: str) -> None:
         printed = call("dump", execution).stdout
         name = semconv.USAGE_SERIES.format(name="cpu_usage")
         assert re.search(rf"^ +{name}: \[95\.5, 99\.25, -1\.0, 40\.0\]$", printed, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What GPUs did, as recorded drivers say, with a stand-in for the module ``pynvml``; once with the module itself."""
+"""Usage of GPUs from recorded drivers, with a stand-in for the module ``pynvml``, once with the real module."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ FIRST_NAMESPACE = "pid:[4026531836]"
 
 @dataclass
 class Machine:
-    """Reads a recorded machine; a frame of the recording is a second of its clock."""
+    """Reads a recorded machine; each frame of the recording is a second of its clock."""
 
     library: fake_nvml.Nvml
     proc: Path
@@ -60,7 +60,7 @@ def _unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
-    """Give a process table of the first PID namespace."""
+    """Return a process table of the first PID namespace."""
     (tmp_path / "self/ns").mkdir(parents=True)
     (tmp_path / "self/ns/pid").symlink_to(FIRST_NAMESPACE)
     (tmp_path / str(os.getpid())).mkdir()
@@ -76,7 +76,7 @@ def ids(nvml: Nvml) -> list[str]:
     return [device.id for device in nvml.open()]
 
 
-def test_gpus_are_described_by_what_stays_of_them(machine: Open) -> None:
+def test_gpus_are_described_by_constant_attributes(machine: Open) -> None:
     first, second = machine("a100_pair").nvml.open()
     assert asdict(first) == {
         "kind": "gpu",
@@ -90,7 +90,7 @@ def test_gpus_are_described_by_what_stays_of_them(machine: Open) -> None:
     assert (second.index, second.id) == (1, OTHER_A100)
 
 
-def test_a_sample_holds_all_that_the_driver_says(machine: Open) -> None:
+def test_a_sample_has_all_values_of_the_driver(machine: Open) -> None:
     a100s = machine("a100_pair")
     a100s.read()
     sample, _ = a100s.read()
@@ -107,25 +107,25 @@ def test_a_sample_holds_all_that_the_driver_says(machine: Open) -> None:
     assert not sample.is_lost
 
 
-def test_xid_errors_add_up(machine: Open) -> None:
+def test_xid_errors_are_counted(machine: Open) -> None:
     a100s = machine("a100_pair")
     assert [a100s.read()[0].errors[semconv.HW_ERROR_XID] for _ in range(4)] == [0, 1, 3, 3]
 
 
-def test_an_idle_gpu_is_zero_and_not_unknown(machine: Open) -> None:
+def test_the_utilization_of_an_idle_gpu_is_0(machine: Open) -> None:
     _, idle = machine("a100_pair").read()
     assert (idle.utilization, idle.process_memory, idle.process_utilization) == (0.0, 0, 0.0)
 
 
 def test_utilization_is_the_mean_of_the_samples_since_the_last_read(machine: Open) -> None:
     a100s = machine("a100_pair")
-    # What was sampled before the first read is not the task's: the driver's last period stands for it.
+    # Samples from before the first read do not belong to the task: the driver's last period is used instead.
     assert [a100s.read()[0].utilization for _ in range(3)] == pytest.approx([0.0, 0.6, 1.0])
-    # No sample has come since: the driver's last period again.
+    # There is no new sample: the driver's last period is used again.
     assert a100s.read()[0].utilization == 1.0
 
 
-def test_a_driver_that_lacks_functions_is_asked_for_each_once(machine: Open, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_functions_of_a_driver_are_called_once(machine: Open, caplog: pytest.LogCaptureFixture) -> None:
     k80 = machine("k80_old_driver")
     with caplog.at_level(logging.DEBUG, "otel_flyte"):
         samples = [k80.read()[0] for _ in range(3)]
@@ -141,17 +141,17 @@ def test_a_driver_that_lacks_functions_is_asked_for_each_once(machine: Open, cap
     assert {record.levelno for record in caplog.records} == {logging.DEBUG}
 
 
-def test_memory_is_read_by_the_first_version_where_there_is_no_second(machine: Open) -> None:
+def test_memory_is_read_with_version_1_if_version_2_is_missing(machine: Open) -> None:
     assert machine("k80_old_driver").read()[0].memory_used == GIB
 
 
-def test_power_is_integrated_where_the_driver_counts_no_energy(machine: Open) -> None:
+def test_energy_is_the_integral_of_power_if_the_driver_has_no_counter(machine: Open) -> None:
     k80 = machine("k80_old_driver")
     # 100 W, then 140 W twice, a second apart.
     assert [k80.read()[0].energy for _ in range(3)] == [0.0, 120.0, 260.0]
 
 
-def test_mig_instances_are_devices_of_their_own(machine: Open) -> None:
+def test_mig_instances_are_separate_devices(machine: Open) -> None:
     large, small = machine("h100_mig_pair").nvml.open()
     assert [(device.index, device.id, device.memory_limit) for device in (large, small)] == [
         (0, MIG_3G, 42144366592),
@@ -161,7 +161,7 @@ def test_mig_instances_are_devices_of_their_own(machine: Open) -> None:
     assert small.is_partition
 
 
-def test_a_mig_instance_has_what_is_known_of_itself_alone(machine: Open) -> None:
+def test_a_mig_instance_has_only_its_own_values(machine: Open) -> None:
     h100 = machine("h100_mig_pair")
     first, second, third = (h100.read() for _ in range(3))
     assert [sample.memory_used for sample in second] == [20 * GIB, GIB]
@@ -173,7 +173,7 @@ def test_a_mig_instance_has_what_is_known_of_itself_alone(machine: Open) -> None
     ]
     for sample in third:
         assert (sample.power, sample.energy, sample.temperature, sample.io_receive, sample.io_transmit) == (None,) * 5
-    # Two of its own, and what befell the whole GPU.
+    # Two errors of its own, and those of the whole GPU.
     assert [sample.errors for sample in third] == [{"xid": 3}, {"xid": 2}]
 
 
@@ -195,7 +195,7 @@ def test_a_mig_instance_has_what_is_known_of_itself_alone(machine: Open) -> None
         ("NoDevFiles", []),
     ],
 )
-def test_cuda_visible_devices_choose_and_order(machine: Open, chosen: str, expected: list[str]) -> None:
+def test_cuda_visible_devices_selects_and_orders_gpus(machine: Open, chosen: str, expected: list[str]) -> None:
     assert ids(machine("a100_pair", CUDA_VISIBLE_DEVICES=chosen).nvml) == expected
 
 
@@ -209,7 +209,7 @@ def test_cuda_visible_devices_choose_and_order(machine: Open, chosen: str, expec
         ("0", [MIG_3G]),
     ],
 )
-def test_cuda_visible_devices_choose_mig_instances(machine: Open, chosen: str, expected: list[str]) -> None:
+def test_cuda_visible_devices_selects_mig_instances(machine: Open, chosen: str, expected: list[str]) -> None:
     assert ids(machine("h100_mig_pair", CUDA_VISIBLE_DEVICES=chosen).nvml) == expected
 
 
@@ -222,29 +222,31 @@ def test_cuda_visible_devices_choose_mig_instances(machine: Open, chosen: str, e
         ("none", []),
         (OTHER_A100, [OTHER_A100]),
         ("1", [OTHER_A100]),
-        # The runtime has hidden the others, and numbered these anew.
+        # The runtime has hidden the other GPUs and renumbered these.
         ("6,7", [A100, OTHER_A100]),
         ("0,1", [A100, OTHER_A100]),
         ("GPU-of-another-machine", [A100, OTHER_A100]),
     ],
 )
-def test_what_a_container_was_given_counts_where_it_sees_more(machine: Open, given: str, expected: list[str]) -> None:
+def test_only_gpus_assigned_to_the_container_are_read(machine: Open, given: str, expected: list[str]) -> None:
     assert ids(machine("a100_pair", NVIDIA_VISIBLE_DEVICES=given).nvml) == expected
 
 
-def test_cuda_s_own_choice_goes_before_the_container_s(machine: Open) -> None:
+def test_cuda_visible_devices_overrides_the_containers_devices(machine: Open) -> None:
     a100s = machine("a100_pair", NVIDIA_VISIBLE_DEVICES="1", CUDA_VISIBLE_DEVICES="0")
     assert ids(a100s.nvml) == [A100]
 
 
-def test_a_gpu_that_is_lost_is_a_gap_and_the_others_go_on(machine: Open, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_gpu_has_missing_values_and_others_are_still_read(
+    machine: Open, caplog: pytest.LogCaptureFixture
+) -> None:
     t4s = machine("t4_lost")
     first, second = t4s.read(), t4s.read()
     assert [sample.is_lost for sample in first] == [False, False]
     lost, other = second
     assert lost.is_lost
     assert (lost.utilization, lost.memory_used, lost.power, lost.energy) == (None,) * 4
-    # The Xid tells why.
+    # The Xid is the reason.
     assert lost.errors == {"xid": 1}
     assert (other.is_lost, other.memory_used) == (False, GIB)
     t4s.read()
@@ -253,30 +255,30 @@ def test_a_gpu_that_is_lost_is_a_gap_and_the_others_go_on(machine: Open, caplog:
     assert sum("Xid 79" in line for line in said) == 1
 
 
-def test_a_gpu_that_is_lost_is_tried_again_once_in_a_minute(machine: Open) -> None:
+def test_a_lost_gpu_is_retried_once_a_minute(machine: Open) -> None:
     t4s = machine("t4_lost")
     for _ in range(3):
         t4s.read()
-    # It has come back, which is not seen before the minute is over.
+    # The GPU has returned, which is noticed after a minute.
     assert t4s.read()[0].is_lost
     assert "nvmlDeviceGetHandleByUUID" not in t4s.library.calls
     t4s.go_on(0, 60.0)
     back, _ = t4s.read()
     assert not back.is_lost
     assert back.memory_used == 4194304
-    # Nobody knows what it used meanwhile: the joules stay as they were.
+    # Its usage in the meantime is unknown: the energy is unchanged.
     assert back.energy == 0.0
     assert t4s.read()[0].energy == 30.0
 
 
-def test_a_gpu_that_is_lost_from_the_start_does_not_hide_the_others(machine: Open) -> None:
+def test_a_gpu_lost_from_the_start_does_not_hide_others(machine: Open) -> None:
     t4s = machine("t4_lost")
     t4s.go_on(1)
     (device,) = t4s.nvml.open()
     assert device.id.startswith("GPU-00000002")
 
 
-def test_a_counter_that_fails_once_leaves_a_gap(machine: Open) -> None:
+def test_a_single_failure_of_a_counter_is_a_missing_value(machine: Open) -> None:
     a100s = machine("a100_pair")
     a100s.library.script["gpus"][0]["frames"][1]["nvlink"] = [None, 1]
     a100s.library.script["gpus"][0]["frames"][2]["nvlink"] = [1, 2]
@@ -284,13 +286,13 @@ def test_a_counter_that_fails_once_leaves_a_gap(machine: Open) -> None:
     assert received == [1000000 + 1024 * 1024, None, 9001000000 + 1024]
 
 
-def test_a_counter_that_wraps_each_second_is_not_used(machine: Open) -> None:
+def test_a_counter_that_wraps_every_second_is_not_used(machine: Open) -> None:
     a100s = machine("a100_pair")
     a100s.library.script["gpus"][0]["narrow"] = ["pcie"]
     assert a100s.read()[0].io_receive == 1024 * 1024
 
 
-def test_the_task_s_processes_are_known_in_the_first_pid_namespace(machine: Open) -> None:
+def test_the_tasks_processes_are_identified_in_the_first_pid_namespace(machine: Open) -> None:
     a100s = machine("a100_pair")
     a100s.go_on(1)
     sample, _ = a100s.read()
@@ -303,13 +305,13 @@ def test_the_task_s_processes_are_known_in_the_first_pid_namespace(machine: Open
     [
         ([["self", GIB, 50]], [], GIB),
         ([["self", GIB, 50], [777, GIB, 10]], [777], GIB),
-        # An id of the first namespace may be that of another process here.
+        # A process id of the first namespace may belong to another process here.
         ([["self", GIB, 50], [777, GIB, 10]], [], None),
         ([[777, GIB, 10]], [777], None),
         ([], [], None),
     ],
 )
-def test_processes_in_another_pid_namespace_are_trusted_where_all_are_known(
+def test_process_ids_in_another_pid_namespace_are_used_only_if_all_are_known(
     machine: Open, listed: list[Any], known: list[int], expected: int | None
 ) -> None:
     a100s = machine("a100_pair")
@@ -325,7 +327,7 @@ def test_processes_in_another_pid_namespace_are_trusted_where_all_are_known(
     assert a100s.nvml.processes_unknown == (None if expected else "pid namespace")
 
 
-def test_no_sample_of_processes_means_that_none_computes_and_a_failure_means_nothing(machine: Open) -> None:
+def test_an_empty_process_list_is_0_and_a_failure_is_a_missing_value(machine: Open) -> None:
     a100s = machine("a100_pair")
     gpu = a100s.library.script["gpus"][0]
     gpu["frames"] = [{"used": GIB, "processes": [["self", GIB, 50]]}]
@@ -337,7 +339,7 @@ def test_no_sample_of_processes_means_that_none_computes_and_a_failure_means_not
     assert a100s.read()[0].process_utilization == 0.5
 
 
-def test_without_a_driver_there_is_nothing_and_nobody_asks_again(proc: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_driver_is_not_tried_again(proc: Path, caplog: pytest.LogCaptureFixture) -> None:
     library = fake_nvml.Nvml({"driver": "none", "gpus": []})
     nvml = Nvml(library, {}, proc=proc)
     with caplog.at_level(logging.DEBUG, "otel_flyte"):
@@ -348,13 +350,13 @@ def test_without_a_driver_there_is_nothing_and_nobody_asks_again(proc: Path, cap
     assert [record.levelno for record in caplog.records] == [logging.DEBUG]
 
 
-def test_the_module_itself_finds_no_driver_here() -> None:
+def test_the_real_module_finds_no_driver_here() -> None:
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine has an NVIDIA driver")
     assert Nvml(environ={}).open() == []
 
 
-def test_a_shutdown_by_others_is_made_up_for(machine: Open) -> None:
+def test_a_shutdown_by_other_code_is_undone(machine: Open) -> None:
     a100s = machine("a100_pair")
     assert len(a100s.read()) == 2
     a100s.library.nvmlShutdown()
@@ -362,7 +364,7 @@ def test_a_shutdown_by_others_is_made_up_for(machine: Open) -> None:
     assert len(a100s.read()) == 2
 
 
-def test_a_forked_child_opens_the_library_anew(machine: Open) -> None:
+def test_a_forked_child_initialises_the_library_again(machine: Open) -> None:
     a100s = machine("a100_pair")
     a100s.read()
     reader, writer = os.pipe()
@@ -378,7 +380,7 @@ def test_a_forked_child_opens_the_library_anew(machine: Open) -> None:
     assert a100s.library.initialized == 1
 
 
-def test_two_reads_ask_for_no_more_than_they_must(machine: Open) -> None:
+def test_two_reads_make_the_minimum_of_calls(machine: Open) -> None:
     a100s = machine("a100_pair")
     a100s.read()
     before = dict(a100s.library.calls)
@@ -411,7 +413,7 @@ class EntryPoint:
         return self._result
 
 
-def test_third_parties_add_readers_and_one_that_fails_is_said_once_and_left_out(
+def test_a_failing_third_party_reader_is_reported_once_and_ignored(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv(semconv.RAISE_INTERNAL_ERRORS, raising=False)
@@ -444,14 +446,14 @@ def read_in_a_process(**environ: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_the_stand_in_is_imported_as_pynvml_by_a_process() -> None:
+def test_a_process_imports_the_stand_in_as_pynvml() -> None:
     samples = read_in_a_process(**fake_nvml.environment(8))
     assert [sample["device"]["index"] for sample in samples] == list(range(8))
     assert samples[7]["utilization"] == 0.83
     assert samples[7]["memory_used"] == 12 * GIB
 
 
-def test_the_stand_in_follows_its_script_in_time(tmp_path: Path) -> None:
+def test_the_stand_in_follows_the_times_of_its_script(tmp_path: Path) -> None:
     frames = [{"utilization": 10, "used": GIB}, {"utilization": 90, "used": 2 * GIB}]
     script = {"period": 0.001, "gpus": [{**fake_nvml.EQUAL, "uuid": "GPU-1", "frames": frames}]}
     (tmp_path / "script.json").write_text(json.dumps(script))
@@ -459,7 +461,7 @@ def test_the_stand_in_follows_its_script_in_time(tmp_path: Path) -> None:
     assert (sample["utilization"], sample["memory_used"]) == (0.9, 2 * GIB)
 
 
-def test_the_module_pynvml_reads_a_library_of_nvml_s_interface(tmp_path: Path) -> None:
+def test_the_module_pynvml_reads_a_library_with_the_interface_of_nvml(tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("there is no C compiler on Linux to make the library with")

@@ -1,4 +1,4 @@
-"""What a tree of processes uses, read from a recorded ``/proc`` with exact values, and from real processes."""
+"""The usage of a process tree, from a recorded ``/proc`` with exact values, and from real processes."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ USER, SYSTEM, WAITED_USER, PARENT, BORN, RESIDENT, CODE = 14, 15, 16, 4, 22, 24,
 
 
 class Table:
-    """A process table that a test changes."""
+    """A process table that a test can change."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = shutil.copytree(RECORDED, folder / "proc")
@@ -82,7 +82,7 @@ def resident(sample: TreeSample) -> int:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_the_kernel_never_waits_for_is_read_while_no_other_thread_runs() -> None:
+def test_reads_of_kernel_files_do_not_release_the_gil() -> None:
     file = KernelFile("/proc/self/stat" if Path("/proc/self/stat").exists() else __file__, at_once=True)
     assert file.read()
     turns, ended = 0, threading.Event()
@@ -111,7 +111,7 @@ def test_what_the_kernel_never_waits_for_is_read_while_no_other_thread_runs() ->
     assert after == before
 
 
-def test_a_descriptor_that_somebody_has_closed_is_opened_again() -> None:
+def test_a_descriptor_closed_by_other_code_is_opened_again() -> None:
     file = KernelFile("/dev/null", at_once=True)
     assert file.read() == b""
     assert file._descriptor is not None
@@ -125,11 +125,11 @@ def test_a_descriptor_that_somebody_has_closed_is_opened_again() -> None:
 # --- CPU time --------------------------------------------------------------------------------------------------------
 
 
-def test_a_tree_has_the_figures_of_its_processes_and_of_no_other(tree: ProcessTree) -> None:
+def test_a_tree_has_the_values_of_exactly_its_processes(tree: ProcessTree) -> None:
     sample = tree.read()
 
     assert ticks(sample) == ALL
-    # The worker is a fork: all that it has, 75,000 pages of anonymous memory, it shares with the root's 80,000.
+    # The worker is a fork: it shares all of its 75,000 anonymous pages with the root, which has 80,000.
     assert sample == TreeSample(
         cpu_seconds=sample.cpu_seconds,
         user_seconds=1200 * TICK,
@@ -143,14 +143,14 @@ def test_a_tree_has_the_figures_of_its_processes_and_of_no_other(tree: ProcessTr
     )
 
 
-def test_a_tree_says_who_is_in_it(tree: ProcessTree) -> None:
+def test_a_tree_lists_its_process_ids(tree: ProcessTree) -> None:
     tree.read()
     assert set(tree.pids()) == {ROOT, WORKER, PROGRAM, GRANDCHILD, ZOMBIE}
 
 
-def test_a_child_that_is_waited_for_goes_on_counting_once(table: Table, tree: ProcessTree) -> None:
+def test_the_time_of_an_awaited_child_is_counted_once(table: Table, tree: ProcessTree) -> None:
     tree.read()
-    # It had used 3 ticks more than was seen of it.
+    # It had used 3 more ticks after its last sample.
     table.end(WORKER)
     table.set(ROOT, {WAITED_USER: 50 + 420 + 3})
 
@@ -158,7 +158,7 @@ def test_a_child_that_is_waited_for_goes_on_counting_once(table: Table, tree: Pr
     assert ticks(tree.read()) == ALL + 3
 
 
-def test_a_child_that_nobody_waits_for_goes_on_counting(table: Table, tree: ProcessTree) -> None:
+def test_the_time_of_a_child_without_a_wait_is_kept(table: Table, tree: ProcessTree) -> None:
     tree.read()
     table.end(WORKER)
     table.set(ROOT, {USER: 1200 + 100})
@@ -166,7 +166,7 @@ def test_a_child_that_nobody_waits_for_goes_on_counting(table: Table, tree: Proc
     assert ticks(tree.read()) == ALL + 100
 
 
-def test_of_two_children_one_is_waited_for(table: Table, tree: ProcessTree) -> None:
+def test_one_of_two_ended_children_is_awaited(table: Table, tree: ProcessTree) -> None:
     table.fork(110, ROOT, user=50)
     tree.read()
     table.end(WORKER, 110)
@@ -175,14 +175,14 @@ def test_of_two_children_one_is_waited_for(table: Table, tree: ProcessTree) -> N
     assert ticks(tree.read()) == ALL + 50
 
 
-def test_children_that_were_never_seen_count_when_they_are_waited_for(table: Table, tree: ProcessTree) -> None:
+def test_children_never_sampled_are_counted_once_they_are_awaited(table: Table, tree: ProcessTree) -> None:
     tree.read()
     table.set(ROOT, {WAITED_USER: 50 + 1000})
 
     assert ticks(tree.read()) == ALL + 1000
 
 
-def test_a_whole_branch_ends_at_once_and_is_waited_for(table: Table, tree: ProcessTree) -> None:
+def test_a_branch_that_ends_at_once_and_is_awaited_is_counted_once(table: Table, tree: ProcessTree) -> None:
     tree.read()
     table.end(PROGRAM, GRANDCHILD, ZOMBIE)
     branch = OWN[PROGRAM] + WAITED[PROGRAM] + OWN[GRANDCHILD] + OWN[ZOMBIE]
@@ -191,16 +191,16 @@ def test_a_whole_branch_ends_at_once_and_is_waited_for(table: Table, tree: Proce
     assert ticks(tree.read()) == ALL
 
 
-def test_a_child_that_is_gone_before_its_parent_was_waited_for_by_nobody(table: Table, tree: ProcessTree) -> None:
+def test_children_that_their_ended_parent_did_not_await_are_kept(table: Table, tree: ProcessTree) -> None:
     tree.read()
     table.end(PROGRAM, GRANDCHILD, ZOMBIE)
-    # The program was waited for, but it had not waited for its own.
+    # The program was awaited, but it had not awaited its own children.
     table.set(ROOT, {WAITED_USER: 50 + OWN[PROGRAM] + WAITED[PROGRAM]})
 
     assert ticks(tree.read()) == ALL
 
 
-def test_a_child_whose_parent_ended_first_stays_and_so_do_its_own(table: Table, tree: ProcessTree) -> None:
+def test_a_child_whose_parent_ended_first_is_kept_with_its_descendants(table: Table, tree: ProcessTree) -> None:
     tree.read()
     table.end(PROGRAM, ZOMBIE)
     table.set(GRANDCHILD, {PARENT: 1, USER: 1 + 200})
@@ -208,12 +208,12 @@ def test_a_child_whose_parent_ended_first_stays_and_so_do_its_own(table: Table, 
     table.set(ROOT, {WAITED_USER: 50 + OWN[PROGRAM] + WAITED[PROGRAM] + OWN[ZOMBIE]})
     assert ticks(tree.read()) == ALL + 200 + 30
 
-    # Process 1 waits for it.
+    # Process 1 awaits it.
     table.end(GRANDCHILD, 110)
     assert ticks(tree.read()) == ALL + 200 + 30
 
 
-def test_a_child_that_the_root_process_adopts_and_waits_for_counts_once(table: Table, tree: ProcessTree) -> None:
+def test_a_child_adopted_and_awaited_by_the_root_process_is_counted_once(table: Table, tree: ProcessTree) -> None:
     tree.read()
     table.end(PROGRAM, ZOMBIE)
     table.set(GRANDCHILD, {PARENT: ROOT})
@@ -225,7 +225,7 @@ def test_a_child_that_the_root_process_adopts_and_waits_for_counts_once(table: T
     assert ticks(tree.read()) == ALL
 
 
-def test_a_process_id_that_is_given_again_is_another_process(table: Table, tree: ProcessTree) -> None:
+def test_a_reused_process_id_is_another_process(table: Table, tree: ProcessTree) -> None:
     tree.read()
     table.set(WORKER, {BORN: 9999, USER: 2, SYSTEM: 0})
     table.set(ROOT, {WAITED_USER: 50 + 420})
@@ -233,12 +233,12 @@ def test_a_process_id_that_is_given_again_is_another_process(table: Table, tree:
     assert ticks(tree.read()) == ALL + 2
 
 
-def test_one_that_ends_while_it_is_read_counts_once(
+def test_a_process_that_ends_during_the_read_is_counted_once(
     table: Table, tree: ProcessTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "_HELD", 0)
     tree.read()
-    # It is listed, but can't be read, and is in what its parent has waited for.
+    # It is listed but cannot be read, and its parent's time of awaited children includes it.
     (table.folder / str(WORKER) / "stat").unlink()
     table.set(ROOT, {WAITED_USER: 50 + 420})
     assert ticks(tree.read()) == ALL
@@ -247,7 +247,7 @@ def test_one_that_ends_while_it_is_read_counts_once(
     assert ticks(tree.read()) == ALL
 
 
-def test_bytes_of_one_that_is_gone_are_its_parents_or_kept(table: Table, tree: ProcessTree) -> None:
+def test_bytes_of_an_ended_process_are_counted_once(table: Table, tree: ProcessTree) -> None:
     before = tree.read()
     table.end(WORKER)
     table.set(ROOT, {WAITED_USER: 50 + 420})
@@ -259,17 +259,17 @@ def test_bytes_of_one_that_is_gone_are_its_parents_or_kept(table: Table, tree: P
     assert tree.read().io_read == before.io_read
 
 
-def test_bytes_that_may_not_be_read_are_not_told(table: Table) -> None:
+def test_unreadable_byte_counts_are_missing_values(table: Table) -> None:
     (table.folder / str(ROOT) / "io").unlink()
     tree = ProcessTree(table.folder, ROOT)
 
     assert (tree.read().io_read, tree.read().io_write) == (None, None)
 
 
-# --- who is there ----------------------------------------------------------------------------------------------------
+# --- lists of processes ----------------------------------------------------------------------------------------------
 
 
-def test_processes_are_listed_anew_only_where_the_kernel_has_made_one(table: Table) -> None:
+def test_processes_are_listed_again_only_after_a_new_process(table: Table) -> None:
     news = table.folder / "loadavg"
     news.write_text("0.20 0.18 0.12 1/80 5000\n")
     tree = ProcessTree(table.folder, ROOT)
@@ -282,8 +282,8 @@ def test_processes_are_listed_anew_only_where_the_kernel_has_made_one(table: Tab
     assert tree.read().count == before + 1
 
 
-def test_processes_are_found_where_the_kernel_does_not_tell_what_it_has_made(table: Table) -> None:
-    # As gVisor has it.
+def test_processes_are_found_without_the_kernels_last_process_id(table: Table) -> None:
+    # The format of gVisor.
     (table.folder / "loadavg").write_text("0.00 0.00 0.00 0/0 0\n")
     tree = ProcessTree(table.folder, ROOT)
     before = tree.read().count
@@ -296,7 +296,7 @@ def test_processes_are_found_where_the_kernel_does_not_tell_what_it_has_made(tab
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_forks_share_counts_once_and_what_they_add_counts(table: Table, tree: ProcessTree) -> None:
+def test_shared_memory_of_forks_is_counted_once_and_private_memory_is_added(table: Table, tree: ProcessTree) -> None:
     for worker in range(110, 118):
         table.fork(worker, ROOT, anonymous=80000)
     before = resident(tree.read())
@@ -307,7 +307,7 @@ def test_what_forks_share_counts_once_and_what_they_add_counts(table: Table, tre
     assert resident(tree.read()) == before + 8 * 10 * PAGE
 
 
-def test_what_only_forks_have_any_more_counts_once(table: Table, tree: ProcessTree) -> None:
+def test_memory_freed_by_the_parent_and_kept_by_forks_is_counted_once(table: Table, tree: ProcessTree) -> None:
     for worker in (110, 111):
         table.fork(worker, ROOT, anonymous=80000)
     before = resident(tree.read())
@@ -330,7 +330,7 @@ def test_a_fork_that_becomes_another_program_shares_nothing(table: Table, tree: 
 # --- gaps ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_process_that_is_gone_has_no_values_but_what_it_has_used(table: Table, tree: ProcessTree) -> None:
+def test_an_ended_process_has_only_its_cpu_time(table: Table, tree: ProcessTree) -> None:
     tree.read()
     table.end(ROOT, WORKER, PROGRAM, GRANDCHILD, ZOMBIE)
 
@@ -339,17 +339,17 @@ def test_a_process_that_is_gone_has_no_values_but_what_it_has_used(table: Table,
     assert sample == TreeSample(cpu_seconds=sample.cpu_seconds, rss=0, count=0)
 
 
-def test_a_process_that_never_was_has_no_values(table: Table) -> None:
+def test_a_process_that_never_existed_has_no_values(table: Table) -> None:
     assert ProcessTree(table.folder, 4_000_000).read() == TreeSample()
 
 
-def test_a_process_table_that_is_gone_has_no_values(table: Table, tree: ProcessTree) -> None:
+def test_a_missing_process_table_has_no_values(table: Table, tree: ProcessTree) -> None:
     shutil.rmtree(table.folder)
 
     assert tree.read() == TreeSample()
 
 
-def test_what_is_no_process_line_is_a_gap(table: Table) -> None:
+def test_invalid_lines_are_missing_values(table: Table) -> None:
     (table.folder / str(WORKER) / "stat").write_bytes(b"\xff) S x")
     (table.folder / str(PROGRAM) / "statm").write_bytes(b"x")
     (table.folder / str(ROOT) / "io").write_bytes(b"read_bytes: x")
@@ -358,10 +358,10 @@ def test_what_is_no_process_line_is_a_gap(table: Table) -> None:
     assert (sample.count, sample.own_rss, sample.io_read) == (1, 100000 * PAGE, None)
 
 
-# --- this machine's --------------------------------------------------------------------------------------------------
+# --- processes of this machine ---------------------------------------------------------------------------------------
 
 
-def test_many_processes_do_not_take_many_descriptors() -> None:
+def test_the_number_of_descriptors_is_bounded_for_many_processes() -> None:
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("nobody lists the descriptors of a process here")
     others = ProcessTree().read().count or 0
@@ -396,7 +396,7 @@ print(sample.count, sample.cpu_seconds > 0, sample.own_rss > 0)
     assert ended.stdout.split() == ["1", "True", "True"]
 
 
-def test_without_files_to_open_there_is_a_gap_and_afterwards_all_is_there(
+def test_an_exhausted_descriptor_limit_causes_only_temporary_missing_values(
     table: Table, tree: ProcessTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "_HELD", 0)
@@ -413,7 +413,7 @@ def test_without_files_to_open_there_is_a_gap_and_afterwards_all_is_there(
     assert ticks(sample) == ALL
 
 
-def test_without_proc_the_same_is_told_by_psutil(tmp_path: Path) -> None:
+def test_psutil_has_the_same_values_without_proc(tmp_path: Path) -> None:
     pytest.importorskip("psutil")
     tree = ProcessTree(tmp_path / "not there")
     first = tree.read()

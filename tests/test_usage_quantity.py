@@ -62,22 +62,22 @@ def test_cores_are_read_in_every_notation(text: Any, expected: float) -> None:
         (1024, 1024),
     ],
 )
-def test_sizes_are_read_in_every_notation_as_the_documentation_of_kubernetes_has_them(text: Any, expected: int) -> None:
+def test_sizes_are_read_in_every_notation_that_kubernetes_documents(text: Any, expected: int) -> None:
     assert size(text) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [("400m", 1), ("1.1", 2), ("0.1Ki", 103), ("1n", 1), ("1e-99", 1)])
-def test_a_part_of_a_byte_is_a_whole_one(text: str, expected: int) -> None:
+def test_a_fraction_of_a_byte_is_rounded_up(text: str, expected: int) -> None:
     assert size(text) == expected
 
 
 @pytest.mark.parametrize("text", ["9Ei", "1e30", "1E999999999999", "9" * 99, 10**400, 1e300])
-def test_what_is_more_than_64_bits_is_capped(text: Any) -> None:
+def test_values_beyond_64_bits_are_capped(text: Any) -> None:
     assert size(text) == LARGEST
     assert cores(text) == float(LARGEST)
 
 
-def test_a_tiny_quantity_is_next_to_nothing() -> None:
+def test_a_tiny_quantity_is_close_to_0() -> None:
     assert cores("1e-999999999999") == pytest.approx(0, abs=1e-9)
 
 
@@ -119,12 +119,12 @@ def test_a_tiny_quantity_is_next_to_nothing() -> None:
         ["1"],
     ],
 )
-def test_what_is_no_quantity_is_none_and_never_an_error(text: Any) -> None:
+def test_an_invalid_quantity_is_none_and_never_an_error(text: Any) -> None:
     assert cores(text) is None
     assert size(text) is None
 
 
-def test_what_flytekit_lets_declare_is_read() -> None:
+def test_quantities_that_flytekit_accepts_are_read() -> None:
     declared = Resources(cpu=0.5, mem=1024, gpu="1")
     assert (cores(declared.cpu), size(declared.mem), cores(declared.gpu)) == (0.5, 1024, 1.0)
 
@@ -133,7 +133,7 @@ def test_what_flytekit_lets_declare_is_read() -> None:
     ("value", "text"),
     [(2, "2"), (1.5, "1500m"), (0.1, "100m"), (1.1, "1100m"), (0.0011, "2m"), (1e-12, "0"), (0, "0"), (64.0, "64")],
 )
-def test_cores_are_written_rounded_up_to_a_thousandth(value: float, text: str) -> None:
+def test_cores_are_rounded_up_to_a_thousandth(value: float, text: str) -> None:
     assert as_cores(value) == text
 
 
@@ -150,11 +150,11 @@ def test_cores_are_written_rounded_up_to_a_thousandth(value: float, text: str) -
         (2**61, "2048Pi"),
     ],
 )
-def test_sizes_are_written_rounded_up_to_a_mebibyte(value: int, text: str) -> None:
+def test_sizes_are_rounded_up_to_a_mebibyte(value: int, text: str) -> None:
     assert as_size(value) == text
 
 
 @pytest.mark.parametrize("value", [0.1, 0.25, 1, 1.75, 3.3, 128])
-def test_what_is_written_is_read_back(value: float) -> None:
+def test_written_quantities_are_read_back(value: float) -> None:
     assert cores(as_cores(value)) == value
     assert size(as_size(value * 2**30)) == pytest.approx(value * 2**30, abs=2**20)

@@ -1,4 +1,4 @@
-"""What windows and series make of samples: numbers that can be worked out by hand."""
+"""Windows and series of samples, with results that can be calculated by hand."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,44 +34,44 @@ def gpu(index: int, utilization: float | None, memory: int | None = None, **more
 
 
 class TestLevel:
-    def test_its_mean_is_weighted_by_time(self) -> None:
+    def test_the_mean_is_weighted_by_time(self) -> None:
         level = Level()
         for at, value in ((0, 0), (10, 10), (12, 10)):
             level.add(at, value)
         assert level.mean == pytest.approx((50 + 20) / 12)
         assert level.peak == 10
 
-    def test_of_one_value_the_mean_is_that(self) -> None:
+    def test_the_mean_of_one_value_is_that_value(self) -> None:
         level = Level()
         level.add(0, 7)
         assert (level.mean, level.peak) == (7, 7)
 
-    def test_where_it_was_not_known_nothing_is_assumed(self) -> None:
+    def test_unknown_values_are_ignored(self) -> None:
         level = Level()
         for at, value in ((0, 2), (1, 2), (2, None), (11, 8), (12, 8)):
             level.add(at, value)
         assert level.mean == 5
 
-    def test_over_a_long_gap_nothing_is_assumed(self) -> None:
+    def test_long_gaps_are_ignored(self) -> None:
         level = Level()
         for at, value in ((0, 2), (1, 2), (1000, 4), (1001, 4)):
             level.add(at, value)
         assert level.mean == 3
 
-    def test_without_a_value_there_is_neither_mean_nor_peak(self) -> None:
+    def test_there_is_neither_mean_nor_peak_without_values(self) -> None:
         level = Level()
         level.add(0, None)
         assert (level.mean, level.peak) == (None, None)
 
 
 class TestShare:
-    def test_each_value_stands_for_the_time_since_the_one_before(self) -> None:
+    def test_each_value_applies_to_the_time_since_the_previous_one(self) -> None:
         share = Share(0)
         for at, value in ((1, 1.0), (4, 0.0)):
             share.add(at, value)
         assert (share.mean, share.peak) == (0.25, 1.0)
 
-    def test_a_gap_is_no_zero(self) -> None:
+    def test_a_gap_is_not_a_zero(self) -> None:
         share = Share(0)
         for at, value in ((1, 1.0), (5, None), (6, 0.5)):
             share.add(at, value)
@@ -79,13 +79,13 @@ class TestShare:
 
 
 class TestWindow:
-    def test_cores_are_cpu_seconds_by_second_and_their_peak_that_of_two_samples(self) -> None:
+    def test_cores_are_cpu_seconds_per_second_and_the_peak_is_between_two_samples(self) -> None:
         used = window(sample(0, 100), sample(1, 100.5), sample(2, 103.5), sample(4, 103.5))
         assert used.growth("cpu_seconds") == 3.5
         assert used.mean_cores == 0.875
         assert used.peak_cores == 3
 
-    def test_samples_that_are_close_together_make_no_peak(self) -> None:
+    def test_close_samples_are_ignored_for_the_peak(self) -> None:
         used = window(sample(0, 0), sample(0.01, 0.5), sample(1, 0.5))
         assert used.peak_cores == 0.5
 
@@ -93,21 +93,21 @@ class TestWindow:
         used = window(sample(0, memory=3 * GIB), sample(1, memory=5 * GIB), sample(2, memory=GIB))
         assert used.memory_peak == 5 * GIB
 
-    def test_it_is_the_kernels_mark_where_that_rose_in_the_window(self) -> None:
+    def test_the_peak_of_memory_is_the_kernels_if_it_rose_in_the_window(self) -> None:
         used = window(sample(0, memory=3 * GIB, mark=4 * GIB), sample(1, memory=GIB, mark=6 * GIB))
         assert used.memory_peak == 6 * GIB
 
-    def test_a_mark_of_an_earlier_phase_is_not_this_ones(self) -> None:
+    def test_the_kernels_peak_of_an_earlier_phase_is_ignored(self) -> None:
         used = window(sample(0, memory=GIB, mark=8 * GIB), sample(1, memory=2 * GIB, mark=8 * GIB))
         assert used.memory_peak == 2 * GIB
 
-    def test_what_no_sample_knows_is_absent(self) -> None:
+    def test_values_that_no_sample_has_are_missing(self) -> None:
         used = window(sample(0), sample(5))
         assert (used.mean_cores, used.peak_cores, used.memory_peak, used.memory.mean) == (None, None, None, None)
         assert used.growth("io_read") is None
         assert (used.devices, used.busy_gpus.mean) == ({}, None)
 
-    def test_a_counter_that_begins_anew_is_never_negative(self) -> None:
+    def test_a_restarted_counter_is_never_negative(self) -> None:
         assert window(sample(0, 50), sample(1, 2)).growth("cpu_seconds") == 0
 
     def test_each_device_has_its_own_mean_peak_and_energy(self) -> None:
@@ -125,20 +125,20 @@ class TestWindow:
         assert second.energy.growth is None
         assert used.busy_gpus.mean == pytest.approx((1 * 1.0 + 2 * 0.6) / 3)
 
-    def test_what_a_device_drew_that_was_seen_once_is_not_known(self) -> None:
+    def test_the_energy_of_a_device_with_one_sample_is_unknown(self) -> None:
         used = window(sample(0), sample(1, devices=[gpu(0, 1.0, energy=100.0)]), sample(2))
         assert used.devices[semconv.DEVICE_GPU, 0].energy.growth is None
 
-    def test_samples_as_far_apart_as_can_be_asked_for_are_no_gap(self) -> None:
+    def test_samples_at_the_longest_interval_are_not_a_gap(self) -> None:
         series = TaskSeries(0)
         used = Window(sample(0, 0, memory=100), series)
-        # A sample is never taken on the dot.
+        # Samples are never exactly on time.
         for number in range(1, 5):
             used.add(sample(number * (LONGEST_INTERVAL_SECONDS + 0.5), number * 10, memory=100))
         assert used.memory.mean == 100
         assert NO_VALUE not in series.bytes.values(STEP_SECONDS)
 
-    def test_a_device_that_falls_off_the_bus_leaves_a_gap(self) -> None:
+    def test_a_lost_device_leaves_a_gap(self) -> None:
         used = window(
             sample(0),
             sample(1, devices=[gpu(0, 0.5, 10)]),
@@ -165,12 +165,12 @@ class TestSeries:
         series.add(1060, 1090, 5)
         assert (series.step, series.values(60)) == (60, [2, 5])
 
-    def test_what_lies_across_a_border_belongs_to_both_sides(self) -> None:
+    def test_a_span_of_time_across_a_border_belongs_to_both_minutes(self) -> None:
         series = Series(0)
         series.add(50, 70, 4)
         assert series.values(60) == [4, 4]
 
-    def test_a_minute_without_a_value_says_so(self) -> None:
+    def test_a_minute_without_a_value_is_marked(self) -> None:
         series = Series(0)
         series.add(0, 10, 1)
         series.add(130, 140, 2)
@@ -178,14 +178,14 @@ class TestSeries:
         assert series.values(60) == [1, -1, 2]
 
     @pytest.mark.parametrize(("hours", "step"), [(24, 60), (24.1, 120), (47, 120), (49, 240), (97, 480)], ids=str)
-    def test_however_long_a_task_is_its_series_is_bounded(self, hours: float, step: float) -> None:
+    def test_the_length_of_a_series_is_bounded(self, hours: float, step: float) -> None:
         series = filled(hours * 3600, step=30)
         assert series.step == step
         values = series.values(60)
         assert len(values) == -(-hours * 3600 // step) <= LONGEST_SERIES
         assert set(values) == {1.0}
 
-    def test_a_coarser_step_can_be_asked_for(self) -> None:
+    def test_a_larger_step_can_be_configured(self) -> None:
         assert len(filled(600).values(240)) == 3
 
 
@@ -207,7 +207,7 @@ class TestTaskSeries:
         assert series.cores.values(60) == [1.5]
         assert series.bytes.values(60) == pytest.approx([125])
 
-    def test_of_several_devices_it_is_the_mean(self) -> None:
+    def test_the_series_of_several_devices_is_their_mean(self) -> None:
         devices = [gpu(0, 0.2, 8 * GIB), gpu(1, 0.6, 24 * GIB)]
         series = series_of(sample(0), sample(1, devices=devices))
         assert series.utilization[semconv.DEVICE_GPU].values(60) == [pytest.approx(0.4)]

@@ -1,4 +1,4 @@
-"""What is read of real processes and real control groups, against what is known to have been used: within 5 %."""
+"""Measured usage of real processes and real cgroups, compared with known usage: within 5 %."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def child(seconds):
 
 
 class Program:
-    """A real process that says what it does and waits to be told to go on."""
+    """A real process that reports each of its steps and then waits for a command to continue."""
 
     def __init__(self, source: str, group: "Group | None" = None) -> None:
         enter = "".join(
@@ -106,7 +106,7 @@ class Program:
         return self._process.stdout
 
     def go(self) -> Any:
-        """Have it go on, and give what it says next."""
+        """Let it continue, and return its next report."""
         self.go_on()
         return self.said()
 
@@ -139,7 +139,7 @@ def resident(sample: TreeSample) -> int:
     return sample.rss
 
 
-def test_memory_that_a_process_takes_is_seen() -> None:
+def test_memory_of_a_process_is_measured() -> None:
     with Program("say(); wait(); memory = have(200); say(); wait()") as program, tree_of(program) as tree:
         program.said()
         before = resident(tree.read())
@@ -148,7 +148,7 @@ def test_memory_that_a_process_takes_is_seen() -> None:
         assert resident(tree.read()) - before == pytest.approx(200 * MIB, rel=TRUE)
 
 
-def test_memory_that_children_take_is_seen() -> None:
+def test_memory_of_child_processes_is_measured() -> None:
     source = """
 def take():
     global memory
@@ -172,7 +172,7 @@ wait(); end(pids)
     assert resident(sample) - before == pytest.approx(3 * 60 * MIB, rel=TRUE)
 
 
-def test_memory_that_forked_workers_share_counts_once_as_the_kernel_does_in_pss() -> None:
+def test_memory_shared_by_forked_workers_is_counted_once_like_pss() -> None:
     source = """
 memory = have(200)
 def take():
@@ -197,7 +197,7 @@ say([os.getpid(), *pids]); wait(); end(pids)
 
 
 def _pss(pid: int) -> int:
-    """Give the bytes of a process, each page divided by the number of processes that have it."""
+    """Return the bytes of a process, with each page divided by the number of processes that share it."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         name, _, size = line.partition(":")
         if name == "Pss":
@@ -205,7 +205,7 @@ def _pss(pid: int) -> int:
     return pytest.skip("the kernel tells no PSS")
 
 
-def test_processes_that_use_cpu_add_up_while_they_live() -> None:
+def test_cpu_time_of_running_processes_is_added() -> None:
     source = """
 pids = [fork(lambda: say(burn(1))) for _ in range(3)]
 wait(); end(pids)
@@ -219,7 +219,7 @@ wait(); end(pids)
     assert seconds(sample) - (sample.user_seconds or 0) - (sample.system_seconds or 0) == pytest.approx(used, rel=TRUE)
 
 
-def test_children_that_have_ended_count_once_whether_they_were_seen_or_not() -> None:
+def test_ended_children_are_counted_once_with_or_without_earlier_samples() -> None:
     source = """
 say(); wait()
 seen = child(0.4)
@@ -241,12 +241,12 @@ say(sum(float(process.communicate()[0]) for process in unseen)); wait()
         after_all = seconds(tree.read())
 
     own = 0.05
-    """What the program itself needs to start them."""
+    """Seconds that the program itself needs to start them."""
     assert seen * (1 - TRUE) <= after_seen - start <= seen * (1 + TRUE) + own
     assert unseen * (1 - TRUE) <= after_all - after_seen <= unseen * (1 + TRUE) + own
 
 
-def test_children_that_nobody_waits_for_count_once_too() -> None:
+def test_children_that_no_process_waits_for_are_counted_once() -> None:
     source = """
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 pids = [fork(lambda: say(burn(0.9))) for _ in range(2)]
@@ -264,7 +264,7 @@ say(time.process_time()); wait()
     assert seconds(sample) == pytest.approx(used, rel=TRUE)
 
 
-def test_a_child_whose_parent_ended_first_goes_on_counting_and_counts_when_it_is_gone() -> None:
+def test_a_child_is_counted_after_the_end_of_its_parent_and_after_its_own() -> None:
     source = """
 say(); wait()
 def orphan():
@@ -299,7 +299,7 @@ say(time.process_time()); wait()
     assert seconds(sample) == pytest.approx(used, rel=TRUE)
 
 
-def test_processes_that_come_and_go_while_they_are_read_count_once() -> None:
+def test_processes_that_start_and_end_during_a_read_are_counted_once() -> None:
     source = """
 import resource
 def branch():
@@ -331,7 +331,7 @@ say(sum(one.ru_utime + one.ru_stime for one in used)); wait()
     assert readings[-1] == pytest.approx(used, rel=TRUE)
 
 
-def test_bytes_written_to_storage_are_seen_also_of_children_that_ended(tmp_path: Path) -> None:
+def test_bytes_written_to_storage_include_those_of_ended_children(tmp_path: Path) -> None:
     if os.major(tmp_path.stat().st_dev) == 0:
         pytest.skip("the folder for temporary files is on no block device")
     source = f"""
@@ -355,11 +355,11 @@ say(); wait()
     assert after - before == pytest.approx(20 * MIB, rel=TRUE)
 
 
-# --- control groups --------------------------------------------------------------------------------------------------
+# --- cgroups ---------------------------------------------------------------------------------------------------------
 
 
 class Group:
-    """A control group of this test's own, in each hierarchy that has CPU or memory."""
+    """A cgroup of this test, in each hierarchy with CPU or memory."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self.folders = folders
@@ -398,13 +398,13 @@ def made(tops: dict[str, Path]) -> Iterator[Group]:
 
 @pytest.fixture
 def visible() -> dict[str, Path]:
-    """The topmost group of each hierarchy, by controller."""
+    """The root of each hierarchy, by controller."""
     return {controller: Path(folder.top) for controller, folder in cgroups.find().items()}
 
 
 @pytest.fixture
 def group(visible: dict[str, Path]) -> Iterator[Group]:
-    """A group with CPU and memory, of the version that has them here."""
+    """A cgroup with CPU and memory, of the version that this machine has."""
     tops = {controller: top for controller, top in visible.items() if controller in {"memory", "cpu", "cpuacct"}}
     if not tops and UNIFIED in visible:
         tops = {UNIFIED: visible[UNIFIED]}
@@ -418,13 +418,13 @@ def group(visible: dict[str, Path]) -> Iterator[Group]:
 
 @pytest.fixture(params=[("cpu", "cpuacct"), (UNIFIED,)], ids=["version 1", "version 2"])
 def cpu_group(request: pytest.FixtureRequest, visible: dict[str, Path]) -> Iterator[Group]:
-    """A group that counts CPU time: version 2's do so without a controller, beside version 1 too."""
+    """A cgroup that counts CPU time. Version 2 needs no controller for this, even beside version 1."""
     with made({controller: visible[controller] for controller in request.param if controller in visible}) as group:
         yield group
 
 
 def _remove(folder: Path) -> None:
-    """Remove a group as soon as its processes are gone."""
+    """Remove a cgroup as soon as its processes have ended."""
     for _ in range(100):
         try:
             return folder.rmdir()
@@ -441,7 +441,7 @@ def found(program: Program) -> Cgroup:
     return found
 
 
-def test_memory_that_a_group_takes_is_in_its_resident_memory_and_its_working_set(group: Group) -> None:
+def test_memory_of_a_cgroup_is_in_its_resident_memory_and_its_working_set(group: Group) -> None:
     with Program("say(); wait(); memory = have(200); say(); wait()", group) as program:
         program.said()
         reader = found(program)
@@ -454,16 +454,14 @@ def test_memory_that_a_group_takes_is_in_its_resident_memory_and_its_working_set
     assert _more(before.memory_current, after.memory_current) == pytest.approx(200 * MIB, rel=TRUE)
 
 
-def test_a_file_that_is_read_is_in_the_memory_of_a_group_but_not_in_its_working_set(
-    group: Group, tmp_path: Path
-) -> None:
+def test_a_read_file_is_in_the_memory_of_a_cgroup_but_not_in_its_working_set(group: Group, tmp_path: Path) -> None:
     path = tmp_path / "file"
     with path.open("wb") as file:
         for _ in range(100):
             file.write(bytes(MIB))
         file.flush()
         os.fsync(file.fileno())
-        # Page cache belongs to the group that has read it first.
+        # The page cache is counted for the cgroup that has read the file first.
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     source = f"""
 say(); wait()
@@ -486,7 +484,7 @@ say(); wait()
     assert peak is None or peak >= 100 * MIB
 
 
-def test_the_cpu_time_of_a_group_is_that_of_its_processes_the_ended_ones_too(cpu_group: Group) -> None:
+def test_the_cpu_time_of_a_cgroup_includes_ended_processes(cpu_group: Group) -> None:
     source = "say(); wait(); say(burn(0.4) + sum(float(child(0.4).communicate()[0]) for _ in range(2))); wait()"
     with Program(source, cpu_group) as program:
         program.said()
@@ -501,7 +499,7 @@ def test_the_cpu_time_of_a_group_is_that_of_its_processes_the_ended_ones_too(cpu
     assert after > before
 
 
-def test_a_group_with_a_quota_uses_its_quota_and_tells_how_long_it_was_held_back(group: Group) -> None:
+def test_a_cgroup_with_a_quota_has_its_cores_and_its_throttled_time(group: Group) -> None:
     group.limit_cpu(20_000)
     with Program("say(); burn(60)", group) as program:
         program.said()
@@ -520,7 +518,7 @@ def test_a_group_with_a_quota_uses_its_quota_and_tells_how_long_it_was_held_back
     assert after.throttled_seconds > before.throttled_seconds
 
 
-def test_a_process_that_is_killed_for_want_of_memory_is_counted(group: Group) -> None:
+def test_an_oom_killed_process_is_counted(group: Group) -> None:
     group.limit_memory(64 * MIB)
     with Program("say(); wait(); have(256)", group) as program:
         program.said()
@@ -533,7 +531,7 @@ def test_a_process_that_is_killed_for_want_of_memory_is_counted(group: Group) ->
         assert reader.read().oom_kills == 1
 
 
-def test_a_group_that_is_removed_has_gaps_and_no_error(group: Group) -> None:
+def test_a_removed_cgroup_has_missing_values_and_no_error(group: Group) -> None:
     with Program("say(); wait()", group) as program:
         program.said()
         reader = found(program)

@@ -1,4 +1,4 @@
-"""What users count by `current_context().stats` arrives as metrics, and statsd gets what it always got."""
+"""User metrics by `current_context().stats` arrive as OTLP metrics, and statsd receives the same as before."""
 
 import re
 import socket
@@ -30,7 +30,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, in a way that two threads at once do not survive.
+    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
     pods.inputs_pb(VALUE)
     all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("stats"))
     yield all_runs
@@ -38,7 +38,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def of_user(run: Run) -> dict[str, MetricPoint]:
-    """The last point of each user metric."""
+    """Return the last point of each user metric."""
     messages = [request.message for request in run.requests if request.signal == "metrics"]
     points = [point for message in messages for point in receiver._points(message)]
     return {point.name: point for point in points if point.name.startswith("flyte.user.")}
@@ -48,7 +48,7 @@ def of_user(run: Run) -> dict[str, MetricPoint]:
 
 
 @pytest.mark.parametrize("name", ["pod", "metrics only"])
-def test_every_method_of_the_statsd_client_is_an_instrument(name: str, ran: Runs) -> None:
+def test_every_method_of_the_statsd_client_has_an_instrument(name: str, ran: Runs) -> None:
     points = of_user(ran(name))
 
     assert {name: (point.kind, point.unit) for name, point in points.items()} == {
@@ -74,11 +74,11 @@ def test_durations_are_seconds(ran: Runs) -> None:
     assert 0 <= points["flyte.user.step"].value < 1
 
 
-def test_a_sample_rate_thins_out_statsd_and_not_what_is_counted_here(ran: Runs) -> None:
+def test_a_sample_rate_affects_statsd_but_not_our_counts(ran: Runs) -> None:
     assert of_user(ran("pod"))["flyte.user.rows"].value == 2 * VALUE["value"]
 
 
-def test_a_point_says_whose_it_is_by_the_labels_of_flyte(ran: Runs) -> None:
+def test_a_point_has_the_labels_of_flyte(ran: Runs) -> None:
     assert of_user(ran("pod"))["flyte.user.depth"].attributes == {
         semconv.USER_WORKFLOW: "proj:development:pipelines.main",
         semconv.USER_LAUNCH_PLAN: "proj:development:pipelines.main_plan",
@@ -86,14 +86,14 @@ def test_a_point_says_whose_it_is_by_the_labels_of_flyte(ran: Runs) -> None:
     }
 
 
-def test_a_tag_of_the_user_has_the_last_word(ran: Runs) -> None:
+def test_a_tag_of_the_user_overrides_ours(ran: Runs) -> None:
     attributes = of_user(ran("pod"))["flyte.user.rows"].attributes
 
     assert (attributes["table"], attributes[semconv.USER_TASK]) == ("spam", "mine")
     assert attributes[semconv.USER_WORKFLOW] == "proj:development:pipelines.main"
 
 
-def test_without_an_exporter_of_metrics_nothing_is_recorded(ran: Runs) -> None:
+def test_nothing_is_recorded_without_a_metric_exporter(ran: Runs) -> None:
     run = ran("no metrics")
 
     assert run.pod.outputs is not None, run.pod.stderr
@@ -115,15 +115,15 @@ def test_statsd_gets_the_same_bytes(receiver: Receiver, tmp_path: Path) -> None:
 
 
 def sent_to(server: socket.socket) -> list[bytes]:
-    """What a process that has ended has sent, but for what chance decides: times, and what is sampled."""
+    """Return the datagrams of an ended process, without times and sampled metrics, which are random."""
     kept = [datagram for datagram in datagrams.received_by(server) if b"|@" not in datagram]
     return [re.sub(rb"(step|decorated)(\S*):[\d.]+\|ms", rb"\1\2:(time)|ms", datagram) for datagram in kept]
 
 
-# --- locally ---------------------------------------------------------------------------------------------------------
+# --- local runs ------------------------------------------------------------------------------------------------------
 
 
-def test_a_local_run_counts_though_flytekit_hands_out_a_mock(ran: Runs) -> None:
+def test_a_local_run_has_metrics_although_flytekit_provides_a_mock(ran: Runs) -> None:
     points = of_user(ran("local"))
 
     assert {name: point.kind for name, point in points.items()} == {
@@ -137,7 +137,7 @@ def test_a_local_run_counts_though_flytekit_hands_out_a_mock(ran: Runs) -> None:
     assert points["flyte.user.depth"].attributes == {semconv.USER_TASK: TASK}
 
 
-def test_the_mock_keeps_what_it_is_told_with_us_and_without(tmp_path: Path) -> None:
+def test_the_mock_records_the_same_calls_as_without_otel_flyte(tmp_path: Path) -> None:
     program = """
         import json
         import flytekit, otel_flyte
@@ -168,11 +168,11 @@ def test_the_mock_keeps_what_it_is_told_with_us_and_without(tmp_path: Path) -> N
     assert with_us.replace(".<locals>", "") == bare.replace(".<locals>", "")
 
 
-# --- what is bounded -------------------------------------------------------------------------------------------------
+# --- limits ----------------------------------------------------------------------------------------------------------
 
 
 class Recorded:
-    """Metrics that are read where they are made."""
+    """Metrics read in the process that records them."""
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
@@ -196,7 +196,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return said
 
 
-def test_a_name_keeps_the_kind_that_it_had_first(said: list[str]) -> None:
+def test_a_name_keeps_its_first_kind(said: list[str]) -> None:
     recorded = Recorded()
     recorded.metrics.count("rows", 2, {})
     recorded.metrics.gauge("ROWS", 7, {})
@@ -205,7 +205,7 @@ def test_a_name_keeps_the_kind_that_it_had_first(said: list[str]) -> None:
     assert said == ["the user metric ROWS is a counter: its gauge values are ignored."]
 
 
-def test_sets_of_tags_are_bounded_and_what_is_beyond_is_counted_together(said: list[str]) -> None:
+def test_the_number_of_tag_sets_is_bounded_and_further_ones_are_combined(said: list[str]) -> None:
     recorded = Recorded()
     for number in range(user_metrics.SETS_LIMIT + 5):
         recorded.metrics.count("rows", 1, {"row": str(number)})
@@ -216,7 +216,7 @@ def test_sets_of_tags_are_bounded_and_what_is_beyond_is_counted_together(said: l
     assert len(set(said)) == 1
 
 
-def test_names_are_bounded(said: list[str]) -> None:
+def test_the_number_of_names_is_bounded(said: list[str]) -> None:
     recorded = Recorded()
     for number in range(user_metrics.NAMES_LIMIT + 5):
         recorded.metrics.gauge(f"rows of {number}", 1, {})
@@ -225,7 +225,7 @@ def test_names_are_bounded(said: list[str]) -> None:
     assert len(set(said)) == 1
 
 
-def test_distinct_values_are_bounded(said: list[str]) -> None:
+def test_the_number_of_distinct_values_is_bounded(said: list[str]) -> None:
     recorded = Recorded()
     for number in range(user_metrics.VALUES_LIMIT + 5):
         recorded.metrics.distinct("users", number, {})
@@ -243,7 +243,7 @@ def test_distinct_values_are_bounded(said: list[str]) -> None:
         ("x" * 300, "flyte.user." + "x" * 244),
     ],
 )
-def test_a_user_may_call_a_metric_anything(name: str, used: str) -> None:
+def test_a_metric_of_a_user_can_have_any_name(name: str, used: str) -> None:
     recorded = Recorded()
     recorded.metrics.count(name, 1, {})
 

@@ -1,7 +1,7 @@
-"""What is measured of real processes and control groups, against what is known: `python tests/usage_truth_table.py`.
+"""Measured and known usage of real processes and cgroups: `python tests/usage_truth_table.py`.
 
-Prints the table of docs/usage.md as Markdown. The cases are the tests of `test_usage_truth.py`, run as they are: each
-comparison that they make by `pytest.approx` is a line.
+Prints the table of docs/accuracy.md as Markdown. The cases are the tests of `test_usage_truth.py`: each comparison by
+`pytest.approx` is a line.
 """
 
 import io
@@ -19,29 +19,29 @@ MIB = 2**20
 
 @dataclass(eq=False)
 class Table:
-    """A plugin of pytest's that writes down what tests compare."""
+    """A plugin of pytest that collects the comparisons of tests."""
 
     rows: list[str] = field(default_factory=list)
     _case: str = ""
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Note which test comes next."""
+        """Store the name of the next test."""
         self._case = _words(item.name)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note which tests can't be run here."""
+        """Store the tests that cannot run here."""
         if report.skipped and isinstance(report.longrepr, tuple):
             reason = report.longrepr[2].removeprefix("Skipped: ")
             self.rows.append(f"| {_words(report.nodeid.rpartition('::')[2])} | | | not here: {reason} |")
 
     def compare(self, known: float, measured: float) -> None:
-        """Note a comparison."""
+        """Store a comparison."""
         error = abs(measured / known - 1)
         self.rows.append(f"| {self._case} | {_value(known)} | {_value(measured)} | {100 * error:.1f} % |")
 
 
 class Noted:
-    """Compares as `pytest.approx` does, and writes it down."""
+    """Compares like `pytest.approx`, and stores the values."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -55,7 +55,7 @@ class Noted:
 
 
 def main() -> int:
-    """Print the table; give pytest's exit code."""
+    """Print the table; return pytest's exit code."""
     table, approx = Table(), pytest.approx
     pytest.approx = lambda known, **tolerance: Noted(table, known, approx(known, **tolerance))  # type: ignore[assignment]
     with redirect_stdout(io.StringIO()):

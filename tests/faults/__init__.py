@@ -1,1 +1,1 @@
-"""What becomes of telemetry when collectors misbehave and processes end badly: with the stock SDK, and with ours."""
+"""Telemetry with misbehaving collectors and with processes that end badly: by the stock SDK, and by ours."""

@@ -13,11 +13,11 @@ MANY = Work(spans=20_000)
 ALL_SIGNALS = Work(spans=3, points=5, logs=5)
 MEGABYTES = Work(spans=500, bulk=5_000_000)
 OFTEN = {"OTEL_BSP_SCHEDULE_DELAY": "200"}
-"""Batches as often as cases want that wait for one."""
+"""The delay of batches in cases that wait for one."""
 
 
 def _over_grpc(*cases: Case) -> Iterator[Case]:
-    """Over HTTP and over gRPC, where gRPC's own threads, connections or limits decide how the case ends.
+    """Return the case over HTTP and over gRPC, if its end depends on gRPC's own threads, connections or limits.
 
     ``test_transports.py`` tests how either protocol maps the answers of all collectors.
     """
@@ -94,7 +94,7 @@ def _of_ends() -> Iterator[Case]:
 
 def _of_forks() -> Iterator[Case]:
     later = replace(FEW, act="fork later", seconds=0.4)
-    # A metric that nobody has collected by the time of `os._exit` is no record yet.
+    # A metric that was not collected before `os._exit` is not a record yet.
     forking = Work(act="fork", logs=5)
     yield from _over_grpc(Case("os.fork, children os._exit", forking))
     yield Case("os.fork, black hole", forking, collectors.black_hole)

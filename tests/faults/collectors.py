@@ -1,6 +1,6 @@
-"""Collectors that misbehave, each as a context in which it has an endpoint.
+"""Collectors that misbehave, each as a context manager that yields its endpoint.
 
-Those that answer at all are the tests' receiver with a mind of its own; the others are bare sockets.
+Those that answer are the tests' receiver with a special answer; the others are bare sockets.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from support import receiver
 from support.receiver import Receiver, Reply, Request, Signal
 
 GRPC_LIMIT = 4 * 1024 * 1024
-"""Bytes of a request that gRPC servers take by default; collectors have such limits over HTTP too."""
+"""Bytes of a request that gRPC servers accept by default; collectors have such limits over HTTP too."""
 
 
 class Collector(Protocol):
@@ -42,24 +42,24 @@ def healthy() -> AbstractContextManager[Collector]:
 
 @contextlib.contextmanager
 def down_at_first() -> Iterator[Collector]:
-    """Nobody listens until somebody calls ``up``."""
+    """No process listens until ``up`` is called."""
     with Receiver() as collector:
         collector.down()
         yield collector
 
 
 def slow() -> Respond:
-    """One record a second."""
+    """Accept one record a second."""
     return lambda request: Reply(delay=float(request.size))
 
 
 def delayed(seconds: float) -> Respond:
-    """Every answer takes a while."""
+    """Delay every answer."""
     return lambda request: Reply(delay=seconds)
 
 
 def refusing(status: int, *, retry_after: int | None = None, times: int | None = None) -> Respond:
-    """That status for so many exports of each signal, or for ever."""
+    """Answer with that status for a number of exports of each signal, or forever."""
     count = _count_by_signal()
 
     def respond(request: Request) -> Reply:
@@ -71,18 +71,18 @@ def refusing(status: int, *, retry_after: int | None = None, times: int | None =
 
 
 def taking(records: int) -> Respond:
-    """So many of each export's records; the others are rejected by a partial success."""
+    """Accept a number of each export's records; reject the others by a partial success."""
     return lambda request: Reply(takes=records)
 
 
 def dying_after(exports: int) -> Respond:
-    """It goes down with the next export in its hands."""
+    """Stop during the next export."""
     count = _count_by_signal()
     return lambda request: Reply(is_last=count(request) > exports)
 
 
 def losing_answers(times: int) -> Respond:
-    """The connection breaks between the taking of an export and its acknowledgement."""
+    """Break the connection after an export is accepted and before it is acknowledged."""
     count = _count_by_signal()
     return lambda request: Reply(is_lost=count(request) <= times)
 
@@ -92,7 +92,7 @@ def with_limit() -> Respond:
 
 
 def _count_by_signal() -> Callable[[Request], int]:
-    """How many exports of a request's signal there have been, with this one."""
+    """Return the number of exports of a request's signal, including this one."""
     counts: dict[Signal, int] = {}
     lock = threading.Lock()
 
@@ -108,7 +108,7 @@ def _count_by_signal() -> Callable[[Request], int]:
 
 
 class _Port:
-    """A bare socket, whatever is done with it."""
+    """A bare socket for all uses."""
 
     def __init__(self) -> None:
         self.socket = socket.socket()
@@ -123,7 +123,7 @@ class _Port:
 
 @contextlib.contextmanager
 def refused() -> Iterator[Collector]:
-    """Nobody listens at the port."""
+    """No process listens at the port."""
     port = _Port()
     with port.socket:
         yield port
@@ -131,7 +131,7 @@ def refused() -> Iterator[Collector]:
 
 @contextlib.contextmanager
 def dropping_syn() -> Iterator[Collector]:
-    """Packets to the port vanish: the one connection that its queue holds is taken, so the kernel drops the others."""
+    """Packets to the port are lost: its queue has one connection and is full, so the kernel drops the others."""
     port = _Port()
     with port.socket, socket.socket() as only:
         port.socket.listen(0)
@@ -141,7 +141,7 @@ def dropping_syn() -> Iterator[Collector]:
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[Collector]:
-    """It accepts connections, reads all, and never says a word."""
+    """Accept connections, read everything, and never answer."""
 
     def read(connection: socket.socket) -> None:
         while connection.recv(65536):
@@ -153,7 +153,7 @@ def black_hole() -> Iterator[Collector]:
 
 @contextlib.contextmanager
 def hanging_up() -> Iterator[Collector]:
-    """It resets every connection half-way through the first body; with gRPC, before there is one."""
+    """Reset every connection in the middle of the first body; with gRPC, before it."""
 
     def hang_up(connection: socket.socket) -> None:
         stream = connection.makefile("rb")
@@ -168,7 +168,7 @@ def hanging_up() -> Iterator[Collector]:
 
 @contextlib.contextmanager
 def _listening(serve: Callable[[socket.socket], None]) -> Iterator[_Port]:
-    """Each connection has a thread, and is closed when that returns or when nobody listens any more."""
+    """Handle each connection in a thread; close it when the thread returns or the listener ends."""
     port = _Port()
     connections: list[socket.socket] = []
 

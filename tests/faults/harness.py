@@ -1,4 +1,4 @@
-"""Runs a case: real processes, a collector that misbehaves, and an account of every record."""
+"""Runs a case: real processes, a misbehaving collector, and the whereabouts of every record."""
 
 import itertools
 import os
@@ -28,12 +28,12 @@ LIMIT_SECONDS = 75.0
 """After that a process is killed; the stock SDK's worst is about 45 s."""
 TESTS = Path(__file__).resolve().parent.parent
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", *(() if os.geteuid() == 0 else ("--map-root-user",)))
-"""Runs a command as PID 1 of its own namespace, where the system lets it."""
+"""Runs a command as PID 1 of its own namespace, if the system permits it."""
 
 
 @dataclass
 class Live:
-    """A program that is at work, and its collector."""
+    """A running program, and its collector."""
 
     process: subprocess.Popen[str]
     collector: Collector
@@ -41,7 +41,7 @@ class Live:
     signalled: float | None = None
 
     def send(self, number: int) -> None:
-        """Send a signal to the program: its user code ends here, unless it goes on."""
+        """Send a signal to the program: its user code ends here, unless it continues."""
         self.signalled = time.monotonic()
         os.kill(self._pid(), number)
 
@@ -61,20 +61,20 @@ class Case:
     collector: Start = healthy
     protocol: Protocol = "http/protobuf"
     how: How = "program"
-    """A program of a user's, a pod (of ours; the stock SDK has a program there too), or PID 1."""
+    """A program of a user, a pod (for ours only; the stock SDK has a program there too), or PID 1."""
     spool: bool = False
-    """Whether ours has one; the stock SDK knows none."""
+    """Whether ours has a spool; the stock SDK has none."""
     once_ready: Callable[[Live], None] | None = None
-    """What happens once the work says that it is ready."""
+    """The event that happens once the work is ready."""
     env: Mapping[str, str] = field(default_factory=dict)
     returncode: int | None = 0
-    """How ours ends; ``None`` where that is Flyte's to say."""
+    """The end of ours; ``None`` where Flyte decides it."""
     may_lose: int = 0
-    """How many records may be lost without a word: the last ones before an end that leaves no time for one."""
+    """The number of records that may be lost unreported: the last ones before an end without time for a report."""
     rejects: bool = False
-    """Whether the collector will not have some records, so that they are dropped even where there is a spool."""
+    """Whether the collector rejects some records, so that they are dropped even with a spool."""
     repeats: bool = False
-    """Whether the collector takes records without acknowledging them, so that they have to come again."""
+    """Whether the collector accepts records without acknowledging them, so that they are sent again."""
 
     @property
     def title(self) -> str:
@@ -91,7 +91,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Replay:
-    """What `otel-flyte replay` did with a spool, and what it found when it ran again."""
+    """The result of `otel-flyte replay` for a spool, and of a second run."""
 
     returncode: int
     stderr: str
@@ -103,20 +103,20 @@ class Replay:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The account of a case."""
+    """The outcome of a case."""
 
     ledger: Ledger
     received: Counter[str]
     spooled: Counter[str]
     dropped: Mapping[str, Counter[str]]
-    """How many by reason, for each kind of record."""
+    """The numbers by reason, for each kind of record."""
     replay: Replay | None
     delay: float
     """Seconds from the end of user code to the end of the process."""
     returncode: int
     stderr: str
     spans: list[Span]
-    """What has arrived of them."""
+    """The received ones."""
 
     @property
     def made(self) -> frozenset[str]:
@@ -128,12 +128,12 @@ class Outcome:
 
     @property
     def unaccounted(self) -> int:
-        """How many records are missing and not said to be dropped."""
+        """The number of records that are missing and not reported as dropped."""
         return sum(max(0, missing - said) for missing, said in self._missing_and_said())
 
     @property
     def overstated(self) -> int:
-        """How many records are said to be dropped and are not missing."""
+        """The number of records that are reported as dropped and not missing."""
         return sum(max(0, said - missing) for missing, said in self._missing_and_said())
 
     @property
@@ -143,7 +143,7 @@ class Outcome:
 
     @property
     def summary(self) -> str:
-        """The account as text, for the message of an assertion."""
+        """The outcome as text, for the message of an assertion."""
         return (
             f"made {len(self.made)}, received {len(self.received)}, spooled {len(self.spooled)}, "
             f"dropped {self.dropped}, unaccounted {self.unaccounted}, overstated {self.overstated}; "
@@ -166,7 +166,7 @@ def run(case: Case, side: Side, root: Path) -> Outcome:
             "OTEL_EXPORTER_OTLP_PROTOCOL": case.protocol,
             LEDGER: str(root / "ledger"),
             PROGRAM: f"faults.programs.{side}",
-            # What is told of usage is not in the ledger.
+            # Usage metrics are not in the ledger.
             "OTEL_FLYTE_SAMPLE_INTERVAL": "0",
             **case.work.environment(),
             **({"OTEL_FLYTE_SPOOL": str(spool)} if case.spool else {}),
@@ -202,7 +202,7 @@ class Runs:
         self._planned: dict[tuple[str, Side], Future[Outcome]] = {}
 
     def plan(self, case: Case, side: Side) -> "Future[Outcome]":
-        """Have a case run, once; the stock SDK does the same with a spool as without."""
+        """Schedule a case, once; the stock SDK does the same with a spool as without."""
         if side == "stock":
             case = replace(case, spool=False)
         if (case.id, side) not in self._planned:
@@ -213,7 +213,7 @@ class Runs:
         return self.plan(case, side).result()
 
     def again(self, case: Case, side: Side) -> Outcome:
-        """Run a case once more, after all that are planned."""
+        """Run a case again, after all scheduled ones."""
         return self._submit(case, side).result()
 
     def _submit(self, case: Case, side: Side) -> "Future[Outcome]":
@@ -229,7 +229,7 @@ class Runs:
 def _process(
     case: Case, side: Side, root: Path, environment: Mapping[str, str], collector: Collector
 ) -> tuple[int, float, Live]:
-    """Run the program of a side to its end: its exit status, and when it was gone."""
+    """Run the program of a side to its end; return its exit status and the time of its end."""
     command, environment, directory = _command(case, side, root, environment)
     with (root / "stdout").open("w") as stdout, (root / "stderr").open("w") as stderr:
         process = subprocess.Popen(
@@ -271,7 +271,7 @@ def _command(
 
 
 def _is_ready(ledger: Path, process: subprocess.Popen[str]) -> bool:
-    """Wait until the work is ready for what is to happen, or has ended."""
+    """Wait until the work is ready for the event, or has ended."""
     while process.poll() is None:
         if Ledger.read(ledger).time_of("ready") is not None:
             return True
@@ -280,7 +280,7 @@ def _is_ready(ledger: Path, process: subprocess.Popen[str]) -> bool:
 
 
 def can_be_pid_1() -> str | None:
-    """Why no process can be PID 1 here; ``None`` where one can."""
+    """Return the reason why no process can be PID 1 here; ``None`` if one can."""
     try:
         tried = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, timeout=10, check=False)
     except FileNotFoundError:
@@ -308,7 +308,7 @@ def _run_replay(root: Path, spool: Path, receiver: Receiver, protocol: Protocol)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-# --- what happens while a program is at work --------------------------------------------------------------------------
+# --- events while a program runs --------------------------------------------------------------------------------------
 
 
 def terminate(live: Live) -> None:
@@ -320,7 +320,7 @@ def kill(live: Live) -> None:
 
 
 def recover(live: Live) -> None:
-    """The collector comes back after an outage of three seconds."""
+    """Start the collector again after an outage of three seconds."""
     assert isinstance(live.collector, Receiver)
     time.sleep(3)
     live.collector.up()

@@ -1,6 +1,6 @@
-"""Which records there are in a ledger, at a receiver, in a spool; each by a name that no two records share.
+"""The records in a ledger, at a receiver, and in a spool, each by a unique name.
 
-A span's name here is its id. Of points and log records only those of the work count: their names stand in them.
+The name of a span is its id. Only points and log records of the work are counted: they contain their names.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 from support.receiver import Request
 
 NOUNS = {"spans": "span", "metric data points": "point", "log records": "log"}
-"""What otel-flyte's lines on stderr call the kinds of records."""
+"""The names of the kinds of records in otel-flyte's lines on stderr."""
 
 _DROPPED = re.compile(r"otel-flyte: \d+ ([a-z ]+) were dropped \((.*?)\): ", re.MULTILINE)
 _REASON = re.compile(r"(\d+) (.*?)(?=, \d+ |$)")
@@ -22,7 +22,7 @@ _REASON = re.compile(r"(\d+) (.*?)(?=, \d+ |$)")
 
 @dataclass(frozen=True)
 class Ledger:
-    """What the processes of a program have noted."""
+    """The events written by the processes of a program."""
 
     events: tuple[tuple[float, str], ...]
 
@@ -37,23 +37,23 @@ class Ledger:
         return frozenset(event.removeprefix("made ") for _, event in self.events if event.startswith("made "))
 
     def time_of(self, event: str) -> float | None:
-        """When something happened first."""
+        """Return the time of the first such event."""
         return next((time for time, noted in self.events if noted == event), None)
 
     @property
     def join_seconds(self) -> float | None:
-        """How long a child that was terminated took to go."""
+        """Return the seconds until a terminated child ended."""
         found = [event for _, event in self.events if event.startswith("joined after ")]
         return float(found[0].rpartition(" ")[2]) if found else None
 
 
 def received(requests: Iterable[Request]) -> Counter[str]:
-    """How often each record has arrived."""
+    """Return how many times each record has arrived."""
     return Counter(name for request in requests for name in _of_message(request.message))
 
 
 def spooled(folder: Path) -> Counter[str]:
-    """How often each record stands in a spool and waits there."""
+    """Return how many times each record waits in a spool."""
     found: Counter[str] = Counter()
     for path in folder.glob("*.jsonl"):
         if not path.name.endswith(".rejected.jsonl"):
@@ -63,13 +63,13 @@ def spooled(folder: Path) -> Counter[str]:
 
 
 def put_aside(folder: Path) -> Counter[str]:
-    """How often each record stands among those that a receiver would not take."""
+    """Return how many times each record is among those that a receiver rejected."""
     files = folder.glob("*.rejected.jsonl")
     return sum((_of_lines(path.read_bytes()) for path in files), Counter[str]())
 
 
 def dropped(stderr: str) -> dict[str, Counter[str]]:
-    """What otel-flyte says was dropped: how many by reason, for each kind of record."""
+    """Return the reported numbers of dropped records by reason, for each kind of record."""
     found: dict[str, Counter[str]] = {}
     for noun, reasons in _DROPPED.findall(stderr):
         counts = found.setdefault(NOUNS[noun], Counter())

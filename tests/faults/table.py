@@ -19,7 +19,7 @@ unaccounted | exit |
 |---|---|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|
 """
 _WHERE = re.compile(r" (?:at|by|for) \S+:\d+\S*(?<!:)| ?\(.*\)|; OTEL_.*|: .*")
-"""What a reason says besides: which endpoint, and the protocol's own words."""
+"""The rest of a reason: the endpoint, and the protocol's own message."""
 
 
 def main(part: str = "") -> None:

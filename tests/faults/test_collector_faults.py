@@ -1,4 +1,4 @@
-"""Collectors that misbehave: no record is lost unnoticed, and no process is kept."""
+"""Misbehaving collectors: no record is lost unreported, and no process is delayed beyond the bound."""
 
 from faults import cases, checks
 

@@ -1,4 +1,4 @@
-"""The misbehaving collectors of this suite misbehave as they say, over both protocols."""
+"""The misbehaving collectors of this suite behave as described, over both protocols."""
 
 import socket
 import time
@@ -32,7 +32,7 @@ def protocol(request: pytest.FixtureRequest) -> Protocol:
 
 
 def export(collector: Collector, protocol: Protocol, timeout: float = 5.0) -> Any:
-    """Send an export as a client does that knows OTLP: the response, or what is wrong as a word and a status."""
+    """Send an export like an OTLP client; return the response, or the error as a word and a status."""
     endpoint = collector.endpoint(protocol)
     return _export_by_grpc(endpoint, timeout) if protocol == "grpc" else _export_by_http(endpoint, timeout)
 
@@ -69,26 +69,26 @@ def _export_by_grpc(endpoint: str, timeout: float) -> Any:
     return http[code.name], delay.retry_delay.seconds
 
 
-def test_a_collector_that_refuses_says_when_to_come_back(protocol: Protocol) -> None:
+def test_a_refusal_has_a_retry_after_time(protocol: Protocol) -> None:
     with answering(lambda: collectors.refusing(429, retry_after=7))() as collector:
         assert export(collector, protocol) == (429, 7)
         assert collector.requests() == []
 
 
-def test_a_collector_that_refuses_some_times_takes_the_next(protocol: Protocol) -> None:
+def test_a_collector_that_refuses_some_exports_accepts_the_next(protocol: Protocol) -> None:
     with answering(lambda: collectors.refusing(503, times=1))() as collector:
         assert export(collector, protocol) == (503, 0)
         assert export(collector, protocol) == ExportTraceServiceResponse()
         assert [request.size for request in collector.requests()] == [5]
 
 
-def test_a_collector_that_takes_a_part_says_how_much_it_rejects(protocol: Protocol) -> None:
+def test_a_partial_success_has_the_number_of_rejected_records(protocol: Protocol) -> None:
     with Receiver(collectors.taking(2)) as collector:
         assert export(collector, protocol).partial_success.rejected_spans == 3
         assert [span.span_id for span in collector.spans()] == ["00" * 8, "01" * 8]
 
 
-def test_a_slow_collector_takes_nothing_from_a_client_that_has_gone(protocol: Protocol) -> None:
+def test_a_slow_collector_accepts_nothing_from_a_closed_connection(protocol: Protocol) -> None:
     with Receiver(collectors.slow()) as collector:
         assert export(collector, protocol, timeout=0.2) == "timeout"
         time.sleep(0.2)
@@ -96,14 +96,14 @@ def test_a_slow_collector_takes_nothing_from_a_client_that_has_gone(protocol: Pr
         assert collector.requests() == []
 
 
-def test_an_answer_that_is_lost_was_an_answer_nevertheless(protocol: Protocol) -> None:
+def test_an_export_with_a_lost_answer_was_accepted(protocol: Protocol) -> None:
     with Receiver(collectors.losing_answers(1)) as collector:
         assert export(collector, protocol) == "no connection"
         assert export(collector, protocol) == ExportTraceServiceResponse()
         assert [request.size for request in collector.requests()] == [5, 5]
 
 
-def test_a_collector_that_dies_takes_its_connections_with_it(protocol: Protocol) -> None:
+def test_a_dying_collector_closes_its_connections(protocol: Protocol) -> None:
     with Receiver(collectors.dying_after(1)) as collector:
         assert export(collector, protocol) == ExportTraceServiceResponse()
         assert export(collector, protocol) == "no connection"
@@ -131,7 +131,7 @@ def test_a_black_hole_accepts_and_never_answers(protocol: Protocol) -> None:
         assert export(collector, protocol, timeout=0.2) == "timeout"
 
 
-def test_a_port_that_drops_packets_never_gets_as_far_as_a_connection() -> None:
+def test_a_port_that_drops_packets_never_accepts_a_connection() -> None:
     with collectors.dropping_syn() as collector, socket.socket() as client:
         client.settimeout(0.2)
         host, _, port = collector.endpoint().removeprefix("http://").partition(":")

@@ -1,4 +1,4 @@
-"""Processes that end badly, and processes that fork: no record is lost unnoticed, and no process is kept."""
+"""Processes that end badly or fork: no record is lost unreported, and no process is delayed beyond the bound."""
 
 from faults import cases, checks, collectors
 from faults.harness import Case, Outcome

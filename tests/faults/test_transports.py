@@ -17,7 +17,7 @@ from support.receiver import Protocol, Receiver, Reply
 pytestmark = pytest.mark.newest_only
 
 SECONDS = 0.5
-"""The bound of an attempt that is not answered."""
+"""The bound of an unanswered attempt."""
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""A piece of work, as the harness orders it and the programs read it."""
+"""The work of a program: the harness writes it, and the programs read it."""
 
 import json
 import os
 from dataclasses import asdict, dataclass
 
 LEDGER = "FAULTS_LEDGER"
-"""The file in which the programs note what they do."""
+"""The file of the ledger."""
 PROGRAM = "FAULTS_PROGRAM"
 """The module that runs a function where spans are recorded: that of the stock SDK, or ours."""
 _WORK = "FAULTS_WORK"
@@ -13,7 +13,7 @@ _WORK = "FAULTS_WORK"
 
 @dataclass(frozen=True)
 class Work:
-    """What a program does, and how it ends; both are names in the programs' tables."""
+    """The acts of a program and its end, by their names in the programs' tables."""
 
     act: str = "make"
     end: str = "finish"
@@ -23,7 +23,7 @@ class Work:
     bulk: int = 0
     """Bytes of an attribute of the first span."""
     seconds: float = 0.0
-    """How long to wait, where the act waits."""
+    """Seconds to wait, for acts that wait."""
 
     @classmethod
     def ordered(cls) -> "Work":

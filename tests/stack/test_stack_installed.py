@@ -16,7 +16,7 @@ from support.stack import Stack
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with all that this machine has binaries for."""
+    """A stack with all parts whose binaries this machine has."""
     with stack.running(tmp_path_factory.mktemp("stack")) as running:
         yield running
 

@@ -1,1 +1,1 @@
-"""What several tests share: an OTLP receiver, and pods that run without a cluster."""
+"""Shared code of tests, such as an OTLP receiver, and pods that run without a cluster."""

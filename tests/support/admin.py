@@ -1,7 +1,7 @@
-"""flyteadmin as its clients see it: a real gRPC server that speaks its protocol, on loopback.
+"""A stand-in for flyteadmin: a real gRPC server with its protocol, on loopback.
 
-What is registered can be fetched, and what is launched ends at once, as the test has decided beforehand. Nothing runs:
-what a client does, what it asks for and what it sends is what there is to see.
+Registered entities can be fetched. Launched executions do not run: they end at once with the result that the test has
+set. Tests check the requests of clients.
 """
 # ruff: noqa: N802 - the methods are named by the protocol
 
@@ -28,7 +28,7 @@ _KINDS: dict[int, Kind] = {
 
 
 class Key(NamedTuple):
-    """What flyteadmin knows an entity by."""
+    """The identifier of an entity."""
 
     kind: Kind
     project: str
@@ -39,14 +39,14 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Launch:
-    """An execution that a client has asked for."""
+    """An execution that a client has launched."""
 
     name: str
     entity: str
     envs: dict[str, str]
-    """Of its pods."""
+    """The environment variables of its pods."""
     has_envs: bool
-    """Whether the request had any, or an empty set of them."""
+    """Whether the request had environment variables, even an empty set."""
     labels: dict[str, str]
     inputs: literals_pb2.LiteralMap
     request: Any
@@ -57,8 +57,8 @@ class Admin(admin_pb2_grpc.AdminServiceServicer):  # type: ignore[misc]
     """Serves while its ``with`` block runs.
 
     Attributes:
-        outputs: what an execution gives, by the name of its entity; without an entry, nothing.
-        errors: the message with which it fails instead.
+        outputs: the outputs of executions by the names of their entities; others have none.
+        errors: the error messages of executions that fail instead.
         running: names of executions that are running when the test begins.
     """
 
@@ -85,7 +85,7 @@ class Admin(admin_pb2_grpc.AdminServiceServicer):  # type: ignore[misc]
         self._server.stop(grace=None).wait()
 
     def environment(self) -> dict[str, str]:
-        """The variables that make it a client's platform."""
+        """Return the variables with which a client uses this server."""
         return {"FLYTE_PLATFORM_URL": f"127.0.0.1:{self._port}", "FLYTE_PLATFORM_INSECURE": "true"}
 
     def registered(self) -> list[Key]:

@@ -26,10 +26,10 @@ _FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ot
 
 
 def key(*parts: object, sources: Iterable[Path] = ()) -> str:
-    """Return the key of a run: a hash of all that its result depends on.
+    """Return the key of a run: a hash of everything on which its result depends.
 
     Args:
-        parts: whatever tells it from other runs with the same sources; each has a ``repr`` that says all of it.
+        parts: the differences from other runs with the same sources; each has a complete ``repr``.
         sources: files besides the workflows, ``pods.py`` and the stand-in for a missing otel-flyte.
     """
     files = {file: _digest(file) for file in sources}
@@ -37,7 +37,7 @@ def key(*parts: object, sources: Iterable[Path] = ()) -> str:
 
 
 def read(key: str) -> Any:
-    """Return the value of a key, ``None`` where there is none or ``FRESH_BARE_RUNS`` is set."""
+    """Return the value of a key, ``None`` if there is none or ``FRESH_BARE_RUNS`` is set."""
     path = _FOLDER / key
     if _IS_FRESH:
         return None
@@ -50,7 +50,7 @@ def read(key: str) -> Any:
 
 
 def write(key: str, value: Any) -> None:
-    """Keep a value of Python literals; remove values that nothing has used for a month."""
+    """Store a value of Python literals; remove values that were not used for a month."""
     try:
         _FOLDER.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=_FOLDER, prefix=".", delete=False) as file:

@@ -20,7 +20,7 @@ _KEYS = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "ArrowLeft":
 
 
 class Browser:
-    """One tab. Everything that a page asks of a network, logs or throws is kept."""
+    """One tab. It collects all network requests, log messages and exceptions of a page."""
 
     def __init__(self, commands: int, answers: int) -> None:
         self.requests: list[str] = []
@@ -39,7 +39,7 @@ class Browser:
     def open(
         self, path: Path, width: int = 1440, height: int = 900, *, dark: bool = False, script: bool = True
     ) -> None:
-        """Open a file as a person would, and wait until it is loaded."""
+        """Open a file, and wait until it is loaded."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self._call("Emulation.setEmulatedMedia", features=features)
         self._call("Emulation.setScriptExecutionDisabled", value=not script)
@@ -58,18 +58,18 @@ class Browser:
             self._read()
 
     def run(self, expression: str) -> Any:
-        """Give the value of an expression in the page."""
+        """Return the value of an expression in the page."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise AssertionError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
     def text(self, selector: str = "body") -> str:
-        """Give what can be read in an element, as it is rendered."""
+        """Return the rendered text of an element."""
         return str(self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
 
     def press(self, *keys: str) -> None:
-        """Press keys, one after the other: ``j``, ``ArrowDown``, ``Enter``."""
+        """Press keys in order: ``j``, ``ArrowDown``, ``Enter``."""
         for key in keys:
             text = key if len(key) == 1 else "\r" if key == "Enter" else ""
             code = {"windowsVirtualKeyCode": _KEYS.get(key, ord(key.upper()) if len(key) == 1 and key.isalnum() else 0)}
@@ -88,11 +88,11 @@ class Browser:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until what was done is drawn."""
+        """Wait until all changes are drawn."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
-        """Take a picture of what is seen, or of the whole page."""
+        """Take a screenshot of the visible part, or of the whole page."""
         taken = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(taken["data"]))
 
@@ -140,7 +140,7 @@ class Browser:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """A browser with a fresh profile in a folder."""
+    """Run a browser with a new profile in a folder."""
     assert CHROMIUM
     to_read, commands = os.pipe()
     answers, to_write = os.pipe()

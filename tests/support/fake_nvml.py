@@ -1,8 +1,8 @@
-"""A stand-in for the module ``pynvml`` that replays what was written down of GPUs.
+"""A stand-in for the module ``pynvml`` that replays recorded GPUs.
 
 A script is JSON::
 
-    {"lacks": ["nvmlDeviceGetSamples"],                        functions that this driver has not
+    {"lacks": ["nvmlDeviceGetSamples"],                        functions missing in this driver
      "period": 1.0,                                            seconds for each frame; without it, `Nvml.frame` is set
      "gpus": [{"uuid": "GPU-1", "name": "NVIDIA A100-SXM4-40GB", "memory": 42949672960, "reserved": 620756992,
                "not_supported": ["nvmlDeviceGetTotalEnergyConsumption"],
@@ -12,12 +12,12 @@ A script is JSON::
                            "temperature": 41, "ecc": [0, 0], "xids": [31], "pcie": [0, 0], "nvlink": [0, 0],
                            "processes": [["self", 1048576, 50]], "lost": true}]}]}
 
-Frames follow each other, and the last one stays; what a frame does not name is that of the one before it. Power is in
-mW, energy in mJ; ``pcie`` and ``nvlink`` are received and sent, in bytes and in KiB; processes are their id, bytes and
-percent of the time.
+Frames follow each other, and the last one stays. Values that a frame does not have are those of the previous frame.
+Power is in mW, energy in mJ. ``pcie`` and ``nvlink`` are received and sent data, in bytes and in KiB. Processes have an
+id, bytes and the percentage of time.
 
 A process that has ``tests/support/fake_nvml_path`` on its ``PYTHONPATH`` imports it as ``pynvml``: its variable
-``FAKE_NVML`` is the path of a script, or a number of equal GPUs. `environment` gives both variables.
+``FAKE_NVML`` is the path of a script, or a number of equal GPUs. `environment` returns both variables.
 """
 
 # ruff: noqa: N802  # these are the names of the library
@@ -77,7 +77,7 @@ class NVMLError(Exception):
 
 
 class Nvml:
-    """Has the functions of ``pynvml`` that are used, and counts how often each was called."""
+    """The used functions of ``pynvml``, with the number of calls of each."""
 
     NVMLError = NVMLError
 
@@ -99,7 +99,7 @@ class Nvml:
                 raise NVMLError("uninitialized")
         return super().__getattribute__(name)
 
-    # --- what the script says ---
+    # --- values of the script ---
 
     def now(self, device: dict[str, Any]) -> dict[str, Any]:
         frames = device.get("frames") or [{}]
@@ -177,7 +177,7 @@ class Nvml:
     def nvmlDeviceGetComputeInstanceId(self, device: dict[str, Any]) -> int:
         return int(device["compute_instance"])
 
-    # --- what a device does ---
+    # --- values of a device ---
 
     def nvmlDeviceGetMemoryInfo(self, device: dict[str, Any], version: int | None = None) -> Any:
         if version and "memory 2" in self.script.get("lacks", ()):
@@ -293,19 +293,19 @@ class Nvml:
 
 
 def of(text: str) -> Nvml:
-    """Make it of a script's path or a number of equal GPUs."""
+    """Create it from a script's path or a number of equal GPUs."""
     if not text.isdecimal():
         return Nvml(json.loads(Path(text).read_text()))
     return Nvml({"gpus": [{**EQUAL, "uuid": f"GPU-{index:08d}-0000"} for index in range(int(text))]})
 
 
 def fixture(name: str) -> Nvml:
-    """Give a recorded one."""
+    """Return a recorded one."""
     return of(str(FIXTURES / f"{name}.json"))
 
 
 def environment(what: str | int | Path) -> dict[str, str]:
-    """Give the variables that make a process import it as ``pynvml``; ``PYTHONPATH`` replaces what is there."""
+    """Return the variables with which a process imports it as ``pynvml``; they replace any other ``PYTHONPATH``."""
     return {"PYTHONPATH": str(PATH), VARIABLE: str(what)}
 
 

@@ -1,7 +1,7 @@
-"""What users' tasks do while one function of ours is broken.
+"""Runs of users' tasks while one of our functions is broken.
 
-As a program it breaks one function after the other, each in a forked child, runs local workflows and a pod's entrypoint
-in it, and writes down how they ended. Nothing else is different from one child to the next.
+As a program it breaks one function after the other, each in a forked child. The child runs local workflows and a pod's
+entrypoint and writes their ends to a file. Children have no other differences.
 """
 
 import contextlib
@@ -35,15 +35,15 @@ Scenario = Callable[[Path], Any]
 """Runs in a folder; returns how it ended."""
 
 LONGEST_SECONDS = 100
-"""What takes longer hangs: it says where on stderr, and the next one has its turn."""
+"""A child that takes longer hangs: its stack is printed on stderr, and the next one starts."""
 
 OUT_OF_REACH = (
-    # What runs outside tasks, and what needs a cluster or torch.
+    # Code that runs outside of tasks, or needs a cluster or torch.
     *("cli", "cli.doctor", "cli.entry", "examples", "instrumentor", "local", "recording", "report", "sdk.probe"),
     *("export.file_exporter", "export.spool.remote", "export.spool.replay"),
     *("supervisor.cgroup", "supervisor.command", "supervisor.ending", "supervisor.listener", "supervisor.process"),
     *("run.pyflyte_run", "adapters.flytekit_v1.submission_spans", "adapters.flytekit_v1.rank_spans"),
-    # The guard, and the hooks themselves: they call user code, and hold what they call of ours in guards.
+    # The guard, and the hooks themselves: they call user code, and call our functions in guards.
     *("runtime.guard", "autoload", "adapters.flytekit_v1.wrappers"),
 )
 PARTS_OF_HOOKS = (
@@ -54,10 +54,10 @@ PARTS_OF_HOOKS = (
         "adapters.flytekit_v1.task_spans.ObservedTask.execute",
         "adapters.flytekit_v1.task_spans.ObservedTask.__getattr__",
     ),
-    # Locks of the guard and of forks: a lock that can't be released can't be spared.
+    # Locks of the guard and of forks: a lock that cannot be released blocks everything.
     *(f"runtime.forks.ForkLock.{name}" for name in ("__init__", "__enter__", "__exit__", "hold", "give_up")),
     *("runtime.forks.ForkLock.begin_child", "runtime.forks.Imports.give_up"),
-    # They hold a guard each; what they call is broken below.
+    # Each has a guard; the functions that they call are broken below.
     *("tasks.open_task.OpenTask.open_phase", "tasks.open_task.OpenTask.close_phase"),
 )
 OF_OPENTELEMETRY = {
@@ -69,11 +69,11 @@ OF_OPENTELEMETRY = {
         *("set_status", "update_name"),
     ),
 }
-"""What ours calls, which may raise in a version to come or in a provider that somebody else has written."""
+"""Functions that ours call, which may raise in a later version or in a foreign provider."""
 
 
 class FaultError(Exception):
-    """Ours: no task may ever see it."""
+    """The injected error, which must never reach a task."""
 
 
 class Target(NamedTuple):
@@ -86,7 +86,7 @@ class Target(NamedTuple):
 
 
 def targets() -> Iterator[Target]:
-    """Every function and method of ours that a task may get to, and those of OpenTelemetry that ours call."""
+    """Return all functions and methods of ours that a task may use, and those of OpenTelemetry that ours call."""
     for found in pkgutil.walk_packages(otel_flyte.__path__, "otel_flyte."):
         if not found.name.removeprefix("otel_flyte.").startswith(OUT_OF_REACH):
             module = importlib.import_module(found.name)
@@ -105,12 +105,12 @@ def _functions(owner: Any, module: Any) -> Iterator[Target]:
 
 
 def _is_generated(function: Function) -> bool:
-    """Whether it is one of those that a dataclass comes with."""
+    """Return whether a dataclass has generated it."""
     return function.__code__.co_filename == "<string>" or function.__name__ == "__repr__"
 
 
 def _broken(function: Function, calls: list[str]) -> Function:
-    """A function that raises, guarded if the one that it stands for is."""
+    """Return a function that raises, with a guard if the original has one."""
 
     def fail(*args: Any, **kwargs: Any) -> Any:
         calls.append(function.__qualname__)
@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def _prepare(folder: Path) -> None:
-    """Do once what every child would do for itself, without recording anything yet."""
+    """Do the common work of all children once, without recording anything yet."""
     for name in (
         *("flytekit.bin.entrypoint", "flytekit.deck", "opentelemetry.exporter.otlp.proto.http.trace_exporter"),
         *("support.pods", "task_kinds", "task_data", "traced_cache", "traced_data", "traced_kinds"),
@@ -247,7 +247,7 @@ def _live(names: Iterable[str], folder: Path, current: list[str] | None = None) 
 
 
 def _names_of(target: Target) -> Iterator[tuple[Any, str]]:
-    """Where a function stands: other modules of ours may have imported it by its name."""
+    """Yield the places of a function: other modules of ours may have imported it by name."""
     yield target.owner, target.name
     for module in [module for name, module in sys.modules.items() if name.startswith("otel_flyte.")]:
         yield from ((module, name) for name, value in list(vars(module).items()) if value is target.function)

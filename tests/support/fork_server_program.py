@@ -20,7 +20,7 @@ from typing import Any
 
 
 def serve(requests: socket.socket) -> dict[str, Any]:
-    """Fork a process for each request; return in that process, with what it is to become."""
+    """Fork a process for each request; return in that process, with its request."""
     while True:
         content, descriptors, _, _ = socket.recv_fds(requests, 1 << 20, 3)
         _reap(wait=not content)
@@ -37,14 +37,14 @@ def serve(requests: socket.socket) -> dict[str, Any]:
 
 
 def _reap(*, wait: bool) -> None:
-    """Wait for watchers, of those that have ended or of all: what they used counts as used by this process."""
+    """Wait for ended watchers, or for all: their usage becomes usage of this process."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, 0 if wait else os.WNOHANG) != (0, 0):
             pass
 
 
 def _watch(status: int) -> None:
-    """Fork once more, and report how the child ends: only a parent learns that."""
+    """Fork again, and report the exit status of the child, which only its parent receives."""
     os.setsid()
     child = os.fork()
     if child == 0:

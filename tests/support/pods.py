@@ -1,9 +1,8 @@
-"""Flyte's own entrypoints, run as a pod runs them, without a cluster.
+"""Flyte's own entrypoints, run as in a pod, without a cluster.
 
-What the control plane gives a pod (an argument list, identity variables, ``inputs.pb``, prefixes in a bucket) is given
-here by files. The process is the real one: the console scripts that flytekit installs, with an environment of their
-own. ``bare`` runs the same pod as if this project were not installed. ``forked`` saves time, see
-``support.fork_server``.
+Files replace the control plane's data for a pod: an argument list, identity variables, ``inputs.pb``, prefixes in a
+bucket. The process is the real one: the console scripts of flytekit, with their own environment. ``bare`` runs the same
+pod as if this project were not installed. ``forked`` saves time, see ``support.fork_server``.
 """
 
 import functools
@@ -42,17 +41,17 @@ ENVIRONMENT = {
     # flytekit's own images set it.
     "FLYTE_SDK_RICH_TRACEBACKS": "0",
 }
-"""What is set in every process of a user."""
+"""The variables of every process of a user."""
 ARRAY_INDEX_VARIABLE = "FLYTE_K8S_ARRAY_INDEX"
 
 Entrypoint = Literal["execute", "map", "fast", "script"]
 Inputs = Mapping[str, Any] | bytes | None
-"""Python values, the bytes of an ``inputs.pb``, or ``None`` for a file that is not there."""
+"""Python values, the bytes of an ``inputs.pb``, or ``None`` for a missing file."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A task that a pod knows only by its template, such as ``SQLite3Task``: no module of the user is loaded."""
+    """A task defined by its template, such as ``SQLite3Task``: the pod loads no module of the user."""
 
     name: str
     content: bytes
@@ -61,7 +60,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Attempt:
-    """Which attempt of which node of which execution a pod is."""
+    """The identity of a pod: its execution, node and attempt."""
 
     project: str = "proj"
     domain: str = "development"
@@ -126,15 +125,15 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Result:
-    """How a pod ended, and what it left in the bucket."""
+    """The exit status of a pod, and its files in the bucket."""
 
     returncode: int
     stdout: str
     stderr: str
     files: dict[str, bytes]
-    """What stands under the output prefix, by its path relative to that."""
+    """The files below the output prefix, by their relative paths."""
     raw_files: dict[str, bytes]
-    """What stands under the raw output prefix."""
+    """The files below the raw output prefix."""
 
     @property
     def outputs(self) -> literals_pb2.LiteralMap | None:
@@ -190,7 +189,7 @@ class Pod:
         return self._result(process.returncode, stdout, stderr)
 
     def run(self, timeout: float = 120.0, *, forked: bool = False) -> Result:
-        """Run to the end; a forked pod is started nevertheless where ``fork_server.can_fork`` says no."""
+        """Run to the end; a forked pod is started instead if ``fork_server.can_fork`` returns False."""
         if not (forked and fork_server.can_fork(self.arguments, self.environment, ENVIRONMENT)):
             return self.finish(self.start(), timeout)
         server = fork_server.server(ENVIRONMENT, self.environment)
@@ -225,7 +224,7 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], 
 
 class Options(TypedDict, total=False):
     types: Mapping[str, Any]
-    """Of inputs whose type does not follow from their value, such as empty lists."""
+    """The types of inputs that do not follow from their values, such as empty lists."""
     attempt: Attempt
     env: Mapping[str, str]
     bare: bool
@@ -241,12 +240,12 @@ def map_execute(root: Path, task: str, inputs: Inputs, *, index: int, **options:
 
 
 def fast_execute(root: Path, task: str, inputs: Inputs, **options: Unpack[Options]) -> Result:
-    """The task's code comes out of a distribution that the pod downloads; it is nowhere else on its path."""
+    """Run with the task's code in a distribution that the pod downloads; the code is nowhere else on its path."""
     return prepare("fast", root, task, inputs, **options).run()
 
 
 def script_execute(root: Path, task: str | Template, inputs: Inputs, **options: Unpack[Options]) -> Result:
-    """As Spark on Kubernetes and MPI run it: flytekit's ``entrypoint.py`` is ``__main__``."""
+    """Run as Spark on Kubernetes and MPI do: flytekit's ``entrypoint.py`` is ``__main__``."""
     return prepare("script", root, task, inputs, **options).run()
 
 
@@ -261,7 +260,7 @@ def prepare(
     env: Mapping[str, str] | None = None,
     bare: bool = False,
 ) -> Pod:
-    """Everything that a pod finds when it starts, written under ``root``, which must not exist yet.
+    """Write everything that a pod has at its start to ``root``, which must not exist yet.
 
     ``task`` is ``module.name`` of a module in the workflows folder.
     """
@@ -287,7 +286,7 @@ def prepare(
 
 
 def inputs_pb(values: Mapping[str, Any], types: Mapping[str, Any] | None = None) -> bytes:
-    """The file that propeller writes for these inputs; ``types`` are those that the values don't show."""
+    """Return propeller's file for these inputs; ``types`` are those that do not follow from the values."""
     known = types or {}
     all_types = {name: known.get(name) or _type_of(value) for name, value in values.items()}
     literals = TypeEngine.dict_to_literal_map(FlyteContextManager.current_context(), dict(values), all_types)
@@ -296,7 +295,7 @@ def inputs_pb(values: Mapping[str, Any], types: Mapping[str, Any] | None = None)
 
 
 def template(task: PythonCustomizedContainerTask[Any]) -> Template:
-    """What the control plane stores of such a task when it is registered."""
+    """Return the template that the control plane stores when such a task is registered."""
     model = task.serialize_to_model(serialization_settings())
     executor = task.executor_type
     return Template(
@@ -329,7 +328,7 @@ def _command(entrypoint: Entrypoint, data: list[str], loader: list[str], bucket:
             command = [sys.executable, flytekit.bin.entrypoint.__file__, "pyflyte-execute", *data, *loader]
         case "fast":
             distribution = ["--additional-distribution", str(_distribution(bucket)), "--dest-dir", str(work)]
-            # Propeller writes the bare name here: the child is found on the PATH.
+            # Propeller writes the bare name here, which is looked up on the PATH.
             child = ["pyflyte-execute", *data, *loader]
             command = [str(SCRIPTS / "pyflyte-fast-execute"), *distribution, "--", *child]
     return tuple(command)
@@ -397,7 +396,7 @@ def _type_of(value: Any) -> Any:
 
 
 def _kill_all(output_prefix: Path) -> list[str]:
-    """Kill all processes of a pod and say which they were: a child may hang whose parent has ended, and keep its pipes.
+    """Kill all processes of a pod and describe them: a hanging child without its parent keeps the pipes open.
 
     A forked child has its parent's command line, which names the output prefix.
     """

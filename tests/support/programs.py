@@ -1,7 +1,7 @@
-"""Python programs of a user, and distributions that they have installed beside ours.
+"""Python programs of a user, and other installed distributions.
 
-What only a fresh interpreter shows (an import that fails, providers that nobody has set, hooks that were never there)
-runs in one of its own, with an environment that holds nothing but what the test gives it.
+Tests that need a new interpreter (failing imports, missing providers, no hooks) run a program in its own process, with
+only those variables that the test sets.
 """
 
 import json
@@ -17,12 +17,12 @@ from typing import Any
 from support import pods
 
 RAISE = {"_OTEL_FLYTE_RAISE": "1"}
-"""What has a program fail where this project would have kept a fault of its own to itself."""
+"""The variables with which faults of this project raise instead of being logged."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended."""
+    """The exit status and the output of a program."""
 
     returncode: int
     stdout: str
@@ -30,7 +30,7 @@ class Ended:
 
     @property
     def said(self) -> Any:
-        """What the program printed as JSON in its last line."""
+        """The JSON value in the last line of stdout."""
         assert self.returncode == 0, self.stderr
         return json.loads(self.stdout.splitlines()[-1])
 
@@ -48,7 +48,7 @@ def run(
     path: Iterable[Path] = (),
     timeout: float = 60,
 ) -> Ended:
-    """Run a program, which flytekit wants to read from a file; ``path`` stands on its path before the workflows."""
+    """Run a program from a file, because flytekit reads its source; ``path`` is before the workflows on its path."""
     module(folder, name, source)
     command = [sys.executable, str(folder / f"{name}.py")]
     return run_command(command, folder, {"PYTHONPATH": python_path(*path), **(env or {})}, timeout=timeout)
@@ -72,14 +72,14 @@ def run_command(
 
 
 def without_privileges(command: list[str]) -> list[str]:
-    """Change a command to one whose user may do no more than the permissions of files say, root included."""
+    """Return the command without root's privilege to ignore permissions of files."""
     if os.geteuid():
         return command
     return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner", *command]
 
 
 def joined(*parts: str) -> str:
-    """One program of parts that are indented as their tests are."""
+    """Join the parts of a program, each with the indentation of its test."""
     return "".join(dedent(part) for part in parts)
 
 
@@ -88,19 +88,19 @@ def python_path(*first: Path) -> str:
 
 
 def our_lines(stderr: str) -> list[str]:
-    """What this project says; flytekit may have wrapped it into JSON."""
+    """Return the lines of this project; flytekit may have wrapped them in JSON."""
     return [line for line in stderr.splitlines() if "otel-flyte" in line or "otel_flyte" in line]
 
 
 def module(folder: Path, name: str, source: str) -> Path:
-    """Write a module into a folder, which is returned."""
+    """Write a module to a folder; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.py").write_text(dedent(source))
     return folder
 
 
 def distribution(folder: Path, name: str, source: str, entry_points: Mapping[str, Mapping[str, str]]) -> Path:
-    """Install a distribution of one module into a folder; ``entry_points`` are objects of it by group and name."""
+    """Install a distribution of one module to a folder; ``entry_points`` are its objects by group and name."""
     module(folder, name, source)
     metadata = folder / f"{name}-1.0.dist-info"
     metadata.mkdir()

@@ -1,9 +1,9 @@
-"""An OTLP receiver on loopback that keeps what it is sent.
+"""An OTLP receiver on loopback that keeps all exports.
 
-It speaks both protocols of OTLP as a collector does, so that a test observes what would arrive at one: real exporters,
-real bytes, real acknowledgements. A process that has exited has had its exports acknowledged, so what it sent is here.
+It supports both protocols of OTLP like a collector, so that tests use real exporters, real bytes and real
+acknowledgements. All exports of an ended process have been acknowledged, so they are available.
 
-It can misbehave as collectors do: it is told by a function what to make of each export, and it can be down for a while.
+It can misbehave like collectors: a function decides the answer to each export, and it can be down for a while.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ class Span:
     trace_id: str
     span_id: str
     parent_span_id: str
-    """Empty for a root."""
+    """Empty for a root span."""
     kind: str
     """As in OTLP, without its prefix: ``INTERNAL``, ``CONSUMER`` and so on."""
     start_ns: int
@@ -97,7 +97,7 @@ class MetricPoint:
     """``gauge``, ``sum``, ``histogram``, ``exponential_histogram`` or ``summary``."""
     monotonic: bool | None
     value: float
-    """A number as it is; of a distribution its sum."""
+    """The value of a number, or the sum of a distribution."""
     count: int | None
     start_ns: int
     time_ns: int
@@ -108,7 +108,7 @@ class MetricPoint:
 
 @dataclass(frozen=True)
 class Request:
-    """One export as it arrived."""
+    """One received export."""
 
     protocol: Protocol
     signal: Signal
@@ -118,26 +118,26 @@ class Request:
 
     @property
     def size(self) -> int:
-        """How many spans, data points or log records it holds."""
+        """The number of its spans, data points or log records."""
         return sum(len(records) for records in _lists_of_records(self.message))
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a receiver makes of an export; as it stands, it takes all of it at once."""
+    """The answer to an export; by default everything is accepted at once."""
 
     status: int = 200
-    """An HTTP status, which gRPC is given as the code that means the same."""
+    """An HTTP status; over gRPC the code with the same meaning."""
     retry_after: int | None = None
-    """Seconds that a status of failure asks for."""
+    """Seconds until a retry, for an error status."""
     takes: int | None = None
-    """How many records of the export it takes, the first ones; the others are rejected. ``None`` for all."""
+    """The number of accepted records, the first ones; the others are rejected. ``None`` accepts all."""
     delay: float = 0.0
-    """Seconds until it answers. A client that has gone by then has not delivered anything."""
+    """Seconds until it answers. An export whose client has disconnected by then is not accepted."""
     is_lost: bool = False
-    """Whether the connection breaks once the export was taken, before the client can read that."""
+    """Whether the connection breaks after the export is accepted and before the client is answered."""
     is_last: bool = False
-    """Whether the receiver goes down in place of an answer."""
+    """Whether the receiver stops instead of answering."""
 
 
 class _Service(NamedTuple):
@@ -167,10 +167,10 @@ _SIGNAL_AT: dict[str, Signal] = {f"/v1/{signal}": signal for signal in _SERVICES
 
 
 class Receiver:
-    """Serves while its ``with`` block runs; everything that it has taken can be read at any time.
+    """Serves within its ``with`` block; accepted exports can be read at any time.
 
-    ``respond`` says what to make of an export; it is called in several threads at once. ``grpc_address`` is where gRPC
-    is spoken, if that matters.
+    ``respond`` returns the answer to an export; it is called in several threads at once. ``grpc_address`` is the
+    address for gRPC, if a test needs a certain one.
     """
 
     def __init__(
@@ -183,11 +183,11 @@ class Receiver:
         self._arrival = threading.Condition()
         self._lock = threading.Lock()
         self._down: threading.Event | None = None
-        """Set when the servers that run now go down; ``None`` while there are none."""
+        """Set when the running servers stop; ``None`` while there are none."""
         self._grpc_address = _reserve(*grpc_address)
         self._http_address = _reserve()
         self.attempts = 0
-        """How many exports have arrived, whatever became of them."""
+        """The number of exports that have arrived, accepted or not."""
 
     def __enter__(self) -> Self:
         self.up()
@@ -201,7 +201,7 @@ class Receiver:
         self._http_address.close()
 
     def up(self) -> None:
-        """Serve, at the same ports as before."""
+        """Serve at the same ports as before."""
         with self._lock:
             if self._down is None:
                 self._down = threading.Event()
@@ -226,7 +226,7 @@ class Receiver:
         return f"http://127.0.0.1:{_port(self._grpc_address if protocol == 'grpc' else self._http_address)}"
 
     def environment(self, protocol: Protocol = "http/protobuf") -> dict[str, str]:
-        """The standard variables that send everything here."""
+        """Return the standard variables that send everything here."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint(protocol),
             "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
@@ -237,7 +237,7 @@ class Receiver:
             return [request for request in self._requests if signal in (None, request.signal)]
 
     def spans(self, name: str | None = None) -> list[Span]:
-        """In the order of arrival; only those called ``name`` if it is given."""
+        """Return spans in the order of arrival; with ``name`` only those of that name."""
         return [span for span in spans(self.requests("traces")) if name in (None, span.name)]
 
     def logs(self) -> list[LogRecord]:
@@ -252,7 +252,7 @@ class Receiver:
             self._requests.clear()
 
     def wait_for(self, condition: Callable[["Receiver"], T], timeout: float = 30.0) -> T:
-        """What ``condition`` returns as soon as that is truthy; it is asked again at every arrival."""
+        """Return the first truthy result of ``condition``, which is called again after each arrival."""
         deadline = time.monotonic() + timeout
         with self._arrival:
             while not (found := condition(self)):
@@ -264,7 +264,7 @@ class Receiver:
         return found
 
     def _handle(self, request: Request, client_waits: Callable[[], bool], down: threading.Event) -> "_Answer | None":
-        """What to answer; ``None`` where there is nobody to answer, or nobody to be answered."""
+        """Return the answer; ``None`` if the receiver has stopped or the client has disconnected."""
         with self._arrival:
             self.attempts += 1
         reply = self._respond(request)
@@ -291,7 +291,7 @@ class _Answer(NamedTuple):
 
     @property
     def error(self) -> status_pb2.Status:
-        """What went wrong, as both protocols say it."""
+        """The error message, the same for both protocols."""
         status = status_pb2.Status(code=_CODES[self.reply.status].value[0], message="misbehaving as told")
         if self.reply.retry_after is not None:
             detail = AnyMessage()
@@ -311,7 +311,7 @@ _CODES = {
 
 
 def _take(request: Request, count: int | None, response: Any) -> None:
-    """Leave the first records in a request, and say in the response how many were not taken."""
+    """Keep the first records of a request, and set the number of rejected records in the response."""
     rejected = 0 if count is None else max(0, request.size - count)
     surplus = rejected
     for records in reversed(list(_lists_of_records(request.message))):
@@ -325,7 +325,7 @@ def _take(request: Request, count: int | None, response: Any) -> None:
 
 
 def _lists_of_records(message: Any) -> Iterator[Any]:
-    """The lists in a request that hold its records; each may be shortened."""
+    """Yield the lists of records in a request; each can be shortened."""
     match message:
         case trace_service_pb2.ExportTraceServiceRequest():
             yield from (scope.spans for one in message.resource_spans for scope in one.scope_spans)
@@ -340,7 +340,7 @@ def _lists_of_records(message: Any) -> Iterator[Any]:
 
 
 def _reserve(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """A port that is refused until somebody listens on it, and nobody else's meanwhile."""
+    """Reserve a port: connections are refused until this process listens, and no other process can use it."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind((host, port))
@@ -381,7 +381,7 @@ def _servicer(signal: Signal, handle: _Handle, down: threading.Event) -> Any:
 
 
 class _HttpServer(ThreadingHTTPServer):
-    """Breaks its connections when it is closed."""
+    """Closes its connections when it is closed."""
 
     request_queue_size = 128
 
@@ -404,7 +404,7 @@ class _HttpServer(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client may go when it likes."""
+        """Ignore clients that disconnect."""
 
 
 def _http_server(port: int, handle: _Handle, down: threading.Event) -> ThreadingHTTPServer:
@@ -446,7 +446,7 @@ def _http_server(port: int, handle: _Handle, down: threading.Event) -> Threading
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its caller names it
-            """A test's output is the test's."""
+            """Write nothing, so that the output of a test is its own."""
 
     return _HttpServer(("127.0.0.1", port), Handler)
 
@@ -487,7 +487,7 @@ def _resource(resource: resource_pb2.Resource) -> Attributes:
 
 
 def spans(requests: Iterable[Request]) -> list[Span]:
-    """Those that the requests hold, in their order."""
+    """Return the spans of requests in their order."""
     return [span for request in requests if request.signal == "traces" for span in _spans(request.message)]
 
 
@@ -570,10 +570,10 @@ def _number(point: Any) -> float:
     return float(point.sum)
 
 
-# --- what tests ask of spans -----------------------------------------------------------------------------------------
+# --- queries on spans ------------------------------------------------------------------------------------------------
 
 
 def children(spans: Iterable[Span], parent: Span) -> list[Span]:
-    """In the order in which they started."""
+    """Return child spans in the order of their starts."""
     found = [s for s in spans if s.trace_id == parent.trace_id and s.parent_span_id == parent.span_id]
     return sorted(found, key=lambda span: span.start_ns)

@@ -1,7 +1,7 @@
-"""Scenarios: processes that Flyte runs, each exporting to a receiver of its own.
+"""Scenarios: processes that Flyte runs, each with its own receiver.
 
-A file of tests names its scenarios in one table. They run two at a time, ahead of the tests that look at them, and
-each only once however many tests do.
+A test file has a table of its scenarios. They run two at a time, ahead of the tests that use them, and each runs only
+once for all tests.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ TIMEOUT = 120.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended that is no pod."""
+    """The end of a process that is not a pod."""
 
     returncode: int
     stdout: str
@@ -36,12 +36,12 @@ class Ended:
 
 Result = pods.Result | Ended
 Scenario = Callable[[Path, Receiver], Result]
-"""Runs in a folder that does not exist yet, and exports to a receiver."""
+"""A function that runs in a folder that does not exist yet, and exports to a receiver."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a scenario left behind; the markers of running tasks are apart from the other spans."""
+    """The telemetry and the outcome of a scenario; pending spans are separate from the other spans."""
 
     result: Result
     spans: list[Span]
@@ -54,11 +54,11 @@ class Run:
 
     @property
     def attempt(self) -> Span:
-        """The span of the only attempt."""
+        """Return the span of the only attempt."""
         return self._only([span for span in self.spans if semconv.ATTEMPT in span.attributes])
 
     def named(self, name: str) -> Span:
-        """The only span of that name."""
+        """Return the only span of that name."""
         return self._only([span for span in self.spans if span.name == name])
 
     def _only(self, found: list[Span]) -> Span:
@@ -68,12 +68,12 @@ class Run:
 
     @property
     def tasks(self) -> list[Span]:
-        """The spans of tasks, in the order in which they began."""
+        """Return the spans of tasks in the order of their starts."""
         found = [span for span in self.spans if span.name.startswith("task ")]
         return sorted(found, key=lambda span: span.start_ns)
 
     def phases(self, task: Span) -> list[Span]:
-        """The phases of a task, in the order in which they began."""
+        """Return the phases of a task in the order of their starts."""
         return [span for span in children(self.spans, task) if span.name in semconv.PHASES]
 
     @property
@@ -84,7 +84,7 @@ class Run:
 
 @dataclass
 class Runs:
-    """Runs the scenario that is asked for, and those that the table has after it."""
+    """Runs a scenario on request, and ahead of time those after it in the table."""
 
     scenarios: Mapping[str, Scenario]
     folder: Path
@@ -100,7 +100,7 @@ class Runs:
         return self._started[name].result()
 
     def all(self) -> Iterator[tuple[str, Run]]:
-        """Every scenario that this version of flytekit has."""
+        """Return every scenario that this version of flytekit supports."""
         for name in self.scenarios:
             with contextlib.suppress(pytest.skip.Exception):
                 yield name, self(name)
@@ -150,7 +150,7 @@ def pod(
 
 
 def clean_up(env: Mapping[str, str]) -> Scenario:
-    """What runs in a pod after an eager task has failed."""
+    """Run the cleanup of a failed eager task in a pod."""
     resolver = "flytekit.core.python_function_task.eager_failure_task_resolver"
     change = with_loader(resolver, "--", "eager", "failure", "handler")
     scenario = pod("traced_launches.orchestrate-cleanup", {"value": 5}, env=env, change=change)
@@ -160,7 +160,7 @@ def clean_up(env: Mapping[str, str]) -> Scenario:
 
 
 def with_loader(*arguments: str) -> Callable[[pods.Pod], pods.Pod]:
-    """A pod that finds its task by another resolver."""
+    """A pod that loads its task with another resolver."""
 
     def change(prepared: pods.Pod) -> pods.Pod:
         until = prepared.arguments.index("--resolver") + 1
@@ -170,7 +170,7 @@ def with_loader(*arguments: str) -> Callable[[pods.Pod], pods.Pod]:
 
 
 def without_file(name: str) -> Callable[[pods.Pod], pods.Pod]:
-    """A pod whose bucket lacks what it should find there."""
+    """A pod with a missing file in its bucket."""
 
     def change(prepared: pods.Pod) -> pods.Pod:
         [bucket] = (parent for parent in prepared.output_prefix.parents if parent.name == "bucket")
@@ -182,7 +182,7 @@ def without_file(name: str) -> Callable[[pods.Pod], pods.Pod]:
 
 
 def where(available: bool, lacking: str, scenario: Scenario) -> Scenario:
-    """A scenario that not every supported flytekit has: without it, the tests that ask for it are left out."""
+    """A scenario that not every supported flytekit has; without it its tests are skipped."""
 
     def leave_out(root: Path, receiver: Receiver) -> Result:
         pytest.skip(f"this flytekit has no {lacking}")
@@ -199,14 +199,14 @@ def local(
     forked: bool = True,
     **inputs: Any,
 ) -> Scenario:
-    """``pyflyte run`` of an entity in a file of the workflows folder, under a home of its own."""
+    """``pyflyte run`` of an entity in a file of the workflows folder, with its own home folder."""
     options = [text for name, value in inputs.items() for text in (f"--{name}", str(value))]
     command = [str(pods.SCRIPTS / "pyflyte"), "run", str(pods.WORKFLOWS / file), entity, *options]
     return program(*command, env=env, times=times, forked=forked)
 
 
 def program(*command: str, env: Mapping[str, str] | None = None, times: int = 1, forked: bool = False) -> Scenario:
-    """Any program of a user's; ``times`` in a row, in the same folder."""
+    """Any program of a user; it runs ``times`` in a row, in the same folder."""
 
     def run(root: Path, receiver: Receiver) -> Result:
         for folder in ("home", "tmp", "work"):
@@ -236,7 +236,7 @@ def _ended(command: Sequence[str], environment: Mapping[str, str], directory: Pa
 
 
 def python(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> Scenario:
-    """A script of the workflows folder."""
+    """A script in the workflows folder."""
     return program(sys.executable, str(pods.WORKFLOWS / script), *arguments, env=env)
 
 

@@ -1,4 +1,4 @@
-"""Literals of stored data, for the inputs of tasks, and a web server that has the data."""
+"""Literals of stored data for the inputs of tasks, and a web server for the data."""
 
 import contextlib
 import threading

@@ -1,4 +1,4 @@
-"""Traces made by the real SDK and written by the real exporter, with times and ids that are the same each time."""
+"""Traces of the real SDK written by the real exporter, with fixed times and ids."""
 
 import itertools
 import json
@@ -60,7 +60,7 @@ class Recorder:
         raised_here: bool = True,
         parent: trace.SpanContext | None = None,
     ) -> Iterator[Span]:
-        """A span around what the ``with`` block holds; ``error`` is an exception's type and message."""
+        """A span around the ``with`` block; ``error`` is an exception's type and message."""
         context = trace.set_span_in_context(trace.NonRecordingSpan(parent)) if parent else None
         tracer = self._provider.get_tracer(scope, "1.0")
         span = tracer.start_span(name, context, attributes=attributes, start_time=nanoseconds(start))
@@ -74,14 +74,14 @@ class Recorder:
     def leaf(
         self, name: str, start: float, end: float, attributes: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
-        """A span with nothing below it."""
+        """A span without children."""
         with self.span(name, start, end, attributes, **options):
             pass
 
     def task(
         self, name: str, start: float, end: float, attributes: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
-        """A task attempt whose phases take 10, 80 and 10 per cent of it; an error is raised by its user code."""
+        """A task attempt with phases of 10, 80 and 10 per cent; its user code raises the error."""
         step = (end - start) / 10
         error = options.get("error")
         with self.span(f"task {name}", start, end, attributes, **{**options, "raised_here": False}):
@@ -96,7 +96,7 @@ def nanoseconds(seconds: float) -> int:
 
 
 def in_execution(number: int) -> trace.SpanContext:
-    """A span of the control plane that is not recorded: the parent of what runs in pods."""
+    """Return an unrecorded span of the control plane, the parent of spans in pods."""
     return trace.SpanContext(0xF1C0FFEE << 96, 0xC0 << 56 | number, True, trace.TraceFlags(1))
 
 
@@ -124,7 +124,7 @@ def _fail(span: Span, kind: str, message: str, *, raised_here: bool, at: float) 
 
 
 def local_run(recorder: Recorder) -> None:
-    """A workflow that runs locally: a task with a user's span, a cached one, a map, and one that fails."""
+    """Write a local workflow: a task with a user's span, a cached task, a map, and a failed task."""
     failure = ("ValueError", "loss is not finite")
     with recorder.span(
         "workflow shop.main", 0, 10, {semconv.WORKFLOW_NAME: "shop.main"}, error=failure, raised_here=False
@@ -145,7 +145,7 @@ def local_run(recorder: Recorder) -> None:
 
 
 def execution(recorder: Recorder) -> None:
-    """Pods of one execution: a node that is retried, a map of thirty subtasks, and a cache hit."""
+    """Write the pods of one execution: a retried node, a map of thirty subtasks, and a cache hit."""
     fit = {semconv.NODE_PATH: "n1", semconv.ACTION_NAME: "n1", semconv.TASK_NAME: "train.fit"}
     recorder.task("train.prepare", 0, 10, {semconv.NODE_PATH: "n0", semconv.ATTEMPT: 0}, parent=in_execution(1))
     verdict = {semconv.ERROR_CODE: "USER:Recoverable", semconv.ERROR_KIND: "RECOVERABLE"}
@@ -160,7 +160,7 @@ def execution(recorder: Recorder) -> None:
 
 
 def killed(path: Path) -> None:
-    """A pod's attempt that was killed in user code, as it is delivered: its marker, its log records, a few spans."""
+    """Write the telemetry of an attempt killed in user code: its pending span, its log records, a few spans."""
     recorder = Recorder.of_file(path, EXECUTION_RESOURCE)
     attempt = trace.SpanContext(0xF1C0FFEE << 96, 0xA7 << 56, False, trace.TraceFlags(1))
     inside = trace.SpanContext(0xF1C0FFEE << 96, 0xC0DE << 48, False, trace.TraceFlags(1))
@@ -191,7 +191,7 @@ EXECUTION_RESOURCE = {
 
 
 class Kept(SpanExporter):
-    """An exporter that keeps what it is given."""
+    """An exporter that keeps its spans."""
 
     def __init__(self) -> None:
         self.spans: list[ReadableSpan] = []

@@ -1,7 +1,7 @@
-"""Whole traces as text, to be compared with a snapshot.
+"""Complete traces as text, for comparison with a snapshot.
 
-What is the same in each run is shown, derived ids among it; what is not, is left out: times and random ids. Whether an
-id is derived is read off the attempt that its span describes, so an id that should be and is not shows.
+The text has everything that is the same in each run, including derived ids, but no times and no random ids. The
+derived ids are computed from the attempt in the attributes of a span, so that a wrong id is visible.
 """
 
 import re
@@ -31,31 +31,31 @@ IDENTITY = frozenset(
         semconv.CODE_LINE_NUMBER,
     )
 )
-"""What nearly every attempt says alike; left out unless asked for."""
+"""Attributes with the same value on nearly every attempt; hidden by default."""
 
 CHANGING = frozenset((semconv.ERROR_CODE, semconv.EXCEPTION_STACKTRACE))
-"""What differs between versions of flytekit and Python."""
+"""Attributes that differ between versions of flytekit and Python."""
 
 MEASURED = ("flyte.usage.", "flyte.quota.")
-"""What differs from run to run, and from machine to machine."""
+"""Attributes that differ between runs and machines."""
 
 FACTS = re.compile(r"flyte\.(?:input|output)\.[^.]+\.(?:type|size|length)")
-"""What nearly every phase says of inputs and outputs; left out unless asked for."""
+"""Attributes of inputs and outputs on nearly every phase; hidden by default."""
 
 _RANDOM = re.compile(
-    r"\b[0-9a-f]{32}\b"  # where flytekit puts raw output
+    r"\b[0-9a-f]{32}\b"  # folders of raw output
     r"|(?<=/)(?:flyte-?|tmp)[a-z0-9_]{8}(?=/|$)"  # temporary folders
     r"|(?<=127\.0\.0\.1:)\d+"  # ports
 )
 
 
 class Forest:
-    """Spans of one or more traces, those of several processes in the order in which these are given.
+    """Spans of one or more traces; those of several processes are in the order of the arguments.
 
     Attributes:
-        given: ids that the test has chosen itself, which are shown too.
-        root: the folder that everything happened in.
-        whole: whether identity, place in the code and what inputs are is shown.
+        given: ids that the test has chosen, which are also shown.
+        root: the folder of the run.
+        whole: whether to show identity, code location and the attributes of inputs.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Forest:
         for event in span.events:
             yield f"! {event.name}"
             yield from self._attributes(event.attributes, CHANGING, "    ")
-        # Protobuf keeps inputs in an order that differs from process to process.
+        # Protobuf orders inputs differently in each process.
         for link in sorted(span.links, key=lambda link: str(sorted(link.attributes.items()))):
             yield f"-> {link.attributes[semconv.LINK]}: {self._target(link)}"
             yield from self._attributes(link.attributes, {semconv.LINK}, "    ")
@@ -130,7 +130,7 @@ class Forest:
 
 
 def derived_ids(span: Span) -> Iterator[str]:
-    """The ids that follow from what the span says about its attempt."""
+    """Return the ids that are derived from the attempt in a span's attributes."""
     about = span.attributes
     if semconv.ATTEMPT not in about:
         return

@@ -1,4 +1,4 @@
-"""Task spans with what was used on them, and metric records of tasks that did not get so far."""
+"""Usage attributes of task spans, and metric records of tasks without a span."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ GIB = 2**30
 
 
 def quota(cpu: float | None = 2.0, memory: int | None = 4 * GIB, gpus: int | None = None) -> dict[str, Any]:
-    """What was asked for: the same as request and as limit."""
+    """Return quotas: the same values as request and as limit."""
     asked = {
         semconv.QUOTA_CPU_LIMIT: cpu,
         semconv.QUOTA_CPU_REQUEST: cpu,
@@ -24,20 +24,20 @@ def quota(cpu: float | None = 2.0, memory: int | None = 4 * GIB, gpus: int | Non
 
 
 def usage(mean: float = 1.0, peak: float = 1.6, memory: int = 3 * GIB, throttled: float = 0.0) -> dict[str, Any]:
-    """What was used of CPU and memory."""
+    """Return the usage of CPU and memory."""
     return {
         semconv.USAGE_CPU_MEAN: mean,
         semconv.USAGE_CPU_PEAK: peak,
         semconv.USAGE_CPU_THROTTLED: throttled,
         semconv.USAGE_MEMORY_MEAN: memory // 2,
         semconv.USAGE_MEMORY_PEAK: memory,
-        # A mark of the kernel that counts files that were read: nothing may follow from it.
+        # The kernel's peak including read files, which must not affect any result.
         semconv.USAGE_MEMORY_WITH_CACHE: 100 * GIB,
     }
 
 
 def device(index: int, mean: float, peak: float, memory: int, kind: str = semconv.DEVICE_GPU) -> dict[str, Any]:
-    """What was used of one device."""
+    """Return the usage of one device."""
     told = {
         semconv.USAGE_DEVICE_NAME: "NVIDIA H100 80GB HBM3",
         semconv.USAGE_DEVICE_MEAN: mean,
@@ -49,13 +49,13 @@ def device(index: int, mean: float, peak: float, memory: int, kind: str = semcon
 
 
 def series(step: int = 60, **values: Sequence[float]) -> dict[str, Any]:
-    """Averages for every ``step`` seconds."""
+    """Return series with averages for every ``step`` seconds."""
     told: dict[str, Any] = {semconv.USAGE_SERIES.format(name=name): list(each) for name, each in values.items()}
     return {**told, semconv.USAGE_STEP: step}
 
 
 def node(path: str, task: str, attempt: int = 0, **more: Any) -> dict[str, Any]:
-    """Who an attempt in a pod is."""
+    """Return the identity of an attempt in a pod."""
     return {
         semconv.TASK_NAME: task,
         semconv.NODE_PATH: path,
@@ -66,7 +66,7 @@ def node(path: str, task: str, attempt: int = 0, **more: Any) -> dict[str, Any]:
 
 
 def write_points(path: Path, resource: Mapping[str, str], task: str, **series: Mapping[int, float]) -> None:
-    """Append metric records: for each series its values by the second since the beginning."""
+    """Append metric records: for each series its values by seconds since the start."""
     metrics = [
         {
             "name": semconv.METRIC_TASK_SERIES.format(name=name),

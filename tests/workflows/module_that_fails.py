@@ -1,4 +1,4 @@
-"""A module that can't be imported."""
+"""A module that cannot be imported."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 from flytekit import task

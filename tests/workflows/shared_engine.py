@@ -136,7 +136,7 @@ def main(manner: str) -> None:
     activation.ADAPTERS = (ADAPTER,)
     activation.activate()
     parents: dict[str, str | None] = {}
-    # Each waits in its user code for the other one.
+    # Each action waits in its user code for the other one.
     both = threading.Barrier(2, timeout=30)
 
     def action(run: str, number: int) -> Action:

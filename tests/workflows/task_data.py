@@ -11,12 +11,12 @@ from flytekit.interfaces.random import random as flytekit_random
 from flytekit.types.directory import FlyteDirectory
 from flytekit.types.file import FlyteFile
 
-# The names of raw outputs are drawn from it.
+# The names of raw outputs depend on it.
 flytekit_random.seed(0)
 
 
 class Opaque:
-    """flytekit knows no transformer for it, so it is pickled."""
+    """flytekit has no transformer for it, so it is pickled."""
 
     def __init__(self, value: int) -> None:
         self.value = value

@@ -5,7 +5,7 @@ import pandas as pd
 from flytekit import task
 from flytekit.interfaces.random import random as flytekit_random
 
-# The names of raw outputs are drawn from it.
+# The names of raw outputs depend on it.
 flytekit_random.seed(0)
 
 

@@ -1,4 +1,4 @@
-"""Tasks that fail, each in a way of its own."""
+"""Tasks that fail in different ways."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import asyncio

@@ -16,7 +16,7 @@ from flytekit.interfaces.random import random as flytekit_random
 from flytekit.types.file import FlyteFile
 
 random.seed(0)
-# The names of raw outputs are drawn from it.
+# The names of raw outputs depend on it.
 flytekit_random.seed(0)
 
 
@@ -101,5 +101,5 @@ def draw_after_seeding(count: int) -> list[float]:
 
 @task
 def draw_after_seeding_the_module(count: int) -> list[float]:
-    """What was drawn since the module was loaded counts too."""
+    """Random numbers drawn since the import of the module count too."""
     return [random.random() for _ in range(count)]

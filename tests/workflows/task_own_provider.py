@@ -1,4 +1,4 @@
-"""A module of a user who has always set a provider of their own."""
+"""A module of a user that sets its own provider."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 from flytekit import task

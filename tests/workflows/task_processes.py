@@ -1,4 +1,4 @@
-"""Tasks that deal with processes, threads and signals themselves."""
+"""Tasks with their own processes, threads and signal handlers."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import atexit
@@ -95,7 +95,7 @@ def environment() -> list[str]:
 
 @task
 def surroundings() -> list[str]:
-    """What user code can see of the process that runs it, but for the environment."""
+    """Return the properties of the process that user code can observe, except the environment."""
     return [
         f"argv {sys.argv}",
         f"working directory {Path.cwd()}",

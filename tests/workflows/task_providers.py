@@ -1,4 +1,4 @@
-"""A module that looks for providers while it is loaded, and tasks that look again or use what they find."""
+"""A module that looks up the providers during its import, and tasks that look them up again or use them."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import contextlib
@@ -39,7 +39,7 @@ def use_the_api(value: int) -> int:
 
 
 def _log(text: str) -> None:
-    """As users do it who have always done it so."""
+    """Log with the SDK's own handler, as in users' existing code."""
     provider = _logs.get_logger_provider()
     if type(provider).__name__ == "ProxyLoggerProvider":
         return
@@ -51,7 +51,7 @@ def _log(text: str) -> None:
     handler = LoggingHandler(logger_provider=provider)
     logger.addHandler(handler)
     logger.info(text)
-    # At exit the SDK's handler starts a thread, which Python 3.12 refuses, whosever provider it has.
+    # At exit the SDK's handler starts a thread with any provider, which Python 3.12 refuses.
     logger.removeHandler(handler)
 
 

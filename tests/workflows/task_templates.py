@@ -1,4 +1,4 @@
-"""Tasks that a pod knows only by their template."""
+"""Tasks that are defined by their template."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 from typing import Any
@@ -12,7 +12,7 @@ from flytekit.extras.sqlite3.task import SQLite3Config, SQLite3Task, SQLite3Task
 from flytekit.interfaces.random import random as flytekit_random
 from flytekit.models.task import TaskTemplate
 
-# The names of raw outputs are drawn from it.
+# The names of raw outputs depend on it.
 flytekit_random.seed(0)
 
 
@@ -51,4 +51,4 @@ def query(database: str) -> SQLite3Task:
 
 
 class QueryExecutor(SQLite3TaskExecutor):
-    """flytekit's own, out of a module that has seeded the names."""
+    """flytekit's own executor, from a module that has seeded the names."""

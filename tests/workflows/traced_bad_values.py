@@ -1,4 +1,4 @@
-"""Tasks with values that nobody should look at."""
+"""Tasks with values that must not be inspected."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import os
@@ -9,11 +9,11 @@ from opentelemetry import trace
 
 SECRET = "sesame-0451"
 LONE = "\ud83d"
-"""Half of a character: no UTF-8 has it."""
+"""Half of a character, which UTF-8 cannot encode."""
 
 
 class Shy:
-    """It refers to itself, and its representation is long, slow and counted."""
+    """It contains itself, and its representation is long, slow and counted."""
 
     looks = 0
 

@@ -1,4 +1,4 @@
-"""Tasks whose inputs were written by others, and tasks that say something about their outputs."""
+"""Tasks with inputs that other tasks have written, and tasks with metadata of their outputs."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import datetime as dt
@@ -20,14 +20,14 @@ Measurement = Artifact(
 
 
 class Opaque:
-    """flytekit knows no transformer for it, so it is pickled."""
+    """flytekit has no transformer for it, so it is pickled."""
 
     def __init__(self, value: int) -> None:
         self.value = value
 
 
 class Card:
-    """Counts how often it is serialised: users' code may be slow, or have effects."""
+    """Counts its serialisations, because code of users may be slow or have side effects."""
 
     serialised = 0
 
@@ -51,7 +51,7 @@ def measure(value: int) -> Annotated[int, Measurement]:
 
 @task
 def annotate(value: int) -> tuple[int, str]:
-    """Too long, too many; the first output has none."""
+    """The metadata is too long and too much; the first output has none."""
     result = "seen " * value
     items = [Card("x" * 3000)]
     partitions = {f"key-{number:02}": "y" * 3000 for number in range(40)}

@@ -10,13 +10,13 @@ from flytekit import task
 
 @task
 def be_killed(name: str) -> None:
-    """As the kernel does it where memory runs out, or an administrator."""
+    """Kill the process, like the kernel's OOM killer or an administrator."""
     os.kill(os.getpid(), signal.Signals[name])
 
 
 @task
 def crash() -> None:
-    """As a library written in C does it."""
+    """Crash, like a library written in C."""
     ctypes.string_at(0)
 
 

@@ -1,4 +1,4 @@
-"""Tasks that declare much about themselves."""
+"""Tasks with many declarations."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import datetime as dt

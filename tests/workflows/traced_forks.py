@@ -1,4 +1,4 @@
-"""Tasks that fork, and the same without."""
+"""Tasks that fork, and the same tasks without forks."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import contextlib
@@ -13,7 +13,7 @@ from opentelemetry import metrics, trace
 
 @task
 def return_twice(value: int) -> int:
-    """As a task does whose child forgets that it is one: it goes on wherever its parent does."""
+    """Return in the parent and in the child, which continues like its parent by mistake."""
     child = os.fork()
     if child == 0:
         return value
@@ -65,14 +65,14 @@ def count(value: int) -> int:
 
 @task
 def tell_time(value: int) -> float:
-    """When it has ended."""
+    """Return the time of its end."""
     _count(value)
     return time.time()
 
 
 @task
 def call_in_child(value: int) -> int:
-    """A task in a child, which ends without a word; whatever becomes of a user's own telemetry."""
+    """Run a task in a child, which prints nothing at its end, whether or not its telemetry arrives."""
     with contextlib.suppress(Exception):
         _count(value)
     child = os.fork()
@@ -87,7 +87,7 @@ def call_in_child(value: int) -> int:
 
 @task
 def use_everything(value: int) -> int:
-    """All that a thread beside a task may have to load something for."""
+    """Use everything for which another thread may import modules."""
     logging.getLogger(__name__).warning("beginning")
     _count(value)
     time.sleep(6.5)

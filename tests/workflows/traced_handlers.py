@@ -1,4 +1,4 @@
-"""A module that deals with SIGTERM while it is loaded, in the way that the environment names."""
+"""A module that handles SIGTERM during its import, in the way that the environment names."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import atexit
@@ -24,7 +24,7 @@ def _receive(number: int, frame: FrameType | None) -> None:
 
 
 def _tell_what_is_left() -> None:
-    """What was registered first is called last."""
+    """Print the state at exit: the first registered function is called last."""
     print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, signal.set_wakeup_fd(-1))  # noqa: T201 - users do
 
 
@@ -49,7 +49,7 @@ def wait(seconds: float) -> int:
 
 @task
 def find_dispositions() -> list[bool]:
-    """Whether SIGTERM is left to the kernel, whether it is ignored, and whether the wakeup descriptor is the user's."""
+    """Return whether SIGTERM has its default action, is ignored, and whether the wakeup descriptor is the user's."""
     disposition = signal.getsignal(signal.SIGTERM)
     descriptor = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)

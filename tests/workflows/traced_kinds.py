@@ -70,7 +70,7 @@ greet = ShellTask(
 
 
 class MemoryTask(SQLTask[None]):
-    """A query that needs no database but the one in memory."""
+    """A query in a database in memory."""
 
     def execute(self, **kwargs: Any) -> int:
         with sqlite3.connect(":memory:") as connection:

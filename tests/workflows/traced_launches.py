@@ -1,4 +1,4 @@
-"""Tasks that launch executions, and what they launch."""
+"""Tasks that launch executions, and the launched entities."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import asyncio
@@ -40,7 +40,7 @@ doubled_plan = LaunchPlan.get_or_create(doubled, name="traced_launches.doubled_p
 
 @reference_task(project="proj", domain="development", name="traced_launches.double", version="v1")
 def double_by_reference(value: int) -> int:
-    """What runs is what has been registered under that name."""
+    """The entity that is registered under this name runs."""
     return value
 
 
@@ -48,7 +48,7 @@ def double_by_reference(value: int) -> int:
 async def between_polls() -> AsyncIterator[None]:
     """Wait at the end: a process that ends while flytekit's controller polls, every two seconds, may hang for ever.
 
-    It does without us too: ``_TaskRunner._close`` stops the loop that ``Controller._poll`` then waits for.
+    This also happens without otel-flyte: ``_TaskRunner._close`` stops the loop for which ``Controller._poll`` waits.
     """
     try:
         yield
@@ -81,7 +81,7 @@ async def orchestrate_in_spite(value: int) -> int:
 
 @task
 def launch(value: int) -> str:
-    """As a task does that starts what nobody waits for."""
+    """Launch an execution without waiting for it."""
     return launch_entity(double, value)
 
 

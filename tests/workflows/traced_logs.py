@@ -1,4 +1,4 @@
-"""Tasks that log as users do, and count by `current_context().stats`."""
+"""Tasks that log like users' code, and count by `current_context().stats`."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import asyncio
@@ -55,7 +55,7 @@ def log_of_all_kinds(value: int) -> int:
 
 @task
 def log_by_ones_own_handler(value: int) -> int:
-    """As users do it who have done so before."""
+    """Log with the SDK's own handler, as in users' existing code."""
     from opentelemetry.sdk._logs import LoggingHandler
 
     handler = LoggingHandler(logger_provider=_logs.get_logger_provider())

@@ -1,4 +1,4 @@
-"""Tasks that run until they are told to go on, by a file in the folder that they run in."""
+"""Tasks that run until a file appears in their working directory."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import multiprocessing
@@ -19,7 +19,7 @@ def linger(value: int) -> int:
 
 @task
 def find_modules(seconds: float) -> list[str]:
-    """What is imported once it has run for a while."""
+    """Return the imported modules after a while."""
     time.sleep(seconds)
     return sorted(name for name in sys.modules if name.startswith("opentelemetry."))
 
@@ -43,7 +43,7 @@ def linger_locally(value: int) -> int:
 
 @task
 def train(seconds: float) -> int:
-    """Ranks as torch elastic starts them."""
+    """Start ranks like torch elastic."""
     from otel_flyte.adapters.flytekit_v1 import rank_spans
 
     entrypoint = rank_spans.observed(time.sleep)

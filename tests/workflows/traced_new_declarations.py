@@ -1,4 +1,4 @@
-"""Tasks that declare what the oldest supported flytekit does not know yet."""
+"""Tasks with declarations that the oldest supported flytekit does not have."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 from flytekit import Resources, task

@@ -1,7 +1,7 @@
-"""Tasks that write to stdout and stderr, each in its own way; what they write is compared with and without capture."""
+"""Tasks that write to stdout and stderr in different ways; their output is compared with and without capture."""
 
 # mypy: allow-untyped-decorators, no-warn-return-any
-# ruff: noqa: T201  # what is printed is what it is about
+# ruff: noqa: T201  # the tasks are about printing
 
 import ctypes
 import multiprocessing
@@ -40,7 +40,7 @@ def say_twice() -> str:
 
 @task
 def write_until_nobody_reads() -> str:
-    """The pump finds out first, and what is written until it has said so is lost."""
+    """Write until the pipe breaks: the pump notices it first, and lines written before its message are lost."""
     deadline = time.monotonic() + 2
     try:
         while time.monotonic() < deadline:
@@ -69,7 +69,7 @@ def write_to_nobody() -> str:
 
 
 def everything() -> None:
-    """All that is written here is bytes that a text stream would not let through, in both streams."""
+    """Write bytes that a text stream does not accept to both streams."""
     print("printed")
     print("complained", file=sys.stderr)
     sys.stdout.flush()
@@ -83,7 +83,7 @@ def everything() -> None:
 
 
 def under_the_gil() -> None:
-    """C code that never gives up the GIL: `ctypes.PyDLL` does not."""
+    """Write in C code that never releases the GIL: `ctypes.PyDLL` does not release it."""
     line = b"%07d" + b"." * 92 + b"\n"
     data = b"".join(line % number for number in range(LINES))
     written = 0
@@ -127,7 +127,7 @@ def in_children() -> None:
 
 
 def in_a_child_that_counts() -> None:
-    """The child delivers metrics of its own, and ends as a process that delivers does."""
+    """Fork a child that exports its own metrics, and that ends like any process with an export."""
     print("before", flush=True)
     process = multiprocessing.get_context("fork").Process(target=count)
     process.start()
@@ -142,7 +142,7 @@ def count() -> None:
 
 
 def descriptors_of_a_child() -> None:
-    """What a program that the task starts has open, but for what it opens itself."""
+    """Print the descriptors that a child program inherits."""
     subprocess.run(
         [sys.executable, "-c", "import os; print(*[fd for fd in os.listdir('/proc/self/fd') if fd not in '012'])"],
         check=True,
@@ -166,7 +166,7 @@ def wait_for_all_children() -> None:
 
 
 def meet() -> None:
-    """Say something, and the rest once somebody has done what there was to do meanwhile."""
+    """Write a line, wait for a file of the test, and write the rest."""
     print("before", flush=True)
     Path("ready").touch()
     while not Path("go").exists():
@@ -177,7 +177,7 @@ def meet() -> None:
 
 
 def write_until_told() -> None:
-    """Write to a reader that is gone until somebody says so, for 20 s at most."""
+    """Write to a closed pipe until an error is raised, for 20 s at most."""
     print("before", flush=True)
     Path("ready").touch()
     while not Path("go").exists():

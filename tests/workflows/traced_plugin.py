@@ -1,4 +1,4 @@
-"""Tasks of plugins: one that prepares its surroundings, as those of Spark and Ray do, and one that does not."""
+"""Tasks of plugins: one with ``pre_execute``, like those of Spark and Ray, and one without."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from flytekit.extend import TaskPlugins
 
 
 class Cluster:
-    """What the task wants to be there."""
+    """The configuration of a task that needs a cluster."""
 
     def __init__(self, *, broken: bool = False) -> None:
         self.broken = broken
@@ -28,7 +28,7 @@ class ClusterTask(PythonFunctionTask[Cluster]):
 
 
 class Queue:
-    """Where the task wants to run."""
+    """The configuration of a task that runs in a queue."""
 
 
 class QueuedTask(PythonFunctionTask[Queue]):

@@ -16,13 +16,13 @@ def double(value: int) -> int:
 
 @task
 def double_in_pyflyte_run(value: int) -> None:
-    """As a notebook or a script does that hands part of its work on."""
+    """Run a part of the work in `pyflyte run`, like a notebook or a script."""
     _call("pyflyte", "run", __file__, "double", "--value", str(value))
 
 
 @task
 def double_in_pyflyte_execute(value: int) -> None:
-    """The same entrypoint with the same prefixes, as a task that wraps another one does."""
+    """Run the same entrypoint with the same prefixes, like a task that wraps another one."""
     arguments = [argument.replace("double_in_pyflyte_execute", "double") for argument in sys.argv[1:]]
     _call("pyflyte-execute", *arguments)
 

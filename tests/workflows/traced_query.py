@@ -1,4 +1,4 @@
-"""A query of flytekit's own, with what it asks."""
+"""flytekit's own SQL task, and its database."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import sqlite3

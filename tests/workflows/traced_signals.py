@@ -1,4 +1,4 @@
-"""Tasks that are asked to end."""
+"""Tasks that receive SIGTERM."""
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
 import asyncio
@@ -42,7 +42,7 @@ async def wait_eager(seconds: int) -> int:
 
 @task
 def wait_with_asyncios_handler(seconds: int) -> int:
-    """For another signal: asyncio takes Python's wakeup descriptor for it."""
+    """Set a handler for another signal: asyncio uses Python's wakeup descriptor for it."""
 
     async def handle_and_wait() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print)
@@ -62,7 +62,7 @@ def _wait_for(received: list[int], seconds: int) -> None:
 
 @task
 def finish_early(seconds: int) -> int:
-    """As a task does that saves where it got to."""
+    """Finish early, like a task that saves a checkpoint."""
     received: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     _wait_for(received, seconds)
@@ -96,7 +96,7 @@ def skip(rank: int) -> int:
 
 @task
 def restore_and_repeat(seconds: int) -> int:
-    """As a library's handler does that only wants to be told."""
+    """Restore the previous handler and repeat the signal, like a library that only observes it."""
 
     def handle(number: int, frame: object) -> None:
         signal.signal(number, before)
@@ -110,7 +110,7 @@ def restore_and_repeat(seconds: int) -> int:
 
 @task
 def terminate_a_child(seconds: int) -> list[int]:
-    """What a forked child finds, and how it ends; what is told of the wakeup descriptor is -1 for none."""
+    """Return a forked child's signal settings and exit status; the wakeup descriptor is -1 if there is none."""
     context = multiprocessing.get_context("fork")
     found = context.Queue()
     child = context.Process(target=_tell_and_wait, args=(found, seconds))

@@ -1,7 +1,7 @@
-"""Tasks that use what they are told to, and say what that was by other means: ``used.json`` in their folder.
+"""Tasks that use given amounts, and write them as measured by other means to ``used.json`` in their folder.
 
-Two variables of the tests' own: ``PATCHES`` gives values to constants of modules, and ``GROUPS`` says where control
-groups are found, as if this process were in those.
+The tests have two variables: ``PATCHES`` sets constants of modules, and ``GROUPS`` is the folder of the cgroups of this
+process.
 """
 # mypy: allow-untyped-decorators, allow-subclassing-any, no-warn-return-any
 
@@ -36,25 +36,25 @@ for _target, _value in json.loads(os.environ.get("PATCHES", "{}")).items():
 if "GROUPS" in os.environ:
     cgroup.find = functools.partial(cgroup.find, Path(os.environ["GROUPS"]))
 with suppress(ImportError):
-    # Whoever has it uses it.
+    # Used by the instrumentation of system metrics, if it is installed.
     importlib.import_module("opentelemetry.instrumentation.system_metrics")
 
 
 def burn(seconds: float) -> None:
-    """Use CPU until this thread has used that much more."""
+    """Use CPU until this thread has used that many more seconds."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
 
 
 def cpu_seconds() -> float:
-    """What this process has used, and the children that it has waited for, by the kernel's own account."""
+    """Return the CPU seconds of this process and of its awaited children, as counted by the kernel."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def resident() -> int:
-    """Bytes that this process has in memory."""
+    """Return the resident bytes of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
@@ -73,7 +73,7 @@ _saying = threading.Lock()
 
 
 def measured(work: Callable[[], None]) -> None:
-    """Do something, and say how long it took and what it used."""
+    """Run a function, and write its duration and its usage."""
     began, used = time.monotonic(), cpu_seconds()
     work()
     say(seconds=time.monotonic() - began, cpu=cpu_seconds() - used)
@@ -87,7 +87,7 @@ if "BURN_WHEN_LOADED" in os.environ:
 
 @task(requests=Resources(cpu="50m", mem="100Mi"), limits=Resources(cpu="2", mem="1Gi"))
 def work(cpu: float, mib: int, seconds: float) -> int:
-    """Use CPU and memory, then wait until it has run that long."""
+    """Use CPU and memory, then wait until the task has run that long."""
 
     def use() -> None:
         until = time.monotonic() + seconds
@@ -109,7 +109,7 @@ def train(seconds: float) -> int:
 
 @task
 def tell_modules(seconds: float) -> int:
-    """Say what is imported when the process ends."""
+    """Write the imported modules when the process ends."""
     atexit.register(lambda: say(modules=sorted(name for name in sys.modules if name.startswith("opentelemetry."))))
     time.sleep(seconds)
     return 1
@@ -138,7 +138,7 @@ def _work_in_child(memory: bytearray, seconds: float) -> None:
 
 @task
 def work_in_children(seconds: float) -> int:
-    """Two forked workers that share the task's memory, another program, and one that was over before anybody looked."""
+    """Run two forked workers that share the task's memory, another program, and one that ends before any sample."""
 
     def use() -> None:
         memory = have(200)
@@ -160,7 +160,7 @@ def work_in_children(seconds: float) -> int:
 
 @task
 def be_held_back(seconds: float) -> int:
-    """Play the kernel's part in the group that ``GROUPS`` is: 2 CPU-seconds, half a second of waiting, one kill."""
+    """Simulate the kernel in the cgroup of ``GROUPS``: 2 CPU seconds, half a second of throttling, one OOM kill."""
     group = Path(os.environ["GROUPS"]) / "sys/fs/cgroup"
     time.sleep(seconds / 2)
     (group / "memory.current").write_text("667001600\n")
@@ -178,13 +178,13 @@ def work_locally(cpu: float, mib: int, seconds: float) -> int:
 
 @task
 def call_inside(seconds: float) -> int:
-    """A task that is called by another one's code."""
+    """Call a task in the code of another one."""
     work(cpu=0.2, mib=1, seconds=seconds)
     return 1
 
 
 def overlap(seconds: float) -> None:
-    """Two tasks in two threads at once."""
+    """Run two tasks in two threads at the same time."""
     used = cpu_seconds()
     with ThreadPoolExecutor(2) as pool:
         running = [pool.submit(work, cpu=cpu, mib=1, seconds=seconds) for cpu in (0.2, 0.1)]
@@ -205,7 +205,7 @@ def thread_names() -> list[str]:
 
 @task
 def fork_while_a_sample_is_taken(seconds: float) -> int:
-    """Have a child end what its parent had open, with a lock that nobody gives up: 0 if it comes to its end."""
+    """End the parent's open spans in a child, with a lock that is never released; return 0 if the child ends."""
     time.sleep(seconds)
     sampling = recorder._recorder
     scope = state.current.get()

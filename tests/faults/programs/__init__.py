@@ -1,1 +1,1 @@
-"""What the fault suite runs: one piece of work, in a program with the stock SDK and in a task with ours."""
+"""The programs of the fault suite: the same work in a program with the stock SDK and in a task with ours."""

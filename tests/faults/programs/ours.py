@@ -1,4 +1,4 @@
-"""The work in the user code of a task, which is all that it takes to have our providers."""
+"""The work in the user code of a task, which is enough to have our providers."""
 # mypy: allow-untyped-decorators
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import otel_flyte
 from faults.programs import workload
 from otel_flyte.metrics import outcomes
 
-# Records are counted one by one here, and the points that tell of each task have no names to tell them apart by.
+# The suite counts single records, and the points of each task have no names that distinguish them.
 outcomes.task_ended = lambda task: None
 
 _function: Callable[[], None] = workload.run

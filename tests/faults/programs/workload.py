@@ -1,6 +1,6 @@
-"""One piece of a user's work: it makes records, notes each of them in a ledger, and ends in some way.
+"""The work of a user: it creates records, writes each of them to a ledger, and ends in some way.
 
-What is noted survives whatever becomes of the process. Spans are noted as they end, those of otel-flyte too.
+The ledger survives every end of the process. Spans are written as they end, including those of otel-flyte.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from faults.work import LEDGER, PROGRAM, Work
 
 
 def run() -> None:
-    """Do the work that the environment describes."""
+    """Do the work described by the environment."""
     work = Work.ordered()
     ACTS[work.act](work)
     note("ended")
@@ -28,7 +28,7 @@ def run() -> None:
 
 
 def note(event: str) -> None:
-    """Write down that something has happened, and when."""
+    """Write an event and its time to the ledger."""
     os.write(_ledger, f"{time.monotonic()} {event}\n".encode())
 
 
@@ -88,7 +88,7 @@ def _make_and_wait(work: Work) -> None:
 
 
 def _wait_and_make(work: Work) -> None:
-    """The last records are made just before the end."""
+    """Create the last records just before the end."""
     make(work)
     time.sleep(work.seconds)
     make(Work())
@@ -101,7 +101,7 @@ def _make_and_flush(work: Work) -> None:
 
 
 def _wait_with_a_handler(work: Work) -> None:
-    """A user's own handler of SIGTERM, which lets the work finish."""
+    """Set a user's own handler of SIGTERM, which lets the work finish."""
     received: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     make(work)
@@ -112,7 +112,7 @@ def _wait_with_a_handler(work: Work) -> None:
 
 
 def _wait_in_c(work: Work) -> None:
-    """The main thread is in C code, without the GIL and deaf to signals: it waits for a lock that it holds."""
+    """Block the main thread in C code, without the GIL and deaf to signals: it waits for a lock that it holds."""
     libc = ctypes.CDLL(None)
     lock = ctypes.create_string_buffer(128)
     until = _Timespec(int(time.time() + work.seconds), 0)
@@ -142,7 +142,7 @@ def _forked(work: Work) -> int:
 
 
 def _fork_later(work: Work) -> None:
-    """By then the first records are being exported, or have been."""
+    """Fork while or after the first records are exported."""
     make(work)
     time.sleep(work.seconds)
     _process("fork", work)
@@ -178,7 +178,7 @@ def _terminate_child(work: Work) -> None:
 
 
 def make_somewhere(work: Work) -> None:
-    """Make records in a child, in which nothing may have been set up yet."""
+    """Create records in a child, in which nothing may be set up yet."""
     from opentelemetry import trace
 
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
