@@ -26,6 +26,8 @@ from otel_flyte.adapters.flytekit_v1.wrappers import tasks
 from otel_flyte.adapters.patching import Hook
 from support import programs
 
+pytestmark = pytest.mark.quick
+
 Function = Callable[..., Any]
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -13,6 +13,8 @@ from otel_flyte.tasks.identity import Attempt, Execution
 from support import pods, programs
 from support.receiver import LogRecord, MetricPoint, Receiver, Span
 
+pytestmark = pytest.mark.quick
+
 RUNS = {"first": 0, "second": 1}
 """Names of the executions and numbers of the attempts."""
 

@@ -11,6 +11,8 @@ from otel_flyte.usage.readers import cgroup, host
 from otel_flyte.usage.readers.cgroup import Cgroup, CgroupLimits, CgroupSample
 from otel_flyte.usage.readers.files import KernelFile
 
+pytestmark = pytest.mark.quick
+
 RECORDED = Path(__file__).parent / "fixtures" / "cgroup"
 
 

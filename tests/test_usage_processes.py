@@ -16,6 +16,8 @@ from otel_flyte.usage.readers.files import KernelFile
 from otel_flyte.usage.readers.processes import ProcessTree, TreeSample
 from otel_flyte.usage.sample import peak_mark
 
+pytestmark = pytest.mark.quick
+
 RECORDED = Path(__file__).parent / "fixtures" / "proc"
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")

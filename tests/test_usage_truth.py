@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 pytestmark = [
+    pytest.mark.quick,
     pytest.mark.skipif(sys.platform != "linux", reason="what is known here is known by Linux's /proc"),
     pytest.mark.newest_only,
 ]

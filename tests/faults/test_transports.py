@@ -14,7 +14,7 @@ from otel_flyte.export.connection import connect
 from otel_flyte.export.transport import Outcome, Transport, Verdict
 from support.receiver import Protocol, Receiver, Reply
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
 SECONDS = 0.5
 """The bound of an unanswered attempt."""
