@@ -97,6 +97,7 @@ def recordings(project: Path) -> list[Path]:
     return sorted((project / ".otel-flyte").glob("*.jsonl"))
 
 
+@pytest.mark.quick
 class TestRecordedTraces:
     def test_explain_prints_the_table(self, recorded: str) -> None:
         result = call("explain", recorded)

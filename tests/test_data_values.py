@@ -13,6 +13,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from otel_flyte.adapters.flytekit_v1 import data_values, task_attributes
 from otel_flyte.config import settings
 
+pytestmark = pytest.mark.quick
+
 
 class Secretive:
     """An object whose methods must not be called."""

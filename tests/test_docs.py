@@ -15,7 +15,7 @@ from otel_flyte import semconv
 from otel_flyte.cli.main import main
 from otel_flyte.config import endpoints, standard
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

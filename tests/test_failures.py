@@ -17,6 +17,8 @@ from otel_flyte.tasks import failures, state
 from otel_flyte.tasks.failures import Failure
 from otel_flyte.tasks.resources import NOT_DECLARED, Amounts, DeclaredResources
 
+pytestmark = pytest.mark.quick
+
 ADAPTER = FlytekitV1()
 GIB = 2**30
 

@@ -18,6 +18,8 @@ from support import fake_nvml, pods, programs, receiver, runs
 from support.receiver import MetricPoint, Protocol, Receiver
 from support.runs import Result, Run, Runs, Scenario
 
+pytestmark = pytest.mark.quick
+
 FIVE = {"value": 5}
 
 

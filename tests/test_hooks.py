@@ -26,6 +26,8 @@ from otel_flyte.adapters.flytekit_v1.wrappers import tasks
 from otel_flyte.adapters.patching import Hook
 from support import programs
 
+pytestmark = pytest.mark.quick
+
 Function = Callable[..., Any]
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -62,10 +64,10 @@ def original(hook: Hook) -> Function:
     imported(hook)
     function = patching.target(hook)
     assert function is not None, f"flytekit has no {named(hook)}"
-    return _without_us(function.__func__ if isinstance(function, staticmethod) else function)
+    return _without_our_wrappers(function.__func__ if isinstance(function, staticmethod) else function)
 
 
-def _without_us(function: Function) -> Function:
+def _without_our_wrappers(function: Function) -> Function:
     """Remove our wrappers only: flytekit has its own, such as those that make async functions sync."""
     while _is_ours(function):
         function = function.__wrapped__  # type: ignore[attr-defined]

@@ -8,6 +8,8 @@ import pytest
 from otel_flyte.tasks import identity
 from otel_flyte.tasks.identity import Attempt, Execution
 
+pytestmark = pytest.mark.quick
+
 EXECUTION = Execution("proj", "development", "f1c0ffee0123456789ab")
 IN_A_POD = {
     "FLYTE_INTERNAL_EXECUTION_ID": EXECUTION.name,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "otel_flyte"

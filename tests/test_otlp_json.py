@@ -30,6 +30,8 @@ from opentelemetry.trace import (
 from otel_flyte.export.otlp_json import line_of, request_of, spans_line
 from support.traces import Kept
 
+pytestmark = pytest.mark.quick
+
 SPANS_PER_SEED = 40
 VALUES: tuple[Any, ...] = (
     "",

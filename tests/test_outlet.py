@@ -170,7 +170,7 @@ def test_rejected_records_are_counted_and_not_sent_again(protocol: Protocol, cap
     assert receiver.attempts == 1
     [line] = drop_reports(caplog)
     assert line.startswith("otel-flyte: 3 spans were dropped (3 rejected by ")
-    assert line.endswith("misbehaving as told): check why the receiver rejects them")
+    assert line.endswith("misbehaving as configured): check why the receiver rejects them")
 
 
 @of_protocols

@@ -490,12 +490,12 @@ def test_lines_are_reassembled_from_arbitrary_parts() -> None:
 
 def test_a_progress_bar_is_recorded_once_a_second_and_at_its_end() -> None:
     assembler = lines.Assembler()
-    told = []
+    recorded = []
     for tick in range(30):
         assert list(assembler.feed(b"\rstep %d" % tick)) == []
-        told += list(assembler.state(tick / 10))
-    told += list(assembler.feed(b"\n"))
-    assert [line.body for line in told] == [b"step 0", b"step 10", b"step 20", b"step 29"]
+        recorded += list(assembler.state(tick / 10))
+    recorded += list(assembler.feed(b"\n"))
+    assert [line.body for line in recorded] == [b"step 0", b"step 10", b"step 20", b"step 29"]
 
 
 def test_a_journal_is_read_completely_from_several_files(tmp_path: Path) -> None:
@@ -526,8 +526,14 @@ def test_the_memory_of_a_pump_with_a_stuck_reader_is_bounded(tmp_path: Path) -> 
     reading, writing = os.pipe()
     stuck, target = os.pipe()
     os.set_blocking(writing, False)
-    told = {"task": os.getpid(), "folder": str(tmp_path), "recording": "", "exit_timeout": 1, "destinations": ["sent"]}
-    made = pump.Pump(Control(control), {**told, "streams": [["stdout", reading, target]], "template": ""})
+    configuration = {
+        "task": os.getpid(),
+        "folder": str(tmp_path),
+        "recording": "",
+        "exit_timeout": 1,
+        "destinations": ["sent"],
+    }
+    made = pump.Pump(Control(control), {**configuration, "streams": [["stdout", reading, target]], "template": ""})
 
     taken = 0
     with suppress(BlockingIOError):

@@ -17,6 +17,8 @@ from support import pods, programs, receiver, runs
 from support.receiver import MetricPoint, Receiver
 from support.runs import Run, Runs, Scenario
 
+pytestmark = pytest.mark.quick
+
 ENDPOINT, PROTOCOL = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 Environment = Mapping[str, str] | Callable[[Receiver], Mapping[str, str]]
@@ -34,7 +36,7 @@ def pod(
 
     def run(root: Path, receiver: Receiver) -> runs.Result:
         given = env(receiver) if callable(env) else env
-        return change(pods.prepare("execute", root, task, inputs(receiver), env=given)).run()
+        return change(pods.prepare("execute", root, task, inputs(receiver), env=given)).run(forked=True)
 
     return run
 

@@ -28,7 +28,7 @@ from otel_flyte.recording.tree import ExecutionTree
 from otel_flyte.report.text import render
 from support import traces
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
 OLD_RECORDING = Path(__file__).parent / "fixtures" / "recordings" / "without_roles.jsonl"
 """A run of the demo and a killed attempt, recorded by version 0.1.0: its spans have no role attribute."""

@@ -24,6 +24,8 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from support.receiver import Event, Link, Protocol, Receiver, children
 
+pytestmark = pytest.mark.quick
+
 RESOURCE = Resource({"service.name": "tests"})
 LOGS = ExportLogsServiceRequest()
 _of_resource = LOGS.resource_logs.add()

@@ -31,7 +31,7 @@ from support import pods, traces
 from support.programs import Ended, run_command, without_privileges
 from support.receiver import Protocol, Receiver, Reply, Request
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
 LOG = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"1","body":{"stringValue":"a log"}}]}]}]}\n'
 METRIC = (

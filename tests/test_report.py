@@ -15,7 +15,7 @@ from otel_flyte.report.terminal import Terminal
 from otel_flyte.report.text import render
 from support import traces
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
 TRACE, ROOT, CHILD = "ab" * 16, "01" * 8, "02" * 8
 

@@ -16,7 +16,7 @@ from otel_flyte.recording.rightsize import quantile, round_up_bytes, round_up_co
 from support import traces, usages
 from support.usages import GIB
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
 MIB = 2**20
 

@@ -8,6 +8,8 @@ from otel_flyte.config import endpoints, settings, urls
 from otel_flyte.stack import parts
 from otel_flyte.stack import settings as stack_settings
 
+pytestmark = pytest.mark.quick
+
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 EXPORTER = "OTEL_*_EXPORTER"

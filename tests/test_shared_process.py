@@ -13,6 +13,8 @@ from otel_flyte.tasks.identity import Attempt, Execution
 from support import pods, programs
 from support.receiver import LogRecord, MetricPoint, Receiver, Span
 
+pytestmark = pytest.mark.quick
+
 RUNS = {"first": 0, "second": 1}
 """Names of the executions and numbers of the attempts."""
 
@@ -23,6 +25,7 @@ class Ran:
     logs: list[LogRecord]
     points: list[MetricPoint]
     parents: dict[str, str | None]
+    stderr: str
 
 
 @pytest.fixture(scope="module", params=["asyncio", "threads"])
@@ -31,7 +34,7 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         env = {**receiver.environment(), **programs.RAISE, "PYTHONPATH": programs.python_path()}
         command = [sys.executable, str(pods.WORKFLOWS / "shared_engine.py"), request.param]
         ended = programs.run_command(command, tmp_path_factory.mktemp("shared"), env)
-        yield Ran(receiver.spans(), receiver.logs(), receiver.metrics(), ended.printed)
+        yield Ran(receiver.spans(), receiver.logs(), receiver.metrics(), ended.printed, ended.stderr)
 
 
 def attempt(run: str) -> Attempt:
@@ -77,7 +80,7 @@ def test_the_span_of_an_attempt_has_its_derived_id(ran: Ran, run: str) -> None:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_each_log_record_has_the_identity_of_its_attempt(ran: Ran, run: str) -> None:
-    bodies = {record.body: record for record in ran.logs if record.scope == "engine"}
+    bodies = {record.body: record for record in ran.logs}
     own = [bodies[f"begin of {run}"], bodies[f"child child-of-{run}"]]
 
     assert len(bodies) == 4
@@ -122,3 +125,7 @@ def test_the_resource_has_no_identity_of_an_attempt(ran: Ran) -> None:
 def test_child_processes_of_a_shared_process_have_no_parent(ran: Ran) -> None:
     """The environment belongs to all attempts of the process: it cannot have the span of one of them."""
     assert ran.parents == dict.fromkeys(RUNS)
+
+
+def test_instruments_are_created_once(ran: Ran) -> None:
+    assert "created already" not in ran.stderr

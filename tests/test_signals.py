@@ -126,6 +126,7 @@ def test_every_open_span_has_an_event_with_the_signal_and_the_phase(name: str, r
         ]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", DEATHS)
 def test_a_task_killed_by_a_signal_has_failed(name: str, ran: Runs) -> None:
     run = ran(name)

@@ -25,7 +25,7 @@ from otel_flyte.export.spool.files import (
     sent_path,
 )
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
 LINE = b'{"resourceSpans":[]}\n'
 

@@ -8,6 +8,8 @@ from otel_flyte.config import standard
 from otel_flyte.config.standard import sampled_out, unusable, usable
 from support import programs
 
+pytestmark = pytest.mark.quick
+
 WRONG = {
     "OTEL_BSP_SCHEDULE_DELAY": ("x", "must be a positive integer: 1000 is used"),
     "OTEL_BSP_EXPORT_TIMEOUT": ("1.5", "must be a positive integer: 30000 is used"),

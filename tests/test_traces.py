@@ -28,6 +28,8 @@ from support.runs import Result, Run, Runs, Scenario, cleanup, local, pod, where
 from support.stored import by_name, inputs, raw_output, several, stored, web_server
 from support.trees import Forest, derived_ids
 
+pytestmark = pytest.mark.quick
+
 PAGE = Path(__file__).parent.parent / "docs" / "phases.md"
 
 CALLER_TRACE = "0af7651916cd43dd8448eb211c80319c"

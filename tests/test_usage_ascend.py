@@ -18,6 +18,8 @@ from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.devices.ascend import Ascend
 from otel_flyte.usage.devices.ascend_chip import MIB
 
+pytestmark = pytest.mark.quick
+
 FIXTURES = Path(__file__).parent / "fixtures" / "ascend"
 NOWHERE = ("libdcmi-that-is-nowhere.so",)
 DIE = "000000A0-000000A1-000000A2-000000A3-000000A4"

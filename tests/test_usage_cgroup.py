@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from otel_flyte.usage.readers import cgroup, host
-from otel_flyte.usage.readers.cgroup import Cgroup, CgroupLimits, CgroupMarks, CgroupSample, Pressure
+from otel_flyte.usage.readers.cgroup import Cgroup, CgroupLimits, CgroupSample
 from otel_flyte.usage.readers.files import KernelFile
+
+pytestmark = pytest.mark.quick
 
 RECORDED = Path(__file__).parent / "fixtures" / "cgroup"
 
@@ -164,15 +166,10 @@ def test_an_ended_process_has_no_cgroup() -> None:
     assert cgroup.find(pid=2**22 + 1) is None
 
 
-def test_marks_are_the_peak_and_the_time_of_pressure() -> None:
-    assert find("v2_pod").marks() == CgroupMarks(
-        memory_peak=524288000,
-        cpu_pressure=Pressure(some=4.0, full=1.0),
-        memory_pressure=Pressure(some=0.05, full=0.02),
-        io_pressure=Pressure(some=0.7, full=0.6),
-    )
-    assert find("v1_pod").marks() == CgroupMarks(memory_peak=400000000)
-    assert find("hybrid").marks() == CgroupMarks(cpu_pressure=Pressure(some=2.0, full=0.5))
+def test_the_peak_of_memory_is_the_mark_of_the_kernel() -> None:
+    assert find("v2_pod").memory_peak() == 524288000
+    assert find("v1_pod").memory_peak() == 400000000
+    assert find("hybrid").memory_peak() is None
 
 
 def test_a_path_outside_of_the_namespace_is_ignored(tmp_path: Path) -> None:
@@ -190,7 +187,7 @@ def test_a_cgroup_without_files_has_missing_values_and_no_error(tmp_path: Path) 
     shutil.rmtree(tmp_path / "sys")
 
     assert found.read() == CgroupSample()
-    assert found.marks() == CgroupMarks()
+    assert found.memory_peak() is None
     assert found.limits() == CgroupLimits()
 
 
@@ -200,10 +197,10 @@ def test_files_are_held_open_until_they_are_closed() -> None:
     before = open_files()
     found = find("v2_pod")
     found.read()
-    found.marks()
+    found.memory_peak()
     held = open_files()
     found.read()
-    found.marks()
+    found.memory_peak()
     assert open_files() == held != before
 
     found.close()
@@ -237,7 +234,7 @@ def test_values_that_are_not_numbers_are_ignored(name: str, tmp_path: Path) -> N
 
     assert found is not None
     assert found.read() == CgroupSample()
-    assert found.marks() == CgroupMarks()
+    assert found.memory_peak() is None
     assert found.limits() == CgroupLimits()
 
 

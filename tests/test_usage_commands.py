@@ -20,7 +20,7 @@ from otel_flyte.cli import main as cli
 from support import traces, usages
 from support.usages import GIB
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
 SIX = ["cpuUsage", "memUsage", "gpuUtil", "gpuMemUsage", "npuUtil", "npuMemUsage"]
 KILLED = {

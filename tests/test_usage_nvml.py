@@ -20,6 +20,8 @@ from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.devices.nvml import Nvml
 from support import fake_nvml
 
+pytestmark = pytest.mark.quick
+
 GIB = 1024**3
 A100 = "GPU-5e2b5a1c-0f7a-4d36-9c55-7d1f0a6b7c01"
 OTHER_A100 = "GPU-77c0d9a4-3b1e-48f2-8a0d-1c2e3f405162"

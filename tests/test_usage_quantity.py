@@ -7,6 +7,8 @@ from flytekit import Resources
 
 from otel_flyte.quantity import as_cores, as_size, cores, size
 
+pytestmark = pytest.mark.quick
+
 LARGEST = 2**63 - 1
 
 

@@ -14,6 +14,8 @@ from otel_flyte.usage.sample import Sample
 from otel_flyte.usage.statistics import Level, Series, Share, TaskSeries, Window
 from support import programs
 
+pytestmark = pytest.mark.quick
+
 GIB = 2**30
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 pytestmark = [
+    pytest.mark.quick,
     pytest.mark.skipif(sys.platform != "linux", reason="the known values come from Linux's /proc"),
     pytest.mark.newest_only,
 ]
@@ -475,7 +476,7 @@ say(); wait()
         before = reader.read()
         program.go()
         after = reader.read()
-        peak = reader.marks().memory_peak
+        peak = reader.memory_peak()
 
     if _more(before.memory_current, after.memory_current) < 50 * MIB:
         pytest.skip("the folder for temporary files has no page cache of its own")

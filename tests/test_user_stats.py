@@ -17,6 +17,8 @@ from support import datagrams, pods, programs, receiver, runs
 from support.receiver import MetricPoint, Receiver
 from support.runs import Run, Runs, Scenario
 
+pytestmark = pytest.mark.quick
+
 VALUE = {"value": 3}
 TASK = "traced_logs.count"
 

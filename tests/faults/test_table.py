@@ -6,7 +6,7 @@ import pytest
 
 from faults.cases import CASES
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 

@@ -7,6 +7,7 @@ entrypoint and writes their ends to a file. Children have no other differences.
 import contextlib
 import faulthandler
 import functools
+import gc
 import importlib
 import inspect
 import json
@@ -18,7 +19,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -30,6 +31,8 @@ from otel_flyte.config import settings
 from otel_flyte.runtime import guard
 
 Function = Callable[..., Any]
+Scenario = Callable[[Path], Any]
+"""A function that runs in a folder and returns its outcome."""
 
 LONGEST_SECONDS = 100
 """A child that takes longer hangs: its stack is printed on stderr, and the next one starts."""
@@ -126,13 +129,16 @@ _GUARD = guard.guarded(_broken).__code__
 
 
 def main() -> None:
-    """Write the outcomes with every second reached target broken, or with each of the others, and with none."""
+    """Print the outcomes with every second reached target broken, or with each of the others, and with none."""
     folder, part = Path(sys.argv[1]), int(sys.argv[2])
     _prepare(folder)
     reached = _in_child(lambda: _reached(folder / "reached"))
     mine = [target for target in targets() if target.full_name in reached][part::2]
-    found = {target.full_name: _in_child(functools.partial(_run, target, folder)) for target in mine}
-    found[""] = _in_child(functools.partial(_run, None, folder))
+    found = {
+        target.full_name: _in_child(functools.partial(_run, target, reached[target.full_name], folder))
+        for target in mine
+    }
+    found[""] = _in_child(functools.partial(_run, None, list(SCENARIOS), folder))
     sys.stdout.write(f"\n{json.dumps(found)}\n")
 
 
@@ -146,10 +152,12 @@ def _prepare(folder: Path) -> None:
         importlib.import_module(name)
     logging.getLogger("otel_flyte").propagate = False
     configured = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("OTEL_")}
-    _everything(folder / "without telemetry")
+    _ended(SCENARIOS, folder / "without telemetry")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(configured)
     switch._ready = settings._current = None
+    # Children share the memory of objects that they do not collect.
+    gc.freeze()
 
 
 def _in_child(work: Callable[[], Any]) -> Any:
@@ -172,18 +180,35 @@ def _in_child(work: Callable[[], Any]) -> Any:
     return json.loads(answer) if answer else {"crash": "it hung, stderr says where"}
 
 
-def _reached(folder: Path) -> list[str]:
-    """Return the names of the targets that are called in any thread if none is broken."""
-    called: set[CodeType] = set()
+def _reached(folder: Path) -> dict[str, list[str]]:
+    """Return the targets that are called if none is broken, each with the scenarios in which it may have an effect.
+
+    These are the scenarios that call it, and the next one after each, which has the state that the first has left.
+    Targets called by threads of otel-flyte can run in any scenario: they are broken in those that stop threads.
+    """
+    callers: dict[CodeType, set[str]] = {}
+    current = ["pod"]
 
     def note(frame: FrameType, event: str, argument: object) -> None:
-        called.add(frame.f_code)
+        # A starting thread has no name yet.
+        thread: Any = threading._active.get(threading.get_ident())  # type: ignore[attr-defined]
+        is_own = thread is None or "otel" in thread.name.lower()
+        callers.setdefault(frame.f_code, set()).update(WITH_THREADS if is_own else current)
 
     threading.setprofile(note)
     sys.setprofile(note)
-    _live(folder)
+    _live(SCENARIOS, folder, current)
     sys.setprofile(None)
-    return [target.full_name for target in targets() if _code(target.function) in called]
+    found = ((target.full_name, callers.get(_code(target.function))) for target in targets())
+    return {name: list(_with_the_next(scenarios)) for name, scenarios in found if scenarios}
+
+
+def _with_the_next(names: Collection[str]) -> Iterator[str]:
+    previous = ""
+    for name in SCENARIOS:
+        if name in names or previous in names:
+            yield name
+        previous = name
 
 
 def _code(function: Function) -> CodeType:
@@ -191,19 +216,19 @@ def _code(function: Function) -> CodeType:
     return code
 
 
-def _run(target: Target | None, folder: Path) -> dict[str, Any]:
+def _run(target: Target | None, names: Collection[str], folder: Path) -> dict[str, Any]:
     calls: list[str] = []
-    names = [] if target is None else list(_names_of(target))
-    for owner, name in names:
+    places = [] if target is None else list(_names_of(target))
+    for owner, name in places:
         setattr(owner, name, _broken(target.function, calls))  # type: ignore[union-attr]
-    ended = _live(folder / f"{os.getpid()}")
-    for owner, name in names:
+    ended = _live(names, folder / f"{os.getpid()}")
+    for owner, name in places:
         setattr(owner, name, target.function)  # type: ignore[union-attr]
     return {"calls": len(calls), "ended": ended, "left": _left_behind()}
 
 
-def _live(folder: Path) -> dict[str, Any]:
-    """Run everything that a process does until its end, with a supervisor and with short intervals."""
+def _live(names: Iterable[str], folder: Path, current: list[str] | None = None) -> dict[str, Any]:
+    """Run scenarios and the end of the process, with a supervisor's pipe and short intervals."""
     from otel_flyte.export import pending_spans
     from otel_flyte.process import shutdown
     from otel_flyte.runtime import ticker
@@ -212,7 +237,7 @@ def _live(folder: Path) -> dict[str, Any]:
     os.environ[semconv.EXEC_PIPE] = f"{os.getpid()}:{writing}:{os.fstat(writing).st_ino}"
     ticker.INTERVAL_SECONDS = 0.05
     pending_spans.PATIENCE_SECONDS = pending_spans.FIRST_HEARTBEAT_SECONDS = 0.0
-    ended = _everything(folder)
+    ended = _ended(names, folder, current)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Python prints exceptions of this phase, and they do not prevent the end.
     with contextlib.suppress(FaultError):
@@ -243,76 +268,95 @@ def _left_behind() -> list[str]:
     return left
 
 
-def _everything(folder: Path) -> dict[str, Any]:
-    kinds, cache = importlib.import_module("traced_kinds"), importlib.import_module("traced_cache")
+def _ended(names: Iterable[str], folder: Path, current: list[str] | None = None) -> dict[str, Any]:
+    """Run scenarios in the order of the table, and return the outcome of each; ``current`` is the running one."""
     importlib.import_module("flytekit.core.local_cache").LocalTaskCache.clear()
     folder.mkdir(exist_ok=True)
-    return {
-        # In a pod providers are created later than elsewhere.
-        "pod": _pod(folder / "pod", "task_kinds.increment", {"value": 1}),
-        "nested workflows": _outcome(lambda: kinds.outer(value=3)),
-        "cached": _outcome(lambda: tuple(cache.squares(value=3))),
-        "map": _outcome(lambda: kinds.mapped(values=[1, 2])),
-        "map with a failure": _outcome(lambda: kinds.mapped_in_vain(values=[1, 0])),
-        "dynamic": _outcome(lambda: kinds.spread(count=2)),
-        "failing": _outcome(lambda: kinds.failing(value=0)),
-        "pod with a file": _pod(folder / "file", "task_data.copy_file", {"source": _file(folder)}),
-        "pod with metadata": _pod(folder / "data", "traced_data.measure", {"value": 1}),
-        "pod that fails": _pod(folder / "failing", "task_failures.value_error", {"value": 5}),
-        "pod that forks": _pod(folder / "fork", "traced_forks.call_in_child", {"value": 1}),
-        "pod with a signal": _pod(
-            folder / "signal", "task_processes.handle_own_signal", {"number": int(signal.SIGTERM)}
-        ),
-        "pod that exits": _pod(folder / "exit", "task_failures.leave", {"code": 3}),
-    }
+    ended = {}
+    for name, run in SCENARIOS.items():
+        if name in names:
+            if current is not None:
+                current[:] = [name]
+            ended[name] = run(folder)
+    if current is not None:
+        current[:] = ["pod"]
+    return ended
 
 
-def _file(folder: Path) -> Any:
+def _local(module: str, name: str, **inputs: Any) -> Scenario:
+    def run(folder: Path) -> str:
+        try:
+            result = getattr(importlib.import_module(module), name)(**inputs)
+            return repr(tuple(result) if isinstance(result, tuple) else result)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    return run
+
+
+def _pod(task: str, inputs: Mapping[str, Any] | Callable[[Path], Mapping[str, Any]]) -> Scenario:
+    def run(folder: Path) -> dict[str, Any]:
+        from flytekit.bin import entrypoint
+
+        from support import pods
+
+        given = inputs(folder) if callable(inputs) else inputs
+        prepared = pods.prepare("execute", folder / task, task, given)
+        mine = dict(os.environ)
+        os.environ.update(pods.Attempt().environment(task))
+        os.chdir(prepared.directory)
+        try:
+            entrypoint.execute_task_cmd.main(args=list(prepared.arguments[1:]), standalone_mode=False)
+            code: object = 0
+        except SystemExit as exit_:
+            code = exit_.code
+        except Exception as error:
+            code = f"{type(error).__name__}: {error}"
+        finally:
+            parent = os.environ.get("TRACEPARENT")
+            os.environ.clear()
+            os.environ.update(mine | ({"TRACEPARENT": parent} if parent else {}))
+        files = pods.Result(0, "", "", pods._files(prepared.output_prefix), {})
+        return {"exit code": code, "files": sorted(files.files), "outcome": _outcome(files)}
+
+    return run
+
+
+def _outcome(files: Any) -> str:
+    if files.error is not None:
+        error = files.error.error
+        # The traceback above it may show a frame of otel-flyte, if the function that removes it is broken.
+        return f"{error.code} {error.kind} {error.origin} {error.message.strip().splitlines()[-1]}"
+    return re.sub(r"uri: \"[^\"]+\"", "uri", str(files.outputs))
+
+
+def _file(folder: Path) -> dict[str, Any]:
     from flytekit.types.file import FlyteFile
 
     path = folder / "source.txt"
     path.write_text("spam")
-    return FlyteFile(str(path))
+    return {"source": FlyteFile(str(path))}
 
 
-def _outcome(function: Callable[[], Any]) -> str:
-    try:
-        return repr(function())
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
+SCENARIOS: dict[str, Scenario] = {
+    # In a pod providers are created later than elsewhere.
+    "pod": _pod("task_kinds.increment", {"value": 1}),
+    "nested workflows": _local("traced_kinds", "outer", value=3),
+    "cached": _local("traced_cache", "squares", value=3),
+    "map": _local("traced_kinds", "mapped", values=[1, 2]),
+    "map with a failure": _local("traced_kinds", "mapped_in_vain", values=[1, 0]),
+    "dynamic": _local("traced_kinds", "spread", count=2),
+    "failing": _local("traced_kinds", "failing", value=0),
+    "pod with a file": _pod("task_data.copy_file", _file),
+    "pod with metadata": _pod("traced_data.measure", {"value": 1}),
+    "pod that fails": _pod("task_failures.value_error", {"value": 5}),
+    "pod that forks": _pod("traced_forks.call_in_child", {"value": 1}),
+    "pod with a signal": _pod("task_processes.handle_own_signal", {"number": int(signal.SIGTERM)}),
+    "pod that exits": _pod("task_failures.leave", {"code": 3}),
+}
 
-
-def _pod(folder: Path, task: str, inputs: Any) -> Any:
-    from flytekit.bin import entrypoint
-
-    from support import pods
-
-    prepared = pods.prepare("execute", folder, task, inputs)
-    mine = dict(os.environ)
-    os.environ.update(pods.Attempt().environment(task))
-    os.chdir(prepared.directory)
-    try:
-        entrypoint.execute_task_cmd.main(args=list(prepared.arguments[1:]), standalone_mode=False)
-        code: object = 0
-    except SystemExit as exit_:
-        code = exit_.code
-    except Exception as error:
-        code = f"{type(error).__name__}: {error}"
-    finally:
-        parent = os.environ.get("TRACEPARENT")
-        os.environ.clear()
-        os.environ.update(mine | ({"TRACEPARENT": parent} if parent else {}))
-    files = pods.Result(0, "", "", pods._files(prepared.output_prefix), {})
-    return {"exit code": code, "files": sorted(files.files), "said": _said(files)}
-
-
-def _said(files: Any) -> str:
-    if files.error is not None:
-        error = files.error.error
-        # The stack above it may show a frame of ours if the function that removes frames is broken.
-        return f"{error.code} {error.kind} {error.origin} {error.message.strip().splitlines()[-1]}"
-    return re.sub(r"uri: \"[^\"]+\"", "uri", str(files.outputs))
-
+WITH_THREADS = ("pod", "nested workflows", "pod that forks", "pod with a signal", "pod that exits")
+"""A fork, a signal and an exit stop threads, in a pod and elsewhere."""
 
 if __name__ == "__main__":
     main()

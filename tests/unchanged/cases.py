@@ -30,7 +30,7 @@ class Case:
     leaves: set[str] = field(default_factory=lambda: OUTPUTS)
     exit_code: int = 0
     error: str = ""
-    """How the message in ``error.pb`` ends."""
+    """The end of the message in ``error.pb``."""
     entrypoint: pods.Entrypoint = "execute"
     index: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
@@ -38,6 +38,8 @@ class Case:
     """A module that need not be installed."""
     traced: bool = True
     """Whether the process can export before it ends."""
+    forked: bool = True
+    """Whether the pod may be forked; its traceback on stderr would then begin with the frames of the fork server."""
 
     @property
     def can_run(self) -> bool:
@@ -163,7 +165,7 @@ FAILURES = {
     "exit that claims success": Case("task_failures.leave", {"code": 0}, NOTHING),
     "exit at once": Case("task_failures.leave_at_once", {"code": 4}, NOTHING, exit_code=4, traced=False),
     "keyboard interrupt": Case("task_failures.keyboard_interrupt", {"value": 5}, NOTHING, exit_code=1),
-    "cancelled": Case("task_failures.cancelled", {"value": 5}, NOTHING, exit_code=1),
+    "cancelled": Case("task_failures.cancelled", {"value": 5}, NOTHING, exit_code=1, forked=False),
     "cancelled in async": Case("task_failures.cancelled_async", {"value": 5}, ERROR, error="CancelledError: "),
     "terminated": Case(
         "task_processes.signal_itself", {"number": int(signal.SIGTERM)}, NOTHING, exit_code=-15, traced=False

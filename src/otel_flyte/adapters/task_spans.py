@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanKind, get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, SpanKind, get_current_span, set_span_in_context
 
 from otel_flyte import semconv
 from otel_flyte.adapters.base import TaskDescription
@@ -26,11 +26,6 @@ from otel_flyte.usage import recorder
 from otel_flyte.usage.sample import Sample
 
 _CAPTURE = "otel_flyte.stdio_capture.capture"
-
-
-def is_suppressed() -> bool:
-    """Return whether the user has suppressed instrumentation in this context."""
-    return bool(context_api.get_value(context_api._SUPPRESS_INSTRUMENTATION_KEY))
 
 
 def open_task(description: TaskDescription, owner: object, attributes: Mapping[str, Any]) -> OpenTask:
@@ -206,7 +201,7 @@ def _parent_from(carrier: Mapping[str, str], current: Context) -> tuple[Context,
     if not incoming.is_valid:
         return current, []
     if incoming.trace_flags.sampled:
-        return set_span_in_context(propagation.remote(incoming), current), []
+        return set_span_in_context(NonRecordingSpan(incoming), current), []
     return current, [link(incoming, semconv.LINK_TRACEPARENT)]
 
 
@@ -219,13 +214,13 @@ def _derived(attempt: Attempt, parent: Context, links: list[Link]) -> tuple[Cont
     if trace_id != execution.trace_id():
         own = derived_context(execution.trace_id(), identity.execution_span_id(execution))
         links.append(link(inherited if inherited.is_valid else own, semconv.LINK_EXECUTION))
-        inherited = INVALID_SPAN_CONTEXT
-        parent = set_span_in_context(propagation.remote(inherited), parent)
+        inherited = INVALID_SPAN.get_span_context()
+        parent = set_span_in_context(INVALID_SPAN, parent)
     if inherited.span_id == span_id:
         return parent, None
     if not inherited.is_valid and (settings.current().control_plane or not uses_our_ids()):
         above = attempt._replace(replica="").span_id(identity.ROLE_ATTEMPT)
-        parent = set_span_in_context(propagation.remote(derived_context(trace_id, above)), parent)
+        parent = set_span_in_context(NonRecordingSpan(derived_context(trace_id, above)), parent)
     return parent, (trace_id, span_id)
 
 

@@ -11,6 +11,7 @@ from otel_flyte import activation, semconv
 from otel_flyte.adapters.base import Finding, Verdict
 from otel_flyte.config import endpoints, settings, standard, urls
 from otel_flyte.recording.cells import counted
+from otel_flyte.runtime.limits import first_line
 
 
 def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:  # noqa: C901  # one check after the other
@@ -44,7 +45,7 @@ def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:  # noqa: C901  # 
         try:
             yield from _signal(signal, standard.usable(environ))
         except Exception as error:
-            yield Finding(Verdict.FAIL, f"{signal} can't be exported: {_first_line(error)}")
+            yield Finding(Verdict.FAIL, f"{signal} can't be exported: {first_line(error)}")
     yield from _spool(environ)
 
 
@@ -60,7 +61,7 @@ def _configuration_file(path: str) -> Finding:
     try:
         load_config_file(path)
     except Exception as error:
-        return Finding(Verdict.FAIL, f"{chosen} can't be used ({_first_line(error)}): correct the file")
+        return Finding(Verdict.FAIL, f"{chosen} can't be used ({first_line(error)}): correct the file")
     return Finding(Verdict.NOTE, f"{chosen} can be read and configures the exporters: delivery is not tested")
 
 
@@ -148,7 +149,3 @@ def _undelivered(folder: Path) -> str:
 
 def _decided(plan: endpoints.SignalPlan) -> str:
     return f" ({plan.decided_by})" if plan.decided_by else ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -231,6 +231,8 @@ _LIMITS = {
     semconv.LOG_ATTRIBUTE_COUNT_LIMIT: ("128", semconv.ATTRIBUTE_COUNT_LIMIT),
     semconv.LOG_ATTRIBUTE_LENGTH_LIMIT: (_UNLIMITED, semconv.ATTRIBUTE_LENGTH_LIMIT),
 }
+# The SDK's queue of 2,048 drops most of a burst of 10,000; this one takes some 100 MB when it is full. A killed process
+# has not sent the records of the delay, which is 5 s in the SDK: that is long for a task.
 _BATCH_DEFAULTS = {
     semconv.BATCH_DELAY: "1000",
     semconv.BATCH_TIMEOUT: "30000",

@@ -8,9 +8,8 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from otel_flyte import semconv
-from otel_flyte.config import endpoints, settings, urls
+from otel_flyte.config import endpoints, settings, standard, urls
 from otel_flyte.config.endpoints import OTLP_PROTOCOLS, SignalPlan
-from otel_flyte.config.standard import usable
 from otel_flyte.export import relay
 from otel_flyte.export.codecs import CODECS
 from otel_flyte.export.connection import connect
@@ -20,18 +19,10 @@ from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded, say_once
 
-DEFAULT_QUEUE = 2**15
-"""Records that wait. The SDK's 2,048 drop most of a burst of 10,000; these take some 100 MB when all are in use."""
+_METRICS = Limits(120, 1, 1.0)
+"""Collections of all metrics: two hours of them at one a minute."""
 
-DEFAULT_COLLECTIONS = 120
-"""Collections of all metrics that wait: two hours of them at one a minute."""
-
-DEFAULT_BATCH = 512
-DEFAULT_DELAY_MILLISECONDS = 1000
-"""A killed process has not sent the records of this time. The SDK's 5 s are long for a task."""
-
-LONGEST_DELAY_SECONDS = 3600.0
-
+_LONGEST_DELAY_SECONDS = 3600.0
 _BATCHES = {"traces": semconv.BATCHES[0], "logs": semconv.BATCHES[1]}
 
 
@@ -61,7 +52,7 @@ def of(signal: str) -> Destinations:
     """
     with _lock:
         if signal not in _made:
-            environ = usable(os.environ)
+            environ = standard.usable(os.environ)
             plan = endpoints.plan(signal, environ)
             found = _made[signal] = Destinations()
             for name in plan.exporters:
@@ -131,18 +122,11 @@ def _add_instead(
 
 
 def _limits(signal: str, environ: Mapping[str, str]) -> Limits:
-    def number(variable: str, default: int) -> int:
-        value = environ.get(variable.format(batch=_BATCHES[signal]), "").strip()
-        return int(value) if value.isascii() and value.isdigit() and int(value) > 0 else default
-
     if signal == "metrics":
-        return Limits(DEFAULT_COLLECTIONS, 1, DEFAULT_DELAY_MILLISECONDS / 1000)
-    queue = number(semconv.BATCH_QUEUE, DEFAULT_QUEUE)
-    return Limits(
-        queue=queue,
-        batch=min(queue, number(semconv.BATCH_SIZE, DEFAULT_BATCH)),
-        delay=min(LONGEST_DELAY_SECONDS, number(semconv.BATCH_DELAY, DEFAULT_DELAY_MILLISECONDS) / 1000),
-    )
+        return _METRICS
+    variables = (semconv.BATCH_QUEUE, semconv.BATCH_SIZE, semconv.BATCH_DELAY)
+    queue, batch, delay = (standard.number(environ, each.format(batch=_BATCHES[signal])) for each in variables)
+    return Limits(int(queue), int(min(queue, batch)), min(_LONGEST_DELAY_SECONDS, delay / 1000))
 
 
 @functools.cache

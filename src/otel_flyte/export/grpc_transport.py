@@ -31,10 +31,7 @@ _OPTIONS = (
 _UNAVAILABLE = (
     (("refused",), "connection refused, nothing listens there"),
     (("DNS", "resolution"), "the host's name can't be resolved"),
-    (
-        ("http1", "http2", "HTTP2", "HTTP/2"),
-        f"the receiver does not speak HTTP/2, try {semconv.PROTOCOL}={HTTP}",
-    ),
+    (("http1", "http2", "HTTP2", "HTTP/2"), f"the receiver does not speak HTTP/2, try {semconv.PROTOCOL}={HTTP}"),
     (("Timeout", "timed out", "Shutdown"), "timed out, no connection"),
     (("reset", "closed", "EOF"), "connection reset"),
 )

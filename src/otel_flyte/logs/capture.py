@@ -13,6 +13,7 @@ from otel_flyte.logs import emitter, records
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import state
 from otel_flyte.tasks.failures import Failure
+from otel_flyte.tracing.spans import is_suppressed
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -24,7 +25,7 @@ _NEVER = (semconv.SCOPE, "opentelemetry")
 @guarded
 def capture(logger: logging.Logger, record: logging.LogRecord) -> None:
     """Emit a record that has passed a logger and its filters, where a task is open."""
-    if record.name.partition(".")[0] in _NEVER or not emitter.is_wanted() or _is_suppressed():
+    if record.name.partition(".")[0] in _NEVER or not emitter.is_wanted() or is_suppressed():
         return
     context = context_here()
     if context is None or _has_handler_of_opentelemetry(logger):
@@ -72,10 +73,6 @@ def task_attributes() -> "dict[str, AttributeValue]":
     while task is not None and not task.task_name:
         task = task.outer
     return attributes if task is None else {**attributes, semconv.TASK_NAME: task.task_name}
-
-
-def _is_suppressed() -> bool:
-    return bool(context_api.get_value(context_api._SUPPRESS_INSTRUMENTATION_KEY))
 
 
 def _has_handler_of_opentelemetry(logger: logging.Logger) -> bool:

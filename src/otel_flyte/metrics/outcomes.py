@@ -10,6 +10,7 @@ from opentelemetry.context import Context
 
 from otel_flyte import providers, semconv
 from otel_flyte._version import __version__
+from otel_flyte.runtime.forks import ForkLock
 from otel_flyte.runtime.guard import guarded
 
 if TYPE_CHECKING:
@@ -76,9 +77,16 @@ class _Instruments:
         self.lookups = meter.create_counter(semconv.METRIC_TASK_CACHE, "{lookup}", _LOOKUPS)
 
 
-@cache
 def _instruments(provider: metrics.MeterProvider) -> _Instruments:
-    return _Instruments(provider)
+    # Two tasks may end at once, and older SDKs do not expect a second instrument of the same name.
+    with _creating:
+        if provider not in _created:
+            _created[provider] = _Instruments(provider)
+        return _created[provider]
+
+
+_creating = ForkLock(0.5)
+_created: dict[metrics.MeterProvider, _Instruments] = {}
 
 
 @cache

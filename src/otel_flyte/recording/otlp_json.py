@@ -15,11 +15,7 @@ from otel_flyte.recording.model import Attributes, AttributeValue, Event, Link, 
 Json: TypeAlias = Mapping[str, Any]
 
 SPANS, LOGS, METRICS = "resourceSpans", "resourceLogs", "resourceMetrics"
-_BELOW = {
-    SPANS: ("scopeSpans", "spans"),
-    LOGS: ("scopeLogs", "logRecords"),
-    METRICS: ("scopeMetrics", "metrics"),
-}
+_BELOW = {SPANS: ("scopeSpans", "spans"), LOGS: ("scopeLogs", "logRecords"), METRICS: ("scopeMetrics", "metrics")}
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS_CODES = ("unset", "ok", "error")
 _SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")

@@ -29,11 +29,7 @@ _PREFIXES = {
     semconv.SPAN_TASK.format(name=""): Role.ATTEMPT,
     semconv.SPAN_SUBMIT.format(name=""): Role.SUBMISSION,
 }
-_NAMES = {
-    semconv.SPAN_MAP_ITEM: Role.ITEM,
-    semconv.SPAN_GET_DATA: Role.TRANSFER,
-    semconv.SPAN_PUT_DATA: Role.TRANSFER,
-}
+_NAMES = {semconv.SPAN_MAP_ITEM: Role.ITEM, semconv.SPAN_GET_DATA: Role.TRANSFER, semconv.SPAN_PUT_DATA: Role.TRANSFER}
 
 
 def role_of(span: Span) -> Role:

@@ -7,15 +7,7 @@ from typing import Any
 
 from otel_flyte.quantity import as_cores, as_size
 from otel_flyte.recording.cells import cores, counted, duration, percent, printable, size
-from otel_flyte.recording.rightsize import (
-    AFTER_SHORTAGE,
-    OUT_OF_MEMORY,
-    PROBLEMS,
-    THROTTLING,
-    Advice,
-    Amount,
-    Evidence,
-)
+from otel_flyte.recording.rightsize import AFTER_SHORTAGE, OUT_OF_MEMORY, PROBLEMS, THROTTLING, Advice, Amount, Evidence
 
 
 def as_text(advice: Sequence[Advice]) -> str:

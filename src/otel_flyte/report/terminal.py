@@ -8,12 +8,7 @@ from typing import TextIO
 from otel_flyte import semconv
 from otel_flyte.recording.span_tree import NEVER_ENDED
 
-MARKS = {
-    semconv.RESULT_SUCCESS: "✓",
-    semconv.RESULT_FAILURE: "✗",
-    semconv.RESULT_CANCELLATION: "⊘",
-    NEVER_ENDED: "?",
-}
+MARKS = {semconv.RESULT_SUCCESS: "✓", semconv.RESULT_FAILURE: "✗", semconv.RESULT_CANCELLATION: "⊘", NEVER_ENDED: "?"}
 NO_MARK = "·"
 STYLES = {
     semconv.RESULT_SUCCESS: "green",

@@ -26,6 +26,11 @@ def bounded(value: object) -> str:
     return encoded.decode("utf-8")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, else the name of its class."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def encodable(text: str) -> str:
     """Return a text without surrogates, which UTF-8 can't encode."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -27,10 +27,7 @@ from otel_flyte.runtime.guard import guarded
 from otel_flyte.sdk import arguments, resource
 from otel_flyte.sdk.processors import Queued
 
-_DELTA = {
-    "delta": (Counter, ObservableCounter, Histogram),
-    "lowmemory": (Counter, Histogram),
-}
+_DELTA = {"delta": (Counter, ObservableCounter, Histogram), "lowmemory": (Counter, Histogram)}
 """https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/"""
 
 _EXEMPLAR_FILTERS = {

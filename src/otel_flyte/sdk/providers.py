@@ -7,16 +7,13 @@ from collections.abc import Collection
 from otel_flyte import providers, semconv
 from otel_flyte.config import endpoints
 from otel_flyte.runtime.guard import guarded, say_once
+from otel_flyte.runtime.limits import first_line
 from otel_flyte.sdk import lazy, traces
 
 _lock = threading.Lock()
 _file_was_read = False
 
-_SETTERS = {
-    "traces": traces.set_provider,
-    "metrics": lazy.set_meter_provider,
-    "logs": lazy.set_logger_provider,
-}
+_SETTERS = {"traces": traces.set_provider, "metrics": lazy.set_meter_provider, "logs": lazy.set_logger_provider}
 
 
 def ensure(signals: Collection[str] = endpoints.SIGNALS) -> None:
@@ -44,7 +41,6 @@ def _configure_by_file(path: str) -> bool:
         say_once(f"{chosen} requires {needed}: {instead}")
         return False
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        say_once(f"{chosen} can't be used ({reason}): {instead}")
+        say_once(f"{chosen} can't be used ({first_line(error)}): {instead}")
         return False
     return True

@@ -19,15 +19,7 @@ from otel_flyte.supervisor.process import exit_code
 OOM_KILLED = "OOMKilled"
 """The reason that Kubernetes gives."""
 
-_DEADLY = (
-    signal.SIGKILL,
-    signal.SIGTERM,
-    signal.SIGSEGV,
-    signal.SIGABRT,
-    signal.SIGBUS,
-    signal.SIGFPE,
-    signal.SIGILL,
-)
+_DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 _BY_EXIT_CODE = {code: number for number in _DEADLY for code in (128 + number, 256 - number)}
 """Exit codes of a parent whose child was ended by a signal: those of shells, and of ``sys.exit(-9)``, by which
 ``pyflyte-fast-execute`` ends."""

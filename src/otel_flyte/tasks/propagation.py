@@ -4,14 +4,7 @@ import os
 from collections.abc import Mapping
 
 from opentelemetry.context import Context
-from opentelemetry.trace import (
-    INVALID_SPAN_CONTEXT,
-    NonRecordingSpan,
-    Span,
-    SpanContext,
-    TraceFlags,
-    get_current_span,
-)
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_flyte import semconv
@@ -91,8 +84,3 @@ def hide() -> None:
         for name, value in _hidden.items():
             os.environ.setdefault(name, value)
         _hidden.clear()
-
-
-def remote(span_context: SpanContext) -> Span:
-    """Return a span that represents one of another process."""
-    return NonRecordingSpan(span_context)

@@ -27,6 +27,11 @@ def tracer() -> Tracer:
     return _tracer[1]
 
 
+def is_suppressed() -> bool:
+    """Return whether the user has suppressed instrumentation in this context."""
+    return bool(context_api.get_value(context_api._SUPPRESS_INSTRUMENTATION_KEY))
+
+
 def uses_our_ids() -> bool:
     """Return whether the provider's id generator is ours, so that a span can have derived ids."""
     return bool(getattr(getattr(tracer(), "id_generator", None), "takes_derived_ids", False))

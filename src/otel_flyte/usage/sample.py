@@ -52,11 +52,7 @@ class Sample(NamedTuple):
 def of_process() -> Sample:
     """Take a sample of this process and of the children it has waited for, by two cheap system calls."""
     times = os.times()
-    return Sample(
-        time.monotonic(),
-        time.process_time() + times.children_user + times.children_system,
-        peak_mark(),
-    )
+    return Sample(time.monotonic(), time.process_time() + times.children_user + times.children_system, peak_mark())
 
 
 def peak_mark() -> int | None:

@@ -36,13 +36,8 @@ class Sources:
     @cached_property
     def machine(self) -> Machine:
         """The capacity of the machine."""
-        limits = self.cgroup.limits() if self.cgroup is not None else None
-        return Machine(
-            cgroup_cores=limits.cpu if limits is not None else None,
-            cgroup_memory=limits.memory if limits is not None else None,
-            host_cores=host.visible_cores(),
-            host_memory=host.memory_total(),
-        )
+        limits = self.cgroup.limits() if self.cgroup is not None else cgroup.CgroupLimits()
+        return Machine(limits.cpu, limits.memory, host.visible_cores(), host.memory_total())
 
     def read(self, devices: Sequence[DeviceSample] | None = None) -> Sample:
         """Take a sample; accelerators, which may take long, are read before."""
@@ -79,7 +74,7 @@ class Sources:
 
     def peak_with_page_cache(self) -> int | None:
         """Return the container's high-water mark, which includes page cache."""
-        return self.container.marks().memory_peak if self.container is not None else None
+        return self.container.memory_peak() if self.container is not None else None
 
 
 def _precise(tree: processes.TreeSample) -> float | None:

@@ -10,6 +10,7 @@ from otel_flyte import semconv
 from otel_flyte.adapters import patching, switch
 from otel_flyte.adapters.base import Finding, TaskDescription, Verdict
 from otel_flyte.adapters.patching import Hook
+from otel_flyte.runtime.limits import first_line
 from otel_flyte.tasks import identity
 from otel_flyte.tasks.failures import Failure, Rules
 
@@ -68,8 +69,7 @@ class FlytekitV1:
         try:
             importlib.import_module("flytekit")
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            yield Finding(Verdict.FAIL, f"flytekit {flytekit_version} can't be imported ({reason})")
+            yield Finding(Verdict.FAIL, f"flytekit {flytekit_version} can't be imported ({first_line(error)})")
             return
         if not switch.is_on():
             problem = f"flytekit {flytekit_version} did not load the instrumentation: reinstall otel-flyte"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from opentelemetry import context as context_api
-from opentelemetry.trace import get_current_span, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
 
 from otel_flyte import semconv
 from otel_flyte.adapters import patching, switch
@@ -44,7 +44,7 @@ class RankEntrypoint:
         if not switch.records():
             return None
         state.current.set(None)
-        parent = set_span_in_context(propagation.remote(propagation.parse(self.parent)), context_api.get_current())
+        parent = set_span_in_context(NonRecordingSpan(propagation.parse(self.parent)), context_api.get_current())
         rank = {semconv.REPLICA: identity.first(os.environ, semconv.FLYTE_REPLICA)}
         return OpenTask(semconv.SPAN_RANK, parent, self, semconv.SPAN_ROLE_PHASE, attributes=rank)
 

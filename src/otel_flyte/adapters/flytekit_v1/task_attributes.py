@@ -7,11 +7,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from flytekit.core.base_task import PythonTask, TaskMetadata
-from flytekit.core.python_function_task import (
-    AsyncPythonFunctionTask,
-    EagerAsyncPythonFunctionTask,
-    PythonFunctionTask,
-)
+from flytekit.core.python_function_task import AsyncPythonFunctionTask, EagerAsyncPythonFunctionTask, PythonFunctionTask
 from flytekit.core.shim_task import ExecutableTemplateShimTask
 
 from otel_flyte import semconv

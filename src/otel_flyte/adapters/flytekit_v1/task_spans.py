@@ -22,7 +22,7 @@ from otel_flyte.runtime.limits import bounded
 from otel_flyte.tasks import failures, identity
 from otel_flyte.tasks.failures import Failure
 from otel_flyte.tasks.open_task import OpenTask, close_span, open_span
-from otel_flyte.tracing.spans import OpenSpan
+from otel_flyte.tracing.spans import OpenSpan, is_suppressed
 
 _RENAMED_IN_A_POD = (semconv.KIND_MAP, semconv.KIND_EAGER_CLEANUP)
 """Kinds of tasks whose name in a pod is not the one by which they are registered."""
@@ -34,7 +34,7 @@ _missed: ContextVar[str | None] = ContextVar("otel_flyte_cache_miss", default=No
 @guarded
 def begin_task(task: Any, literals: Any) -> OpenTask | None:
     """Open the span of a dispatch: the attempt's own in a pod, else a nested or local one."""
-    if task_spans.is_suppressed():
+    if is_suppressed():
         return None
     patching.install_pending()
     description = task_attributes.describe(task)
@@ -63,12 +63,12 @@ def end_task(task: OpenTask, error: BaseException | None) -> None:
 @guarded
 def begin_workflow(workflow: Any) -> OpenTask | None:
     """Open the span of a workflow that runs locally."""
-    return None if task_spans.is_suppressed() else task_spans.open_workflow(bounded(workflow.name), workflow)
+    return None if is_suppressed() else task_spans.open_workflow(bounded(workflow.name), workflow)
 
 
 def open_attempt(attempt: PodAttempt) -> OpenTask | None:
     """Open the span of a pod's attempt, and record the phases that are over."""
-    if task_spans.is_suppressed():
+    if is_suppressed():
         return None
     is_measured = bool(settings.current().sample_interval)
     return task_spans.open_attempt(

@@ -7,6 +7,7 @@ statsd, whose server scales them up again; here every call counts once.
 import math
 import os
 from datetime import timedelta
+from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -40,15 +41,14 @@ _VARIABLES = {
     semconv.USER_TASK: semconv.FLYTE_TASK_NAME,
 }
 
-_metrics: tuple[MeterProvider, UserMetrics] | None = None
-
 
 @guarded
 def record(stats: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
     """Record a call of a statsd client, or of flytekit's mock of one."""
-    metrics = _current()
-    if metrics is None:
+    provider = providers.meter_provider()
+    if provider is None:
         return
+    metrics = _metrics_of(provider)
     name = str(args[0] if args else kwargs.get("stat"))
     scope = stats.scope if isinstance(stats, MockStats) else stats._scope_prefix
     name = f"{scope}.{name}" if scope else name
@@ -126,12 +126,6 @@ def _tags_of(stats: Any) -> dict[Any, Any]:
     return tags if isinstance(tags, dict) else {}
 
 
-def _current() -> UserMetrics | None:
-    """Return the user metrics of the meter provider in use, ``None`` where there is none."""
-    global _metrics
-    provider = providers.meter_provider()
-    if provider is None:
-        return None
-    if _metrics is None or _metrics[0] is not provider:
-        _metrics = provider, UserMetrics(provider)
-    return _metrics[1]
+@cache
+def _metrics_of(provider: MeterProvider) -> UserMetrics:
+    return UserMetrics(provider)

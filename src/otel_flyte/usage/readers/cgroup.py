@@ -1,7 +1,7 @@
 """The control group of this process: the usage that the kernel counts for a container, and its limits.
 
 Fields of version 2: https://docs.kernel.org/admin-guide/cgroup-v2.html; of version 1:
-https://docs.kernel.org/admin-guide/cgroup-v1/; pressure: https://docs.kernel.org/accounting/psi.html
+https://docs.kernel.org/admin-guide/cgroup-v1/.
 """
 
 import re
@@ -53,25 +53,6 @@ class CgroupSample:
     io_read: int | None = None
     """Bytes read from block devices, not from the page cache or the network."""
     io_write: int | None = None
-
-
-@dataclass(frozen=True)
-class Pressure:
-    """Seconds in which some, or all, of the group's runnable threads have waited for a resource."""
-
-    some: float | None = None
-    full: float | None = None
-
-
-@dataclass(frozen=True)
-class CgroupMarks:
-    """Values that only rise and are read seldom. Version 1 has no pressure."""
-
-    memory_peak: int | None = None
-    """The largest number of bytes since the group was created, page cache included."""
-    cpu_pressure: Pressure = Pressure()
-    memory_pressure: Pressure = Pressure()
-    io_pressure: Pressure = Pressure()
 
 
 @dataclass(frozen=True)
@@ -127,7 +108,6 @@ class Cgroup:
         else:
             self._throttled = _Seconds(_file(unified, "cpu.stat"), b"throttled_usec", _MICROSECONDS)
         self._io = _Io(folders, root)
-        self._pressures = [_file(unified, f"{resource}.pressure") for resource in ("cpu", "memory", "io")]
 
     @property
     def is_container(self) -> bool:
@@ -156,9 +136,9 @@ class Cgroup:
             io_write=io_write,
         )
 
-    def marks(self) -> CgroupMarks:
-        """Read the values that only rise."""
-        return CgroupMarks(self._peak.integer(), *(_pressure(file.read()) for file in self._pressures))
+    def memory_peak(self) -> int | None:
+        """Read the largest number of bytes since the group was created, page cache included."""
+        return self._peak.integer()
 
     def limits(self) -> CgroupLimits:
         """Read the limits, which may be changed while the group lives."""
@@ -171,11 +151,8 @@ class Cgroup:
 
     def close(self) -> None:
         """Close the files."""
-        for file in (
-            *(self._current, self._peak, self._events, self._stat),
-            *(self._time.file, self._throttled.file, self._io.file),
-            *self._pressures,
-        ):
+        of_time = self._time.file, self._throttled.file
+        for file in (self._current, self._peak, self._events, self._stat, *of_time, self._io.file):
             file.close()
 
     def _memory_limits(self) -> Iterator[int]:
@@ -219,7 +196,8 @@ class _Seconds(NamedTuple):
     per_second: int
 
     def read(self) -> float | None:
-        return _seconds(self.file.field(self.name) if self.name else self.file.integer(), self.per_second)
+        count = self.file.field(self.name) if self.name else self.file.integer()
+        return None if count is None else count / self.per_second
 
 
 class _Io:
@@ -299,14 +277,6 @@ def _is_container(folder: Folder | None) -> bool:
     return _CONTAINER.search(folder.name) is not None
 
 
-def _pressure(text: bytes | None) -> Pressure:
-    """Parse the totals of ``some avg10=0.00 avg60=0.00 avg300=0.00 total=1`` and the same for ``full``."""
-    if text is None:
-        return Pressure()
-    totals = {line.partition(b" ")[0]: files.integer(line.rpartition(b"=")[2]) for line in text.splitlines()}
-    return Pressure(_seconds(totals.get(b"some"), _MICROSECONDS), _seconds(totals.get(b"full"), _MICROSECONDS))
-
-
 def _quota_v1(folder: str) -> float | None:
     """Return the quota of a group in cores, ``None`` for ``-1``."""
     quota = files.integer(_once(f"{folder}/cpu.cfs_quota_us"))
@@ -331,7 +301,3 @@ def _once(path: str) -> bytes | None:
 
 def _and_above(folder: Folder | None) -> Iterable[str]:
     return folder.and_above if folder else ()
-
-
-def _seconds(count: int | None, per_second: int) -> float | None:
-    return None if count is None else count / per_second

@@ -12,10 +12,7 @@ from otel_flyte.adapters.patching import Function
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import state
 
-TIMED_PHASES = {
-    "Execute user level code": semconv.PHASE_USER_CODE,
-    "dispatch execute": semconv.PHASE_OUTPUT,
-}
+TIMED_PHASES = {"Execute user level code": semconv.PHASE_USER_CODE, "dispatch execute": semconv.PHASE_OUTPUT}
 """Labels of flytekit's ``timeit`` that mark a phase. The second surrounds the whole output translation."""
 
 
