@@ -202,7 +202,7 @@ def test_a_name_keeps_the_kind_that_it_had_first(said: list[str]) -> None:
     recorded.metrics.gauge("ROWS", 7, {})
 
     assert recorded.points() == {"flyte.user.rows": [({}, 2)]}
-    assert said == ["the user metric ROWS is a counter: its gauge values are ignored."]
+    assert said == ["the user metric ROWS is a counter: its gauge values are ignored"]
 
 
 def test_sets_of_tags_are_bounded_and_what_is_beyond_is_counted_together(said: list[str]) -> None:
