@@ -72,6 +72,24 @@ def ended(folder: Path, *parts: str, env: Mapping[str, str] | None = None, path:
     return programs.run(programs.joined(*parts), folder, {**programs.RAISE, **(env or {})}, path=path or ())
 
 
+def test_without_the_exceptions_of_flytekit_the_hooks_are_set(tmp_path: Path) -> None:
+    program = """
+        from flytekit.core import base_task
+
+        import otel_flyte
+
+        otel_flyte.uninstrument()
+        del base_task.IgnoreOutputs
+        otel_flyte.instrument()
+        print(json.dumps(is_wrapped()))
+    """
+    # The fault is reported, as it is outside of this project's tests.
+    ran = programs.run(programs.joined(LOADED, program), tmp_path)
+
+    assert ran.printed is True
+    assert [line for line in ran.our_lines if "IgnoreOutputs" in line]
+
+
 @pytest.mark.parametrize("env", [{}, CONFIGURED], ids=["not configured", "configured"])
 def test_importing_flytekit_sets_the_hooks_without_importing_opentelemetry(env: dict[str, str], tmp_path: Path) -> None:
     result = ended(tmp_path, LOADED, "print(json.dumps([is_wrapped(), loaded()]))", env=env).printed

@@ -362,6 +362,28 @@ def test_a_failing_provider_affects_no_task(tmp_path: Path) -> None:
     assert len(ended.our_lines) == 1
 
 
+def test_a_propagator_that_is_not_installed_affects_no_record(receiver: Receiver, tmp_path: Path) -> None:
+    program = """
+        import flytekit
+        import json
+        import logging
+
+        @flytekit.task
+        def log(text: str) -> str:
+            logging.getLogger("users.own").warning(text)
+            return text
+
+        print(json.dumps(log(text="inside")))
+    """
+    env = {**receiver.environment(), **programs.RAISE, "OTEL_PROPAGATORS": "bogus"}
+    ended = programs.run(program, tmp_path, env)
+
+    assert ended.printed == "inside"
+    assert [record.body for record in receiver.logs()] == ["inside"]
+    [line] = ended.our_lines
+    assert "OTEL_PROPAGATORS=bogus is not installed" in line
+
+
 def test_uninstrument_restores_logging_and_the_formatters_of_flytekit(tmp_path: Path) -> None:
     program = """
         formatters = [handler.formatter for logger in (loggers.logger, loggers.user_space_logger)

@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +363,26 @@ class TestAttemptsThatNeverEnded:
         marker = plain("running", "0a" * 8, ROOT, 1, 1, attributes={semconv.MARKER: True})
         tree = ExecutionTree.from_spans([plain("task t", ROOT, start=0, end=5), marker])
         assert [found.span.name for found in tree.walk()] == ["task t"]
+
+    def test_of_attempts_that_share_a_process_a_span_belongs_to_that_with_its_identity(self) -> None:
+        identities: list[dict[str, Any]] = [
+            {semconv.RUN_NAME: "run", semconv.ACTION_NAME: f"n{number}", semconv.ATTEMPT: 0} for number in range(2)
+        ]
+        pending = [
+            plain(
+                "running", f"0{number}" * 8, f"a{number}" * 8, number, number, attributes={**one, semconv.MARKER: True}
+            )
+            for number, one in enumerate(identities)
+        ]
+        missing = "bb" * 8
+        steps = [plain(f"step {number}", f"c{number}" * 8, missing, 5, 6) for number in range(2)]
+        steps = [replace(step, attributes=one) for step, one in zip(steps, identities, strict=True)]
+        tree = ExecutionTree.from_spans([*pending, *steps, plain("unknown", "cc" * 8, missing, 5, 6)])
+        assert {
+            attempt.span.span_id: [child.span.name for child in attempt.children]
+            for attempt in tree.walk()
+            if attempt.children and attempt.role is Role.ATTEMPT
+        } == {"a0" * 8: ["step 0"], "a1" * 8: ["step 1", "unknown"]}
 
     def test_a_folder_of_spool_files_is_read_like_any_other_folder(self, tmp_path: Path) -> None:
         traces.killed(tmp_path / "all.jsonl")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,9 +33,12 @@ class Ran:
 def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     with Receiver() as receiver:
         env = {**receiver.environment(), **programs.RAISE, "PYTHONPATH": programs.python_path()}
-        command = [sys.executable, str(pods.WORKFLOWS / "shared_engine.py"), request.param]
-        ended = programs.run_command(command, tmp_path_factory.mktemp("shared"), env)
+        ended = run_engine(request.param, tmp_path_factory.mktemp("shared"), env)
         yield Ran(receiver.spans(), receiver.logs(), receiver.metrics(), ended.printed, ended.stderr)
+
+
+def run_engine(manner: str, folder: Path, env: dict[str, str]) -> programs.Ended:
+    return programs.run_command([sys.executable, str(pods.WORKFLOWS / "shared_engine.py"), manner], folder, env)
 
 
 def attempt(run: str) -> Attempt:
@@ -66,6 +70,7 @@ def test_each_span_has_the_identity_of_its_attempt(ran: Ran, run: str) -> None:
         "running",
         semconv.PHASE_USER_CODE,
         f"task child-of-{run}",
+        f"step of {run}",
         semconv.SPAN_GET_DATA,
     }
     assert [identity_in(span.attributes) for span in spans] == [expected(run)] * len(spans)
@@ -97,6 +102,33 @@ def test_each_data_point_has_the_identity_of_its_attempt(ran: Ran, run: str, met
 
     assert len(points) == 4
     assert [identity_in(point.attributes) for point in own] == [expected(run)] * 2
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_lookup_in_the_cache_has_the_identity_of_its_attempt(ran: Ran, run: str) -> None:
+    points = {
+        point.attributes[semconv.TASK_NAME]: point for point in ran.points if point.name == semconv.METRIC_TASK_CACHE
+    }
+
+    assert len(points) == 2
+    assert identity_in(points[f"cached-in-{run}"].attributes) == expected(run)
+
+
+def test_captured_lines_have_the_identity_of_no_attempt_while_several_are_open(tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        env = {**receiver.environment(), **programs.RAISE, "PYTHONPATH": programs.python_path()}
+        ended = run_engine("asyncio", tmp_path, {**env, semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "true"})
+        lines = {each.body: each for each in receiver.logs() if semconv.LOG_IOSTREAM in each.attributes}
+
+    alone = lines.pop("begin of first")
+    assert ended.returncode == 0, ended.stderr
+    assert identity_in(alone.attributes) == expected("first")
+    assert alone.trace_id == f"{attempt('first').execution.trace_id():032x}"
+    assert lines.keys() == {"begin of second", "child child-of-first", "child child-of-second"}
+    assert [(each.trace_id, each.span_id, identity_in(each.attributes)) for each in lines.values()] == [
+        ("", "", {})
+    ] * 3
+    assert not any(semconv.TASK_NAME in each.attributes for each in lines.values())
 
 
 def test_a_failure_that_the_engine_returns_is_on_the_span_and_the_data_points_of_its_attempt(ran: Ran) -> None:

@@ -1,11 +1,16 @@
 """Invalid values of standard variables: each is reported in one line, and never reaches OpenTelemetry's SDK."""
 
+import os
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk import resources
 
 from otel_flyte.config import standard
 from otel_flyte.config.standard import sampled_out, unusable, usable
+from otel_flyte.sdk.arguments import usable_environment
 from support import programs
 
 pytestmark = pytest.mark.quick
@@ -256,6 +261,58 @@ def test_a_limit_is_used_and_a_blank_one_means_no_limit(value: str, number: int 
     environ = {"OTEL_TRACES_EXPORTER": "console", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": value}
 
     assert programs.run(CREATE_PROVIDERS, tmp_path, environ).printed["attributes"] == number
+
+
+def environ_of_the_sdk() -> Mapping[str, str]:
+    """The environment that the SDK reads for its resource."""
+    environ: Mapping[str, str] = vars(resources)["environ"]
+    return environ
+
+
+def test_the_sdk_reads_usable_values_until_the_last_context_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One context is inside the other, and one of another thread overlaps with both."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=vision,wrong")
+    entered, leave = threading.Event(), threading.Event()
+
+    def overlap() -> None:
+        with usable_environment():
+            entered.set()
+            leave.wait(30)
+
+    other = threading.Thread(target=overlap)
+    found = []
+    with usable_environment():
+        with usable_environment():
+            other.start()
+            assert entered.wait(30)
+        found.append(environ_of_the_sdk().get("OTEL_RESOURCE_ATTRIBUTES"))
+    found.append(environ_of_the_sdk().get("OTEL_RESOURCE_ATTRIBUTES"))
+    leave.set()
+    other.join()
+
+    assert found == ["team=vision"] * 2
+    assert environ_of_the_sdk() is os.environ
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_that_is_forked_while_another_thread_has_a_context_leaves_it() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with usable_environment():
+            entered.set()
+            leave.wait(30)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert entered.wait(30)
+    child = os.fork()
+    if not child:
+        os._exit(0 if environ_of_the_sdk() is os.environ else 1)
+    leave.set()
+    other.join()
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 IMPORT_OF_A_USER = """

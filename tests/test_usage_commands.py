@@ -278,6 +278,22 @@ n1    train.fit  2 min 00 s  2        metric records  never ended
 """)
         assert body(str(tmp_path), "fit")["npuUtil"] == [10, 20]
 
+    @pytest.mark.parametrize("has_spans", [True, False])
+    def test_attempts_that_share_a_process_have_the_records_with_their_identity(
+        self, tmp_path: Path, has_spans: bool
+    ) -> None:
+        process = {"service.name": "flyte"}
+        attempts = [{**KILLED, semconv.ACTION_NAME: f"n{number}"} for number in range(2)]
+        for number, identity in enumerate(attempts):
+            values = {60: 10.0 * number, 120: 20.0 * number}
+            usages.write_points(tmp_path / "metrics.jsonl", process, "shop.fit", identity, cpu_usage=values)
+            if has_spans:
+                recorder = traces.Recorder.of_file(tmp_path / "spans.jsonl", process)
+                named = {semconv.NODE_PATH: f"n{number}", semconv.TASK_NAME: "shop.fit"}
+                recorder.leaf("task shop.fit", 0, 120, {**identity, **named, semconv.ATTEMPT: 0})
+        found = [body(str(tmp_path), f"f1c0ffee/n{number}@0")["cpuUsage"] for number in range(2)]
+        assert found == [[0, 0], [10, 20]]
+
     def test_metric_records_of_several_local_runs_are_assigned_by_time(self, tmp_path: Path) -> None:
         recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
         for begin in (0, 200):

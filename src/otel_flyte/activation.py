@@ -20,7 +20,7 @@ from otel_flyte.adapters.flytekit_v1.adapter import FlytekitV1
 from otel_flyte.config import endpoints, settings, standard
 from otel_flyte.runtime.guard import guarded, say_once
 from otel_flyte.tasks import failures, state
-from otel_flyte.tasks.failures import Failure
+from otel_flyte.tasks.failures import Failure, Rules
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -51,7 +51,8 @@ def activate(
         providers.resource_attributes = _resource_attributes
         for adapter in ADAPTERS:
             if adapter.is_imported():
-                failures.add_rules(adapter.failure_rules())
+                # Hooks do without them in a version of the engine whose exceptions have other names.
+                failures.add_rules(guarded(adapter.failure_rules)() or Rules())
                 patching.install(adapter.hooks())
                 state.log_failure = _log_failure
                 switch.turn_on(_create_providers)

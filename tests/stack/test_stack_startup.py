@@ -246,7 +246,7 @@ def test_without_an_engine_and_a_collector_one_line_reports_both(tmp_path: Path)
             "XDG_STATE_HOME",
             "/proc/there",
             (
-                "/proc/there/otel-flyte/stack cannot be written, No such file or directory: "
+                "/proc/there/otel-flyte/stack can't be written, No such file or directory: "
                 "set XDG_STATE_HOME to another folder"
             ),
         ),

@@ -26,7 +26,7 @@ def test_a_full_disk_leaves_no_partial_state(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(StackError, match=f"^{tmp_path} cannot be written, No space left on device: set XDG_STATE_HOME"):
+    with pytest.raises(StackError, match=f"^{tmp_path} can't be written, No space left on device: set XDG_STATE_HOME"):
         state.Folder(tmp_path).save(state.State(state.NATIVE, settings.read({}), {}))
     assert list(tmp_path.glob("state*")) == []
 

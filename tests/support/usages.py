@@ -65,8 +65,17 @@ def node(path: str, task: str, attempt: int = 0, **more: Any) -> dict[str, Any]:
     }
 
 
-def write_points(path: Path, resource: Mapping[str, str], task: str, **series: Mapping[int, float]) -> None:
-    """Append metric records: for each series its values by seconds since the start."""
+def write_points(
+    path: Path,
+    resource: Mapping[str, str],
+    task: str,
+    identity: Mapping[str, str] | None = None,
+    **series: Mapping[int, float],
+) -> None:
+    """Append metric records: for each series its values by the second since the beginning.
+
+    The identity of the attempt is on the resource, or given where attempts share a process.
+    """
     metrics = [
         {
             "name": semconv.METRIC_TASK_SERIES.format(name=name),
@@ -76,7 +85,7 @@ def write_points(path: Path, resource: Mapping[str, str], task: str, **series: M
                     {
                         "timeUnixNano": str(traces.nanoseconds(seconds)),
                         "asDouble": value,
-                        "attributes": _attributes({semconv.TASK_NAME: task}),
+                        "attributes": _attributes({semconv.TASK_NAME: task, **(identity or {})}),
                     }
                     for seconds, value in values.items()
                 ]

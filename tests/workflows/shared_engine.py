@@ -12,6 +12,8 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from opentelemetry import trace
+
 import otel_flyte
 from otel_flyte import activation, semconv
 from otel_flyte.adapters import switch, task_spans
@@ -19,6 +21,7 @@ from otel_flyte.adapters.around import Around
 from otel_flyte.adapters.base import Finding, TaskDescription
 from otel_flyte.adapters.patching import Hook
 from otel_flyte.logs import capture
+from otel_flyte.metrics import outcomes
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import state
 from otel_flyte.tasks.failures import Failure, Rules
@@ -144,6 +147,8 @@ def main(manner: str) -> None:
             logging.getLogger("engine").warning("begin of %s", run)
             await asyncio.get_running_loop().run_in_executor(None, both.wait)
             await run_child(f"child-of-{run}")
+            with trace.get_tracer("users.own").start_as_current_span(f"step of {run}"):
+                outcomes.cache_looked_up(f"cached-in-{run}", semconv.CACHE_MISS)
             with Around(open_span(semconv.SPAN_GET_DATA, semconv.SPAN_ROLE_TRANSFER), close_span):
                 parents[run] = os.environ.get(semconv.TRACEPARENT)
             await asyncio.get_running_loop().run_in_executor(None, both.wait)

@@ -34,7 +34,7 @@ class Codec(NamedTuple):
     count: Callable[[Sequence[Any]], int] = len
 
     def requests(self, records: Sequence[Any]) -> deque[Message]:
-        """Return records as requests. Those that cannot be encoded are dropped and counted."""
+        """Return records as requests. Those that can't be encoded are dropped and counted."""
         try:
             return deque([self.encode(records)] if records else ())
         except Exception as error:

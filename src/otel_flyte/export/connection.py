@@ -12,8 +12,8 @@ def connect(plan: SignalPlan, environ: Mapping[str, str]) -> Transport:
     """Return the transport for a signal. Nothing is sent yet.
 
     Raises:
-        OSError, ValueError: a certificate cannot be read.
-        ImportError: the package of the protocol cannot be imported.
+        OSError, ValueError: a certificate can't be read.
+        ImportError: the package of the protocol can't be imported.
         LookupError: the credential provider is not installed.
     """
     target = Target.of(plan, environ)

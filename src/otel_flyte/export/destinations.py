@@ -27,7 +27,7 @@ _BATCHES = {"traces": semconv.BATCHES[0], "logs": semconv.BATCHES[1]}
 
 
 class ExporterError(Exception):
-    """An exporter cannot be used, for the reason in the message."""
+    """An exporter can't be used, for the reason in the message."""
 
 
 class Destinations:
@@ -48,7 +48,7 @@ _lock = threading.RLock()
 def of(signal: str) -> Destinations:
     """Return the destinations of a signal, which are created by the first call.
 
-    An exporter that cannot be used is reported in one line, with the one that is used instead.
+    An exporter that can't be used is reported in one line, with the one that is used instead.
     """
     with _lock:
         if signal not in _made:
@@ -67,7 +67,7 @@ def load(name: str, signal: str) -> Any:
     """Create an exporter of another package.
 
     Raises:
-        ExporterError: no exporter of that name is installed, or it cannot be created.
+        ExporterError: no exporter of that name is installed, or it can't be created.
     """
     group = f"opentelemetry_{signal}_exporter"
     try:
@@ -102,7 +102,7 @@ def _add(found: Destinations, name: str, plan: SignalPlan, environ: Mapping[str,
 def _add_instead(
     found: Destinations, name: str, plan: SignalPlan, error: Exception, environ: Mapping[str, str]
 ) -> None:
-    """Use OTLP in place of an exporter that cannot be used, if an endpoint covers the signal."""
+    """Use OTLP in place of an exporter that can't be used, if an endpoint covers the signal."""
     exporter_variable = semconv.EXPORTER.format(signal=plan.signal.upper())
     variable = plan.decided_by or exporter_variable
     value = name if variable == exporter_variable else urls.without_password(environ[variable])

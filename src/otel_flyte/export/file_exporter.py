@@ -26,7 +26,7 @@ class FileSpanExporter(SpanExporter):
         error: the reason for the first of them.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: the file can't be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

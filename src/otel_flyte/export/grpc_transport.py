@@ -45,7 +45,7 @@ class GrpcTransport:
     """A channel that connects with its first request, and again after failures.
 
     Raises:
-        OSError: a certificate cannot be read.
+        OSError: a certificate can't be read.
         LookupError: the credential provider is not installed.
     """
 

@@ -215,7 +215,7 @@ def _attributes(attributes: Mapping[str, Any] | None, dropped: int = 0) -> Json:
 
 
 def _any_value(value: Any, room: int = _DEEPEST) -> Json | None:
-    """Encode a value of any type, or return ``None`` if a part of it cannot be encoded or nests too deep."""
+    """Encode a value of any type, or return ``None`` if a part of it can't be encoded or nests too deep."""
     encode = _SCALARS.get(type(value))
     if encode is None:
         encode = next((scalar for kind, scalar in _SCALARS.items() if isinstance(value, kind)), None)

@@ -364,7 +364,7 @@ class ExportQueue:
             try:
                 return self._codec.line(batch.records)
             except Exception:
-                # The records that cannot be encoded are dropped. The others are written by way of their requests.
+                # The records that can't be encoded are dropped. The others are written by way of their requests.
                 batch.parts = self._codec.requests(batch.records)
                 batch.count = batch.left
         return b"".join(map(line_of, batch.parts))

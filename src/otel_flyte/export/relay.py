@@ -48,7 +48,7 @@ def append(signal: str, line: bytes) -> None:
     """In a child: write a line.
 
     Raises:
-        OSError: it cannot be written, or the parent is gone.
+        OSError: it can't be written, or the parent is gone.
     """
     descriptor, number = _files.get(signal, (-1, 0))
     if descriptor >= 0 and os.lseek(descriptor, 0, os.SEEK_END) > FILE_BYTES:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_flyte import providers, semconv
 from otel_flyte.config import endpoints
+from otel_flyte.config.imports import import_despite
 from otel_flyte.runtime.forks import ForkLock
 
 if TYPE_CHECKING:
@@ -88,7 +89,11 @@ def _create_handler(provider: "LoggerProvider") -> logging.Handler:
 def _handler_class() -> type[logging.Handler] | None:
     """Return the handler of ``opentelemetry-instrumentation-logging``; older versions have it in the SDK."""
     with suppress(ImportError):
-        module = _INSTRUMENTATION if _instrumentation_has_handler() else "opentelemetry.sdk._logs"
+        module = "opentelemetry.sdk._logs"
+        if _instrumentation_has_handler():
+            module = _INSTRUMENTATION
+            # The instrumentation imports the propagators.
+            import_despite(semconv.PROPAGATORS, "opentelemetry.propagate", "opentelemetry.environment_variables")
         found: type[logging.Handler] = importlib.import_module(module).LoggingHandler
         return found
     return None

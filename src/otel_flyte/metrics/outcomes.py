@@ -12,6 +12,7 @@ from otel_flyte import providers, semconv
 from otel_flyte._version import __version__
 from otel_flyte.runtime.forks import ForkLock
 from otel_flyte.runtime.guard import guarded
+from otel_flyte.tasks.open_task import with_identity
 
 if TYPE_CHECKING:
     from otel_flyte.tasks.open_task import OpenTask
@@ -50,7 +51,8 @@ def cache_looked_up(task_name: str, status: str) -> None:
     """Count a lookup in the local cache."""
     provider = providers.meter_provider()
     if provider is not None:
-        _instruments(provider).lookups.add(1, {semconv.TASK_NAME: task_name, semconv.CACHE_STATUS: status})
+        attributes = with_identity({semconv.TASK_NAME: task_name, semconv.CACHE_STATUS: status})
+        _instruments(provider).lookups.add(1, attributes)
 
 
 def _sent_as_single_points(task: "OpenTask", attributes: dict[str, Any], seconds: float, end_time: int) -> bool:

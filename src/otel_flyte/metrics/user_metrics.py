@@ -94,7 +94,7 @@ class UserMetrics:
                 values.add(hashed)
                 metric.values_count += 1
         if metric.values_count >= VALUES_LIMIT:
-            say_once(f"the user metric {name} has {VALUES_LIMIT} distinct values: further values are not counted.")
+            say_once(f"the user metric {name} has {VALUES_LIMIT} distinct values: further values are not counted")
         metric.instrument.set(len(values), bounded)
 
     def _metric(self, name: str, kind: str) -> _Metric | None:
@@ -102,9 +102,9 @@ class UserMetrics:
         key = full_name.lower()  # Names of instruments are case-insensitive.
         metric = self._metrics.get(key) or self._add(key, full_name, kind)
         if metric is None:
-            say_once(f"there are more than {NAMES_LIMIT} user metrics: metrics with other names are ignored.")
+            say_once(f"there are more than {NAMES_LIMIT} user metrics: metrics with other names are ignored")
         elif metric.kind != kind:
-            say_once(f"the user metric {name} is a {metric.kind}: its {kind} values are ignored.")
+            say_once(f"the user metric {name} is a {metric.kind}: its {kind} values are ignored")
             return None
         return metric
 
@@ -134,7 +134,7 @@ class UserMetrics:
             return attributes
         if len(metric.sets) >= SETS_LIMIT:
             overflow = semconv.METRIC_OVERFLOW
-            say_once(f"the user metric {name} has more than {SETS_LIMIT} sets of tags: others count as {overflow}.")
+            say_once(f"the user metric {name} has more than {SETS_LIMIT} sets of tags: others count as {overflow}")
             return _OVERFLOW
         metric.sets.add(key)
         return attributes

@@ -147,9 +147,9 @@ def _end_all(name: str) -> None:
 
 def _phases() -> dict[int, str]:
     phases: dict[int, str] = {}
-    for scope in list(state.open_tasks.values()):
-        for span in filter(None, (scope.span, scope.phase)):
-            phases[span.get_span_context().span_id] = scope.phase_name
+    for task in list(state.open_tasks.values()):
+        for span in filter(None, (task.span, task.phase)):
+            phases[span.get_span_context().span_id] = task.phase_name
     return phases
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from otel_flyte import semconv
 from otel_flyte.formulas import NO_VALUE
 from otel_flyte.recording import usage, usage_points
-from otel_flyte.recording.model import AttributeValue, Point
+from otel_flyte.recording.model import Attributes, AttributeValue, Point
 from otel_flyte.recording.roles import Role, entity_name, short_name
 from otel_flyte.recording.span_tree import LOCAL, NEVER_ENDED, TreeSpan
 from otel_flyte.recording.usage import Quota, Usage
@@ -21,7 +21,7 @@ NO_SOURCE = "none"
 _LISTED = 20
 _KEY = (semconv.RUN_NAME, semconv.ATTEMPT, semconv.ARRAY_INDEX, semconv.REPLICA)
 _MORE = (semconv.ACTION_NAME, semconv.PROJECT, semconv.DOMAIN)
-"""Further resource attributes that identify the attempt of a point; not all resources have them."""
+"""Further attributes that identify the attempt of a point or its process; not all have them."""
 
 _Key: TypeAlias = tuple[str, ...]
 
@@ -189,6 +189,8 @@ def _assigned(
 ) -> tuple[Mapping[int, list[Point]], Mapping[_Key, list[Point]]]:
     """Return each span's points by its ``id``, and the points of other attempts by their identity.
 
+    The identity is on the resource, or on each point where attempts share a process.
+
     Where several attempts of one process have the same identity, a point belongs to the one that began last.
     """
     candidates: dict[_Key, list[TreeSpan]] = defaultdict(list)
@@ -197,10 +199,10 @@ def _assigned(
     of_spans: dict[int, list[Point]] = defaultdict(list)
     others: dict[_Key, list[Point]] = defaultdict(list)
     for point in points:
-        task, resource = point.attributes.get(semconv.TASK_NAME), point.resource
-        possible = [span for span in candidates.get(_key(resource.get, task), ()) if _agree(span, point)]
+        task, identity = point.attributes.get(semconv.TASK_NAME), {**point.resource, **point.attributes}
+        possible = [span for span in candidates.get(_key(identity.get, task), ()) if _agree(span, identity)]
         if not possible:
-            others[_key(resource.get, *map(resource.get, _MORE), task)].append(point)
+            others[_key(identity.get, *map(identity.get, _MORE), task)].append(point)
         for span in possible:
             if span.start_ns < point.time_ns and (span.end_ns is None or point.time_ns <= span.end_ns):
                 of_spans[id(span)].append(point)
@@ -212,11 +214,9 @@ def _key(attribute: Callable[[str], AttributeValue], *more: AttributeValue) -> _
     return tuple(map(_text, (*map(attribute, _KEY), *more)))
 
 
-def _agree(span: TreeSpan, point: Point) -> bool:
-    """Return whether a span and a point have no attribute with different values."""
-    return all(
-        point.resource.get(name) in (None, span.attribute(name)) or span.attribute(name) is None for name in _MORE
-    )
+def _agree(span: TreeSpan, identity: Attributes) -> bool:
+    """Return whether a span and the identity of a point have no attribute with different values."""
+    return all(identity.get(name) in (None, span.attribute(name)) or span.attribute(name) is None for name in _MORE)
 
 
 def _run(attribute: Callable[[str], AttributeValue]) -> str:

@@ -12,6 +12,8 @@ from otel_flyte import semconv
 from otel_flyte.recording.model import Attributes, Event, LogRecord, Span
 from otel_flyte.recording.roles import Role, role_of
 
+_IDENTITY = (semconv.RUN_NAME, semconv.ACTION_NAME, semconv.ATTEMPT, semconv.ARRAY_INDEX, semconv.REPLICA)
+
 
 def with_unfinished(spans: Sequence[Span], logs: Iterable[LogRecord]) -> tuple[list[Span], dict[str, str]]:
     """Replace the pending spans of one trace by spans of their attempts, without an end.
@@ -72,7 +74,10 @@ def _name(attributes: Attributes) -> str:
 
 
 def _adopted(spans: Iterable[Span], attempts: Mapping[str, Span]) -> dict[str, str]:
-    """Return for each span without its parent the attempt of the same process that began last before it."""
+    """Return for each span without its parent the attempt of the same process that began last before it.
+
+    Where attempts share the process, it is one with the identity that the span has.
+    """
     known = {span.span_id for span in spans} | attempts.keys()
     adopted: dict[str, str] = {}
     for span in spans:
@@ -80,8 +85,14 @@ def _adopted(spans: Iterable[Span], attempts: Mapping[str, Span]) -> dict[str, s
             begun = [
                 attempt
                 for attempt in attempts.values()
-                if attempt.start_ns <= span.start_ns and attempt.resource == span.resource
+                if attempt.start_ns <= span.start_ns and attempt.resource == span.resource and _agree(span, attempt)
             ]
             if begun:
                 adopted[span.span_id] = max(begun, key=lambda attempt: attempt.start_ns).span_id
     return adopted
+
+
+def _agree(span: Span, attempt: Span) -> bool:
+    """Return whether a span and an attempt have no part of the identity with different values."""
+    mine, its = span.attributes, attempt.attributes
+    return all(mine[name] == its[name] for name in _IDENTITY if name in mine and name in its)

@@ -4,10 +4,10 @@ import functools
 import os
 import select
 import threading
-import time
 from collections.abc import Callable
 
 from otel_flyte.runtime import forks
+from otel_flyte.runtime.descriptors import Owned, moved
 from otel_flyte.runtime.guard import report, start_thread
 
 INTERVAL_SECONDS = 1.0
@@ -16,7 +16,8 @@ _lock = threading.Lock()
 _thread_of = 0
 _functions: list[Callable[[], None]] = []
 _descriptors: dict[int, Callable[[], object]] = {}
-_pipe: tuple[int, int] = (-1, -1)
+_news: Owned | None = None
+"""The writing end of the pipe that wakes the thread."""
 
 
 def every_second(function: Callable[[], None]) -> None:
@@ -30,7 +31,9 @@ def when_readable(descriptor: int, function: Callable[[], object]) -> None:
     """Call a function as soon as a descriptor is readable; the function must read it."""
     _descriptors[descriptor] = function
     _start()
-    os.write(_pipe[1], b"\0")
+    # Without the pipe, the thread sees the descriptor after the interval.
+    if _news is not None and _news.is_ours:
+        os.write(_news.number, b"\0")
 
 
 def forget(descriptor: int) -> None:
@@ -39,23 +42,23 @@ def forget(descriptor: int) -> None:
 
 
 def _start() -> None:
-    global _thread_of, _pipe
+    global _thread_of, _news
     with _lock:
         if _thread_of == os.getpid():
             return
         _thread_of = os.getpid()
-        _pipe = os.pipe()
-        start_thread("otel-flyte-watch", functools.partial(_run, _pipe[0]))
+        reading, _news = (Owned(moved(end)) for end in os.pipe())
+        start_thread("otel-flyte-watch", functools.partial(_run, reading))
 
 
-def _run(news: int) -> None:
+def _run(news: Owned) -> None:
     while True:
         ready = _wait(news)
         try:
             for descriptor in ready:
                 if descriptor in _descriptors:
                     _descriptors[descriptor]()
-                else:
+                elif descriptor == news.number and news.is_ours:
                     os.read(descriptor, 512)
             if not ready:
                 for function in tuple(_functions):
@@ -64,17 +67,15 @@ def _run(news: int) -> None:
             report("watch", fault)
 
 
-def _wait(news: int) -> list[int]:
+def _wait(news: Owned) -> list[int]:
     """Wait for a descriptor or the interval; descriptors that the program has closed are forgotten."""
     poll = select.poll()
-    for descriptor in (news, *_descriptors):
+    for descriptor in (*[news.number] * news.is_ours, *_descriptors):
         poll.register(descriptor, select.POLLIN)
     happened = dict(poll.poll(INTERVAL_SECONDS * 1000))
-    closed = [descriptor for descriptor, event in happened.items() if event & select.POLLNVAL]
-    for descriptor in closed:
-        forget(descriptor)
-    if news in closed:
-        time.sleep(INTERVAL_SECONDS)
+    for descriptor, event in happened.items():
+        if event & select.POLLNVAL:
+            forget(descriptor)
     return [descriptor for descriptor, event in happened.items() if event & select.POLLIN]
 
 

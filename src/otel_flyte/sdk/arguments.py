@@ -7,17 +7,26 @@ an error.
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from otel_flyte import semconv
 from otel_flyte.config import standard
+from otel_flyte.runtime import forks
+from otel_flyte.runtime.forks import ForkLock
 
 UNLIMITED = -1
 """``SpanLimits.UNSET`` and ``LogRecordLimits.UNSET``."""
 
 _READERS = ("opentelemetry.sdk.resources", "opentelemetry.sdk.environment_variables._internal")
+
+_lock = ForkLock(0.5)
+"""Held while the modules change, not while the SDK reads them: its constructors acquire locks of ours."""
+
+_threads: list[int] = []
+"""The thread of each open context."""
 
 
 @contextmanager
@@ -25,17 +34,36 @@ def usable_environment() -> Iterator[Mapping[str, str]]:
     """Return the usable standard values, and let the SDK read them where it has no arguments for them.
 
     These are the variables of the resource and of the SDK's own metrics. The modules that read them see these values as
-    their ``environ`` while the context lasts; ``os.environ`` is not changed.
+    their ``environ`` until the last context ends, of nested ones and of other threads; ``os.environ`` is not changed.
     """
     values = standard.usable(os.environ)
-    modules: list[Any] = [sys.modules[name] for name in _READERS if hasattr(sys.modules.get(name), "environ")]
+    with _lock:
+        _threads.append(threading.get_ident())
+        _set_environ(values)
     try:
-        for module in modules:
-            module.environ = values
         yield values
     finally:
-        for module in modules:
-            module.environ = os.environ
+        with _lock:
+            _threads.remove(threading.get_ident())
+            if not _threads:
+                _set_environ(os.environ)
+
+
+def _set_environ(values: Mapping[str, str]) -> None:
+    modules: list[Any] = [sys.modules[name] for name in _READERS if hasattr(sys.modules.get(name), "environ")]
+    for module in modules:
+        module.environ = values
+
+
+def _begin_child() -> None:
+    """Leave the contexts of threads that a forked child does not have."""
+    if _threads:
+        _threads[:] = [thread for thread in _threads if thread == threading.get_ident()]
+        if not _threads:
+            _set_environ(os.environ)
+
+
+forks.register(after_in_child=_begin_child)
 
 
 def batches(values: Mapping[str, str], batch: str) -> dict[str, Any]:

@@ -1,14 +1,19 @@
 """Span processors of ours, for our providers and for other providers."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.util.types import AttributeValue
 
+from otel_flyte import semconv
 from otel_flyte.export.queue import ExportQueue
 from otel_flyte.process import shutdown
+from otel_flyte.runtime.guard import guarded
 from otel_flyte.supervisor import client
+from otel_flyte.tasks import state
 from otel_flyte.tracing import open_spans
 
 __all__ = [
@@ -58,16 +63,27 @@ class Processor(SpanProcessor):
 
 
 class OpenSpans(Processor):
-    """Keeps the registry of open spans."""
+    """Keeps the registry of open spans, and sets the identity of their attempt where attempts share a process."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
         """Add a span."""
         open_spans.add(span)
+        task = state.current.get()
+        if task is not None and task.identity_attributes:
+            _identify(span, task.identity_attributes)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Remove a span."""
         if span.context is not None:
             open_spans.discard(span.context.span_id)
+
+
+@guarded
+def _identify(span: Span, identity: Mapping[str, AttributeValue]) -> None:
+    """Set the identity of the open task on a user's span; spans of ours have the identity of their own task."""
+    scope = span.instrumentation_scope
+    if scope is None or scope.name != semconv.SCOPE:
+        span.set_attributes(identity)
 
 
 class SupervisedSpans(Processor):

@@ -14,7 +14,7 @@ def find_all(environ: Mapping[str, str]) -> dict[str, Path]:
     """Return the executables of the parts that have one, by name of the part.
 
     Raises:
-        StackError: A part's variable does not name an executable.
+        StackError: a part's variable does not name an executable.
     """
     return {part.name: binary for part in PARTS if (binary := find(part, environ))}
 
@@ -25,7 +25,7 @@ def find(part: Part, environ: Mapping[str, str]) -> Path | None:
     Builds come before ``PATH`` because they have the tested versions.
 
     Raises:
-        StackError: The variable does not name an executable.
+        StackError: the variable does not name an executable.
     """
     named = environ.get(part.variable)
     if named:

@@ -56,7 +56,7 @@ def up(engine: Engine, settings: Settings, timeout: float) -> None:
     """Start the containers, and wait until their health checks pass.
 
     Raises:
-        StackError: They do not come up. The containers have been removed then, and their data kept.
+        StackError: they do not come up. The containers have been removed then, and their data kept.
     """
     arguments = ("up", "--detach", "--wait", "--wait-timeout", f"{timeout:.0f}", "--remove-orphans")
     try:
@@ -80,7 +80,7 @@ def down(engine: Engine, *, is_data_deleted: bool) -> None:
     """Stop and remove the containers, and their volumes if requested.
 
     Raises:
-        StackError: The engine reports an error.
+        StackError: the engine reports an error.
     """
     result = _remove(engine, *(["--volumes"] if is_data_deleted else []))
     if result.returncode != 0:

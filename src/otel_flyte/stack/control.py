@@ -25,7 +25,7 @@ def up(mode: str | None, environ: Mapping[str, str], report: Print, timeout: flo
         timeout: Seconds until all parts must be ready.
 
     Raises:
-        StackError: The stack does not come up. What this call has started has been stopped then.
+        StackError: the stack does not come up. What this call has started has been stopped then.
     """
     setup = Setup(settings.read(environ), state.folder(environ), environ)
     with setup.folder.locked(report):
@@ -48,7 +48,7 @@ def down(environ: Mapping[str, str], report: Print, *, is_data_deleted: bool) ->
     """Stop the stack, and return the names of the parts that were running.
 
     Raises:
-        StackError: It cannot be stopped.
+        StackError: it can't be stopped.
     """
     folder = state.folder(environ)
     with folder.locked(report):
@@ -70,7 +70,7 @@ def status(environ: Mapping[str, str]) -> tuple[State | None, list[PartStatus]]:
     """Return the state, None where nothing was started, and the status of every part.
 
     Raises:
-        StackError: The state cannot be read, or the engine does not answer.
+        StackError: the state can't be read, or the engine does not answer.
     """
     current = state.folder(environ).load()
     if current is not None and current.mode == COMPOSE:
@@ -82,7 +82,7 @@ def running(environ: Mapping[str, str]) -> tuple[Settings, list[PartStatus]]:
     """Return the settings of the running stack, and the status of every part.
 
     Raises:
-        StackError: No stack is running, or its collector is not ready.
+        StackError: no stack is running, or its collector is not ready.
     """
     current, parts = status(environ)
     if current is None:
@@ -97,7 +97,7 @@ def _engine(mode: str | None, before: State | None, setup: Setup) -> Engine | st
     """Return the engine, or the reason for running natively: as requested, else as before, else by what answers.
 
     Raises:
-        StackError: The stack is running in another mode, or there is no engine where one was requested.
+        StackError: the stack is running in another mode, or there is no engine where one was requested.
     """
     current = before.mode if before else None
     if mode and current and mode != current:

@@ -32,7 +32,7 @@ def sending_to_stack() -> Iterator[Callable[[Path], None]]:
         not acknowledged everything.
 
     Raises:
-        StackError: No stack is running.
+        StackError: no stack is running.
     """
     settings, parts = control.running(os.environ)
     began = datetime.now(timezone.utc)

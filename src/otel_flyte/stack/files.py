@@ -15,7 +15,7 @@ def root() -> Path:
     """Return the folder with ``docker-compose.yml``, ``collector/``, ``backends/`` and ``grafana/``.
 
     Raises:
-        StackError: The package is neither installed from a wheel nor in a checkout.
+        StackError: the package is neither installed from a wheel nor in a checkout.
     """
     for folder in (PACKAGED, Path(__file__).parents[3]):
         if (folder / COMPOSE).is_file():
@@ -29,7 +29,7 @@ def user_folder(environ: Mapping[str, str], variable: str, default: str) -> Path
     The convention: https://specifications.freedesktop.org/basedir-spec/latest/
 
     Raises:
-        StackError: The user's home is not known.
+        StackError: the user's home is not known.
     """
     named = Path(environ.get(variable, ""))
     if named.is_absolute():

@@ -48,7 +48,7 @@ def up(setup: Setup, report: Print, timeout: float) -> None:
     """Start the parts that are not running, and wait until all are ready. The caller holds the folder's lock.
 
     Raises:
-        StackError: A port is in use, or a part cannot be started, exited or was not ready in time. The parts that this
+        StackError: a port is in use, or a part can't be started, exited or was not ready in time. The parts that this
             call has started have been stopped then.
     """
     settings, folder = setup.settings, setup.folder
@@ -113,7 +113,7 @@ def check_ports(settings: Settings, keys: Iterable[str]) -> None:
     """Check that ports are free.
 
     Raises:
-        StackError: The address is not one of this machine's, or a port is in use. The message names the process that
+        StackError: the address is not one of this machine's, or a port is in use. The message names the process that
             uses it, where known, and the variable that changes the port.
     """
     for key in keys:
@@ -129,7 +129,7 @@ def check_ports(settings: Settings, keys: Iterable[str]) -> None:
                 if error.errno == errno.EADDRNOTAVAIL:
                     raise StackError(f"{HOST}={settings.host} is not an address of this machine: correct it") from None
                 is_used = error.errno == errno.EADDRINUSE
-                why = f"is in use{_user_of(number)}" if is_used else f"cannot be used, {error.strerror or error}"
+                why = f"is in use{_user_of(number)}" if is_used else f"can't be used, {error.strerror or error}"
                 raise StackError(f"port {number} ({port.meaning}) {why}: set {port.variable} to another port") from None
 
 
@@ -154,7 +154,7 @@ def _start(part: Part, setup: Setup) -> Process:
     try:
         return processes.start(command, _environment(part, own, setup), setup.folder.path, log)
     except OSError as error:
-        raise StackError(f"{part.name} cannot be started, {error.strerror or error}: check {binary}") from None
+        raise StackError(f"{part.name} can't be started, {error.strerror or error}: check {binary}") from None
 
 
 def _environment(part: Part, own: dict[str, str], setup: Setup) -> dict[str, str]:

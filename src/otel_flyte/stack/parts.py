@@ -51,7 +51,7 @@ PROMETHEUS_SWITCHES = (
     "--web.enable-remote-write-receiver",
     "--enable-feature=exemplar-storage",
 )
-"""Options that backends/prometheus.yaml cannot hold; docker-compose.yml has the same."""
+"""Options that backends/prometheus.yaml can't hold; docker-compose.yml has the same."""
 
 PARTS = (
     Part(

@@ -39,7 +39,7 @@ def new_log(log: Path) -> None:
     """Start a new log file; the previous one gets the suffix ``.log.1``.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: the file can't be written.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists():
@@ -54,7 +54,7 @@ def start(command: Sequence[str], env: Mapping[str, str], folder: Path, log: Pat
     stderr are appended to ``log``.
 
     Raises:
-        OSError: The executable cannot be started, or the log cannot be written.
+        OSError: the executable can't be started, or the log can't be written.
     """
     with log.open("ab") as stream:
         child = subprocess.Popen(  # noqa: S603  # a part of the stack

@@ -84,7 +84,7 @@ def read(environ: Mapping[str, str]) -> Settings:
     """Read the variables.
 
     Raises:
-        StackError: A variable has an invalid value, or two ports are the same.
+        StackError: a variable has an invalid value, or two ports are the same.
     """
     ports = {key: _port(port, environ) for key, port in PORTS.items()}
     for one, other in combinations(PORTS.values(), 2):

@@ -48,10 +48,10 @@ class Folder:
         return self.logs / f"{part}.log"
 
     def load(self) -> State | None:
-        """Return the state, or None where nothing was started or all of it was stopped.
+        """Return the state, or ``None`` where nothing was started or all of it was stopped.
 
         Raises:
-            StackError: The file cannot be read.
+            StackError: the file can't be read.
         """
         try:
             document = json.loads(self._file.read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ class Folder:
             settings = Settings(**document["settings"])
             return State(document["mode"], settings, processes) if settings.ports.keys() == PORTS.keys() else None
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-            # Missing, truncated or from another version. Processes that cannot be identified are left alone.
+            # Missing, truncated or from another version. Processes that can't be identified are left alone.
             return None
         except OSError as error:
             raise self._error("read", error) from None
@@ -68,7 +68,7 @@ class Folder:
         """Write the state, completely or not at all.
 
         Raises:
-            StackError: The file cannot be written.
+            StackError: the file can't be written.
         """
         new = self._file.with_suffix(".new")
         with self.writing():
@@ -84,7 +84,7 @@ class Folder:
         """Delete the state.
 
         Raises:
-            StackError: The file cannot be deleted.
+            StackError: the file can't be deleted.
         """
         with self.writing():
             self._file.unlink(missing_ok=True)
@@ -94,7 +94,7 @@ class Folder:
         """Convert an OSError into one that names this folder, which a full disk's error does not.
 
         Raises:
-            StackError: Something could not be written.
+            StackError: something could not be written.
         """
         try:
             yield
@@ -106,7 +106,7 @@ class Folder:
         """Let one command at a time change the stack. The lock ends with its process, however that ends.
 
         Raises:
-            StackError: The folder cannot be written.
+            StackError: the folder can't be written.
         """
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ class Folder:
             yield
 
     def _error(self, what: str, error: OSError) -> StackError:
-        return StackError(f"{self.path} cannot be {what}, {error.strerror or error}: set {_VARIABLE} to another folder")
+        return StackError(f"{self.path} can't be {what}, {error.strerror or error}: set {_VARIABLE} to another folder")
 
 
 def folder(environ: Mapping[str, str] = os.environ) -> Folder:

@@ -37,7 +37,7 @@ def record_to(path: str) -> None:
 
 @guarded
 def begin(task: "OpenTask") -> None:
-    """Record the next lines as those of a task."""
+    """Record the next lines as those of a task, or of no task while attempts share this process."""
     if not _is_enabled():
         return
     from otel_flyte.stdio_capture import records
@@ -46,9 +46,9 @@ def begin(task: "OpenTask") -> None:
         _open.append((task, records.template(task.span)))
         _flush()
         if _session is None:
-            _start(_open[-1][1])
+            _start(_template())
         else:
-            _session.set_context(_open[-1][1], _CONTEXT_SECONDS)
+            _session.set_context(_template(), _CONTEXT_SECONDS)
 
 
 @guarded
@@ -60,7 +60,7 @@ def end(task: "OpenTask") -> None:
         _flush()
         _open[:] = [each for each in _open if each[0] is not task]
         # Until the pump has the context, the lines that flytekit prints next would be recorded as the task's.
-        _session.set_context(_open[-1][1] if _open else "", _CONTEXT_SECONDS)
+        _session.set_context(_template(), _CONTEXT_SECONDS)
 
 
 @guarded
@@ -122,6 +122,21 @@ def _is_possible() -> bool:
 def _is_captured_by_ancestor() -> bool:
     marks = os.environ.get(semconv.CAPTURED_OUTPUT, "").split(",")
     return any(":".join(map(str, found)) in marks for found in map(identity, (1, 2)) if found)
+
+
+def _template() -> str:
+    """Return the template of the next lines, empty where no task is open.
+
+    While several attempts that share this process are open, the attempt of a line is unknown.
+    """
+    if not _open:
+        return ""
+    template = _open[-1][1]
+    if len({task.attempt for task, _ in _open if task.identity_attributes}) > 1:
+        from otel_flyte.stdio_capture import records
+
+        return records.without_attempt(template)
+    return template
 
 
 def _start(template: str) -> None:

@@ -43,6 +43,17 @@ def template(span: Span) -> str:
     return otlp_json.line_of(request).decode()
 
 
+def without_attempt(template: str) -> str:
+    """Return a template without the ids of a span and without the identity of an attempt."""
+    _, request = otlp_json.request_of(template.encode())
+    found: Any = request
+    [record] = found.resource_logs[0].scope_logs[0].log_records
+    kept = [each for each in record.attributes if each.key not in semconv.IDENTITY]
+    record.Clear()
+    record.attributes.extend(kept)
+    return otlp_json.line_of(request).decode()
+
+
 def requests(entries: Sequence[Entry]) -> Iterator[Message]:
     """Return requests with the records of entries, one request for each run of entries with the same template."""
     for used, alike in groupby(entries, key=lambda entry: entry.template):

@@ -150,7 +150,7 @@ def attempt_from_uri(execution: Execution, uri: str) -> Attempt | None:
     """Read the attempt of an execution that wrote an object, from the raw-output prefix in the object's URI.
 
     The prefix is ``{base}/{2-character shard}/{execution}-{unique node id}-{attempt}``. Where propeller had to shorten
-    it to a hash, it cannot be read.
+    it to a hash, it can't be read.
     """
     for shard, segment in pairwise(uri.split("/")):
         if len(shard) != _SHARD_LENGTH or not segment.startswith(f"{execution.name}-"):

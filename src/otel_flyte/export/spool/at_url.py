@@ -13,7 +13,7 @@ from otel_flyte.runtime.guard import say_once, start_thread
 
 
 def create_folder(url: str) -> str:
-    """Return a new folder whose files are copied to a URL in the end, or an empty string if that cannot be used."""
+    """Return a new folder whose files are copied to a URL in the end, or an empty string if that can't be used."""
     try:
         remote.check(url)
     except remote.RemoteError as error:

@@ -52,7 +52,7 @@ class Held:
         Raises:
             LockedError: it is locked already.
             FileNotFoundError: it does not exist, or was removed meanwhile.
-            OSError: it cannot be opened.
+            OSError: it can't be opened.
         """
         self.path = path
         self._sent: int | None = None
@@ -74,7 +74,7 @@ class Held:
         """Create a spool file. It gets the name that replays look for when it is locked.
 
         Raises:
-            OSError: it cannot be created.
+            OSError: it can't be created.
         """
         folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         now = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}"
@@ -103,7 +103,7 @@ class Held:
         """Note the acknowledged offset on disk.
 
         Raises:
-            OSError: it cannot be written, so that a replay would send acknowledged records again.
+            OSError: it can't be written, so that a replay would send acknowledged records again.
         """
         if self._sent is None:
             self._sent = os.open(sent_path(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode(self.path))
@@ -148,7 +148,7 @@ class SpoolFile:
         """Write a line, which ends with a newline, and return the offset of its end in bytes.
 
         Raises:
-            OSError: it cannot be written. The file is as it was before.
+            OSError: it can't be written. The file is as it was before.
         """
         with self._lock:
             held = self._held = self._held or Held.create(self._folder, self._signal)
@@ -164,7 +164,7 @@ class SpoolFile:
         """Note the acknowledged offset. A smaller one than before is ignored.
 
         Raises:
-            OSError: it cannot be written, so that a replay would send acknowledged records again.
+            OSError: it can't be written, so that a replay would send acknowledged records again.
         """
         with self._lock:
             if self._held and offset > self._held.acknowledged:
@@ -194,7 +194,7 @@ def append_line(descriptor: int, line: bytes) -> None:
     """Append a line to a file. If only a part of it can be written, that part is removed again.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it can't be written.
     """
     written = 0
     try:
@@ -230,9 +230,9 @@ def files(folder: Path, *, rejected: bool = False) -> list[Path]:
     """Return the files of a folder that may hold undelivered records, or rejected ones, the oldest first.
 
     Raises:
-        OSError: the folder cannot be read.
+        OSError: the folder can't be read.
     """
-    # `Path.glob` returns nothing for a folder that cannot be read.
+    # `Path.glob` returns nothing for a folder that can't be read.
     names = (path.name for path in folder.iterdir())
     found = sorted(name for name in names if name.endswith(".jsonl"))
     return [folder / name for name in found if name.endswith(REJECTED_SUFFIX) == rejected]

@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 
 
 class RemoteError(Exception):
-    """A URL, or the folder for it, cannot be read or written. The message is one line for the user."""
+    """A URL, or the folder for it, can't be read or written. The message is one line for the user."""
 
 
 def is_url(text: str) -> bool:
@@ -45,7 +45,7 @@ def prepare(url: str) -> None:
     The end of a process would be too late: Python 3.12 starts no threads then, and buckets are accessed by threads.
 
     Raises:
-        RemoteError: the URL cannot be used.
+        RemoteError: the URL can't be used.
     """
     with opened(url):
         pass
@@ -56,7 +56,7 @@ def opened(url: str) -> Iterator[tuple[Any, str]]:
     """Return the filesystem of a URL and the folder there.
 
     Raises:
-        RemoteError: the URL cannot be used, or the context has failed there.
+        RemoteError: the URL can't be used, or the context has failed there.
     """
     check(url)
     shown = without_password(url)

@@ -48,7 +48,7 @@ def push(folder: Path, url: str, deadline: float | None = None) -> Pushed:
     begun before ``deadline`` (``time.monotonic``). The copy of a file is not interrupted.
 
     Raises:
-        RemoteError: the folder cannot be read, or nothing can be written to the URL.
+        RemoteError: the folder can't be read, or nothing can be written to the URL.
     """
     try:
         paths = spool.files(folder)
@@ -79,7 +79,7 @@ def replay(url: str, work: Replay) -> Summary:
     A URL that ends in ``.jsonl`` names one file, which is removed only if it is a spool file.
 
     Raises:
-        RemoteError: the URL cannot be read.
+        RemoteError: the URL can't be read.
     """
     summary = Summary()
     with opened(url) as (files, root), tempfile.TemporaryDirectory(prefix="otel-flyte-") as name:

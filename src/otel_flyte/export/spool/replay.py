@@ -41,7 +41,7 @@ class _Stopped(Exception):  # noqa: N818  # it ends the replay and is no error
 
 
 class _Skipped(Exception):  # noqa: N818  # it ends the work on one file and is no error
-    """The rest of a file cannot be sent, for the reason in the message, while other files can."""
+    """The rest of a file can't be sent, for the reason in the message, while other files can."""
 
 
 @dataclass(slots=True)
@@ -279,7 +279,7 @@ def rejected_records(folder: Path) -> int:
     """Return the number of rejected records in a folder that were not replayed. An unreadable file counts as one.
 
     Raises:
-        OSError: the folder cannot be read.
+        OSError: the folder can't be read.
     """
     count = 0
     for path in spool.files(folder, rejected=True):
@@ -293,7 +293,7 @@ def rejected_records(folder: Path) -> int:
 
 
 def problem_with(path: Path, error: OSError) -> str:
-    """Return a line for the user about a file that cannot be read, or whose offset cannot be noted beside it."""
+    """Return a line for the user about a file that can't be read, or whose offset can't be noted beside it."""
     reason = error.strerror or error
     if not os.access(path, os.R_OK):
         return f"it can't be read: {reason}"
@@ -352,7 +352,7 @@ def _fitting(request: Message, limit: int) -> Iterator[Message]:
 
 
 def _keep_rejected(path: Path, line: bytes) -> str:
-    """Keep a line that cannot be sent, and return where it is kept."""
+    """Keep a line that can't be sent, and return where it is kept."""
     rejected = spool.rejected_path(path)
     # `Path.open` knows no opener.
     with open(rejected, "ab", opener=partial(os.open, mode=spool.mode(path))) as file:

@@ -96,7 +96,7 @@ class Ascend:
         npu.lost_at = now if reading.is_lost else None
         if reading.is_lost:
             npu.energy.interrupt()
-            guard.say_once(f"the driver can't reach the NPU {npu.device.id} any more: check the device.")
+            guard.say_once(f"the driver can't reach the NPU {npu.device.id} any more: check the device")
             return DeviceSample(npu.device, is_lost=True)
         return _sample(npu, reading)
 

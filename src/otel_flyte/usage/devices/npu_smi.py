@@ -101,20 +101,20 @@ class NpuSmi:
                 logger.debug("npu-smi has not answered for the NPU %s within %.0f s.", chip.id, _LIMIT_SECONDS)
             return
         # The output fits into the pipe.
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         query.process = None
-        query.reading = _reading(chip, _values(said)) if process.returncode == 0 else None
+        query.reading = _reading(chip, _values(output)) if process.returncode == 0 else None
 
     def _output(self, *arguments: str) -> str:
         process = self._start(*arguments)
         if process is None:
             return ""
         try:
-            said, _ = process.communicate(timeout=_LIMIT_SECONDS)
+            output, _ = process.communicate(timeout=_LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             return ""
-        return said if process.returncode == 0 else ""
+        return output if process.returncode == 0 else ""
 
     def _start(self, *arguments: str) -> "subprocess.Popen[str] | None":
         """Start the command apart from the task: without signals of its terminal, and without its descriptors."""

@@ -37,7 +37,7 @@ class Driver:
     def __init__(self, library: Any) -> None:
         self.library = library
         self._lacking: set[tuple[str, str]] = set()
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     def ask(self, of: str, name: str, *arguments: Any, known_as: str = "", nothing: Any = None) -> Any:
         """Call a function for a device; return ``None`` where it fails now, without a call where it never succeeds.
@@ -77,8 +77,8 @@ class Driver:
             raise ClosedError from error
         if code in NEVER:
             self._lacking.add(question)
-        if question not in self._told:
-            self._told.add(question)
+        if question not in self._reported:
+            self._reported.add(question)
             logger.debug("NVML: %s fails for the GPU %s: %s", question[1], question[0], error)
 
 

@@ -89,7 +89,7 @@ class Gpu:
         except LostError as error:
             self._lost_at = self._clock()
             self._energy.interrupt()
-            guard.say_once(f"the driver can't reach the GPU {self.device.id} any more ({error}): check the device.")
+            guard.say_once(f"the driver can't reach the GPU {self.device.id} any more ({error}): check the device")
             return self._lost(xids)
 
     def _lost(self, xids: int | None) -> DeviceSample:
