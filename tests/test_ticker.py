@@ -1,4 +1,4 @@
-"""The thread beside the task in a process whose own code closes descriptors and reuses their numbers."""
+"""The ticker thread in a process whose own code closes descriptors and reuses their numbers."""
 
 from pathlib import Path
 

@@ -22,7 +22,7 @@ def of(cases: Iterable[Case]) -> "pytest.MarkDecorator":
 
 
 def _marks(case: Case) -> tuple["pytest.MarkDecorator", ...]:
-    # The transports and the queue do not depend on the SDK; what it hands to them, for each signal, does.
+    # The transports and the queue do not depend on the SDK, but the records of each signal do.
     is_of_each_signal = "all signals" in case.name and case.protocol == "http/protobuf"
     return () if is_of_each_signal else (pytest.mark.newest_only,)
 

@@ -1,4 +1,4 @@
-"""The collector's configuration: which values it accepts, and what it makes of statsd, scraped pages and OTLP."""
+"""The collector's configuration: accepted values, and the metrics from statsd, scraped pages and OTLP."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""`native/build.py`: it builds what the stack's files name, at the versions that they name, once."""
+"""`native/build.py`: it builds each program of the stack once, at the version in the stack's files."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""`otel-flyte stack` with Loki and Tempo, where a person has installed them: what each backend stores and finds."""
+"""`otel-flyte stack` with Loki and Tempo, where a person has installed them: stored data and searches."""
 
 import re
 import time

@@ -528,7 +528,7 @@ EXPORT_INTERVAL = "500"
 
 @dataclass(frozen=True)
 class Load:
-    """A process under load. At its end it reports what it has recorded."""
+    """A process under load. At its end it reports the recorded data."""
 
     name: str
     folder: Path
@@ -589,7 +589,7 @@ def test_everything_sent_is_stored_although_each_part_is_stopped_under_load(back
         for name in counts
     }
     deadline = time.monotonic() + TIMEOUT
-    # A read may miss what Tempo is moving between its components; a later one finds it.
+    # A read may miss spans that Tempo is moving between its components; a later one finds them.
     while (stored := {name: count() for name, count in counts.items()}) != sent and time.monotonic() < deadline:
         time.sleep(2)
     print("\n| signal | sent | stored |\n|---|---|---|")  # noqa: T201
@@ -599,7 +599,7 @@ def test_everything_sent_is_stored_although_each_part_is_stopped_under_load(back
 
 
 def _counts(backends: Backends, recorded: Mapping[str, Row]) -> dict[str, Callable[[], int]]:
-    """Return functions that count what is stored, by signal and backend."""
+    """Return functions that count stored records, by signal and backend."""
     counts: dict[str, Callable[[], int]] = {
         "spans, in files": lambda: _spans_in_files(backends.files, recorded),
         "log records, in files": lambda: _log_records_in_files(backends.files, recorded),

@@ -57,7 +57,7 @@ _SOON = {
     # The tests must not depend on whether this machine is a container.
     "GROUPS": str(_GROUPS / "none"),
 }
-"""Short intervals, so that a task of four seconds exports what one of an hour does."""
+"""Short intervals, so that a task of four seconds exports the same as one of an hour."""
 
 _BASE = {**pods.ENVIRONMENT, "PYTHONPATH": programs.python_path(fake_nvml.PATH)}
 """The environment of the fork server. Every pod has the fake NVML, most of them without a GPU."""

@@ -1,4 +1,4 @@
-"""A process that runs a task repeatedly and writes a report of what it has recorded, to compare with what is stored.
+"""A process that runs a task repeatedly and writes a report of the recorded data, to compare with the stored data.
 
 python tests/support/load.py FOLDER    runs until the file `stop` is in the folder, then writes `recorded.json`
 """

@@ -89,7 +89,7 @@ class LogRecord:
 
 @dataclass(frozen=True)
 class MetricPoint:
-    """One data point, with what its metric says about it."""
+    """One data point, with the attributes of its metric."""
 
     name: str
     unit: str

@@ -155,7 +155,7 @@ def cleanup(env: Mapping[str, str]) -> Scenario:
     change = with_loader(resolver, "--", "eager", "failure", "handler")
     scenario = pod("traced_launches.orchestrate-cleanup", {"value": 5}, env=env, change=change)
     return where(
-        hasattr(python_function_task, "EagerFailureHandlerTask"), "clean-up after a failed eager task", scenario
+        hasattr(python_function_task, "EagerFailureHandlerTask"), "cleanup after a failed eager task", scenario
     )
 
 

@@ -1,4 +1,4 @@
-"""A task ends as without otel-flyte whatever is exported, where to and by which protocol, or nothing at all."""
+"""A task ends as without otel-flyte with any exporter, endpoint and protocol, and without export."""
 
 import socket
 from collections.abc import Iterator

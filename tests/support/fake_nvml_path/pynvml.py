@@ -1,4 +1,4 @@
-"""What a process imports as ``pynvml`` with this folder on its path: see `support.fake_nvml`, which lies above."""
+"""The stand-in for ``pynvml`` in processes with this folder on their path: see `support.fake_nvml`."""
 
 import importlib.util
 import os

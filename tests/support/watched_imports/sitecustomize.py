@@ -1,4 +1,4 @@
-"""Notes what threads of ours import without a word, in the file that a variable names."""
+"""Records the imports of our threads in the file that a variable names."""
 
 import os
 import sys
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 class Finder:
-    """Finds nothing: it is asked first."""
+    """The first finder: it finds no module, and sees every import."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Note a module that a thread of ours imports, where somebody may fork meanwhile."""
+        """Record a module that one of our threads imports while another thread may fork."""
         thread = threading.current_thread().name
         forks = sys.modules.get("otel_flyte.runtime.forks")
         if thread.startswith("otel-flyte") and forks is not None and not forks.importing.open_here:
@@ -18,6 +18,6 @@ class Finder:
                 file.write(f"{thread}: {name}\n")
 
 
-# Empty where nothing was noted; absent where nobody watched.
+# Empty without recorded imports; missing if this module did not run.
 Path(os.environ["NOTED_IMPORTS"]).touch()
 sys.meta_path.insert(0, Finder())
