@@ -104,7 +104,7 @@ def _cgroup(stack: ExitStack, _: object) -> Take:
     active = _recording()
     active.sampling.sources.container = _group(stack) or active.sampling.sources.cgroup
     if active.sampling.sources.container is None:
-        raise ImportError("there is no control group here")
+        raise ImportError("this machine has no cgroup")
     take: Take = active.take
     return take
 
@@ -136,7 +136,7 @@ def _group(stack: ExitStack) -> Any:
     except pytest.skip.Exception:
         return None
     program = stack.enter_context(truth.Program("say(); wait()", group))
-    program.said()
+    program.report()
     return truth.found(program)
 
 

@@ -20,7 +20,7 @@ from support.receiver import Receiver, Span
 from support.runs import Run, Runs, Scenario
 
 OFF_SWITCHES = {
-    "by us": {"OTEL_FLYTE_ENABLED": "false"},
+    "by otel-flyte": {"OTEL_FLYTE_ENABLED": "false"},
     "by OpenTelemetry": {"OTEL_SDK_DISABLED": "true"},
     "among instrumentations": {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "requests,flyte"},
     "with all instrumentations": {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"},
@@ -92,13 +92,13 @@ def test_without_the_exceptions_of_flytekit_the_hooks_are_set(tmp_path: Path) ->
 
 @pytest.mark.parametrize("env", [{}, CONFIGURED], ids=["not configured", "configured"])
 def test_importing_flytekit_sets_the_hooks_without_importing_opentelemetry(env: dict[str, str], tmp_path: Path) -> None:
-    said = ended(tmp_path, LOADED, "print(json.dumps([is_wrapped(), loaded()]))", env=env).said
+    result = ended(tmp_path, LOADED, "print(json.dumps([is_wrapped(), loaded()]))", env=env).printed
 
-    assert said == [True, []]
+    assert result == [True, []]
 
 
 def test_importing_flytekit_sets_no_provider(tmp_path: Path) -> None:
-    said = ended(
+    result = ended(
         tmp_path,
         LOADED,
         """
@@ -106,37 +106,37 @@ def test_importing_flytekit_sets_no_provider(tmp_path: Path) -> None:
         print(json.dumps(task_providers.WHILE_LOADING))
         """,
         env=CONFIGURED,
-    ).said
+    ).printed
 
-    assert said == ["ProxyTracerProvider", "ProxyMeterProvider", "ProxyLoggerProvider"]
+    assert result == ["ProxyTracerProvider", "ProxyMeterProvider", "ProxyLoggerProvider"]
 
 
 def test_an_unrecorded_task_does_not_import_opentelemetry(tmp_path: Path) -> None:
     program = "print(json.dumps([twice(value=4), loaded()]))"
 
-    result, loaded = ended(tmp_path, LOADED, program).said
+    result, loaded = ended(tmp_path, LOADED, program).printed
     assert (result, loaded) == (8, [])
 
-    result, loaded = ended(tmp_path, LOADED, program, env=CONFIGURED).said
+    result, loaded = ended(tmp_path, LOADED, program, env=CONFIGURED).printed
     assert result == 8
     assert "opentelemetry.sdk.trace" in loaded
 
 
 def test_an_unused_signal_is_not_imported(tmp_path: Path) -> None:
-    said = ended(tmp_path, LOADED, "twice(value=4); print(json.dumps(loaded()))", env=CONFIGURED).said
+    result = ended(tmp_path, LOADED, "twice(value=4); print(json.dumps(loaded()))", env=CONFIGURED).printed
 
-    assert "opentelemetry.sdk._logs" not in said
+    assert "opentelemetry.sdk._logs" not in result
 
 
 def test_a_short_task_does_not_import_slow_unused_modules(tmp_path: Path) -> None:
     slow = ("psutil", "pynvml", "otel_flyte.stdio_capture.capture", "otel_flyte.usage.sampling")
     program = f"twice(value=4); print(json.dumps([name for name in {slow} if name in sys.modules]))"
 
-    assert ended(tmp_path, LOADED, program, env=CONFIGURED).said == []
+    assert ended(tmp_path, LOADED, program, env=CONFIGURED).printed == []
 
 
 def test_a_provider_set_after_the_import_is_kept_and_receives_our_spans(tmp_path: Path, receiver: Receiver) -> None:
-    said = ended(
+    result = ended(
         tmp_path,
         LOADED,
         OWN_PROVIDER,
@@ -149,13 +149,13 @@ def test_a_provider_set_after_the_import_is_kept_and_receives_our_spans(tmp_path
         env=receiver.environment(),
     )
 
-    assert said.said == [True, SPANS]
+    assert result.printed == [True, SPANS]
     assert receiver.spans() == []
-    assert "Overriding" not in said.stderr
+    assert "Overriding" not in result.stderr
 
 
 def test_a_provider_set_after_an_unrecorded_task_receives_the_spans_of_the_next_one(tmp_path: Path) -> None:
-    said = ended(
+    result = ended(
         tmp_path,
         LOADED,
         OWN_PROVIDER,
@@ -166,13 +166,13 @@ def test_a_provider_set_after_an_unrecorded_task_receives_the_spans_of_the_next_
         twice(value=4)
         print(json.dumps(names(exporter)))
         """,
-    ).said
+    ).printed
 
-    assert said == SPANS
+    assert result == SPANS
 
 
 def test_registering_a_workflow_sets_no_provider(tmp_path: Path) -> None:
-    said = ended(
+    result = ended(
         tmp_path,
         LOADED,
         """
@@ -194,9 +194,9 @@ def test_registering_a_workflow_sets_no_provider(tmp_path: Path) -> None:
         print(json.dumps([len(entities), before, trace.get_tracer_provider() is provider]))
         """,
         env=CONFIGURED,
-    ).said
+    ).printed
 
-    assert said == [3, [], True]
+    assert result == [3, [], True]
 
 
 # --- off switches ----------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_registering_a_workflow_sets_no_provider(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("env", OFF_SWITCHES.values(), ids=OFF_SWITCHES)
 def test_an_off_switch_prevents_all_hooks_even_with_the_instrumentor(env: dict[str, str], tmp_path: Path) -> None:
-    said = ended(
+    result = ended(
         tmp_path,
         """
         import otel_flyte
@@ -223,16 +223,16 @@ def test_an_off_switch_prevents_all_hooks_even_with_the_instrumentor(env: dict[s
         print(json.dumps([wrapped, result, names(exporter)]))
         """,
         env=CONFIGURED | env,
-    ).said
+    ).printed
 
-    assert said == [[False, False], 8, []]
+    assert result == [[False, False], 8, []]
 
 
 # --- activation by a program -----------------------------------------------------------------------------------------
 
 
 def test_a_provider_argument_is_used_and_a_later_one_replaces_it(tmp_path: Path, receiver: Receiver) -> None:
-    said = ended(
+    result = ended(
         tmp_path,
         LOADED,
         OWN_PROVIDER,
@@ -251,13 +251,13 @@ def test_a_provider_argument_is_used_and_a_later_one_replaces_it(tmp_path: Path,
         env=receiver.environment(),
     )
 
-    assert said.said == [SPANS, SPANS + SPANS]
-    assert said.stderr == ""
+    assert result.printed == [SPANS, SPANS + SPANS]
+    assert result.stderr == ""
     assert receiver.spans() == []
 
 
 def test_a_signal_with_a_provider_argument_has_no_provider_of_ours(tmp_path: Path) -> None:
-    said = ended(
+    result = ended(
         tmp_path,
         LOADED,
         """
@@ -269,13 +269,13 @@ def test_a_signal_with_a_provider_argument_has_no_provider_of_ours(tmp_path: Pat
         print(json.dumps(task_providers.providers()))
         """,
         env=CONFIGURED,
-    ).said
+    ).printed
 
-    assert said == ["TracerProvider", "ProxyMeterProvider", "LazyLoggerProvider"]
+    assert result == ["TracerProvider", "ProxyMeterProvider", "LazyLoggerProvider"]
 
 
 def test_a_provider_argument_is_used_even_before_flytekit_is_imported(tmp_path: Path) -> None:
-    said = ended(
+    result = ended(
         tmp_path,
         OWN_PROVIDER,
         """
@@ -285,13 +285,13 @@ def test_a_provider_argument_is_used_even_before_flytekit_is_imported(tmp_path: 
         """,
         LOADED,
         "twice(value=4); print(json.dumps(names(exporter)))",
-    ).said
+    ).printed
 
-    assert said == SPANS
+    assert result == SPANS
 
 
 def test_the_instrumentor_can_be_enabled_and_disabled_repeatedly(tmp_path: Path) -> None:
-    said = ended(
+    result = ended(
         tmp_path,
         LOADED,
         OWN_PROVIDER,
@@ -321,12 +321,12 @@ def test_the_instrumentor_can_be_enabled_and_disabled_repeatedly(tmp_path: Path)
     )
 
     on, off = [True, SPANS], [False, []]
-    assert said.said == [off, on, off, on, off, on]
-    assert "already" not in said.stderr
+    assert result.printed == [off, on, off, on, off, on]
+    assert "already" not in result.stderr
 
 
 def test_uninstrument_discards_the_provider_arguments(tmp_path: Path) -> None:
-    said = ended(
+    result = ended(
         tmp_path,
         LOADED,
         OWN_PROVIDER,
@@ -339,9 +339,9 @@ def test_uninstrument_discards_the_provider_arguments(tmp_path: Path) -> None:
         twice(value=4)
         print(json.dumps([is_wrapped(), names(exporter)]))
         """,
-    ).said
+    ).printed
 
-    assert said == [True, []]
+    assert result == [True, []]
 
 
 # --- declarations of the distribution --------------------------------------------------------------------------------
@@ -504,8 +504,8 @@ BROKEN = {
     "no such context": increment(env={"OTEL_PYTHON_CONTEXT": "nobodys"}),
     "no such propagator": increment(env={"OTEL_PROPAGATORS": "nobodys"}),
     "no such sampler": increment(env={"OTEL_TRACES_SAMPLER": "nobodys", "OTEL_TRACES_SAMPLER_ARG": "?"}),
-    "limits that are no numbers": increment(env={"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}),
-    "an environment that can't be written": customised(
+    "invalid limits": increment(env={"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}),
+    "an unwritable environment": customised(
         """
         import os
 
@@ -547,14 +547,14 @@ SCENARIOS: dict[str, Scenario] = {
         }.items()
         for kind, entrypoint in {"": "execute", ", fast": "fast"}.items()
     },
-    "ids of others": increment(env=BY_LAUNCHER | programs.RAISE, change=by_opentelemetry_instrument),
+    "foreign ids": increment(env=BY_LAUNCHER | programs.RAISE, change=by_opentelemetry_instrument),
     **{
         f"off {how}": increment(env=BY_LAUNCHER | programs.RAISE | env, change=by_opentelemetry_instrument)
         for how, env in OFF_SWITCHES.items()
     },
     "providers": runs.pod("task_providers.find_providers"),
     "providers, fast": runs.pod("task_providers.find_providers", entrypoint="fast"),
-    "a provider of its own": runs.pod("task_own_provider.train", {"epochs": 3}),
+    "its own provider": runs.pod("task_own_provider.train", {"epochs": 3}),
     **BROKEN,
 }
 
@@ -568,7 +568,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     all_runs.close()
 
 
-def whole(run: Run) -> Run:
+def succeeded(run: Run) -> Run:
     assert run.pod.returncode == 0, run.pod.stderr
     assert run.spans
     return run
@@ -577,22 +577,22 @@ def whole(run: Run) -> Run:
 @pytest.mark.parametrize("kind", ["", ", fast"], ids=["execute", "fast-execute"])
 @pytest.mark.parametrize("how", ["opentelemetry-instrument", "the operator", "without a configurator"])
 def test_spans_under_a_launcher_are_the_same_as_without_one(how: str, kind: str, ran: Runs) -> None:
-    plain, launched = whole(ran(f"plain{kind}")), whole(ran(f"{how}{kind}"))
+    plain, launched = succeeded(ran(f"plain{kind}")), succeeded(ran(f"{how}{kind}"))
 
-    assert launched.tree(whole=True) == plain.tree(whole=True)
+    assert launched.tree(full=True) == plain.tree(full=True)
     assert launched.pod.outputs == plain.pod.outputs
 
 
 @pytest.mark.parametrize("how", ["opentelemetry-instrument", "the operator"])
 def test_the_provider_of_the_launcher_is_used(how: str, ran: Runs) -> None:
-    resources = [span.resource for span in whole(ran(how)).spans]
+    resources = [span.resource for span in succeeded(ran(how)).spans]
 
     assert {resource.get("telemetry.auto.version") for resource in resources} != {None}
     assert all(semconv.RUN_NAME not in resource for resource in resources)
 
 
 def test_a_foreign_id_generator_gets_the_derived_trace_from_a_remote_parent(ran: Runs) -> None:
-    run = whole(ran("ids of others"))
+    run = succeeded(ran("foreign ids"))
     attempt = run.attempt
     execution = identity.Execution("proj", "development", pods.Attempt().execution)
     of_the_control_plane = identity.Attempt(execution, "n0", "n0", 0)
@@ -607,17 +607,17 @@ def test_a_foreign_id_generator_gets_the_derived_trace_from_a_remote_parent(ran:
 def test_an_off_switch_is_effective_under_a_launcher(how: str, ran: Runs) -> None:
     run = ran(f"off {how}")
 
-    assert ours(run.spans) == []
+    assert our_spans(run.spans) == []
     assert run.pod.outputs == ran("plain").pod.outputs
 
 
-def ours(spans: list[Span]) -> list[Span]:
+def our_spans(spans: list[Span]) -> list[Span]:
     return [span for span in spans if span.scope == semconv.SCOPE]
 
 
 @pytest.mark.parametrize("name", ["providers", "providers, fast"])
 def test_providers_of_a_pod_are_created_after_the_tasks_module_is_loaded(name: str, ran: Runs) -> None:
-    outputs = whole(ran(name)).pod.outputs
+    outputs = succeeded(ran(name)).pod.outputs
     assert outputs is not None
     found = [item.scalar.primitive.string_value for item in outputs.literals["o0"].collection.literals]
 
@@ -628,11 +628,13 @@ def test_providers_of_a_pod_are_created_after_the_tasks_module_is_loaded(name: s
 
 
 def test_a_provider_set_by_the_tasks_module_is_kept_and_receives_our_spans(ran: Runs) -> None:
-    run = whole(ran("a provider of its own"))
+    run = succeeded(ran("its own provider"))
 
     assert {span.resource["service.name"] for span in run.spans} == {"trainer"}
     assert run.named("training").parent_span_id == run.named("user code").span_id
-    assert [span.name for span in ours(run.spans) if span.name.startswith("task ")] == ["task task_own_provider.train"]
+    assert [span.name for span in our_spans(run.spans) if span.name.startswith("task ")] == [
+        "task task_own_provider.train"
+    ]
     assert "Overriding" not in run.pod.stderr
 
 
@@ -679,7 +681,7 @@ def test_child_processes_have_the_span_of_a_running_task_as_parent(
     given: str | None, tmp_path: Path, receiver: Receiver
 ) -> None:
     env = {"TRACEPARENT": given} if given else {}
-    before, subprocess, spawned, after = programs.run(STARTS_PROCESSES, tmp_path, receiver.environment() | env).said
+    before, subprocess, spawned, after = programs.run(STARTS_PROCESSES, tmp_path, receiver.environment() | env).printed
     spans = {span.span_id: span for span in receiver.spans() if span.name.startswith("task ")}
     [outer] = [span for span in spans.values() if span.name.endswith(".start")]
 
@@ -707,10 +709,10 @@ def test_an_attempt_without_a_loadable_task_is_named_by_the_resolvers_arguments(
 
 # --- broken environments ---------------------------------------------------------------------------------------------
 
-WITHOUT_A_WORD = {"our names broken", "our guard missing"}
+UNREPORTABLE = {"our names broken", "our guard missing"}
 """Nothing can be reported without these."""
 
-OPENTELEMETRY_COPES = {"no such context", "no such propagator", "no such sampler"}
+IGNORED_BY_OPENTELEMETRY = {"no such context", "no such propagator", "no such sampler"}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -721,18 +723,18 @@ def test_a_task_ends_as_usual_in_a_broken_environment(name: str, ran: Runs) -> N
     assert run.pod.files == plain.pod.files
 
 
-@pytest.mark.parametrize("name", [name for name in BROKEN if name not in WITHOUT_A_WORD | OPENTELEMETRY_COPES])
+@pytest.mark.parametrize("name", [name for name in BROKEN if name not in UNREPORTABLE | IGNORED_BY_OPENTELEMETRY])
 def test_losses_in_a_broken_environment_are_reported_once(name: str, ran: Runs) -> None:
-    said = programs.our_lines(ran(name).pod.stderr)
+    result = programs.our_lines(ran(name).pod.stderr)
 
     # Once for each place where it has an effect; an unavailable module can affect each signal.
-    assert 1 <= len(said) == len(set(said)) <= 3
+    assert 1 <= len(result) == len(set(result)) <= 3
 
 
-@pytest.mark.parametrize("name", sorted(OPENTELEMETRY_COPES))
+@pytest.mark.parametrize("name", sorted(IGNORED_BY_OPENTELEMETRY))
 def test_settings_that_opentelemetry_ignores_lose_no_span(name: str, ran: Runs) -> None:
-    assert whole(ran(name)).tree() == ran("plain").tree()
+    assert succeeded(ran(name)).tree() == ran("plain").tree()
 
 
 def test_an_environment_that_cannot_be_written_loses_no_span(ran: Runs) -> None:
-    assert whole(ran("an environment that can't be written")).tree() == ran("plain").tree()
+    assert succeeded(ran("an unwritable environment")).tree() == ran("plain").tree()

@@ -31,7 +31,7 @@ def task(name: str, inputs: Any, **env: str) -> Scenario:
     return runs.pod(f"traced_bad_values.{name}", inputs, env=env)
 
 
-def without_us(scenario_of: str, inputs: Any, **env: str) -> Scenario:
+def bare_task(scenario_of: str, inputs: Any, **env: str) -> Scenario:
     def run(root: Path, receiver: Receiver) -> Result:
         environment = {**receiver.environment(), **env}
         return pods.prepare(
@@ -48,13 +48,13 @@ CASES: dict[str, tuple[str, Any, dict[str, str]]] = {
     "broken environment": ("label", {"value": 1}, BROKEN_BYTES),
     "half a character": ("fail_with_half_a_character", {"value": 1}, {}),
     "long message": ("fail_at_length", {"value": 1}, {}),
-    "no number": ("compute", {"number": math.nan}, {}),
+    "not a number": ("compute", {"number": math.nan}, {}),
     "infinity": ("compute", {"number": -math.inf}, {}),
     "bad name": ("name_badly", {"value": 1}, {semconv.RAISE_INTERNAL_ERRORS: ""}),
 }
 SCENARIOS: dict[str, Scenario] = {
     **{name: task(which, inputs, **env) for name, (which, inputs, env) in CASES.items()},
-    **{f"{name}, without us": without_us(which, inputs, **env) for name, (which, inputs, env) in CASES.items()},
+    **{f"{name}, bare": bare_task(which, inputs, **env) for name, (which, inputs, env) in CASES.items()},
 }
 FAILING = ("half a character", "long message")
 
@@ -70,7 +70,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_task_ends_as_without_otel_flyte_and_its_trace_arrives(name: str, ran: Runs) -> None:
-    run, without = ran(name), ran(f"{name}, without us").pod
+    run, without = ran(name), ran(f"{name}, bare").pod
 
     assert run.pod.returncode == without.returncode, run.pod.stderr
     assert run.pod.files.keys() == without.files.keys()
@@ -79,21 +79,21 @@ def test_a_task_ends_as_without_otel_flyte_and_its_trace_arrives(name: str, ran:
     assert run.pod.stdout == without.stdout
     assert run.attempt.status == ("ERROR" if name in FAILING else "UNSET")
     assert run.named(semconv.PHASE_USER_CODE)
-    assert len(run.markers) == 1
+    assert len(run.pending) == 1
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "bad name"])
 def test_nothing_is_printed(name: str, ran: Runs) -> None:
-    said = ran(name).pod.stderr
+    stderr = ran(name).pod.stderr
 
     # A frame of ours is possible: flytekit itself fails on half a character, and Python prints the stack.
-    assert "otel-flyte" not in said
-    assert "opentelemetry" not in said
+    assert "otel-flyte" not in stderr
+    assert "opentelemetry" not in stderr
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_our_values_are_within_the_documented_length(name: str, ran: Runs) -> None:
-    for span in (*ran(name).spans, *ran(name).markers):
+    for span in (*ran(name).spans, *ran(name).pending):
         if span.scope != semconv.SCOPE:
             continue
         assert size(span.name) <= limits.STRING_LIMIT + len("task ")
@@ -147,7 +147,7 @@ def test_invalid_characters_in_the_identity_are_replaced(ran: Runs) -> None:
 
 
 def test_nan_and_infinity_arrive(ran: Runs) -> None:
-    attributes = ran("no number").named("dividing").attributes
+    attributes = ran("not a number").named("dividing").attributes
 
     assert math.isnan(attributes["nan"])
     assert math.isnan(attributes["given"])
@@ -172,5 +172,5 @@ def test_values_are_described_without_calling_their_methods(tmp_path: Path, rece
     bare = programs.run(program, tmp_path / "bare", path=[pods.BARE])
     ended = programs.run(program, tmp_path / "ours", receiver.environment() | programs.RAISE)
 
-    assert ended.said == bare.said
+    assert ended.stderr == bare.stderr
     assert [span.name for span in receiver.spans() if span.name.startswith("workflow ")]

@@ -28,22 +28,22 @@ CLOSERS = {
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """For each broken function: how often it was called, how tasks ended, and what was left open."""
+    """For each broken function: the number of its calls, the outcomes of the tasks, and the spans left open."""
     with Receiver() as receiver, ThreadPoolExecutor(max_workers=2) as pool:
-        halves = pool.map(lambda part: half(part, tmp_path_factory.mktemp("faults"), receiver), (0, 1))
+        halves = pool.map(lambda part: faults_of_half(part, tmp_path_factory.mktemp("faults"), receiver), (0, 1))
         found = {name: of_one for half_ in halves for name, of_one in half_.items()}
     assert {name: of_one["crash"] for name, of_one in found.items() if "crash" in of_one} == {}
     return found
 
 
-def half(part: int, folder: Path, receiver: Receiver) -> Any:
+def faults_of_half(part: int, folder: Path, receiver: Receiver) -> Any:
     env = {
         "PYTHONPATH": programs.python_path(Path(__file__).parent),
         "OTEL_FLYTE_SPOOL": str(folder / "spool"),
         "OTEL_FLYTE_EXIT_TIMEOUT": "0.3",
     }
     command = [sys.executable, faults.__file__, str(folder), str(part)]
-    return programs.run_command(command, folder, receiver.environment() | env, timeout=240).said
+    return programs.run_command(command, folder, receiver.environment() | env, timeout=240).printed
 
 
 def test_a_task_ends_as_usual_when_any_one_of_our_functions_raises(faulty: dict[str, Any]) -> None:

@@ -200,8 +200,8 @@ class TestRun:
         assert done.stdout.startswith(bare.stdout)
         (file,) = recordings(project)
         assert re.fullmatch(r"\d{8}T\d{6}Z-main\.jsonl", file.name)
-        told = f"recorded in .otel-flyte/{file.name}\npage: .otel-flyte/{file.stem}.html"
-        assert done.stdout.endswith(f"\n{told}\n")
+        expected = f"recorded in .otel-flyte/{file.name}\npage: .otel-flyte/{file.stem}.html"
+        assert done.stdout.endswith(f"\n{expected}\n")
         assert file.with_suffix(".html").exists()
         tree = ExecutionTree.from_file(file)
         assert [span.span.name for span in tree.walk()] == snapshot(
@@ -212,8 +212,8 @@ class TestRun:
 
     def test_progress_is_printed_on_stderr(self, project: Path) -> None:
         done = process("otel-flyte", "run", "wf.py", "main")
-        told = re.sub(r"\d[\d.]* (µs|ms|s)", "#", done.stderr)
-        entities_and_ends = re.findall(r".*(?:✓|▶ task|▶ workflow).*\n", told)
+        expected = re.sub(r"\d[\d.]* (µs|ms|s)", "#", done.stderr)
+        entities_and_ends = re.findall(r".*(?:✓|▶ task|▶ workflow).*\n", expected)
         assert "".join(entities_and_ends) == snapshot("""\
     #  ▶ workflow wf.main
     #    ▶ task wf.invert
@@ -588,7 +588,7 @@ class TestDoctor:
         assert {request.headers["content-encoding"] for request in receiver.requests()} == {"gzip"}
 
     @pytest.mark.parametrize(
-        ("answer", "told"),
+        ("answer", "expected"),
         [
             (
                 {"status": 404},
@@ -603,12 +603,12 @@ class TestDoctor:
             ),
         ],
     )
-    def test_an_undeliverable_signal_is_a_failure(self, answer: dict[str, Any], told: str) -> None:
+    def test_an_undeliverable_signal_is_a_failure(self, answer: dict[str, Any], expected: str) -> None:
         with http_server(**answer) as endpoint:
             code, (line, *_) = diagnosed(traces_only(f"{endpoint}/v1/traces"))
         assert code == 1
         assert line.startswith(
-            f"FAIL  traces by http/protobuf to http://HOST/v1/traces (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT): {told}"
+            f"FAIL  traces by http/protobuf to http://HOST/v1/traces (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT): {expected}"
         )
 
     @pytest.mark.parametrize("status", [404, 405])
@@ -747,7 +747,7 @@ class TestDoctor:
         assert line.startswith(f"FAIL  OTEL_CONFIG_FILE={tmp_path / 'otel.yaml'} ")
 
     @pytest.mark.parametrize(
-        ("spool", "code", "told"),
+        ("spool", "code", "expected"),
         [
             ("there", 0, "ok    OTEL_FLYTE_SPOOL=there can be written"),
             ("file://there", 0, "ok    OTEL_FLYTE_SPOOL=file://there can be written"),
@@ -764,14 +764,14 @@ class TestDoctor:
         ],
     )
     def test_the_check_for_a_writable_spool_leaves_no_files(
-        self, project: Path, receiver: Receiver, *, spool: str, code: int, told: str
+        self, project: Path, receiver: Receiver, *, spool: str, code: int, expected: str
     ) -> None:
         (project / "there").mkdir()
         (project / "file").touch()
         before = sorted(project.rglob("*"))
         found, (*_, line) = diagnosed({**receiver.environment(), "OTEL_FLYTE_SPOOL": spool})
         assert found == code
-        assert line.startswith(told.format(here=project))
+        assert line.startswith(expected.format(here=project))
         assert sorted(project.rglob("*")) == before
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")

@@ -38,7 +38,7 @@ class Name(str):
     __slots__ = ()
 
 
-def told(value: Any) -> dict[str, Any]:
+def facts_of(value: Any) -> dict[str, Any]:
     span = TracerProvider().get_tracer("test").start_span("input translation")
     data_values.add_inputs(span, {"x": value})
     assert isinstance(span, ReadableSpan)
@@ -66,7 +66,7 @@ def with_values(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_a_size_is_recorded_if_it_is_known_without_cost(value: Any, facts: dict[str, Any]) -> None:
-    assert told(value) == facts
+    assert facts_of(value) == facts
 
 
 @pytest.mark.usefixtures("with_values")
@@ -94,24 +94,24 @@ class TestValues:
         ids=lambda value: type(value).__name__,
     )
     def test_plain_values_are_shown_and_others_by_type(self, value: Any, shown: Any) -> None:
-        assert told(value)["value"] == shown
+        assert facts_of(value)["value"] == shown
 
     def test_containers_are_shown_with_their_first_entries(self) -> None:
-        shown = told(list(range(1000)))["value"]
+        shown = facts_of(list(range(1000)))["value"]
         assert shown.startswith("[0, 1, 2, ")
         assert shown.endswith(", 23, …]")
 
     def test_a_long_text_is_cut(self) -> None:
-        assert len(told("x" * 10**8)["value"].encode()) == 1024
+        assert len(facts_of("x" * 10**8)["value"].encode()) == 1024
 
     def test_recursive_containers_are_cut(self) -> None:
         value: list[Any] = []
         value.append(value)
-        assert told(value)["value"] == "[[[<list>]]]"
+        assert facts_of(value)["value"] == "[[[<list>]]]"
 
 
 def test_values_are_not_recorded_by_default() -> None:
-    assert "value" not in told("secret")
+    assert "value" not in facts_of("secret")
 
 
 def test_many_inputs_leave_room_for_other_attributes() -> None:

@@ -202,7 +202,7 @@ def test_the_deck_of_ten_hours_is_small(tmp_path: Path) -> None:
     minutes = 600
     recorder = Recorder.of_file(path, EXECUTION_RESOURCE)
     values = [minute % 97 + 0.123 for minute in range(minutes)]
-    told = {
+    attributes = {
         **usages.node("n0", "train.fit"),
         **usages.quota(gpus=8),
         **usages.usage(),
@@ -211,8 +211,8 @@ def test_the_deck_of_ten_hours_is_small(tmp_path: Path) -> None:
         ),
     }
     for index in range(8):
-        told |= usages.device(index, 0.5, 1.0, 2**30)
-    with recorder.span("task train.fit", 0, 60 * minutes, told):
+        attributes |= usages.device(index, 0.5, 1.0, 2**30)
+    with recorder.span("task train.fit", 0, 60 * minutes, attributes):
         for step in range(3000):
             recorder.leaf(f"step {step}", step, step + 1, scope="trainer")
     analysis = Analysis.of(read(path))
@@ -233,8 +233,8 @@ def test_the_deck_of_a_failed_task_opens_in_a_browser(tmp_path: Path, receiver: 
         tab.run("[...document.querySelectorAll('#flyte-frame-tabs li')].at(-1).click()")
         tab.settle()
         tab.screenshot(tmp_path / "deck.png")
-        said = tab.text()
-        assert "ValueError: no result" in said
-        assert "user code" in said
+        text = tab.text()
+        assert "ValueError: no result" in text
+        assert "user code" in text
         assert tab.run("document.documentElement.scrollWidth <= innerWidth")
         assert (tab.complaints, len(tab.requests)) == ([], 1)

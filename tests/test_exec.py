@@ -326,7 +326,7 @@ def small_cgroup() -> Iterator[Path]:
     try:
         group.mkdir()
     except OSError as error:
-        pytest.skip(f"no cgroup can be made here: {error}")
+        pytest.skip(f"no cgroup can be created here: {error}")
     try:
         try:
             (group / limit).write_text(str(64 * 2**20))
@@ -501,7 +501,7 @@ def test_the_command_has_the_same_signals_limits_and_descriptors_as_without_supe
     """
     (tmp_path / "file").touch()
     with (tmp_path / "file").open() as file:
-        said = [
+        states = [
             subprocess.run(
                 [*command, "sh", "-c", dedent(look)],
                 stdout=subprocess.PIPE,
@@ -512,9 +512,11 @@ def test_the_command_has_the_same_signals_limits_and_descriptors_as_without_supe
             for command in ([], [OTEL_FLYTE, "exec", "--"])
         ]
 
-    assert "SigBlk" in said[0]
+    assert "SigBlk" in states[0]
     # posix_spawn of the C library ignores two signals of its own, and sets them again.
-    assert said[0] == re.sub(r"(?<=SigIgn:\t)\w+", lambda found: f"{int(found[0], 16) & ~0x180000000:016x}", said[1])
+    assert states[0] == re.sub(
+        r"(?<=SigIgn:\t)\w+", lambda found: f"{int(found[0], 16) & ~0x180000000:016x}", states[1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -541,10 +543,12 @@ def test_the_command_runs_unsupervised_if_no_pipe_can_be_created(limit: int, tmp
         script = f"ulimit -n {limit}; exec {OTEL_FLYTE} exec -- {command}"
         return programs.run_command(["sh", "-c", script], tmp_path, programs.RAISE)
 
-    told = r"otel-flyte: no pipe can be created \(.*; the limit of open files is {}\): the command runs unsupervised\n"
+    message = (
+        r"otel-flyte: no pipe can be created \(.*; the limit of open files is {}\): the command runs unsupervised\n"
+    )
     ran = start("sh -c 'echo hi; exit 5'")
     assert (ran.returncode, ran.stdout) == (5, "hi\n")
-    assert re.fullmatch(told.format(limit), ran.stderr)
+    assert re.fullmatch(message.format(limit), ran.stderr)
     missing = start("no-such-command")
     assert missing.returncode == 127
     assert missing.stderr.endswith("otel-flyte: no-such-command: No such file or directory\n")
@@ -604,11 +608,11 @@ def in_terminal(*command: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run a command in the foreground of its own terminal; yield both, the terminal by its other end."""
     ours, theirs = pty.openpty()
 
-    def take_terminal() -> None:
+    def use_terminal() -> None:
         ioctl(theirs, termios.TIOCSCTTY, 0)
 
     try:
-        options = {"stdin": theirs, "preexec_fn": take_terminal, "pass_fds": [theirs], "start_new_session": True}
+        options = {"stdin": theirs, "preexec_fn": use_terminal, "pass_fds": [theirs], "start_new_session": True}
         with running(*command, **options) as process:
             yield process, ours
     finally:
@@ -643,20 +647,20 @@ def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
 
 
-def _as_first_process(folder: Path, *command: str, env: Mapping[str, str] | None = None) -> Ended:
+def _as_pid_1(folder: Path, *command: str, env: Mapping[str, str] | None = None) -> Ended:
     unshare = [shutil.which("unshare") or "unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     try:
         possible = subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         possible = False
     if not possible:
-        pytest.skip("no PID namespace can be made here")
+        pytest.skip("no PID namespace can be created here")
     return programs.run_command([*unshare, OTEL_FLYTE, "exec", "--", *command], folder, env)
 
 
 def test_pid_1_exits_with_128_plus_the_number_of_the_signal(tmp_path: Path, receiver: Receiver) -> None:
     programs.module(tmp_path, "program", programs.joined(TASK, "os.kill(os.getpid(), signal.SIGKILL)"))
-    ended = _as_first_process(tmp_path, sys.executable, "program.py", env=receiver.environment())
+    ended = _as_pid_1(tmp_path, sys.executable, "program.py", env=receiver.environment())
 
     assert ended.returncode == 137
     assert only(receiver.spans()).attributes["error.type"] == "SIGKILL"
@@ -670,7 +674,7 @@ def test_pid_1_reaps_orphans_and_forwards_signals(tmp_path: Path) -> None:
     kill -TERM 1
     while :; do sleep 0.01; done
     """
-    ended = _as_first_process(tmp_path, "sh", "-c", dedent(orphan))
+    ended = _as_pid_1(tmp_path, "sh", "-c", dedent(orphan))
 
     assert (ended.returncode, ended.stdout) == (3, "told\n")
 
@@ -719,6 +723,6 @@ def test_modules_for_exporting_are_not_loaded_before_they_are_needed(tmp_path: P
 def test_is_supervised_is_true_only_under_exec(tmp_path: Path) -> None:
     ask = "import json; from otel_flyte.supervisor import client as child; print(json.dumps(child.is_supervised()))"
 
-    assert programs.run(ask, tmp_path).said is False
+    assert programs.run(ask, tmp_path).printed is False
     ended = run("exec", "--", sys.executable, "-c", ask, folder=tmp_path)
     assert json.loads(ended.stdout) is True

@@ -71,7 +71,7 @@ def left_by(scenario: runs.Scenario, root: Path) -> dict[str, Any]:
             "stdout": normalised(result.stdout, root),
             "stderr": normalised(result.stderr, root),
             "files": files(result, root),
-            "tree": normalised(Forest(collector.spans(), root=root, whole=True), root),
+            "tree": normalised(Forest(collector.spans(), root=root, full=True), root),
             "resources": resources(collector, root),
             "logs": [normalised(record, root) for record in logs],
             "metrics": sorted(metrics),

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.quick
 FIVE = {"value": 5}
 
 
-def without_us(task: str) -> Scenario:
+def bare_task(task: str) -> Scenario:
     def run(root: Path, receiver: Receiver) -> Result:
         return pods.prepare("execute", root, f"traced_forks.{task}", FIVE, bare=True).run()
 
@@ -51,7 +51,7 @@ def watched_imports(protocol: Protocol) -> Scenario:
 
 SCENARIOS: dict[str, Scenario] = {
     **{task: runs.pod(f"traced_forks.{task}", FIVE, env={"OTEL_METRIC_EXPORT_INTERVAL": "600000"}) for task in TASKS},
-    **{f"{task}, without us": without_us(task) for task in TASKS},
+    **{f"{task}, bare": bare_task(task) for task in TASKS},
     "everything over HTTP": watched_imports("http/protobuf"),
     "everything over gRPC": watched_imports("grpc"),
 }
@@ -131,7 +131,7 @@ def test_our_threads_import_nothing_while_a_task_may_fork(protocol: str, ran: Ru
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_that_forks_ends_as_without_otel_flyte(task: str, ran: Runs) -> None:
-    run, without = ran(task).pod, ran(f"{task}, without us").pod
+    run, without = ran(task).pod, ran(f"{task}, bare").pod
 
     assert run.returncode == without.returncode, run.stderr
     assert run.outputs == without.outputs

@@ -64,10 +64,10 @@ def original(hook: Hook) -> Function:
     imported(hook)
     function = patching.target(hook)
     assert function is not None, f"flytekit has no {named(hook)}"
-    return _without_us(function.__func__ if isinstance(function, staticmethod) else function)
+    return _without_our_wrappers(function.__func__ if isinstance(function, staticmethod) else function)
 
 
-def _without_us(function: Function) -> Function:
+def _without_our_wrappers(function: Function) -> Function:
     """Remove our wrappers only: flytekit has its own, such as those that make async functions sync."""
     while _is_ours(function):
         function = function.__wrapped__  # type: ignore[attr-defined]
@@ -156,7 +156,7 @@ def full_name(cls: type, name: str) -> str:
     return f"{cls.__module__}.{cls.__qualname__}.{name}"
 
 
-def where_it_comes_from(cls: type, name: str) -> str:
+def defining_class(cls: type, name: str) -> str:
     return next(full_name(base, name) for base in cls.__mro__ if name in vars(base))
 
 
@@ -168,7 +168,7 @@ def test_no_class_of_flytekit_overrides_a_wrapped_method_without_a_hook(hook: Ho
     known = {named(hook) for hook in HOOKS} | NEVER_RUNS_HERE.keys()
 
     of_flytekit = {cls for cls in subclasses(owner) if str(cls.__module__).startswith("flytekit")}
-    unknown = {where_it_comes_from(cls, name) for cls in of_flytekit} - known
+    unknown = {defining_class(cls, name) for cls in of_flytekit} - known
 
     assert unknown == set()
 
@@ -296,11 +296,11 @@ OWNERS = """
 
 def run_without_hooks(folder: Path, *program: str) -> Any:
     parts = (WITHOUT_HOOKS, OWNERS, *program)
-    return programs.run(programs.joined(*parts), folder, programs.RAISE, name="double_twice").said
+    return programs.run(programs.joined(*parts), folder, programs.RAISE, name="double_twice").printed
 
 
 def test_uninstrument_restores_every_target_to_the_very_same_object(tmp_path: Path) -> None:
-    said = run_without_hooks(
+    printed = run_without_hooks(
         tmp_path,
         """
         import_all()
@@ -314,14 +314,14 @@ def test_uninstrument_restores_every_target_to_the_very_same_object(tmp_path: Pa
         print(json.dumps(rounds))
         """,
     )
-    (wrapped, left), (wrapped_again, left_again) = said
+    (wrapped, left), (wrapped_again, left_again) = printed
 
     assert len(wrapped_again) == len(wrapped) > 25
     assert left == left_again == []
 
 
 def test_uninstrument_restores_modules_that_were_imported_later(tmp_path: Path) -> None:
-    said = run_without_hooks(
+    printed = run_without_hooks(
         tmp_path,
         """
         before = everything()
@@ -334,14 +334,14 @@ def test_uninstrument_restores_modules_that_were_imported_later(tmp_path: Path) 
         print(json.dumps([wrapped, same({**before, **late}, everything())]))
         """,
     )
-    wrapped, left = said
+    wrapped, left = printed
 
     assert "flytekit.bin.entrypoint._dispatch_execute" in wrapped
     assert left == []
 
 
 def test_exactly_the_imported_functions_of_the_table_are_wrapped(tmp_path: Path) -> None:
-    said = run_without_hooks(
+    printed = run_without_hooks(
         tmp_path,
         """
         import_all()
@@ -351,7 +351,7 @@ def test_exactly_the_imported_functions_of_the_table_are_wrapped(tmp_path: Path)
         print(json.dumps([sorted(set(changed)), [f"{hook.module}.{hook.name}" for hook, _ in owners()]]))
         """,
     )
-    changed, in_table = said
+    changed, in_table = printed
 
     assert changed == sorted({_with_method_only(name) for name in in_table})
 
@@ -363,7 +363,7 @@ def _with_method_only(name: str) -> str:
 
 
 def test_restored_functions_record_nothing_until_the_hooks_are_set_again(tmp_path: Path) -> None:
-    said = run_without_hooks(
+    printed = run_without_hooks(
         tmp_path,
         """
         recorded = []
@@ -374,7 +374,7 @@ def test_restored_functions_record_nothing_until_the_hooks_are_set_again(tmp_pat
         print(json.dumps(recorded))
         """,
     )
-    first, off, again, off_again = said
+    first, off, again, off_again = printed
 
     assert {"task double_twice.double", "workflow double_twice.twice", "user code"} <= set(first)
     assert again == first
@@ -399,7 +399,7 @@ OTHER_WRAPPER = """
 
 
 def test_a_foreign_wrapper_around_ours_is_kept_and_ours_is_disabled(tmp_path: Path) -> None:
-    said = run_without_hooks(
+    printed = run_without_hooks(
         tmp_path,
         OTHER_WRAPPER,
         """
@@ -413,7 +413,7 @@ def test_a_foreign_wrapper_around_ours_is_kept_and_ours_is_disabled(tmp_path: Pa
         print(json.dumps([recorded, stays, calls, spans()]))
         """,
     )
-    recorded, stays, calls, recorded_afterwards = said
+    recorded, stays, calls, recorded_afterwards = printed
 
     assert "task double_twice.double" in recorded
     assert stays
@@ -422,7 +422,7 @@ def test_a_foreign_wrapper_around_ours_is_kept_and_ours_is_disabled(tmp_path: Pa
 
 
 def test_hooks_set_again_inside_a_foreign_wrapper_record_each_span_once(tmp_path: Path) -> None:
-    said = run_without_hooks(
+    printed = run_without_hooks(
         tmp_path,
         OTHER_WRAPPER,
         """
@@ -437,7 +437,7 @@ def test_hooks_set_again_inside_a_foreign_wrapper_record_each_span_once(tmp_path
         print(json.dumps([recorded, spans()]))
         """,
     )
-    recorded, recorded_again = said
+    recorded, recorded_again = printed
 
     assert recorded_again == recorded
 
@@ -448,7 +448,7 @@ def test_hooks_set_again_inside_a_foreign_wrapper_record_each_span_once(tmp_path
 @pytest.fixture(scope="module")
 def without_each_hook(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """For each hook: the result and the spans of a workflow if flytekit had renamed the target."""
-    said: dict[str, Any] = run_without_hooks(
+    printed: dict[str, Any] = run_without_hooks(
         tmp_path_factory.mktemp("without"),
         """
 
@@ -466,7 +466,7 @@ def without_each_hook(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         print(json.dumps(found))
         """,
     )
-    return said
+    return printed
 
 
 LOST = {

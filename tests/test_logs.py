@@ -33,7 +33,7 @@ def launched(pod: pods.Pod) -> pods.Pod:
 SCENARIOS: dict[str, Scenario] = {
     "log": runs.pod("traced_logs.log", VALUE),
     "of all kinds": runs.pod("traced_logs.log_of_all_kinds", VALUE),
-    "one's own handler": runs.pod("traced_logs.log_by_ones_own_handler", VALUE),
+    "handler of the user": runs.pod("traced_logs.log_by_ones_own_handler", VALUE),
     "launched": runs.pod("traced_logs.log", VALUE, env=LAUNCHED, change=launched),
     "async": runs.pod("traced_logs.log_async", VALUE),
     "map": runs.pod(
@@ -49,7 +49,7 @@ SCENARIOS: dict[str, Scenario] = {
     "exception": runs.pod("traced_logs.fail", VALUE),
     "exception as logs": runs.pod("traced_logs.fail", VALUE, env=AS_LOGS),
     "exception as both": runs.pod("traced_logs.fail", VALUE, env=AS_BOTH),
-    "exception as logs that go nowhere": runs.pod("traced_logs.fail", VALUE, env=AS_LOGS | NO_LOGS),
+    "exception as logs without a log exporter": runs.pod("traced_logs.fail", VALUE, env=AS_LOGS | NO_LOGS),
 }
 
 
@@ -212,7 +212,7 @@ def test_records_outside_of_tasks_are_not_exported(ran: Runs) -> None:
 
 
 def test_a_handler_of_the_user_replaces_ours(ran: Runs) -> None:
-    assert [record.body for record in logs(ran("one's own handler"))] == ["once", "again"]
+    assert [record.body for record in logs(ran("handler of the user"))] == ["once", "again"]
 
 
 def test_under_the_launcher_each_record_arrives_once(ran: Runs) -> None:
@@ -247,24 +247,24 @@ def console(receiver: Receiver, root: Path, task: str, env: dict[str, str], *, b
 
 @pytest.mark.parametrize("task", ["log", "log_in_unconfigured_program"])
 def test_console_lines_that_are_not_json_are_unchanged(task: str, receiver: Receiver, tmp_path: Path) -> None:
-    bare, with_us = (
+    bare, traced = (
         console(receiver, tmp_path / str(bare), f"traced_logs.{task}", JSON_OFF, bare=bare) for bare in (True, False)
     )
 
-    assert bare == with_us
+    assert bare == traced
     assert len(bare.splitlines()) > 1
     assert receiver.logs()
 
 
 def test_flytekits_json_lines_gain_only_the_ids(receiver: Receiver, tmp_path: Path) -> None:
-    bare, with_us = (
+    bare, traced = (
         json_lines(console(receiver, tmp_path / str(bare), "traced_logs.log", {}, bare=bare)) for bare in (True, False)
     )
     [user_code] = receiver.spans("user code")
     ids = {"trace_id": user_code.trace_id, "span_id": user_code.span_id}
 
     assert [line["message"] for line in bare] == ["to the user's logger: 3", "to flytekit's"]
-    assert with_us == [line | ids for line in bare]
+    assert traced == [line | ids for line in bare]
 
 
 # --- exceptions ------------------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def test_an_exception_is_a_log_record_of_its_span_if_configured(name: str, event
 
 
 def test_an_exception_is_an_event_if_logs_are_not_exported(ran: Runs) -> None:
-    run = ran("exception as logs that go nowhere")
+    run = ran("exception as logs without a log exporter")
 
     assert [event.name for event in run.named("user code").events] == [semconv.EVENT_EXCEPTION]
 
@@ -343,7 +343,7 @@ def test_a_provider_argument_receives_records_of_tasks_but_not_of_the_export(tmp
     """
     ended = programs.run(programs.joined(PROGRAM, program), tmp_path, programs.RAISE)
 
-    assert ended.said == ["inside", "inside"]
+    assert ended.printed == ["inside", "inside"]
     assert "Traceback" not in ended.stderr
 
 
@@ -358,7 +358,7 @@ def test_a_failing_provider_affects_no_task(tmp_path: Path) -> None:
     """
     ended = programs.run(programs.joined(PROGRAM, program), tmp_path)
 
-    assert ended.said == "inside"
+    assert ended.printed == "inside"
     assert len(ended.our_lines) == 1
 
 
@@ -402,7 +402,7 @@ def test_uninstrument_restores_logging_and_the_formatters_of_flytekit(tmp_path: 
     env = {"FLYTE_SDK_RICH_TRACEBACKS": "0", **programs.RAISE}
     ended = programs.run(programs.joined(PROGRAM, program), tmp_path, env)
 
-    assert ended.said == [True, True, True, ["inside", "inside"]]
+    assert ended.printed == [True, True, True, ["inside", "inside"]]
 
 
 def test_the_watched_loggers_are_those_of_flytekit() -> None:

@@ -52,7 +52,7 @@ class Lingering:
             begun = wait_until_ready(pod.directory, process)
             receiver.wait_for(lambda receiver: receiver.spans(semconv.SPAN_RUNNING))
             self.seconds_until_seen = time.monotonic() - begun
-            receiver.wait_for(lambda receiver: phases_told(receiver.logs()))
+            receiver.wait_for(lambda receiver: phase_records(receiver.logs()))
             assert process.poll() is None
             (pod.directory / "go on").touch()
             return pod.finish(process)
@@ -64,7 +64,7 @@ def wait_until_ready(folder: Path, process: "subprocess.Popen[str]") -> float:
     return time.monotonic()
 
 
-def phases_told(records: list[LogRecord]) -> list[LogRecord]:
+def phase_records(records: list[LogRecord]) -> list[LogRecord]:
     return [record for record in records if record.attributes[semconv.EVENT_NAME] == semconv.EVENT_PHASE]
 
 
@@ -76,7 +76,7 @@ SEEN: dict[str, Lingering] = {
 SCENARIOS: dict[str, Scenario] = {
     **SEEN,
     "modules": runs.pod("traced_markers.find_modules", {"seconds": 2.5}),
-    "logs that go nowhere": runs.pod("traced_markers.last", {"seconds": 2.5}, env={"OTEL_LOGS_EXPORTER": "none"}),
+    "no log exporter": runs.pod("traced_markers.last", {"seconds": 2.5}, env={"OTEL_LOGS_EXPORTER": "none"}),
     "a short task": runs.pod("traced_markers.last", {"seconds": 0.0}),
     "locally": runs.local("traced_markers.py", "last_long_and_short", seconds=3.5),
     "ranks": runs.pod("traced_markers.train", {"seconds": 3.5}),
@@ -92,7 +92,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     all_runs.close()
 
 
-def whole(run: Run) -> Run:
+def succeeded(run: Run) -> Run:
     assert run.result.returncode == 0, run.result.stderr
     return run
 
@@ -109,57 +109,57 @@ def _of(message: Any) -> Iterator[LogRecord]:
     yield from receiver._logs(message)
 
 
-def marker_of(run: Run, span: Span) -> Span:
-    [found] = [marker for marker in run.markers if marker.parent_span_id == span.span_id]
+def pending_span_of(run: Run, span: Span) -> Span:
+    [found] = [pending_span for pending_span in run.pending if pending_span.parent_span_id == span.span_id]
     return found
 
 
 @pytest.mark.parametrize("name", SEEN)
 def test_the_pending_span_of_a_pod_arrives_while_the_task_runs(name: str, ran: Runs) -> None:
-    run = whole(ran(name))
+    run = succeeded(ran(name))
 
     assert SEEN[name].seconds_until_seen < 5
-    assert [marker.name for marker in run.markers] == [semconv.SPAN_RUNNING]
+    assert [pending_span.name for pending_span in run.pending] == [semconv.SPAN_RUNNING]
 
 
 @pytest.mark.parametrize("name", SEEN)
 def test_a_pending_span_is_a_child_of_the_task_with_its_identity_and_its_own_id(name: str, ran: Runs) -> None:
-    run = whole(ran(name))
+    run = succeeded(ran(name))
     [task] = [span for span in run.spans if semconv.ATTEMPT in span.attributes]
-    marker = marker_of(run, task)
+    pending_span = pending_span_of(run, task)
 
     identity = {name: value for name, value in task.attributes.items() if name in semconv.IDENTITY}
     assert len(identity) > 8
-    told = {name: value for name, value in marker.attributes.items() if name in semconv.IDENTITY}
-    assert told == identity
-    assert marker.trace_id == task.trace_id
-    assert marker.span_id not in {span.span_id for span in run.spans}
-    assert marker.status == "UNSET"
-    assert task.start_ns <= marker.start_ns == marker.end_ns <= task.end_ns
+    requests = {name: value for name, value in pending_span.attributes.items() if name in semconv.IDENTITY}
+    assert requests == identity
+    assert pending_span.trace_id == task.trace_id
+    assert pending_span.span_id not in {span.span_id for span in run.spans}
+    assert pending_span.status == "UNSET"
+    assert task.start_ns <= pending_span.start_ns == pending_span.end_ns <= task.end_ns
 
 
 @pytest.mark.parametrize("name", SEEN)
 def test_phases_are_log_records_of_the_pending_span(name: str, ran: Runs) -> None:
-    run = whole(ran(name))
-    [marker] = run.markers
+    run = succeeded(ran(name))
+    [pending_span] = run.pending
     followed = records(run)
 
-    assert {(record.trace_id, record.span_id) for record in followed} == {(marker.trace_id, marker.span_id)}
-    assert semconv.PHASE_USER_CODE in [record.attributes[semconv.PHASE] for record in phases_told(followed)]
+    assert {(record.trace_id, record.span_id) for record in followed} == {(pending_span.trace_id, pending_span.span_id)}
+    assert semconv.PHASE_USER_CODE in [record.attributes[semconv.PHASE] for record in phase_records(followed)]
     for record in followed:
         assert {name: value for name, value in record.attributes.items() if name in semconv.IDENTITY} == {
-            name: value for name, value in marker.attributes.items() if name in semconv.IDENTITY
+            name: value for name, value in pending_span.attributes.items() if name in semconv.IDENTITY
         }
-        assert record.resource == marker.resource
-        assert record.scope == marker.scope == semconv.SCOPE
+        assert record.resource == pending_span.resource
+        assert record.scope == pending_span.scope == semconv.SCOPE
 
 
 def test_log_records_do_not_import_the_logs_sdk(ran: Runs) -> None:
-    run = whole(ran("modules"))
+    run = succeeded(ran("modules"))
     assert run.pod.outputs is not None
     modules = [item.scalar.primitive.string_value for item in run.pod.outputs.literals["o0"].collection.literals]
 
-    assert phases_told(records(run))
+    assert phase_records(records(run))
     assert "opentelemetry.sdk.trace" in modules
     assert [
         module for module in modules if module.startswith(("opentelemetry.sdk._logs", "opentelemetry.sdk.metrics"))
@@ -167,36 +167,36 @@ def test_log_records_do_not_import_the_logs_sdk(ran: Runs) -> None:
 
 
 def test_a_pending_span_without_a_log_exporter_has_no_log_records(ran: Runs) -> None:
-    run = whole(ran("logs that go nowhere"))
+    run = succeeded(ran("no log exporter"))
 
-    assert len(run.markers) == 1
+    assert len(run.pending) == 1
     assert {request.signal for request in run.requests} == {"traces", "metrics"}
 
 
 def test_a_short_task_in_a_pod_has_only_a_pending_span(ran: Runs) -> None:
-    run = whole(ran("a short task"))
+    run = succeeded(ran("a short task"))
 
-    assert len(run.markers) == 1
+    assert len(run.pending) == 1
     assert records(run) == []
 
 
 def test_only_long_tasks_of_local_runs_have_a_pending_span(ran: Runs) -> None:
-    run = whole(ran("locally"))
+    run = succeeded(ran("locally"))
     [workflow] = [span for span in run.spans if span.name.startswith("workflow ")]
     long, short = run.tasks
 
-    assert marker_of(run, workflow).attributes[semconv.WORKFLOW_NAME] == "traced_markers.last_long_and_short"
-    assert marker_of(run, long).attributes[semconv.TASK_NAME] == "traced_markers.last"
-    assert short.span_id not in {marker.parent_span_id for marker in run.markers}
-    assert len(run.markers) == 2
+    assert pending_span_of(run, workflow).attributes[semconv.WORKFLOW_NAME] == "traced_markers.last_long_and_short"
+    assert pending_span_of(run, long).attributes[semconv.TASK_NAME] == "traced_markers.last"
+    assert short.span_id not in {pending_span.parent_span_id for pending_span in run.pending}
+    assert len(run.pending) == 2
 
 
 def test_a_rank_has_its_own_pending_span(ran: Runs) -> None:
-    run = whole(ran("ranks"))
+    run = succeeded(ran("ranks"))
     rank = run.named(semconv.SPAN_RANK)
 
-    assert marker_of(run, rank).trace_id == rank.trace_id
-    assert marker_of(run, run.attempt).span_id != marker_of(run, rank).span_id
+    assert pending_span_of(run, rank).trace_id == rank.trace_id
+    assert pending_span_of(run, run.attempt).span_id != pending_span_of(run, rank).span_id
 
 
 def test_more_open_files_than_select_supports_cause_neither_loss_nor_load(tmp_path: Path, receiver: Receiver) -> None:
@@ -217,7 +217,7 @@ def test_more_open_files_than_select_supports_cause_neither_loss_nor_load(tmp_pa
         receiver.environment() | programs.RAISE,
     )
 
-    assert ended.said < 1
+    assert ended.printed < 1
     assert len(receiver.spans(semconv.SPAN_RUNNING)) == 1
 
 
@@ -303,7 +303,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[ExportLogsServiceRequest]:
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[ExportLogsServiceRequest]:
     """The requests that would be sent to a receiver."""
     sent: list[ExportLogsServiceRequest] = []
     queue: Any = SimpleNamespace(put_request=sent.append)
@@ -324,8 +324,8 @@ def scope() -> Iterator[OpenTask]:
     otel_flyte.providers.given_tracer_provider = None
 
 
-def names_of(told: list[ExportLogsServiceRequest]) -> list[str]:
-    records = [request.resource_logs[0].scope_logs[0].log_records[0] for request in told]
+def names_of(requests: list[ExportLogsServiceRequest]) -> list[str]:
+    records = [request.resource_logs[0].scope_logs[0].log_records[0] for request in requests]
     return [
         attribute.value.string_value
         for record in records
@@ -335,22 +335,22 @@ def names_of(told: list[ExportLogsServiceRequest]) -> list[str]:
 
 
 def test_a_long_phase_has_a_bounded_number_of_heartbeats(
-    clock: Clock, told: list[ExportLogsServiceRequest], scope: OpenTask
+    clock: Clock, requests: list[ExportLogsServiceRequest], scope: OpenTask
 ) -> None:
     scope.open_phase(semconv.PHASE_USER_CODE, scope)
     pending_spans.announce(scope)
     for clock.now in range(0, 86_400, 10):
         pending_spans._tick()
-    assert 40 < len(told) < 80
-    assert set(names_of(told)) == {semconv.EVENT_HEARTBEAT}
+    assert 40 < len(requests) < 80
+    assert set(names_of(requests)) == {semconv.EVENT_HEARTBEAT}
 
     for clock.now in range(86_400, 365 * 86_400, 3600):
         pending_spans._tick()
-    assert len(told) == pending_spans.RECORDS_LIMIT == 100
+    assert len(requests) == pending_spans.RECORDS_LIMIT == 100
 
 
 def test_the_number_of_log_records_for_frequent_phases_is_bounded(
-    clock: Clock, told: list[ExportLogsServiceRequest], scope: OpenTask
+    clock: Clock, requests: list[ExportLogsServiceRequest], scope: OpenTask
 ) -> None:
     pending_spans.announce(scope)
     for second in range(1000):
@@ -359,12 +359,12 @@ def test_the_number_of_log_records_for_frequent_phases_is_bounded(
         pending_spans._tick()
         scope.close_phase()
 
-    assert len(told) == 100
-    assert set(names_of(told)) == {semconv.EVENT_PHASE}
+    assert len(requests) == 100
+    assert set(names_of(requests)) == {semconv.EVENT_PHASE}
 
 
 def test_an_ended_task_has_no_further_log_records(
-    clock: Clock, told: list[ExportLogsServiceRequest], scope: OpenTask
+    clock: Clock, requests: list[ExportLogsServiceRequest], scope: OpenTask
 ) -> None:
     pending_spans.announce(scope)
     inner = OpenTask("task eggs", context_api.get_current(), None)
@@ -374,6 +374,6 @@ def test_an_ended_task_has_no_further_log_records(
     clock.now = 1000
     pending_spans._tick()
 
-    assert [request.resource_logs[0].scope_logs[0].log_records[0].body.string_value for request in told] == [
+    assert [request.resource_logs[0].scope_logs[0].log_records[0].body.string_value for request in requests] == [
         " for 1000 s"
     ]

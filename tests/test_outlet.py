@@ -88,7 +88,7 @@ def names(receiver: Receiver) -> list[str]:
     return [span.name for span in receiver.spans()]
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+def drop_reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Report dropped records now; return the lines."""
     dropped.report()
     return [message for message in caplog.messages if "were dropped" in message]
@@ -161,7 +161,7 @@ def test_the_oldest_records_of_a_full_queue_are_dropped_and_counted(
         put(made, numbered(15), wait=False)
 
     assert names(receiver) == [str(number) for number in range(5, 15)]
-    assert said(caplog) == [
+    assert drop_reports(caplog) == [
         "otel-flyte: 5 spans were dropped (5 queue full): raise OTEL_BSP_MAX_QUEUE_SIZE or OTEL_BLRP_MAX_QUEUE_SIZE"
     ]
 
@@ -172,9 +172,9 @@ def test_rejected_records_are_counted_and_not_sent_again(protocol: Protocol, cap
         put(made, numbered(5))
 
     assert receiver.attempts == 1
-    [line] = said(caplog)
+    [line] = drop_reports(caplog)
     assert line.startswith("otel-flyte: 3 spans were dropped (3 rejected by ")
-    assert line.endswith("misbehaving as told): check why the receiver rejects them")
+    assert line.endswith("misbehaving as configured): check why the receiver rejects them")
 
 
 @of_protocols
@@ -185,7 +185,7 @@ def test_a_bad_request_is_counted_and_not_sent_again(protocol: Protocol, caplog:
 
     assert receiver.attempts == 2
     assert names(receiver) == ["next"]
-    [line] = said(caplog)
+    [line] = drop_reports(caplog)
     assert line.startswith("otel-flyte: 5 spans were dropped (5 rejected by ")
     assert ("INVALID_ARGUMENT" if protocol == "grpc" else "400") in line
 
@@ -198,7 +198,7 @@ def test_a_refusal_for_wrong_headers_is_reported_with_the_dropped_records(
         put(made, numbered(5))
 
     assert receiver.attempts == 1
-    [line] = said(caplog)
+    [line] = drop_reports(caplog)
     assert line.startswith("otel-flyte: 5 spans were dropped (5 refused by ")
     assert "check OTEL_EXPORTER_OTLP_HEADERS" in line
 
@@ -207,7 +207,7 @@ def test_unanswered_requests_are_counted_by_reason(caplog: pytest.LogCaptureFixt
     with collectors.refused() as collector, open_queue(collector.endpoint()) as made:
         put(made, numbered(5), wait=False)
 
-    [line] = said(caplog)
+    [line] = drop_reports(caplog)
     assert line.startswith("otel-flyte: 5 spans were dropped (5 connection refused")
 
 
@@ -215,7 +215,7 @@ def test_dropped_records_are_reported_once(receiver: Receiver, caplog: pytest.Lo
     with open_queue(receiver.endpoint(), queue=1, batch=20) as made:
         put(made, numbered(3), wait=False)
 
-    assert said(caplog) == said(caplog)
+    assert drop_reports(caplog) == drop_reports(caplog)
 
 
 # --- retries ---------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def test_grpc_requests_never_exceed_the_size_limit(receiver: Receiver, caplog: p
     assert names(receiver) == [str(number) for number in range(10)]
     assert receiver.attempts == len(receiver.requests())
     assert max(request.message.ByteSize() for request in receiver.requests()) <= 4 * 2**20
-    assert said(caplog) == []
+    assert drop_reports(caplog) == []
 
 
 @of_protocols
@@ -274,7 +274,7 @@ def test_only_the_record_that_is_too_large_is_reported_and_dropped(
             put(made, [*numbered(10), *spans("huge", size=5_000_000), *spans("last")])
 
         assert names(receiver) == [*map(str, range(10)), "last"]
-    [line] = said(caplog)
+    [line] = drop_reports(caplog)
     assert line.startswith("otel-flyte: 1 spans were dropped (1 too large for ")
     assert "huge, 5,000," in line
 
@@ -287,7 +287,9 @@ def test_only_the_record_that_cannot_be_encoded_is_dropped(
         put(made, [*spans("first"), *spans("half \ud83d"), *spans("last")])
 
     assert names(receiver) == ["first", "last"]
-    assert said(caplog) == ["otel-flyte: 1 spans were dropped (1 not encodable): check the values of their attributes"]
+    assert drop_reports(caplog) == [
+        "otel-flyte: 1 spans were dropped (1 not encodable): check the values of their attributes"
+    ]
 
 
 def test_invalid_utf_8_is_replaced_in_the_spool(
@@ -301,7 +303,7 @@ def test_invalid_utf_8_is_replaced_in_the_spool(
         assert made.mark().wait(10)
 
     assert names(receiver) == [*map(str, range(8)), "half \ufffd", "last"]
-    assert said(caplog) == []
+    assert drop_reports(caplog) == []
 
 
 def test_invalid_utf_8_is_replaced_in_a_replay(tmp_path: Path, receiver: Receiver) -> None:
@@ -342,7 +344,7 @@ def test_dropped_records_are_a_metric(tmp_path: Path) -> None:
         counted = receiver.metrics("otel.sdk.exporter.span.exported")
         lost = 4 - len(receiver.spans())
 
-    assert ended.said == 0
+    assert ended.printed == 0
     assert lost > 0
     assert {tuple(point.attributes.items()) for point in counted} == {(("error.type", "rejected"),)}
     assert max(point.value for point in counted) == lost
@@ -359,7 +361,7 @@ def test_flush_waits_until_all_records_are_delivered(tmp_path: Path, receiver: R
         """
     flushed, seconds = programs.run(
         programs.joined(PROGRAM, program), tmp_path, receiver.environment() | {"PYTHONUNBUFFERED": "1"}
-    ).said
+    ).printed
 
     assert flushed is True
     assert seconds < 2 + TEARDOWN_SECONDS
@@ -368,7 +370,7 @@ def test_flush_waits_until_all_records_are_delivered(tmp_path: Path, receiver: R
 
 
 def test_flush_succeeds_without_recorded_data(tmp_path: Path) -> None:
-    assert programs.run("import json, otel_flyte; print(json.dumps(otel_flyte.flush(5)))", tmp_path).said is True
+    assert programs.run("import json, otel_flyte; print(json.dumps(otel_flyte.flush(5)))", tmp_path).printed is True
 
 
 @of_protocols
@@ -385,7 +387,7 @@ def test_every_kind_of_flush_to_a_black_hole_is_bounded(protocol: Protocol, tmp_
         """
     with collectors.black_hole() as collector:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint(protocol), "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
-        flushed, ended = programs.run(programs.joined(PROGRAM, program), tmp_path, env).said
+        flushed, ended = programs.run(programs.joined(PROGRAM, program), tmp_path, env).printed
         exit_seconds = time.monotonic() - ended
 
     assert [result for result, _ in flushed[:4]] == [False] * 4

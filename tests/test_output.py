@@ -54,7 +54,7 @@ class Written:
     stderr: bytes
 
     @property
-    def said(self) -> bytes:
+    def text(self) -> bytes:
         """Stdout without the empty line that flytekit prints first."""
         return self.stdout.lstrip(b"\n")
 
@@ -217,7 +217,7 @@ def test_a_million_bytes_written_with_the_gil_held_are_captured_without_a_hang(r
 
     assert ended.returncode == 0
     expected = [f"{number:07}" + "." * 92 for number in range(LINES)]
-    assert ended.said.decode().splitlines() == expected
+    assert ended.text.decode().splitlines() == expected
     assert bodies(receiver) == expected
 
 
@@ -227,7 +227,7 @@ def test_the_last_line_before_a_crash_arrives_and_the_exit_status_is_unchanged(
 ) -> None:
     ended, receiver = ran(way).ended, ran(way).receiver
 
-    assert (ended.returncode, ended.said) == (code, b"last words\n")
+    assert (ended.returncode, ended.text) == (code, b"last words\n")
     receiver.wait_for(lambda _: bodies(receiver) == ["last words"])
 
 
@@ -249,7 +249,7 @@ def test_the_last_line_before_a_crash_is_spooled_if_no_receiver_answers(tmp_path
 def test_the_supervisor_waits_until_the_last_lines_are_sent(tmp_path: Path, receiver: Receiver) -> None:
     ended = run(tmp_path, "segfault", receiver, first=(OTEL_FLYTE, "exec", "--"))
 
-    assert (ended.returncode, ended.said) == (-signal.SIGSEGV, b"last words\n")
+    assert (ended.returncode, ended.text) == (-signal.SIGSEGV, b"last words\n")
     assert bodies(receiver) == ["last words"]
 
 
@@ -258,11 +258,11 @@ def test_lines_beyond_the_limit_are_reported_as_dropped_and_still_reach_the_stre
 ) -> None:
     ended = run(tmp_path, "too_much", receiver)
 
-    assert len(ended.said.splitlines()) == 30_000
+    assert len(ended.text.splitlines()) == 30_000
     arrived = len(bodies(receiver))
     assert lines.BURST_LINES <= arrived < 30_000
-    said = [each for each in receiver.logs() if each.attributes.get("event.name") == "flyte.output.limit"]
-    assert sum(int(each.attributes["flyte.output.left_out"]) for each in said) == 30_000 - arrived
+    reports = [each for each in receiver.logs() if each.attributes.get("event.name") == "flyte.output.limit"]
+    assert sum(int(each.attributes["flyte.output.left_out"]) for each in reports) == 30_000 - arrived
     (line,) = programs.our_lines(ended.stderr.decode())
     assert f"{30_000 - arrived} log records were dropped" in line
     assert lines.TOO_FAST in line
@@ -370,17 +370,17 @@ def test_no_processes_or_files_are_left_behind(ran: Callable[[str], Ran], *, way
 def test_a_task_that_waits_for_all_children_does_not_wait_for_the_pump(tmp_path: Path, receiver: Receiver) -> None:
     ended = run(tmp_path, "wait_for_all_children", receiver)
 
-    assert ended.said == b"no children\n"
+    assert ended.text == b"no children\n"
 
 
 def test_a_program_that_closes_all_descriptors_can_still_write(tmp_path: Path, receiver: Receiver) -> None:
     ended = run(tmp_path, "close_everything", receiver)
 
-    assert (ended.returncode, ended.said) == (0, b"before\nafter\n")
+    assert (ended.returncode, ended.text) == (0, b"before\nafter\n")
     receiver.wait_for(lambda _: bodies(receiver) == ["before", "after"])
 
 
-@pytest.mark.parametrize("bare", [False, True], ids=["with us", "without us"])
+@pytest.mark.parametrize("bare", [False, True], ids=["captured", "bare"])
 def test_a_terminal_is_still_a_terminal_of_the_same_size(tmp_path: Path, receiver: Receiver, *, bare: bool) -> None:
     prepared = pod(tmp_path, "find_terminal", {**receiver.environment(), **ON}, bare=bare)
     ours, theirs = pty.openpty()
@@ -418,7 +418,7 @@ def _chunks(terminal: int) -> Iterator[bytes]:
 # --- activation ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("env", [{}, {semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "false"}], ids=["by itself", "said"])
+@pytest.mark.parametrize("env", [{}, {semconv.OTEL_FLYTE_CAPTURE_OUTPUT: "false"}], ids=["default", "disabled"])
 def test_stdout_capture_is_disabled_in_a_pod_by_default(
     tmp_path: Path, receiver: Receiver, env: dict[str, str]
 ) -> None:
@@ -490,12 +490,12 @@ def test_lines_are_reassembled_from_arbitrary_parts() -> None:
 
 def test_a_progress_bar_is_recorded_once_a_second_and_at_its_end() -> None:
     assembler = lines.Assembler()
-    told = []
+    recorded = []
     for tick in range(30):
         assert list(assembler.feed(b"\rstep %d" % tick)) == []
-        told += list(assembler.state(tick / 10))
-    told += list(assembler.feed(b"\n"))
-    assert [line.body for line in told] == [b"step 0", b"step 10", b"step 20", b"step 29"]
+        recorded += list(assembler.state(tick / 10))
+    recorded += list(assembler.feed(b"\n"))
+    assert [line.body for line in recorded] == [b"step 0", b"step 10", b"step 20", b"step 29"]
 
 
 def test_a_journal_is_read_completely_from_several_files(tmp_path: Path) -> None:
@@ -526,8 +526,14 @@ def test_the_memory_of_a_pump_with_a_stuck_reader_is_bounded(tmp_path: Path) -> 
     reading, writing = os.pipe()
     stuck, target = os.pipe()
     os.set_blocking(writing, False)
-    told = {"task": os.getpid(), "folder": str(tmp_path), "recording": "", "exit_timeout": 1, "destinations": ["sent"]}
-    made = pump.Pump(Control(control), {**told, "streams": [["stdout", reading, target]], "template": ""})
+    configuration = {
+        "task": os.getpid(),
+        "folder": str(tmp_path),
+        "recording": "",
+        "exit_timeout": 1,
+        "destinations": ["sent"],
+    }
+    made = pump.Pump(Control(control), {**configuration, "streams": [["stdout", reading, target]], "template": ""})
 
     taken = 0
     with suppress(BlockingIOError):

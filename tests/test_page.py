@@ -163,13 +163,13 @@ def report(*arguments: str | Path) -> Result:
 def test_the_page_of_a_failed_map_begins_with_the_errors(chromium: Browser, tmp_path: Path, pictures: Path) -> None:
     chromium.open(written(failed_map(tmp_path / "map.jsonl")))
     chromium.screenshot(pictures / "map.png")
-    said = chromium.text()
+    shown = chromium.text()
 
-    assert said.index("KeyError: 'label'") < said.index("execution f1c0ffee")
-    assert "MemoryError: no room for the batch" in said
-    assert "map item 7" in said
-    assert "user code and 1 more" in said
-    assert "at /code/pipelines/train.py:42 in fit" in said
+    assert shown.index("KeyError: 'label'") < shown.index("execution f1c0ffee")
+    assert "MemoryError: no room for the batch" in shown
+    assert "map item 7" in shown
+    assert "user code and 1 more" in shown
+    assert "at /code/pipelines/train.py:42 in fit" in shown
     assert "40 items" in chromium.text(".rows")
     assert chromium.run("document.querySelector('.links a').href") == CONSOLE
     assert chromium.run("[...document.querySelectorAll('.links a')].at(-1).href").startswith(
@@ -391,7 +391,7 @@ def test_the_printed_page_has_the_timeline_and_the_details(chromium: Browser, tm
 
 @needs_chromium
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("empty", "is empty, no span ended before its writer did"),
         ("without a root", "parent not recorded"),
@@ -402,7 +402,7 @@ def test_the_printed_page_has_the_timeline_and_the_details(chromium: Browser, tm
     ],
 )
 def test_the_page_describes_incomplete_and_foreign_recordings(
-    chromium: Browser, tmp_path: Path, name: str, told: str
+    chromium: Browser, tmp_path: Path, name: str, expected: str
 ) -> None:
     path = tmp_path / "trace.jsonl"
     match name:
@@ -426,11 +426,11 @@ def test_the_page_describes_incomplete_and_foreign_recordings(
     done = report(path, "-o", tmp_path / "out.html")
     assert done.exit_code == 0, done.output
     chromium.open(tmp_path / "out.html")
-    said = chromium.text() + chromium.run("[...document.querySelectorAll('.row')].map(e => e.title).join(' ')")
-    assert told.replace("line 6", "") in re.sub(r"line \d+", "", said)
+    shown = chromium.text() + chromium.run("[...document.querySelectorAll('.row')].map(e => e.title).join(' ')")
+    assert expected.replace("line 6", "") in re.sub(r"line \d+", "", shown)
     assert chromium.complaints == []
     if name == "only logs":
-        assert "a line without its span" in said
+        assert "a line without its span" in shown
 
 
 def test_a_file_that_is_not_a_trace_is_reported_in_one_line(tmp_path: Path) -> None:
@@ -520,14 +520,16 @@ def test_the_documented_query_finds_the_spans_of_a_pod(tmp_path: Path, receiver:
         ".taskRetryAttempt": str(attempt.number),
     }
     text = unquote((ROOT / "docs" / "report.md").read_text()).replace('\\"', '"')
-    told = re.findall(r'resource\.(flyte\.\w+) = "?\{\{ (\.\w+) \}\}"?', text)
-    assert len(told) == 3 + 3 + 2
+    expected = re.findall(r'resource\.(flyte\.\w+) = "?\{\{ (\.\w+) \}\}"?', text)
+    assert len(expected) == 3 + 3 + 2
     environment = receiver.environment("http/protobuf")
     pods.prepare("execute", tmp_path / "pod", "task_kinds.increment", {"value": 5}, env=environment).run()
     spans = receiver.spans()
     assert spans
     for span in spans:
-        assert {name: str(span.resource[name]) for name, _ in told} == {name: values[value] for name, value in told}
+        assert {name: str(span.resource[name]) for name, _ in expected} == {
+            name: values[value] for name, value in expected
+        }
 
 
 # --- the charts ------------------------------------------------------------------------------------------------------
@@ -566,24 +568,24 @@ def test_cpu_is_in_cores(tmp_path: Path) -> None:
 
 
 def test_gpu_utilization_is_a_percentage_of_the_requested_gpus(tmp_path: Path) -> None:
-    told = {
+    expected = {
         semconv.QUOTA_GPU_REQUEST: 4.0,
         **usages.device(0, 0.5, 1.0, GIB),
         **usages.device(1, 0.5, 1.0, GIB),
         **usages.series(gpu_util=[50.0, 100.0]),
     }
-    chart = charts_of(task(tmp_path / "t.jsonl", **told))["GPU utilisation"]
+    chart = charts_of(task(tmp_path / "t.jsonl", **expected))["GPU utilisation"]
     assert chart.curves == (charts.Curve(charts.USED, (25.0, 50.0)),)
 
 
 def test_memory_of_a_task_without_requests_is_in_mebibytes(tmp_path: Path) -> None:
-    told = {semconv.USAGE_MEMORY_MEAN: 256 * 2**20, semconv.USAGE_MEMORY_PEAK: 512 * 2**20}
-    chart = charts_of(task(tmp_path / "t.jsonl", 5, **told))["Memory"]
+    expected = {semconv.USAGE_MEMORY_MEAN: 256 * 2**20, semconv.USAGE_MEMORY_PEAK: 512 * 2**20}
+    chart = charts_of(task(tmp_path / "t.jsonl", 5, **expected))["Memory"]
     assert (chart.unit, chart.peak, chart.curves) == ("MiB", 512.0, (charts.Curve(charts.USED, (256.0,)),))
 
 
 def test_a_peak_alone_is_not_a_line_of_usage(tmp_path: Path) -> None:
-    told = {semconv.USAGE_MEMORY_PEAK: 5 * GIB, semconv.QUOTA_MEMORY_REQUEST: 4 * GIB}
-    chart = charts_of(task(tmp_path / "t.jsonl", 0.5, **told))["Memory"]
+    expected = {semconv.USAGE_MEMORY_PEAK: 5 * GIB, semconv.QUOTA_MEMORY_REQUEST: 4 * GIB}
+    chart = charts_of(task(tmp_path / "t.jsonl", 0.5, **expected))["Memory"]
     assert [curve.name for curve in chart.curves] == [charts.ALLOCATED]
     assert (chart.peak, chart.top) == (125.0, 125.0)

@@ -49,7 +49,7 @@ def of_signal(signal: str, **variables: str) -> dict[str, str]:
     return {f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}": value for name, value in variables.items()}
 
 
-def each_its_own_way(receiver: Receiver) -> dict[str, str]:
+def different_for_each_signal(receiver: Receiver) -> dict[str, str]:
     """Return variables for traces by gRPC, metrics by HTTP, no logs, and different headers for each."""
     return {
         **of_signal("traces", ENDPOINT=receiver.endpoint("grpc"), PROTOCOL="grpc", HEADERS="x-signal=traces"),
@@ -154,15 +154,15 @@ NOWHERE = "http://127.0.0.1:9"
 DELIVERED: dict[str, Scenario] = {
     "everything, http/protobuf": pod(lambda receiver: receiver.environment()),
     "everything, grpc": pod(lambda receiver: receiver.environment("grpc")),
-    "each its own way": pod(each_its_own_way),
+    "different for each signal": pod(different_for_each_signal),
     "traces only": pod(lambda receiver: all_to(receiver, OTEL_METRICS_EXPORTER="none", OTEL_LOGS_EXPORTER="none")),
     "metrics only": pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="none", OTEL_LOGS_EXPORTER="none")),
     "logs only": pod(lambda receiver: of_signal("logs", ENDPOINT=f"{receiver.endpoint()}/v1/logs")),
-    "a process that is described": pod(
+    "a described process": pod(
         lambda receiver: {**receiver.environment(), "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "otel,process"}
     ),
     "nothing": pod({}),
-    "nothing but traces on the console": pod({"OTEL_TRACES_EXPORTER": "console"}),
+    "only traces on the console": pod({"OTEL_TRACES_EXPORTER": "console"}),
     "watched, http": pod(
         lambda receiver: receiver.environment(),
         "task_providers.call_others",
@@ -177,7 +177,7 @@ DELIVERED: dict[str, Scenario] = {
     ),
 }
 
-WRONG_BUT_DELIVERED: dict[str, tuple[Scenario, str]] = {
+CORRECTED: dict[str, tuple[Scenario, str]] = {
     "a misspelt exporter": (
         pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="oltp")),
         (
@@ -192,14 +192,14 @@ WRONG_BUT_DELIVERED: dict[str, tuple[Scenario, str]] = {
             "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): only otlp is used"
         ),
     ),
-    "an exporter that can't be made": (
+    "an exporter that cannot be created": (
         pod(
             lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="licensed"),
             change=with_exporters(BROKEN_EXPORTERS, licensed="FailsWhenMade"),
         ),
         "OTEL_TRACES_EXPORTER=licensed: the exporter licensed can't be used (no licence): otlp is used instead",
     ),
-    "a protocol that is none": (
+    "an invalid protocol": (
         pod(lambda receiver: {ENDPOINT: receiver.endpoint(), PROTOCOL: "http/json"}),
         f"{PROTOCOL}=http/json must be one of grpc, http/protobuf: http/protobuf is used",
     ),
@@ -211,23 +211,23 @@ WRONG_BUT_DELIVERED: dict[str, tuple[Scenario, str]] = {
         pod(lambda receiver: {ENDPOINT: without_scheme(receiver.endpoint("grpc")), PROTOCOL: "grpc"}),
         f"{ENDPOINT}=(host) must begin with http:// or https://: http://(host) is used",
     ),
-    "an id generator that is not there": (
+    "a missing id generator": (
         pod(lambda receiver: all_to(receiver, OTEL_PYTHON_ID_GENERATOR="xray")),
         ("OTEL_PYTHON_ID_GENERATOR=xray is not installed (installed id generators: flyte, random): flyte is used"),
     ),
-    "a compression that is none": (
+    "an invalid compression": (
         pod(lambda receiver: all_to(receiver, OTEL_EXPORTER_OTLP_COMPRESSION="zip")),
         "OTEL_EXPORTER_OTLP_COMPRESSION=zip must be one of none, gzip, deflate: none is used",
     ),
-    "a delay that is no number": (
+    "an invalid delay": (
         pod(lambda receiver: all_to(receiver, OTEL_BSP_SCHEDULE_DELAY="x")),
         "OTEL_BSP_SCHEDULE_DELAY=x must be a positive integer: 1000 is used",
     ),
-    "a limit that keeps the SDK from being imported": (
+    "a limit that breaks the import of the SDK": (
         pod(lambda receiver: all_to(receiver, OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="lots")),
         "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots must be a non-negative integer: 128 is used",
     ),
-    "a header that is none": (
+    "an invalid header": (
         pod(lambda receiver: all_to(receiver, OTEL_EXPORTER_OTLP_HEADERS="x-token=1,s3cret")),
         "OTEL_EXPORTER_OTLP_HEADERS: entry 2 must be key=value: the other entries are used",
     ),
@@ -239,11 +239,11 @@ WRONG_BUT_DELIVERED: dict[str, tuple[Scenario, str]] = {
         pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="otlp,otlp_proto_http")),
         "OTEL_TRACES_EXPORTER=otlp,otlp_proto_http contains 2 OTLP exporters: otlp_proto_http is used",
     ),
-    "a variable of ours that is none": (
+    "an unknown variable of ours": (
         pod(lambda receiver: all_to(receiver, OTEL_FLYTE_MAP_NEST="10")),
         "OTEL_FLYTE_MAP_NEST is not a variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?): it is ignored",
     ),
-    "a value of ours that is none": (
+    "an invalid value of ours": (
         pod(lambda receiver: all_to(receiver, OTEL_FLYTE_MAP_NESTED="ten")),
         "OTEL_FLYTE_MAP_NESTED=ten must be a non-negative integer: 500 is used",
     ),
@@ -254,16 +254,16 @@ def without_scheme(endpoint: str) -> str:
     return endpoint.removeprefix("http://")
 
 
-WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
-    "an endpoint that is no URL": (
+NOT_EXPORTED: dict[str, tuple[Scenario, str]] = {
+    "an endpoint that is not a URL": (
         pod(of_signal("traces", ENDPOINT="http://:4318")),
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://:4318 must be a URL such as http://host:4318: nothing is sent there",
     ),
-    "an endpoint for all signals that is no URL": (
+    "an endpoint for all signals that is not a URL": (
         pod({ENDPOINT: "http://"}),
         f"{ENDPOINT}=http:// must be a URL such as http://host:4318: nothing is sent there",
     ),
-    "an exporter that is not there": (
+    "a missing exporter": (
         pod({"OTEL_TRACES_EXPORTER": "jaeger"}),
         (
             "OTEL_TRACES_EXPORTER=jaeger: unknown exporter jaeger "
@@ -285,19 +285,19 @@ WRONG_AND_NOT_DELIVERED: dict[str, tuple[Scenario, str]] = {
         f"OTEL_EXPORTER_OLTP_ENDPOINT is not a variable of OpenTelemetry (did you mean {ENDPOINT}?): it is ignored",
     ),
 }
-WRONG = WRONG_BUT_DELIVERED | WRONG_AND_NOT_DELIVERED
+WRONG = CORRECTED | NOT_EXPORTED
 
 FAILING: dict[str, Scenario] = {
     "an unreachable collector, http": pod({ENDPOINT: NOWHERE}),
     "an unreachable collector, grpc": pod({ENDPOINT: NOWHERE, PROTOCOL: "grpc"}),
-    "a tracer provider that is not there": pod(
+    "a missing tracer provider": pod(
         lambda receiver: all_to(receiver, OTEL_PYTHON_TRACER_PROVIDER="mine"), "task_kinds.increment"
     ),
-    "an exporter that fails at work": pod(
+    "an exporter that fails during an export": pod(
         lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="failing,otlp"),
         change=with_exporters(BROKEN_EXPORTERS, failing="FailsAtWork"),
     ),
-    "an exporter that fails at the end": pod(
+    "an exporter that fails at shutdown": pod(
         lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="failing"),
         change=with_exporters(BROKEN_EXPORTERS, failing="FailsAtTheEnd"),
     ),
@@ -311,7 +311,7 @@ FAILING: dict[str, Scenario] = {
         "task_providers.use_the_api",
         change=without_module("opentelemetry.sdk._logs"),
     ),
-    "a wrong exporter, and no other": pod(
+    "an invalid exporter without another": pod(
         lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="jaeger", OTEL_EXPORTER_OTLP_TRACES_PROTOCOL="grpc"),
         change=without_module("otel_flyte.export.grpc_transport"),
     ),
@@ -350,8 +350,8 @@ BY_FILE: dict[str, Scenario] = {
         change=with_configuration(CONFIGURATION, without_module("opentelemetry.configuration")),
     ),
     "a file": pod(lambda receiver: {"RECEIVER": receiver.endpoint()}, change=with_configuration(CONFIGURATION)),
-    "a file that is not there": pod(lambda receiver: receiver.environment(), change=with_configuration(None)),
-    "a file that says nothing": pod(
+    "a missing file": pod(lambda receiver: receiver.environment(), change=with_configuration(None)),
+    "an empty file": pod(
         lambda receiver: receiver.environment(), change=with_configuration("file_format: 1.0\ntracer_provider: 3")
     ),
 }
@@ -433,7 +433,7 @@ def test_a_log_record_has_the_ids_of_its_span(ran: Runs) -> None:
 
 
 def test_each_signal_has_its_own_endpoint_protocol_and_headers(ran: Runs) -> None:
-    run = undisturbed(ran("each its own way"))
+    run = undisturbed(ran("different for each signal"))
 
     assert signals(run) == {("traces", "grpc"), ("metrics", "http/protobuf")}
     assert all(request.headers["x-signal"] == request.signal for request in run.requests)
@@ -460,7 +460,7 @@ def test_nothing_is_exported_or_printed_without_an_endpoint(ran: Runs) -> None:
 
 
 def test_an_exporter_of_the_sdk_can_be_named(ran: Runs) -> None:
-    run = undisturbed(ran("nothing but traces on the console"))
+    run = undisturbed(ran("only traces on the console"))
 
     assert run.requests == []
     assert '"name": "task task_providers.use_all_signals"' in run.pod.stdout
@@ -482,12 +482,12 @@ def test_export_requests_are_not_recorded(protocol: str, ran: Runs) -> None:
 @pytest.mark.parametrize("name", WRONG)
 def test_an_invalid_setting_is_reported_in_one_line_with_its_replacement(name: str, ran: Runs) -> None:
     run = undisturbed(ran(name))
-    said = [line for line in run.pod.stderr.splitlines() if line]
+    printed = [line for line in run.pod.stderr.splitlines() if line]
 
-    assert [re.sub(r"127\.0\.0\.1:\d+", "(host)", line) for line in said] == [f"otel-flyte: {WRONG[name][1]}"]
+    assert [re.sub(r"127\.0\.0\.1:\d+", "(host)", line) for line in printed] == [f"otel-flyte: {WRONG[name][1]}"]
 
 
-@pytest.mark.parametrize("name", WRONG_BUT_DELIVERED)
+@pytest.mark.parametrize("name", CORRECTED)
 def test_signals_with_corrected_settings_are_exported(name: str, ran: Runs) -> None:
     run = ran(name)
 
@@ -495,7 +495,7 @@ def test_signals_with_corrected_settings_are_exported(name: str, ran: Runs) -> N
     assert len(run.spans) == len(ran("everything, http/protobuf").spans)
 
 
-@pytest.mark.parametrize("name", WRONG_AND_NOT_DELIVERED)
+@pytest.mark.parametrize("name", NOT_EXPORTED)
 def test_signals_with_unusable_settings_are_not_exported(name: str, ran: Runs) -> None:
     assert ran(name).requests == []
 
@@ -508,7 +508,7 @@ def test_an_unreachable_collector_is_reported(protocol: str, ran: Runs) -> None:
 
 
 def test_a_missing_tracer_provider_is_reported_and_the_exporters_are_used(ran: Runs) -> None:
-    run = ran("a tracer provider that is not there")
+    run = ran("a missing tracer provider")
 
     assert run.pod.outputs is not None, run.pod.stderr
     assert [line for line in run.pod.stderr.splitlines() if line] == [
@@ -521,14 +521,14 @@ def test_a_missing_tracer_provider_is_reported_and_the_exporters_are_used(ran: R
 
 
 def test_a_failing_exporter_does_not_stop_others(ran: Runs) -> None:
-    run = undisturbed(ran("an exporter that fails at work"))
+    run = undisturbed(ran("an exporter that fails during an export"))
 
     assert {request.signal for request in run.requests} == {"traces", "metrics", "logs"}
     assert len(run.spans) == len(ran("everything, http/protobuf").spans)
 
 
 def test_an_exporter_that_fails_at_shutdown_does_not_stop_other_signals(ran: Runs) -> None:
-    run = undisturbed(ran("an exporter that fails at the end"))
+    run = undisturbed(ran("an exporter that fails at shutdown"))
 
     assert {request.signal for request in run.requests} == {"metrics", "logs"}
     assert "Traceback" not in run.pod.stderr
@@ -543,7 +543,7 @@ def test_an_unavailable_signal_does_not_affect_other_signals(signal: str, ran: R
 
 
 def test_an_invalid_exporter_without_a_replacement_does_not_affect_other_signals(ran: Runs) -> None:
-    run = undisturbed(ran("a wrong exporter, and no other"))
+    run = undisturbed(ran("an invalid exporter without another"))
 
     assert {request.signal for request in run.requests} == {"metrics", "logs"}
     assert programs.our_lines(run.pod.stderr)[0].endswith("traces are not exported")
@@ -575,7 +575,7 @@ def test_a_configuration_file_overrides_all_variables(ran: Runs) -> None:
 
 
 @NEEDS_CONFIGURATION
-@pytest.mark.parametrize("name", ["a file that is not there", "a file that says nothing"])
+@pytest.mark.parametrize("name", ["a missing file", "an empty file"])
 def test_an_invalid_configuration_file_is_reported_and_the_variables_are_used(name: str, ran: Runs) -> None:
     run = undisturbed(ran(name))
     [line] = programs.our_lines(run.pod.stderr)
@@ -668,7 +668,7 @@ def test_the_resource_of_a_pod_has_the_execution(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_sdks_resource_detectors_can_be_enabled(ran: Runs) -> None:
-    resource = ran("a process that is described").attempt.resource
+    resource = ran("a described process").attempt.resource
 
     assert resource["process.owner"] == getpass.getuser()
 

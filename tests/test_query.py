@@ -856,7 +856,7 @@ shop.main:
 
 class TestCells:
     @pytest.mark.parametrize(
-        ("seconds", "said"),
+        ("seconds", "text"),
         [
             (0, "0 µs"),
             (4.12e-4, "412 µs"),
@@ -873,8 +873,8 @@ class TestCells:
             (360000, "100 h 00 min"),
         ],
     )
-    def test_a_duration_has_a_suitable_unit(self, seconds: float, said: str) -> None:
-        assert duration(seconds) == said
+    def test_a_duration_has_a_suitable_unit(self, seconds: float, text: str) -> None:
+        assert duration(seconds) == text
 
     def test_a_text_is_cut_by_cells_instead_of_characters(self) -> None:
         assert [width(text) for text in ("abc", "日本", "e\u0301")] == [3, 4, 1]

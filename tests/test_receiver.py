@@ -150,8 +150,8 @@ def test_a_request_is_kept_with_its_protocol_and_headers(receiver: Receiver, pro
     ("path", "body", "headers", "status"),
     [
         pytest.param("/v1/nothing", b"", {}, 404, id="another path"),
-        pytest.param("/v1/traces", b"\xff", {}, 400, id="no protobuf"),
-        pytest.param("/v1/traces", zlib.compress(b""), {"Content-Encoding": "gzip"}, 400, id="not that compression"),
+        pytest.param("/v1/traces", b"\xff", {}, 400, id="not protobuf"),
+        pytest.param("/v1/traces", zlib.compress(b""), {"Content-Encoding": "gzip"}, 400, id="wrong compression"),
         pytest.param("/v1/traces", b"", {"Content-Encoding": "zstd"}, 400, id="unknown compression"),
     ],
 )

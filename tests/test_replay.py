@@ -127,11 +127,11 @@ class TestSending:
         assert [record.body for record in receiver.logs()] == ["a log"]
         assert [point.name for point in receiver.metrics()] == ["m"]
         assert list(spool.iterdir()) == []
-        said = ended.stderr.splitlines()
-        assert len(said) == 3
-        assert sum(": 3 spans sent, " in told for told in said) == 1
-        assert sum(": 1 log record sent, " in told for told in said) == 1
-        assert sum(": 1 metric data point sent, " in told for told in said) == 1
+        output = ended.stderr.splitlines()
+        assert len(output) == 3
+        assert sum(": 3 spans sent, " in row for row in output) == 1
+        assert sum(": 1 log record sent, " in row for row in output) == 1
+        assert sum(": 1 metric data point sent, " in row for row in output) == 1
 
     def test_a_recorded_run_is_sent_once_and_kept(self, tmp_path: Path, receiver: Receiver) -> None:
         path = tmp_path / ".otel-flyte" / "run.jsonl"
@@ -212,9 +212,9 @@ class TestInterruptions:
     def test_remaining_records_are_reported_if_the_receiver_is_gone(self, tmp_path: Path) -> None:
         spooled(tmp_path, line("a"))
         spooled(tmp_path, line("b"))
-        said = io.StringIO()
-        ReplayOutput(said).finish(replayed("http://127.0.0.1:1", tmp_path, patience=0.5))
-        last = said.getvalue().splitlines()[-1]
+        output = io.StringIO()
+        ReplayOutput(output).finish(replayed("http://127.0.0.1:1", tmp_path, patience=0.5))
+        last = output.getvalue().splitlines()[-1]
         assert last.startswith("otel-flyte: traces were not accepted for ")
         assert "http://127.0.0.1:1/v1/traces (connection refused, nothing listens there): " in last
         assert last.endswith(" in 2 files left, the same command goes on from there")
@@ -267,8 +267,8 @@ class TestInterruptions:
             spooled(spool, *(line(name) for name in names(20, f"file {number} span")))
         command = [sys.executable, "-m", "otel_flyte", "replay", str(spool), "--endpoint", receiver.endpoint()]
         both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-        said = [process.communicate(timeout=60)[1] for process in both]
-        assert arrived(receiver) == once(expected), said
+        output = [process.communicate(timeout=60)[1] for process in both]
+        assert arrived(receiver) == once(expected), output
         assert list(spool.iterdir()) == []
 
     def test_a_file_with_a_running_writer_is_reported_and_not_changed(self, tmp_path: Path, receiver: Receiver) -> None:
@@ -588,11 +588,13 @@ class TestRecordsSetAside:
         path = spooled(spool, line("bad", "too"), line("c"))
         with misbehaving(first_then(Reply(400))) as rejecting:
             ended = by_command(spool, tmp_path, **rejecting.environment())
-        said = "otel-flyte: 2 records are set aside in *.rejected.jsonl: replay such a file by its name, or remove it\n"
+        output = (
+            "otel-flyte: 2 records are set aside in *.rejected.jsonl: replay such a file by its name, or remove it\n"
+        )
         assert ended.returncode == 1
-        assert ended.stderr.endswith(said)
+        assert ended.stderr.endswith(output)
         again = by_command(spool, tmp_path, **receiver.environment())
-        assert (again.returncode, again.stderr) == (1, said)
+        assert (again.returncode, again.stderr) == (1, output)
         assert by_command(rejected_path(path), tmp_path, **receiver.environment()).returncode == 0
         assert by_command(spool, tmp_path, **receiver.environment()).returncode == 0
         assert arrived(receiver) == once(["bad", "too"])
@@ -606,15 +608,15 @@ class TestTelling:
             def isatty(self) -> bool:
                 return True
 
-        said = Terminal()
-        output = ReplayOutput(said)
+        terminal = Terminal()
+        output = ReplayOutput(terminal)
         file = Progress(tmp_path / "f.spool.jsonl", 2000, 0)
         for settled_bytes, sent in ((500, 1), (2000, 4)):
             file.acknowledged = settled_bytes
             file.sent["traces"] = sent
             output.update(file)
         output.finish(Summary([file]))
-        assert said.getvalue().replace("\r\x1b[K", "<") == (
+        assert terminal.getvalue().replace("\r\x1b[K", "<") == (
             "<f.spool.jsonl: 1 span, 25%<f.spool.jsonl: 4 spans sent, 2.0 kB of 2.0 kB\n"
         )
 
@@ -772,8 +774,8 @@ class TestUrls:
         assert pushed_with(here, 0o500) == (1, f"otel-flyte: {path.name}: {unwritable}")
         assert pushed_with(path, 0) == (1, f"otel-flyte: {path.name}: it can't be read: Permission denied")
         assert list(there.iterdir()) == []
-        code, said = pushed_with(there, 0o500)
-        assert (code, said.startswith("otel-flyte: there can't be used (")) == (2, True)
+        code, output = pushed_with(there, 0o500)
+        assert (code, output.startswith("otel-flyte: there can't be used (")) == (2, True)
         assert path.read_bytes()
 
     def test_a_bucket_folder_that_vanished_with_its_last_file_is_empty(self, bucket: str) -> None:
@@ -883,7 +885,7 @@ def test_a_keyboard_interrupt_loses_no_records(tmp_path: Path) -> None:
         while receiver.attempts < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-        assert "Traceback" not in said
+        _, output = process.communicate(timeout=60)
+        assert "Traceback" not in output
         assert replayed(receiver, spool).is_complete
         assert arrived(receiver) == once(["a", "b"])

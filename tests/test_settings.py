@@ -139,9 +139,9 @@ def test_two_otlp_exporters_for_one_endpoint_are_reported_and_one_is_used(
         pytest.param({ENDPOINT: "https://host:4317/"}, "grpc", id="grpc on its port with TLS"),
         pytest.param({ENDPOINT: "http://host:14317"}, "http/protobuf", id="a port that ends alike"),
         pytest.param(
-            {ENDPOINT: "http://host:4317", PROTOCOL: "http/protobuf"}, "http/protobuf", id="said, not guessed"
+            {ENDPOINT: "http://host:4317", PROTOCOL: "http/protobuf"}, "http/protobuf", id="configured, not derived"
         ),
-        pytest.param({ENDPOINT: "http://host:4318", PROTOCOL: "grpc"}, "grpc", id="said against the port"),
+        pytest.param({ENDPOINT: "http://host:4318", PROTOCOL: "grpc"}, "grpc", id="configured against the port"),
         pytest.param({PROTOCOL: "grpc", OWN_PROTOCOL: "http/protobuf"}, "http/protobuf", id="its own wins"),
         pytest.param({OWN_ENDPOINT: "http://host:4317"}, "grpc", id="the port of its own endpoint"),
         pytest.param({EXPORTER: "otlp_proto_grpc", PROTOCOL: "http/protobuf"}, "grpc", id="grpc by exporter"),

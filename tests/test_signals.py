@@ -21,7 +21,7 @@ SECONDS = 60
 """The time that a task waits without a signal."""
 CHECKPOINTS = ("finish early", "finish early, handler of the module")
 EXITS = ("leave early", "leave early, handler of the module")
-DEATHS = ("sync", "async", "fast-execute", "beside asyncio's handler", "handler that restores the one before")
+DEATHS = ("sync", "async", "fast-execute", "beside asyncio's handler", "handler that restores the previous one")
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Terminated:
             process.send_signal(signal.SIGTERM)
             return pod.finish(process, timeout=SECONDS)
 
-    def without_us(self, root: Path, receiver: Receiver) -> Result:
+    def without_otel_flyte(self, root: Path, receiver: Receiver) -> Result:
         return self(root, receiver, bare=True)
 
 
@@ -64,7 +64,7 @@ TERMINATED: dict[str, Terminated] = {
     "fast-execute": Terminated("traced_signals.wait", entrypoint="fast"),
     "eager": Terminated("traced_signals.wait_eager"),
     "beside asyncio's handler": Terminated("traced_signals.wait_with_asyncios_handler"),
-    "handler that restores the one before": Terminated("traced_signals.restore_and_repeat"),
+    "handler that restores the previous one": Terminated("traced_signals.restore_and_repeat"),
     "finish early": Terminated("traced_signals.finish_early"),
     "finish early, handler of the module": handled("finish"),
     "leave early": Terminated("traced_signals.leave_early"),
@@ -74,7 +74,7 @@ TERMINATED: dict[str, Terminated] = {
 }
 SCENARIOS: dict[str, Scenario] = {
     **TERMINATED,
-    **{f"{name}, without us": scenario.without_us for name, scenario in TERMINATED.items()},
+    **{f"{name}, bare": scenario.without_otel_flyte for name, scenario in TERMINATED.items()},
     "skip": runs.pod("traced_signals.skip", {"rank": 1}),
     "a child": runs.pod("traced_signals.terminate_a_child", {"seconds": SECONDS}),
     **{
@@ -100,19 +100,19 @@ def attempt(run: Run) -> Span:
     return found
 
 
-def told(span: Span) -> list[Event]:
+def signal_events(span: Span) -> list[Event]:
     return [event for event in span.events if event.name == semconv.EVENT_SIGNAL]
 
 
 @pytest.mark.parametrize("name", TERMINATED)
 def test_a_signal_ends_a_process_in_the_same_way_as_without_otel_flyte(name: str, ran: Runs) -> None:
-    with_us, without = ran(name).pod, ran(f"{name}, without us").pod
+    traced, without = ran(name).pod, ran(f"{name}, bare").pod
 
-    assert with_us.returncode == without.returncode, with_us.stderr
-    assert with_us.files.keys() == without.files.keys()
-    assert with_us.outputs == without.outputs
-    assert with_us.stdout == without.stdout
-    assert programs.our_lines(with_us.stderr) == []
+    assert traced.returncode == without.returncode, traced.stderr
+    assert traced.files.keys() == without.files.keys()
+    assert traced.outputs == without.outputs
+    assert traced.stdout == without.stdout
+    assert programs.our_lines(traced.stderr) == []
 
 
 @pytest.mark.parametrize("name", [name for name in TERMINATED if name != "ignored"])
@@ -121,7 +121,7 @@ def test_every_open_span_has_an_event_with_the_signal_and_the_phase(name: str, r
     [phase] = [span for span in run.phases(attempt(run)) if span.name == semconv.PHASE_USER_CODE]
 
     for span in (attempt(run), phase):
-        assert [event.attributes for event in told(span)[:1]] == [
+        assert [event.attributes for event in signal_events(span)[:1]] == [
             {semconv.SIGNAL_NAME: "SIGTERM", semconv.PHASE: semconv.PHASE_USER_CODE}
         ]
 
@@ -130,7 +130,7 @@ def test_every_open_span_has_an_event_with_the_signal_and_the_phase(name: str, r
 @pytest.mark.parametrize("name", DEATHS)
 def test_a_task_killed_by_a_signal_has_failed(name: str, ran: Runs) -> None:
     run = ran(name)
-    open_spans = [span for span in run.spans if told(span)]
+    open_spans = [span for span in run.spans if signal_events(span)]
 
     assert {span.name for span in open_spans} == {attempt(run).name, semconv.PHASE_USER_CODE}
     assert {(span.status, span.status_message) for span in open_spans} == {("ERROR", "ended by SIGTERM")}
@@ -144,7 +144,7 @@ def test_a_task_that_finishes_after_a_signal_has_not_failed(name: str, ran: Runs
     assert run.pod.outputs is not None
     assert run.pod.outputs.literals["o0"].scalar.primitive.integer == 1
     assert {span.status for span in run.spans} == {"UNSET"}
-    assert len(told(attempt(run))) == 1
+    assert len(signal_events(attempt(run))) == 1
 
 
 @pytest.mark.parametrize("name", EXITS)
@@ -191,7 +191,7 @@ def test_a_forked_child_has_the_default_action_and_ends_when_terminated(ran: Run
 
     assert outputs(run) == [True, -1, -signal.SIGTERM]
     assert {span.status for span in run.spans} == {"UNSET"}
-    assert [span for span in run.spans if told(span)] == []
+    assert [span for span in run.spans if signal_events(span)] == []
 
 
 FORKING = """
@@ -250,8 +250,8 @@ PREPARED = {
 def test_a_child_terminated_at_any_time_ends_without_its_parent(way: str, tmp_path: Path, receiver: Receiver) -> None:
     ended = programs.run(forking(*PREPARED[way]), tmp_path, receiver.environment() | programs.RAISE)
 
-    assert ended.said == [-signal.SIGTERM, 0]
-    assert [span for span in receiver.spans() if told(span)] == []
+    assert ended.printed == [-signal.SIGTERM, 0]
+    assert [span for span in receiver.spans() if signal_events(span)] == []
 
 
 @LINUX
@@ -260,7 +260,7 @@ def test_signals_blocked_by_a_users_hook_in_a_child_stay_blocked(tmp_path: Path,
     say = "os._exit(signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGUSR1})"
     ended = programs.run(forking(block, say), tmp_path, receiver.environment() | programs.RAISE)
 
-    assert ended.said == [True, 0]
+    assert ended.printed == [True, 0]
 
 
 @LINUX
@@ -274,7 +274,7 @@ def test_a_child_interrupted_at_its_start_can_be_terminated(tmp_path: Path, rece
     say = "os._exit(blocked())"
     ended = programs.run(forking(interrupt, say), tmp_path, receiver.environment())
 
-    assert ended.said == [0, 0]
+    assert ended.printed == [0, 0]
 
 
 @pytest.mark.parametrize(("way", "expected"), [("ignore", [False, True, False]), ("wakeup", [True, False, True])])
@@ -307,7 +307,7 @@ def test_a_task_in_another_thread_does_not_change_signal_settings(tmp_path: Path
         receiver.environment() | programs.RAISE,
     )
 
-    assert ended.said == [True, -1]
+    assert ended.printed == [True, -1]
     assert receiver.spans("task traced_signals.wait")
 
 

@@ -238,8 +238,8 @@ def test_invalid_values_never_reach_the_sdk(tmp_path: Path) -> None:
     ended = programs.run(CREATE_PROVIDERS, tmp_path, EXPORTERS | ALL_WRONG)
 
     assert ended.stderr == ""
-    assert ended.said["sampler"].startswith("ParentBased{root:AlwaysOnSampler")
-    assert ended.said | {"sampler": ""} == {
+    assert ended.printed["sampler"].startswith("ParentBased{root:AlwaysOnSampler")
+    assert ended.printed | {"sampler": ""} == {
         "sampler": "",
         "team": "vision",
         "attributes": 128,
@@ -252,15 +252,15 @@ def test_valid_values_reach_the_sdk(tmp_path: Path) -> None:
     ended = programs.run(CREATE_PROVIDERS, tmp_path, EXPORTERS | RIGHT | {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "7"})
 
     assert ended.stderr == ""
-    assert ended.said["sampler"].startswith("ParentBased{root:TraceIdRatioBased{0.25}")
-    assert (ended.said["team"], ended.said["writes"]) == ("vision", [])
+    assert ended.printed["sampler"].startswith("ParentBased{root:TraceIdRatioBased{0.25}")
+    assert (ended.printed["team"], ended.printed["writes"]) == ("vision", [])
 
 
 @pytest.mark.parametrize(("value", "number"), [("7", 7), ("", None), ("0", 0), ("x", 128)])
 def test_a_limit_is_used_and_a_blank_one_means_no_limit(value: str, number: int | None, tmp_path: Path) -> None:
     environ = {"OTEL_TRACES_EXPORTER": "console", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": value}
 
-    assert programs.run(CREATE_PROVIDERS, tmp_path, environ).said["attributes"] == number
+    assert programs.run(CREATE_PROVIDERS, tmp_path, environ).printed["attributes"] == number
 
 
 def environ_of_the_sdk() -> Mapping[str, str]:
@@ -335,5 +335,5 @@ def test_a_users_own_use_of_opentelemetry_is_unchanged(tmp_path: Path) -> None:
     wrong = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "lots", "OTEL_PROPAGATORS": "tracecontext,b4"}
     ended = programs.run(IMPORT_OF_A_USER, tmp_path, wrong)
 
-    assert len(ended.said) == 2
-    assert "b4" in ended.said[1]
+    assert len(ended.printed) == 2
+    assert "b4" in ended.printed[1]

@@ -16,7 +16,7 @@ from otel_flyte import semconv
 from support import pods
 from support.admin import Admin, Key, Launch
 from support.receiver import Receiver, Span, children
-from support.runs import Result, Run, Runs, Scenario, clean_up, pod, python
+from support.runs import Result, Run, Runs, Scenario, cleanup, pod, python
 from support.trees import Forest
 
 FIVE = {"value": 5}
@@ -52,18 +52,18 @@ class Submitter:
 
 SCENARIOS: dict[str, Submitter] = {
     "eager": Submitter(lambda env: pod("traced_launches.orchestrate", FIVE, env=env)),
-    "eager in vain": Submitter(lambda env: pod("traced_launches.orchestrate_in_vain", FIVE, env=env)),
-    "eager in spite": Submitter(lambda env: pod("traced_launches.orchestrate_in_spite", FIVE, env=env)),
+    "eager that fails": Submitter(lambda env: pod("traced_launches.orchestrate_in_vain", FIVE, env=env)),
+    "eager that handles a failure": Submitter(lambda env: pod("traced_launches.orchestrate_in_spite", FIVE, env=env)),
     "launch from a task": Submitter(lambda env: pod("traced_launches.launch", FIVE, env=env)),
     "traced program": Submitter(lambda env: python(PROGRAM, "traced", *ALL_ENTITIES, env=env)),
     "traced program with envs": Submitter(
         lambda env: python(PROGRAM, "traced", "empty envs", "own envs", "own launcher", env=env)
     ),
-    "traced program that is refused": Submitter(lambda env: python(PROGRAM, "traced", "refused", env=env)),
+    "traced program with a refused launch": Submitter(lambda env: python(PROGRAM, "traced", "refused", env=env)),
     "program": Submitter(
         lambda env: python(PROGRAM, *ALL_ENTITIES, "empty envs", "own envs", "own launcher", "refused", env=env)
     ),
-    "clean-up": Submitter(clean_up, running=("e-one", "e-other")),
+    "cleanup": Submitter(cleanup, running=("e-one", "e-other")),
 }
 
 
@@ -163,7 +163,7 @@ def test_a_child_of_an_eager_task_continues_its_trace(runs: Runs, receiver: Rece
 
 
 def test_a_failed_child_is_recorded_once_on_its_submission(runs: Runs) -> None:
-    assert runs("eager in vain").tree() == snapshot("""\
+    assert runs("eager that fails").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.orchestrate_in_vain  [3727dabdffa50ff8]
       ERROR: Error executing traced_launches.refuse…e: USER:Refused /   message: no capacity
@@ -205,7 +205,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 
 
 def test_an_eager_task_that_handles_the_failure_of_a_child_has_not_failed(runs: Runs) -> None:
-    assert runs("eager in spite").tree() == snapshot("""\
+    assert runs("eager that handles a failure").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_launches.orchestrate_in_spite  [3727dabdffa50ff8]
       flyte.span.role = attempt
@@ -244,8 +244,8 @@ trace 5139f3437a93d360a3a54e16296acba6
 
 
 def test_the_cleanup_of_an_eager_task_terminates_children_without_submissions(runs: Runs) -> None:
-    run = runs("clean-up")
-    assert SCENARIOS["clean-up"].admin.terminated == ["e-one", "e-other"]
+    run = runs("cleanup")
+    assert SCENARIOS["cleanup"].admin.terminated == ["e-one", "e-other"]
     assert submissions(run) == []
     assert run.attempt.attributes[semconv.TASK_KIND] == semconv.KIND_EAGER_CLEANUP
 
@@ -331,9 +331,9 @@ trace (random)
 
 
 def test_a_launched_execution_receives_its_launcher(runs: Runs) -> None:
-    told = [launch.envs for launch in launches(runs, "traced program")]
-    assert told == [{"OTEL_FLYTE_LAUNCHED_BY": traceparent(span)} for span in submissions(runs("traced program"))]
-    assert len(told) == len(ALL_ENTITIES)
+    variables = [launch.envs for launch in launches(runs, "traced program")]
+    assert variables == [{"OTEL_FLYTE_LAUNCHED_BY": traceparent(span)} for span in submissions(runs("traced program"))]
+    assert len(variables) == len(ALL_ENTITIES)
 
 
 def launches(runs: Runs, name: str) -> list[Launch]:
@@ -353,7 +353,7 @@ def test_variables_that_a_program_sets_for_an_execution_are_kept(runs: Runs) -> 
 
 
 def test_a_failed_launch_is_recorded_once_on_its_submission(runs: Runs) -> None:
-    assert runs("traced program that is refused").tree() == snapshot("""\
+    assert runs("traced program with a refused launch").tree() == snapshot("""\
 trace (random)
   request
     submit traced_launches.double  PRODUCER
@@ -365,7 +365,7 @@ trace (random)
             exception.message = Expected value of type <class 'int'> but got 'three' of type <class 'str'>
             exception.type = flytekit.core.type_engine.TypeTransformerFailedError
 """)
-    assert launches(runs, "traced program that is refused") == []
+    assert launches(runs, "traced program with a refused launch") == []
 
 
 def test_launches_of_a_program_without_a_provider_are_unchanged(runs: Runs) -> None:

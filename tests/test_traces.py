@@ -24,7 +24,7 @@ from otel_flyte import semconv
 from support import pods
 from support.admin import Admin
 from support.receiver import Receiver, Span
-from support.runs import Result, Run, Runs, Scenario, clean_up, local, pod, where, with_loader, without_file
+from support.runs import Result, Run, Runs, Scenario, cleanup, local, pod, where, with_loader, without_file
 from support.stored import by_name, inputs, raw_output, several, stored, web_server
 from support.trees import Forest, derived_ids
 
@@ -90,9 +90,9 @@ def query(root: Path, receiver: Receiver) -> Result:
     return pod(pods.template(task_templates.query(str(database))), {"limit": 1})(root, receiver)
 
 
-def clean_up_of_two(root: Path, receiver: Receiver) -> Result:
+def cleanup_of_two(root: Path, receiver: Receiver) -> Result:
     with Admin(running=["e-one", "e-other"]) as admin:
-        result = clean_up(admin.environment())(root, receiver)
+        result = cleanup(admin.environment())(root, receiver)
     assert admin.terminated == ["e-one", "e-other"]
     return result
 
@@ -118,16 +118,16 @@ KINDS_IN_A_POD: dict[str, Scenario] = {
     "async": pod("traced_kinds.double_async", FIVE, protocol="grpc"),
     "map, index 0": subtask("traced_kinds.double", {"value": [5, 6]}, 0),
     "map, index 1": subtask("traced_kinds.double", {"value": [5, 6]}, 1, attempt=2),
-    "map of older code": subtask("traced_kinds.double", {"value": [5, 6]}, 1, change=OLDER_MAP),
+    "legacy map task": subtask("traced_kinds.double", {"value": [5, 6]}, 1, change=OLDER_MAP),
     "dynamic": pod("traced_kinds.double_each", {"count": 2}),
     "dynamic without nodes": pod("task_kinds.fan_out_to_nothing", {"count": 2}),
     "eager": pod("task_kinds.orchestrate", FIVE),
-    "eager cleanup": clean_up_of_two,
+    "eager cleanup": cleanup_of_two,
     "shim": shim(3),
     "query": query,
     "shell": pod("task_kinds.greet", {"name": "Ada"}),
     "plugin": pod("traced_plugin.compute", FIVE),
-    "plugin without a set-up": pod("traced_plugin.compute_later", FIVE),
+    "plugin without a setup": pod("traced_plugin.compute_later", FIVE),
     "deck": pod("traced_kinds.report", {"value": 1}),
     "deck of a failure in user code": pod("traced_kinds.report", {"value": 0}),
     "deck of a failure after it": pod("traced_kinds.report_on_something_else", {"value": 1}),
@@ -144,8 +144,8 @@ LOCAL_KINDS: dict[str, Scenario] = {
     "local map": local("traced_kinds.py", "mapped", values="[5, 6]"),
     "local map with a bound input": local("traced_kinds.py", "mapped_with_bound_input", values="[5, 6]"),
     "local map with a failure": local("traced_kinds.py", "mapped_with_a_failure", values="[5, 0, 6]"),
-    "local map in vain": local("traced_kinds.py", "mapped_in_vain", values="[5, 0, 6]"),
-    "local map of older code": local("traced_kinds.py", "mapped_by_older_code", values="[5, 6]"),
+    "local map that fails": local("traced_kinds.py", "mapped_in_vain", values="[5, 0, 6]"),
+    "local legacy map task": local("traced_kinds.py", "mapped_by_older_code", values="[5, 6]"),
     "local dynamic": local("traced_kinds.py", "spread", count=2),
     "local eager": local("traced_kinds.py", "orchestrate", value=5),
     "local shell": local("traced_kinds.py", "shell", name="Ada"),
@@ -168,16 +168,16 @@ WHAT_USERS_ADD: dict[str, Scenario] = {
     "labels": where(HAS_LABELS, "labels", pod("traced_new_declarations.with_labels", FIVE)),
     "resources": pod("traced_declarations.with_resources", FIVE),
     "resource ranges": where(HAS_RANGES, "ranges", pod("traced_new_declarations.with_resource_ranges", FIVE)),
-    "text without end": pod("traced_declarations.with_too_long_a_text", FIVE),
-    "labels without end": where(HAS_LABELS, "labels", pod("traced_new_declarations.with_too_many_labels", FIVE)),
+    "long text": pod("traced_declarations.with_too_long_a_text", FIVE),
+    "many labels": where(HAS_LABELS, "labels", pod("traced_new_declarations.with_too_many_labels", FIVE)),
 }
 
 DATA: dict[str, Scenario] = {
     "file that user code opens": on_the_web("traced_data.read_and_write", "source", "words.txt"),
     "pickle": on_the_web("traced_data.unpickle", "opaque", "opaque", kind="PythonPickle"),
-    "file that is not there": on_the_web("traced_data.read_and_write", "source", "no-words.txt"),
+    "missing file": on_the_web("traced_data.read_and_write", "source", "no-words.txt"),
     "output metadata": pod("traced_data.measure", FIVE),
-    "output metadata without end": pod("traced_data.annotate", FIVE),
+    "long output metadata": pod("traced_data.annotate", FIVE),
     "input of the same execution": pod(
         "traced_data.read", inputs(source=stored(raw_output("n0-1"))), attempt=pods.Attempt(nodes=(("n2", 0),))
     ),
@@ -214,8 +214,10 @@ CONTEXT: dict[str, Scenario] = {
     "launched": pod("traced_kinds.double", FIVE, env={"OTEL_FLYTE_LAUNCHED_BY": CALLER}),
     "control plane": pod("traced_kinds.double", FIVE, env={"OTEL_FLYTE_CONTROL_PLANE": "true"}),
     "map, last index in the trace": subtask("traced_kinds.double", {"value": [5, 6, 7]}, 1, OTEL_FLYTE_MAP_NESTED="2"),
-    "map, first index of its own": subtask("traced_kinds.double", {"value": [5, 6, 7]}, 2, OTEL_FLYTE_MAP_NESTED="2"),
-    "map, index of its own below a parent": subtask(
+    "map, first index with its own trace": subtask(
+        "traced_kinds.double", {"value": [5, 6, 7]}, 2, OTEL_FLYTE_MAP_NESTED="2"
+    ),
+    "map, index with its own trace below a parent": subtask(
         "traced_kinds.double", {"value": [5, 6, 7]}, 2, OTEL_FLYTE_MAP_NESTED="2", TRACEPARENT=CALLER
     ),
     "local run with a parent": local("traced_kinds.py", "sync", value=5, env={"TRACEPARENT": CALLER}),
@@ -280,7 +282,7 @@ FAILURES: dict[str, Failure] = {
     "value error in a script": Failure(
         pod("task_failures.value_error", FIVE, entrypoint="script"), "user code", "ValueError"
     ),
-    "value error in code that was downloaded": Failure(
+    "value error in downloaded code": Failure(
         pod("task_failures.value_error", FIVE, entrypoint="fast"), "user code", "ValueError"
     ),
     "recoverable": Failure(
@@ -307,7 +309,7 @@ FAILURES: dict[str, Failure] = {
         failing("keyboard_interrupt"), "user code", "KeyboardInterrupt", None, semconv.RESULT_CANCELLATION
     ),
     "exit": Failure(failing("leave", "code"), "user code", "SystemExit", None),
-    "exit that claims success": Failure(pod("task_failures.leave", {"code": 0}), "user code", "SystemExit", None),
+    "exit with code 0": Failure(pod("task_failures.leave", {"code": 0}), "user code", "SystemExit", None),
     "wrong output type": Failure(
         failing("wrong_output_type"),
         "output translation",
@@ -329,23 +331,21 @@ FAILURES: dict[str, Failure] = {
         "IndexError",
         SYSTEM,
     ),
-    "inputs that are not there": Failure(
+    "missing inputs": Failure(
         pod("task_kinds.increment", FIVE, change=without_file("inputs.pb")),
         "download",
         "flytekit.exceptions.user.FlyteDataNotFoundException",
         SYSTEM_RETRIED,
     ),
-    "inputs that can't be decoded": Failure(
+    "undecodable inputs": Failure(
         pod("task_kinds.increment", b"\xff"), ATTEMPT, "google.protobuf.message.DecodeError", SYSTEM_RETRIED
     ),
     "no such task": Failure(pod("task_kinds.nope", FIVE), "load", "AttributeError"),
     "no such module": Failure(pod("no_such_module.nope", FIVE), "load", "ModuleNotFoundError"),
     "module that can't be imported": Failure(pod("module_that_fails.unreachable", FIVE), "load", "ImportError"),
-    "set-up that fails": Failure(
-        pod("traced_plugin.compute_in_vain", FIVE), "setup", "ConnectionError", SYSTEM_RETRIED
-    ),
-    "clean-up without a control plane": Failure(
-        clean_up({"FLYTE_PLATFORM_URL": "127.0.0.1:1", "FLYTE_PLATFORM_INSECURE": "true"}),
+    "setup that fails": Failure(pod("traced_plugin.compute_in_vain", FIVE), "setup", "ConnectionError", SYSTEM_RETRIED),
+    "cleanup without a control plane": Failure(
+        cleanup({"FLYTE_PLATFORM_URL": "127.0.0.1:1", "FLYTE_PLATFORM_INSECURE": "true"}),
         ATTEMPT,
         "flytekit.exceptions.system.FlyteSystemUnavailableException",
         SYSTEM_RETRIED,
@@ -383,7 +383,7 @@ def one_trace(*of_runs: Run) -> str:
 
 
 def test_an_attempt_has_its_identity_and_a_span_for_each_phase(runs: Runs) -> None:
-    assert runs("sync").tree(whole=True) == snapshot("""\
+    assert runs("sync").tree(full=True) == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_kinds.double  [3727dabdffa50ff8]
       code.file.path = (workflows)/traced_kinds.py
@@ -483,7 +483,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 
 
 def test_the_legacy_map_task_is_traced(runs: Runs) -> None:
-    assert runs("map of older code").tree() == snapshot("""\
+    assert runs("legacy map task").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task pipelines.map_as_registered-arraynode  [1eae90fd45a1f1b3]
       flyte.array_index = 1
@@ -821,7 +821,7 @@ def test_an_endpoint_on_port_4317_is_used_over_grpc(tmp_path: Path) -> None:
         # Another loopback address, because a collector on the developer's machine may use this port on 127.0.0.1.
         receiver = Receiver(grpc_address=("127.0.0.17", 4317))
     except OSError:
-        pytest.skip("127.0.0.17:4317 can't be bound here")
+        pytest.skip("127.0.0.17:4317 cannot be bound here")
     with receiver:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.17:4317"}
         pods.execute(tmp_path / "pod", "traced_kinds.double", FIVE, env=env)
@@ -844,7 +844,7 @@ TASK_OF_ROW = {
     ("In a pod", "`eager`; its deck is enabled by default"): ("eager", FIRST),
     ("In a pod", "`eager cleanup`: terminates the children of a failed eager task"): ("eager cleanup", FIRST),
     ("In a pod", "`shim`: defined by its template, such as `SQLite3Task`"): ("shim", FIRST),
-    ("In a pod", "`plugin` without a setup"): ("plugin without a set-up", FIRST),
+    ("In a pod", "`plugin` without a setup"): ("plugin without a setup", FIRST),
     ("In a pod", "`plugin` with a setup: shell, Spark, Ray"): ("plugin", FIRST),
     ("In a pod", "any, fast-registered"): ("fast", FIRST),
     ("In a pod", "any, with `enable_deck=True`"): ("deck", FIRST),
@@ -1066,7 +1066,7 @@ trace (random)
 
 
 def test_only_the_item_that_fails_its_local_map_has_the_exception(runs: Runs) -> None:
-    assert runs("local map in vain").tree() == snapshot("""\
+    assert runs("local map that fails").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.mapped_in_vain
       ERROR: Error encountered while executing 'tra…1ead2b3-arraynode': /   division by zero
@@ -1101,7 +1101,7 @@ trace (random)
 
 
 def test_the_local_legacy_map_task_has_a_span_for_each_item(runs: Runs) -> None:
-    assert runs("local map of older code").tree() == snapshot("""\
+    assert runs("local legacy map task").tree() == snapshot("""\
 trace (random)
   workflow traced_kinds.mapped_by_older_code
       flyte.span.role = execution
@@ -1526,7 +1526,7 @@ def declared(run: Run) -> dict[str, Any]:
 
 
 def test_labels_are_cut_to_24_entries_of_1_kib(runs: Runs) -> None:
-    attributes = runs("labels without end").attempt.attributes
+    attributes = runs("many labels").attempt.attributes
 
     assert len([name for name in attributes if name.startswith("flyte.task.label.")]) == 24
     assert attributes["flyte.task.annotation.note"] == A_KIB_OF_X
@@ -1534,7 +1534,7 @@ def test_labels_are_cut_to_24_entries_of_1_kib(runs: Runs) -> None:
 
 
 def test_texts_are_cut_to_1_kib(runs: Runs) -> None:
-    run = runs("text without end")
+    run = runs("long text")
     user_code = run.named("user code")
     [exception] = user_code.events
 
@@ -1603,7 +1603,7 @@ trace 5139f3437a93d360a3a54e16296acba6
 
 
 def test_a_failed_transfer_has_the_exception(runs: Runs) -> None:
-    assert runs("file that is not there").tree() == snapshot("""\
+    assert runs("missing file").tree() == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task traced_data.read_and_write  [3727dabdffa50ff8]
       ERROR: USER:ValueError: error=Value error!  R…:(random)/no-words.txt. File not found
@@ -1652,7 +1652,7 @@ def test_the_users_metadata_of_an_output_is_on_the_output_translation(runs: Runs
 
 
 def test_long_metadata_of_an_output_is_cut(runs: Runs) -> None:
-    attributes = runs("output metadata without end").named("output translation").attributes
+    attributes = runs("long output metadata").named("output translation").attributes
 
     assert len([name for name in attributes if name.startswith("flyte.output.o1.partition.")]) == 24
     assert attributes["flyte.output.o1.partition.key-00"] == A_KIB_OF_X.replace("x", "y")
@@ -2011,7 +2011,7 @@ def test_replicas_of_an_attempt_have_the_same_parent_in_the_control_plane(runs: 
 
 
 def test_subtasks_of_a_wide_map_have_separate_traces_beyond_a_limit(runs: Runs) -> None:
-    inside, outside = runs("map, last index in the trace"), runs("map, first index of its own")
+    inside, outside = runs("map, last index in the trace"), runs("map, first index with its own trace")
     assert one_trace(inside, outside) == snapshot("""\
 trace 5139f3437a93d360a3a54e16296acba6
   task pipelines.map_as_registered-arraynode  [1eae90fd45a1f1b3]
@@ -2054,10 +2054,10 @@ trace 792d2964cad5d5535b6350fc92b3b1e0
 
 
 def test_a_subtask_with_its_own_trace_links_to_its_usual_parent(runs: Runs) -> None:
-    run = runs("map, index of its own below a parent")
+    run = runs("map, index with its own trace below a parent")
     [link] = run.attempt.links
 
-    assert run.attempt.trace_id == runs("map, first index of its own").attempt.trace_id
+    assert run.attempt.trace_id == runs("map, first index with its own trace").attempt.trace_id
     assert not run.attempt.parent_span_id
     assert (link.trace_id, link.span_id, link.attributes) == (CALLER_TRACE, CALLER_SPAN, {"flyte.link": "execution"})
 

@@ -22,7 +22,7 @@ from support import fake_nvml, pods, programs, receiver, runs
 from support.receiver import LogRecord, MetricPoint, Receiver, Span
 from support.runs import Result, Run, Runs, Scenario
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what tasks know of themselves is Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tasks measure themselves with Linux only")
 
 MIB, GIB = 2**20, 2**30
 TRUE = 0.07
@@ -83,7 +83,7 @@ def in_container(prepared: pods.Pod) -> pods.Pod:
     return with_variables(prepared, {"GROUPS": str(groups)})
 
 
-def with_metrics_alone(prepared: pods.Pod) -> pods.Pod:
+def with_metrics_only(prepared: pods.Pod) -> pods.Pod:
     endpoint = prepared.environment.pop("OTEL_EXPORTER_OTLP_ENDPOINT")
     return with_variables(prepared, {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{endpoint}/v1/metrics"})
 
@@ -183,7 +183,7 @@ SCENARIOS: dict[str, Scenario] = {
         print(json.dumps(threads))
         """
     ),
-    "a busy one and an idle one": program(
+    "a busy and an idle task": program(
         """
         import os
 
@@ -208,7 +208,7 @@ SCENARIOS: dict[str, Scenario] = {
     "a fork": pod("fork_while_a_sample_is_taken", {"seconds": 2.3}),
     "a short task": pod("tell_modules", {"seconds": 0.2}),
     "a failing task": pod("fail", {"seconds": 0.15}, {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta"}),
-    "metrics alone": pod("work", {"cpu": 0.5, "mib": 100, "seconds": 3.4}, SOON, change=with_metrics_alone),
+    "metrics alone": pod("work", {"cpu": 0.5, "mib": 100, "seconds": 3.4}, SOON, change=with_metrics_only),
     "no metrics": pod(
         "work",
         {"cpu": 0.5, "mib": 100, "seconds": 3.0},
@@ -236,12 +236,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     all_runs.close()
 
 
-def whole(run: Run) -> Run:
+def succeeded(run: Run) -> Run:
     assert run.result.returncode == 0, run.result.stderr
     return run
 
 
-def said(run: Run) -> dict[str, Any]:
+def measured(run: Run) -> dict[str, Any]:
     """Return the usage that the task has measured itself."""
     known: dict[str, Any] = json.loads((run.root / "work" / "used.json").read_text())
     return known
@@ -281,52 +281,52 @@ def near(value: float) -> Any:
 
 
 def test_a_phase_has_its_cpu_time_and_its_mean_and_peak_cores(ran: Runs) -> None:
-    run = whole(ran("a task"))
-    known, told = said(run), usage(phase(run, semconv.PHASE_USER_CODE))
+    run = succeeded(ran("a task"))
+    known, recorded = measured(run), usage(phase(run, semconv.PHASE_USER_CODE))
 
     assert known["cpu"] >= 1.2
-    assert told[semconv.USAGE_SOURCE] == semconv.USAGE_OF_PROCESSES
-    assert told[semconv.USAGE_CPU_TIME] == near(known["cpu"])
-    assert told[semconv.USAGE_CPU_MEAN] == near(known["cpu"] / known["seconds"])
-    assert told[semconv.USAGE_CPU_MEAN] < told[semconv.USAGE_CPU_PEAK] < 1.2
+    assert recorded[semconv.USAGE_SOURCE] == semconv.USAGE_OF_PROCESSES
+    assert recorded[semconv.USAGE_CPU_TIME] == near(known["cpu"])
+    assert recorded[semconv.USAGE_CPU_MEAN] == near(known["cpu"] / known["seconds"])
+    assert recorded[semconv.USAGE_CPU_MEAN] < recorded[semconv.USAGE_CPU_PEAK] < 1.2
 
 
 def test_a_phase_has_its_peak_memory(ran: Runs) -> None:
-    run = whole(ran("a task"))
-    known, told = said(run), usage(phase(run, semconv.PHASE_USER_CODE))
+    run = succeeded(ran("a task"))
+    known, recorded = measured(run), usage(phase(run, semconv.PHASE_USER_CODE))
 
     assert known["resident"] > 200 * MIB
-    assert told[semconv.USAGE_MEMORY_PEAK] == pytest.approx(known["resident"], rel=TRUE)
-    assert told[semconv.USAGE_MEMORY_MEAN] <= told[semconv.USAGE_MEMORY_PEAK]
+    assert recorded[semconv.USAGE_MEMORY_PEAK] == pytest.approx(known["resident"], rel=TRUE)
+    assert recorded[semconv.USAGE_MEMORY_MEAN] <= recorded[semconv.USAGE_MEMORY_PEAK]
 
 
 def test_the_usage_of_a_task_covers_all_of_its_phases(ran: Runs) -> None:
-    run = whole(ran("a task"))
-    told = usage(run.attempt)
+    run = succeeded(ran("a task"))
+    recorded = usage(run.attempt)
     of_phases = [usage(span) for span in run.phases(run.attempt)]
     cpu = sum(each.get(semconv.USAGE_CPU_TIME, 0) for each in of_phases)
 
-    assert cpu - TRUE_SECONDS <= told[semconv.USAGE_CPU_TIME] <= cpu + 1
-    assert told[semconv.USAGE_MEMORY_PEAK] >= max(each.get(semconv.USAGE_MEMORY_PEAK, 0) for each in of_phases)
-    assert told[semconv.USAGE_SAMPLES] >= 2
+    assert cpu - TRUE_SECONDS <= recorded[semconv.USAGE_CPU_TIME] <= cpu + 1
+    assert recorded[semconv.USAGE_MEMORY_PEAK] >= max(each.get(semconv.USAGE_MEMORY_PEAK, 0) for each in of_phases)
+    assert recorded[semconv.USAGE_SAMPLES] >= 2
 
 
 @pytest.mark.parametrize("where", ["task", "user code"])
 def test_shares_refer_to_declared_quotas_and_may_exceed_1(where: str, ran: Runs) -> None:
-    run = whole(ran("a task"))
-    told = usage(run.attempt if where == "task" else phase(run, semconv.PHASE_USER_CODE))
-    cores, memory = told[semconv.USAGE_CPU_MEAN], told[semconv.USAGE_MEMORY_PEAK]
+    run = succeeded(ran("a task"))
+    recorded = usage(run.attempt if where == "task" else phase(run, semconv.PHASE_USER_CODE))
+    cores, memory = recorded[semconv.USAGE_CPU_MEAN], recorded[semconv.USAGE_MEMORY_PEAK]
 
-    assert told[semconv.USAGE_CPU_OF_LIMIT] == pytest.approx(cores / 2, rel=1e-2)
-    assert told[semconv.USAGE_CPU_OF_REQUEST] == pytest.approx(cores / 0.05, rel=1e-2)
-    assert told[semconv.USAGE_CPU_OF_REQUEST] > 1
-    assert told[semconv.USAGE_MEMORY_OF_LIMIT] == pytest.approx(memory / GIB, rel=1e-2)
-    assert told[semconv.USAGE_MEMORY_OF_REQUEST] == pytest.approx(memory / (100 * MIB), rel=1e-2)
-    assert told[semconv.USAGE_MEMORY_OF_REQUEST] > 2
+    assert recorded[semconv.USAGE_CPU_OF_LIMIT] == pytest.approx(cores / 2, rel=1e-2)
+    assert recorded[semconv.USAGE_CPU_OF_REQUEST] == pytest.approx(cores / 0.05, rel=1e-2)
+    assert recorded[semconv.USAGE_CPU_OF_REQUEST] > 1
+    assert recorded[semconv.USAGE_MEMORY_OF_LIMIT] == pytest.approx(memory / GIB, rel=1e-2)
+    assert recorded[semconv.USAGE_MEMORY_OF_REQUEST] == pytest.approx(memory / (100 * MIB), rel=1e-2)
+    assert recorded[semconv.USAGE_MEMORY_OF_REQUEST] > 2
 
 
 def test_a_task_has_its_limits_and_requests_in_cores_and_bytes_and_their_source(ran: Runs) -> None:
-    attributes = whole(ran("a task")).attempt.attributes
+    attributes = succeeded(ran("a task")).attempt.attributes
 
     assert {name: value for name, value in attributes.items() if name.startswith("flyte.quota.")} == {
         semconv.QUOTA_CPU_LIMIT: 2.0,
@@ -339,7 +339,7 @@ def test_a_task_has_its_limits_and_requests_in_cores_and_bytes_and_their_source(
 
 
 def test_shares_of_a_task_without_quotas_refer_to_the_machine(ran: Runs) -> None:
-    attributes = whole(ran("workers")).attempt.attributes
+    attributes = succeeded(ran("workers")).attempt.attributes
 
     assert attributes[semconv.QUOTA_CPU_SOURCE] == attributes[semconv.QUOTA_MEMORY_SOURCE] == semconv.QUOTA_OF_HOST
     assert semconv.QUOTA_CPU_LIMIT not in attributes
@@ -349,7 +349,7 @@ def test_shares_of_a_task_without_quotas_refer_to_the_machine(ran: Runs) -> None
 
 
 def test_a_very_short_phase_has_no_usage(ran: Runs) -> None:
-    run = whole(ran("a task"))
+    run = succeeded(ran("a task"))
     short = [span for span in run.phases(run.attempt) if seconds(span) < 0.09]
 
     assert short
@@ -357,69 +357,69 @@ def test_a_very_short_phase_has_no_usage(ran: Runs) -> None:
 
 
 def test_the_cpu_time_of_imports_is_in_the_load_phase(ran: Runs) -> None:
-    run = whole(ran("fast-execute"))
-    told = usage(phase(run, semconv.PHASE_LOAD))
-    loaded = said(run)["loaded"]
+    run = succeeded(ran("fast-execute"))
+    recorded = usage(phase(run, semconv.PHASE_LOAD))
+    loaded = measured(run)["loaded"]
 
-    assert told[semconv.USAGE_SOURCE] == semconv.USAGE_OF_PROCESSES
+    assert recorded[semconv.USAGE_SOURCE] == semconv.USAGE_OF_PROCESSES
     # Flyte and its dependencies are imported in this phase too.
-    assert loaded - TRUE_SECONDS <= told[semconv.USAGE_CPU_TIME] <= seconds(phase(run, semconv.PHASE_LOAD)) * 1.1
-    assert run.attempt.attributes[semconv.USAGE_CPU_TIME] >= told[semconv.USAGE_CPU_TIME] + 0.35
+    assert loaded - TRUE_SECONDS <= recorded[semconv.USAGE_CPU_TIME] <= seconds(phase(run, semconv.PHASE_LOAD)) * 1.1
+    assert run.attempt.attributes[semconv.USAGE_CPU_TIME] >= recorded[semconv.USAGE_CPU_TIME] + 0.35
 
 
 def test_a_task_of_half_a_second_has_its_cpu_time_without_samples(ran: Runs) -> None:
-    run = whole(ran("fast-execute"))
-    known, told = said(run), usage(phase(run, semconv.PHASE_USER_CODE))
+    run = succeeded(ran("fast-execute"))
+    known, recorded = measured(run), usage(phase(run, semconv.PHASE_USER_CODE))
     if known["seconds"] > 0.9:
         pytest.skip("this machine is too busy for a task of half a second")
 
-    assert told[semconv.USAGE_CPU_TIME] == near(known["cpu"])
-    assert told[semconv.USAGE_CPU_MEAN] == near(known["cpu"] / known["seconds"])
-    assert semconv.USAGE_SAMPLES not in told
+    assert recorded[semconv.USAGE_CPU_TIME] == near(known["cpu"])
+    assert recorded[semconv.USAGE_CPU_MEAN] == near(known["cpu"] / known["seconds"])
+    assert semconv.USAGE_SAMPLES not in recorded
 
 
 def test_running_and_ended_child_processes_of_a_task_are_counted_once(ran: Runs) -> None:
-    run = whole(ran("workers"))
-    known, told = said(run), usage(phase(run, semconv.PHASE_USER_CODE))
+    run = succeeded(ran("workers"))
+    known, recorded = measured(run), usage(phase(run, semconv.PHASE_USER_CODE))
 
     assert known["cpu"] >= 2 * 0.6 + 0.3 + 0.4
-    assert told[semconv.USAGE_CPU_TIME] == near(known["cpu"])
-    assert told[semconv.USAGE_CPU_MEAN] == near(known["cpu"] / known["seconds"])
+    assert recorded[semconv.USAGE_CPU_TIME] == near(known["cpu"])
+    assert recorded[semconv.USAGE_CPU_MEAN] == near(known["cpu"] / known["seconds"])
 
 
 def test_usage_from_before_a_task_is_not_counted(ran: Runs) -> None:
-    run = whole(ran("an old child"))
+    run = succeeded(ran("an old child"))
     [task] = run.tasks
-    told = usage(phase(run, semconv.PHASE_USER_CODE, task))
+    recorded = usage(phase(run, semconv.PHASE_USER_CODE, task))
 
-    assert told[semconv.USAGE_CPU_TIME] == near(said(run)["cpu"])
+    assert recorded[semconv.USAGE_CPU_TIME] == near(measured(run)["cpu"])
 
 
 def test_memory_shared_by_workers_and_their_task_is_counted_once(ran: Runs) -> None:
-    run = whole(ran("workers"))
-    told = usage(phase(run, semconv.PHASE_USER_CODE))
+    run = succeeded(ran("workers"))
+    recorded = usage(phase(run, semconv.PHASE_USER_CODE))
 
-    assert told[semconv.USAGE_MEMORY_PEAK] == pytest.approx(said(run)["resident"], rel=0.15)
+    assert recorded[semconv.USAGE_MEMORY_PEAK] == pytest.approx(measured(run)["resident"], rel=0.15)
 
 
 def test_the_series_of_a_pod_has_a_value_for_an_incomplete_minute(ran: Runs) -> None:
-    run = whole(ran("a task"))
-    told = usage(run.attempt)
+    run = succeeded(ran("a task"))
+    recorded = usage(run.attempt)
 
     def series(name: str) -> float:
-        [value] = told[semconv.USAGE_SERIES.format(name=name)]
+        [value] = recorded[semconv.USAGE_SERIES.format(name=name)]
         return float(value)
 
-    assert told[semconv.USAGE_STEP] == 60
-    assert series(semconv.SERIES_CORES) == pytest.approx(told[semconv.USAGE_CPU_MEAN], rel=TRUE)
-    assert series(semconv.SERIES_CPU) == pytest.approx(100 * told[semconv.USAGE_CPU_MEAN] / 2, rel=TRUE)
+    assert recorded[semconv.USAGE_STEP] == 60
+    assert series(semconv.SERIES_CORES) == pytest.approx(recorded[semconv.USAGE_CPU_MEAN], rel=TRUE)
+    assert series(semconv.SERIES_CPU) == pytest.approx(100 * recorded[semconv.USAGE_CPU_MEAN] / 2, rel=TRUE)
     assert series(semconv.SERIES_MEMORY) == pytest.approx(100 * series(semconv.SERIES_BYTES) / GIB, rel=TRUE)
-    assert 0.5 < series(semconv.SERIES_BYTES) / told[semconv.USAGE_MEMORY_PEAK] <= 1
-    assert semconv.USAGE_SERIES.format(name=semconv.SERIES_GPU) not in told
+    assert 0.5 < series(semconv.SERIES_BYTES) / recorded[semconv.USAGE_MEMORY_PEAK] <= 1
+    assert semconv.USAGE_SERIES.format(name=semconv.SERIES_GPU) not in recorded
 
 
 def test_a_series_has_the_average_of_each_step(ran: Runs) -> None:
-    run = whole(ran("locally"))
+    run = succeeded(ran("locally"))
     [task] = run.tasks
     cores = task.attributes[semconv.USAGE_SERIES.format(name=semconv.SERIES_CORES)]
     [gpus] = {task.attributes[semconv.USAGE_SERIES.format(name=semconv.SERIES_GPU)]}
@@ -433,13 +433,13 @@ def test_a_series_has_the_average_of_each_step(ran: Runs) -> None:
 
 
 def test_a_local_task_has_its_usage(ran: Runs) -> None:
-    run = whole(ran("locally"))
+    run = succeeded(ran("locally"))
     [task] = run.tasks
-    told = usage(phase(run, semconv.PHASE_USER_CODE, task))
+    recorded = usage(phase(run, semconv.PHASE_USER_CODE, task))
 
-    assert told[semconv.USAGE_CPU_TIME] == near(said(run)["cpu"])
-    assert told[semconv.USAGE_MEMORY_PEAK] == pytest.approx(said(run)["resident"], rel=TRUE)
-    assert told[semconv.USAGE_CPU_OF_LIMIT] == pytest.approx(told[semconv.USAGE_CPU_MEAN] / 2, rel=1e-2)
+    assert recorded[semconv.USAGE_CPU_TIME] == near(measured(run)["cpu"])
+    assert recorded[semconv.USAGE_MEMORY_PEAK] == pytest.approx(measured(run)["resident"], rel=TRUE)
+    assert recorded[semconv.USAGE_CPU_OF_LIMIT] == pytest.approx(recorded[semconv.USAGE_CPU_MEAN] / 2, rel=1e-2)
 
 
 # --- several tasks at once -------------------------------------------------------------------------------------------
@@ -449,18 +449,18 @@ def test_a_local_task_has_its_usage(ran: Runs) -> None:
 def test_overlapping_tasks_have_the_usage_of_the_process_and_are_marked_as_shared(
     of: slice, lasting: float, ran: Runs
 ) -> None:
-    run = whole(ran("at once"))
+    run = succeeded(ran("at once"))
     tasks = run.tasks[of]
-    used = said(run)[f"overlapping for {lasting}"]
-    told = [task.attributes[semconv.USAGE_CPU_TIME] for task in tasks]
+    used = measured(run)[f"overlapping for {lasting}"]
+    recorded = [task.attributes[semconv.USAGE_CPU_TIME] for task in tasks]
 
     assert [task.attributes.get(semconv.USAGE_SHARED) for task in tasks] == [True, True]
-    assert max(told) == near(used)
-    assert sum(told) > used + TRUE_SECONDS
+    assert max(recorded) == near(used)
+    assert sum(recorded) > used + TRUE_SECONDS
 
 
 def test_only_the_inner_one_of_nested_tasks_is_marked_as_shared(ran: Runs) -> None:
-    outer, inner = whole(ran("at once")).tasks[-2:]
+    outer, inner = succeeded(ran("at once")).tasks[-2:]
 
     assert outer.name == "task traced_usage.call_inside"
     assert semconv.USAGE_SHARED not in outer.attributes
@@ -469,7 +469,7 @@ def test_only_the_inner_one_of_nested_tasks_is_marked_as_shared(ran: Runs) -> No
 
 
 def test_consecutive_tasks_are_not_shared_and_are_sampled_separately(ran: Runs) -> None:
-    run = whole(ran("one after another"))
+    run = succeeded(ran("one after another"))
 
     assert len(run.tasks) == 2
     for task in run.tasks:
@@ -478,7 +478,7 @@ def test_consecutive_tasks_are_not_shared_and_are_sampled_separately(ran: Runs) 
 
 
 def test_metrics_of_a_task_cover_its_own_duration(ran: Runs) -> None:
-    run = whole(ran("a busy one and an idle one"))
+    run = succeeded(ran("a busy and an idle task"))
     cores, memory = (
         {str(point.attributes[semconv.TASK_NAME]): point.value for point in points(run, name)}
         for name in (semconv.METRIC_TASK_CPU_USAGE, semconv.METRIC_TASK_MEMORY_PEAK)
@@ -489,14 +489,14 @@ def test_metrics_of_a_task_cover_its_own_duration(ran: Runs) -> None:
 
 
 def test_the_sampling_thread_runs_only_during_tasks(ran: Runs) -> None:
-    ended = whole(ran("one after another")).result
+    ended = succeeded(ran("one after another")).result
     sampled = ["otel-flyte-usage" in names for names in json.loads(ended.stdout.splitlines()[-1])]
 
     assert sampled == [True, False, True, False]
 
 
 def test_a_child_forked_during_a_sample_neither_samples_nor_hangs(ran: Runs) -> None:
-    run = whole(ran("a fork"))
+    run = succeeded(ran("a fork"))
     assert run.pod.outputs is not None
 
     assert run.pod.outputs.literals["o0"].scalar.primitive.integer == 0
@@ -512,7 +512,7 @@ def of_gpu(run: Run, index: int) -> Callable[[str], Any]:
 
 
 def test_each_gpu_has_its_mean_and_peak_utilization_and_its_memory(ran: Runs) -> None:
-    run = whole(ran("a map subtask"))
+    run = succeeded(ran("a map subtask"))
     equal: dict[str, Any] = fake_nvml.EQUAL
     [frame] = equal["frames"]
 
@@ -533,7 +533,7 @@ def test_each_gpu_has_its_mean_and_peak_utilization_and_its_memory(ran: Runs) ->
 
 
 def test_a_lost_gpu_keeps_its_earlier_usage_and_the_task_continues(ran: Runs) -> None:
-    run = whole(ran("a lost GPU"))
+    run = succeeded(ran("a lost GPU"))
     there, lost = of_gpu(run, 0), of_gpu(run, 1)
 
     assert run.pod.outputs is not None
@@ -546,7 +546,7 @@ def test_a_lost_gpu_keeps_its_earlier_usage_and_the_task_continues(ran: Runs) ->
 
 
 def test_energy_is_the_increase_of_the_gpus_counters(ran: Runs) -> None:
-    run = whole(ran("a lost GPU"))
+    run = succeeded(ran("a lost GPU"))
     used = of_gpu(run, 0)(semconv.USAGE_DEVICE_ENERGY)
 
     assert 100 <= used <= seconds(run.attempt) / 0.8 * 100
@@ -556,7 +556,7 @@ def test_energy_is_the_increase_of_the_gpus_counters(ran: Runs) -> None:
 
 
 def test_a_lost_gpu_has_the_status_failed_and_no_further_values(ran: Runs) -> None:
-    run = whole(ran("a lost GPU"))
+    run = succeeded(ran("a lost GPU"))
     memory = points(run, semconv.METRIC_HW_GPU_MEMORY_USAGE)
     ends = {gpu: max(p.time_ns for p in memory if p.attributes[semconv.HW_ID] == gpu) for gpu in ("GPU-0", "GPU-1")}
 
@@ -567,7 +567,7 @@ def test_a_lost_gpu_has_the_status_failed_and_no_further_values(ran: Runs) -> No
 
 
 def test_without_a_driver_there_are_no_gpu_attributes_and_no_messages(ran: Runs) -> None:
-    run = whole(ran("a task"))
+    run = succeeded(ran("a task"))
 
     assert [name for span in run.spans for name in usage(span) if ".gpu" in name] == []
     assert programs.our_lines(run.pod.stderr) == []
@@ -577,21 +577,21 @@ def test_without_a_driver_there_are_no_gpu_attributes_and_no_messages(ran: Runs)
 
 
 def test_usage_in_a_container_is_that_of_the_container(ran: Runs) -> None:
-    run = whole(ran("a container"))
-    for told in (usage(run.attempt), usage(phase(run, semconv.PHASE_USER_CODE))):
-        assert told[semconv.USAGE_SOURCE] == semconv.USAGE_OF_CONTAINER
-        assert told[semconv.USAGE_CPU_THROTTLED] == pytest.approx(0.5)
-        assert told[semconv.USAGE_MEMORY_PEAK] == 667001600 - 157286400
-        assert told[semconv.USAGE_IO_READ] == 0
+    run = succeeded(ran("a container"))
+    for recorded in (usage(run.attempt), usage(phase(run, semconv.PHASE_USER_CODE))):
+        assert recorded[semconv.USAGE_SOURCE] == semconv.USAGE_OF_CONTAINER
+        assert recorded[semconv.USAGE_CPU_THROTTLED] == pytest.approx(0.5)
+        assert recorded[semconv.USAGE_MEMORY_PEAK] == 667001600 - 157286400
+        assert recorded[semconv.USAGE_IO_READ] == 0
     used = usage(phase(run, semconv.PHASE_USER_CODE))[semconv.USAGE_CPU_TIME]
     assert used == pytest.approx(2.0, abs=0.2)
-    told = usage(run.attempt)
-    assert told[semconv.USAGE_MEMORY_WITH_CACHE] == 900000000
-    assert told[semconv.USAGE_OOM_KILLS] == 1
+    recorded = usage(run.attempt)
+    assert recorded[semconv.USAGE_MEMORY_WITH_CACHE] == 900000000
+    assert recorded[semconv.USAGE_OOM_KILLS] == 1
 
 
 def test_shares_without_declared_quotas_refer_to_the_limits_of_the_container(ran: Runs) -> None:
-    attributes = whole(ran("a container")).attempt.attributes
+    attributes = succeeded(ran("a container")).attempt.attributes
 
     assert attributes[semconv.QUOTA_CPU_CGROUP] == 1.5
     assert attributes[semconv.QUOTA_MEMORY_CGROUP] == 2 * GIB
@@ -600,13 +600,15 @@ def test_shares_without_declared_quotas_refer_to_the_limits_of_the_container(ran
 
 
 def test_attributes_of_containers_are_missing_outside_of_a_container(ran: Runs) -> None:
-    told = usage(whole(ran("a task")).attempt)
+    recorded = usage(succeeded(ran("a task")).attempt)
 
-    assert {semconv.USAGE_MEMORY_WITH_CACHE, semconv.USAGE_OOM_KILLS, semconv.USAGE_CPU_THROTTLED} & set(told) == set()
+    assert {semconv.USAGE_MEMORY_WITH_CACHE, semconv.USAGE_OOM_KILLS, semconv.USAGE_CPU_THROTTLED} & set(
+        recorded
+    ) == set()
 
 
 def test_a_container_has_container_metrics(ran: Runs) -> None:
-    run = whole(ran("a container"))
+    run = succeeded(ran("a container"))
 
     assert last(run, semconv.METRIC_CONTAINER_CPU_TIME) == pytest.approx(14.345678)
     assert last(run, semconv.METRIC_TASK_CPU_THROTTLED) == pytest.approx(3.0)
@@ -629,16 +631,16 @@ def logs(run: Run) -> list[LogRecord]:
 
 
 def test_heartbeats_have_the_usage_so_far(ran: Runs) -> None:
-    run = whole(ran("locally"))
+    run = succeeded(ran("locally"))
     records = [record for record in logs(run) if record.attributes[semconv.EVENT_NAME] == semconv.EVENT_HEARTBEAT]
     beats = [record for record in records if semconv.TASK_NAME in record.attributes]
     beat = beats[-1].attributes
     # A heartbeat has the last sample, which is at most a second old.
-    if beats[-1].time_ns < said(run)["done_ns"] + 1.5e9:
+    if beats[-1].time_ns < measured(run)["done_ns"] + 1.5e9:
         pytest.skip("this machine is too busy for a heartbeat after the work was done")
 
-    assert beat[semconv.USAGE_CPU_TIME] == pytest.approx(said(run)["cpu"], rel=0.1, abs=0.1)
-    assert beat[semconv.USAGE_MEMORY_LAST] == pytest.approx(said(run)["resident"], rel=TRUE)
+    assert beat[semconv.USAGE_CPU_TIME] == pytest.approx(measured(run)["cpu"], rel=0.1, abs=0.1)
+    assert beat[semconv.USAGE_MEMORY_LAST] == pytest.approx(measured(run)["resident"], rel=TRUE)
     assert beat[semconv.USAGE_MEMORY_PEAK] >= beat[semconv.USAGE_MEMORY_LAST]
     assert beat[semconv.USAGE_DEVICE_LAST.format(kind=semconv.DEVICE_GPU, index=1)] == pytest.approx(0.83)
     assert beat[semconv.USAGE_DEVICE_MEMORY_LAST.format(kind=semconv.DEVICE_GPU, index=1)] == 12_884_901_888
@@ -711,16 +713,16 @@ OF_A_TASK_WITH_GPUS = {
 
 
 def test_a_task_of_more_than_five_seconds_has_metrics_of_itself_its_process_and_its_gpus(ran: Runs) -> None:
-    names = {point.name for point in points(whole(ran("a map subtask")))}
+    names = {point.name for point in points(succeeded(ran("a map subtask")))}
 
     # Some kernels do not count the bytes of processes.
     assert names - {semconv.METRIC_PROCESS_DISK_IO} == OF_A_TASK_WITH_GPUS | OUTCOMES
 
 
 def test_every_metric_has_the_kind_and_the_unit_of_its_definition(ran: Runs) -> None:
-    told = [point for name in ("a map subtask", "a container") for point in points(whole(ran(name)))]
+    recorded = [point for name in ("a map subtask", "a container") for point in points(succeeded(ran(name)))]
 
-    for point in told:
+    for point in recorded:
         assert point.scope == semconv.SCOPE
         if point.name not in OUTCOMES:
             defined = DEFINED[point.name]
@@ -739,14 +741,14 @@ def test_metrics_have_the_attributes_required_by_their_conventions(ran: Runs) ->
         semconv.METRIC_HW_GPU_UTILIZATION: {semconv.HW_GPU_TASK},
     }
 
-    for point in points(whole(ran("a map subtask"))):
+    for point in points(succeeded(ran("a map subtask"))):
         needed = {name for prefix, names in required.items() if point.name.startswith(prefix) for name in names}
         allowed = {semconv.RESULT} if point.name in OUTCOMES else set()
         assert set(point.attributes) - allowed == needed, point.name
 
 
 def test_the_identity_of_metrics_is_on_their_resource_only(ran: Runs) -> None:
-    run = whole(ran("a map subtask"))
+    run = succeeded(ran("a map subtask"))
 
     for point in points(run):
         resource = point.resource
@@ -760,7 +762,7 @@ def test_the_identity_of_metrics_is_on_their_resource_only(ran: Runs) -> None:
 
 
 def test_metrics_have_the_usage_of_the_task(ran: Runs) -> None:
-    run = whole(ran("a map subtask"))
+    run = succeeded(ran("a map subtask"))
     gpu = "GPU-00000001-0000"
 
     assert last(run, semconv.METRIC_HW_GPU_UTILIZATION, hw_id=gpu) == pytest.approx(0.83)
@@ -789,7 +791,7 @@ HAS_EXEMPLARS = importlib.util.find_spec("opentelemetry.sdk.metrics._internal.ex
     ],
 )
 def test_the_duration_of_a_task_has_an_exemplar_of_its_trace(name: str, ran: Runs) -> None:
-    run = whole(ran(name))
+    run = succeeded(ran(name))
     [point] = [
         point
         for request in run.requests
@@ -807,7 +809,7 @@ def test_the_duration_of_a_task_has_an_exemplar_of_its_trace(name: str, ran: Run
 
 @pytest.mark.skipif(not HAS_EXEMPLARS, reason="the SDK of metrics has no exemplars")
 def test_usage_metrics_have_exemplars_of_the_trace_of_their_task(ran: Runs) -> None:
-    run = whole(ran("a map subtask"))
+    run = succeeded(ran("a map subtask"))
     found = {
         (exemplar.trace_id.hex(), exemplar.span_id.hex())
         for request in run.requests
@@ -823,8 +825,8 @@ def test_usage_metrics_have_exemplars_of_the_trace_of_their_task(ran: Runs) -> N
 
 
 def test_a_short_task_has_outcome_metrics_only_and_does_not_import_the_metrics_sdk(ran: Runs) -> None:
-    run = whole(ran("a short task"))
-    modules = said(run)["modules"]
+    run = succeeded(ran("a short task"))
+    modules = measured(run)["modules"]
 
     assert {point.name: point.attributes[semconv.RESULT] for point in points(run)} == dict.fromkeys(
         OUTCOMES, semconv.RESULT_SUCCESS
@@ -852,13 +854,13 @@ def test_a_failed_task_is_counted_with_its_error_type(ran: Runs) -> None:
 def test_outcome_metrics_have_the_configured_temporality(name: str, temporality: int, ran: Runs) -> None:
     [request] = [request for request in ran(name).requests if request.signal == "metrics"]
     metrics = request.message.resource_metrics[0].scope_metrics[0].metrics
-    told = {metric.name: getattr(metric, metric.WhichOneof("data")).aggregation_temporality for metric in metrics}
+    recorded = {metric.name: getattr(metric, metric.WhichOneof("data")).aggregation_temporality for metric in metrics}
 
-    assert told == dict.fromkeys(OUTCOMES, temporality)
+    assert recorded == dict.fromkeys(OUTCOMES, temporality)
 
 
 def test_lookups_in_the_local_cache_are_counted(ran: Runs) -> None:
-    run = whole(ran("a cache"))
+    run = succeeded(ran("a cache"))
     counted = {p.attributes[semconv.CACHE_STATUS]: p for p in points(run, semconv.METRIC_TASK_CACHE)}
 
     assert {status: point.value for status, point in counted.items()} == {"miss": 1, "hit": 1}
@@ -867,57 +869,57 @@ def test_lookups_in_the_local_cache_are_counted(ran: Runs) -> None:
 
 
 def test_process_metrics_of_system_metrics_are_not_duplicated(ran: Runs) -> None:
-    names = {point.name for point in points(whole(ran("system metrics")))}
+    names = {point.name for point in points(succeeded(ran("system metrics")))}
 
     assert semconv.METRIC_TASK_CPU_USAGE in names
     assert [name for name in names if name.startswith("process.")] == []
 
 
 def test_metrics_are_exported_without_spans(ran: Runs) -> None:
-    run = whole(ran("metrics alone"))
+    run = succeeded(ran("metrics alone"))
     used = sum(last(run, semconv.METRIC_PROCESS_CPU_TIME, cpu_mode=mode) for mode in ("user", "system"))
 
     assert {request.signal for request in run.requests} == {"metrics"}
-    assert used >= said(run)["cpu"]
+    assert used >= measured(run)["cpu"]
     peak = max(point.value for point in points(run, semconv.METRIC_TASK_MEMORY_PEAK))
-    assert peak == pytest.approx(said(run)["resident"], rel=TRUE)
+    assert peak == pytest.approx(measured(run)["resident"], rel=TRUE)
     assert last(run, semconv.METRIC_TASK_ATTEMPTS, flyte_result="success") == 1
     assert {point.resource[semconv.RUN_NAME] for point in points(run)} == {pods.Attempt().execution}
 
 
 def test_spans_have_usage_without_metrics(ran: Runs) -> None:
-    run = whole(ran("no metrics"))
+    run = succeeded(ran("no metrics"))
 
     assert points(run) == []
-    assert usage(phase(run, semconv.PHASE_USER_CODE))[semconv.USAGE_CPU_TIME] == near(said(run)["cpu"])
+    assert usage(phase(run, semconv.PHASE_USER_CODE))[semconv.USAGE_CPU_TIME] == near(measured(run)["cpu"])
 
 
 # --- the interval of samples -----------------------------------------------------------------------------------------
 
 
 def test_samples_are_taken_at_the_configured_interval(ran: Runs) -> None:
-    often, seldom = (whole(ran(name)).attempt for name in ("no metrics", "a task"))
+    often, seldom = (succeeded(ran(name)).attempt for name in ("no metrics", "a task"))
 
     assert often.attributes[semconv.USAGE_SAMPLES] > seconds(often) + 2
     assert seldom.attributes[semconv.USAGE_SAMPLES] < seconds(seldom) + 2
 
 
 def test_a_sample_interval_of_0_disables_usage(ran: Runs) -> None:
-    run = whole(ran("no samples"))
-    recorded = [span for span in run.spans if span.name != semconv.PHASE_LOAD]
-    told = [name for span in recorded for name in span.attributes if name.startswith(("flyte.usage.", "flyte.quota."))]
+    run = succeeded(ran("no samples"))
+    spans = [span for span in run.spans if span.name != semconv.PHASE_LOAD]
+    names = [name for span in spans for name in span.attributes if name.startswith(("flyte.usage.", "flyte.quota."))]
 
-    assert told == []
+    assert names == []
     assert {point.name for point in points(run)} == OUTCOMES
     assert programs.our_lines(run.pod.stderr) == []
 
 
 def test_a_sample_interval_of_0_disables_the_usage_of_the_load_phase(ran: Runs) -> None:
-    assert usage(phase(whole(ran("no samples")), semconv.PHASE_LOAD)) == {}
+    assert usage(phase(succeeded(ran("no samples")), semconv.PHASE_LOAD)) == {}
 
 
 def test_an_invalid_interval_is_reported_once_and_the_default_is_used(ran: Runs) -> None:
-    run = whole(ran("a bad interval"))
+    run = succeeded(ran("a bad interval"))
     [line] = programs.our_lines(run.pod.stderr)
 
     assert "OTEL_FLYTE_SAMPLE_INTERVAL=often must be a non-negative number of seconds: 1 is used" in line
@@ -964,6 +966,6 @@ def test_metrics_without_flytes_prefix_follow_the_conventions() -> None:
     if "hw.energy" not in known:
         # In these versions a level was also defined as a counter by mistake.
         pytest.skip(f"the installed conventions {version('opentelemetry-semantic-conventions')} know no hardware")
-    ours = {name: told for name, told in OURS.items() if not name.startswith("flyte.")}
+    ours = {name: defined for name, defined in OURS.items() if not name.startswith("flyte.")}
 
     assert ours == {name: known.get(name) for name in ours}

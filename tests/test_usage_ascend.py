@@ -26,7 +26,7 @@ DIE = "000000A0-000000A1-000000A2-000000A3-000000A4"
 
 
 @pytest.fixture(autouse=True)
-def _unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forget_reported_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "_reported", set())
 
 
@@ -34,7 +34,7 @@ def _unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
-        pytest.skip("there is no C compiler on Linux to make the library with")
+        pytest.skip("the library needs Linux and a C compiler")
     path = tmp_path_factory.mktemp("dcmi") / "libdcmi.so"
     subprocess.run([compiler, "-w", "-shared", "-fPIC", "-o", path, FIXTURES / "dcmi.c"], check=True, timeout=60)
     return str(path)

@@ -161,7 +161,7 @@ def test_the_root_cgroup_of_the_machine_is_ignored(name: str) -> None:
     assert cgroup.find(RECORDED / name) is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")
 def test_an_ended_process_has_no_cgroup() -> None:
     assert cgroup.find(pid=2**22 + 1) is None
 
@@ -193,7 +193,7 @@ def test_a_cgroup_without_files_has_missing_values_and_no_error(tmp_path: Path) 
 
 def test_files_are_held_open_until_they_are_closed() -> None:
     if not Path("/proc/self/fd").is_dir():
-        pytest.skip("nobody lists the descriptors of a process here")
+        pytest.skip("the descriptors of a process cannot be listed here")
     before = open_files()
     found = find("v2_pod")
     found.read()

@@ -207,9 +207,9 @@ n2    shop.report  1 min 00 s  2        none   success
         assert body(str(tmp_path), "t")["cpuUsage"] == [-1, -1]
 
     def test_the_help_explains_the_numbers(self) -> None:
-        told = " ".join(call("metrics", "--help").stdout.split())
-        assert "CPU and memory are percent of the task's limit, else of the visible cores and the host's memory" in told
-        assert "GPU and NPU are the mean over the devices that the task sees" in told
+        text = " ".join(call("metrics", "--help").stdout.split())
+        assert "CPU and memory are percent of the task's limit, else of the visible cores and the host's memory" in text
+        assert "GPU and NPU are the mean over the devices that the task sees" in text
 
     def test_neither_flytekit_nor_the_sdk_is_imported(self, execution: str) -> None:
         program = f"""

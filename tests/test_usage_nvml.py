@@ -56,7 +56,7 @@ Open = Callable[..., Machine]
 
 
 @pytest.fixture(autouse=True)
-def _unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forget_reported_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "_reported", set())
 
 
@@ -137,9 +137,9 @@ def test_missing_functions_of_a_driver_are_called_once(machine: Open, caplog: py
     assert {(sample.io_receive, sample.io_transmit, sample.process_utilization) for sample in samples} == {(None,) * 3}
     lacking = ("nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetFieldValues", "nvmlDeviceGetSamples")
     assert [k80.library.calls[name] for name in lacking] == [1, 1, 1]
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == len(set(said))
-    assert all(sum(name in line for line in said) == 1 for name in lacking)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == len(set(messages))
+    assert all(sum(name in line for line in messages) == 1 for name in lacking)
     assert {record.levelno for record in caplog.records} == {logging.DEBUG}
 
 
@@ -252,9 +252,9 @@ def test_a_lost_gpu_has_missing_values_and_others_are_still_read(
     assert lost.errors == {"xid": 1}
     assert (other.is_lost, other.memory_used) == (False, GIB)
     t4s.read()
-    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert sum("can't reach" in line for line in said) == 1
-    assert sum("Xid 79" in line for line in said) == 1
+    messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert sum("can't reach" in line for line in messages) == 1
+    assert sum("Xid 79" in line for line in messages) == 1
 
 
 def test_a_lost_gpu_is_retried_once_a_minute(machine: Open) -> None:
@@ -466,7 +466,7 @@ def test_the_stand_in_follows_the_times_of_its_script(tmp_path: Path) -> None:
 def test_the_module_pynvml_reads_a_library_with_the_interface_of_nvml(tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
-        pytest.skip("there is no C compiler on Linux to make the library with")
+        pytest.skip("the library needs Linux and a C compiler")
     source = fake_nvml.FIXTURES / "library.c"
     subprocess.run(
         [compiler, "-w", "-shared", "-fPIC", "-o", tmp_path / "libnvidia-ml.so.1", source], check=True, timeout=60

@@ -365,7 +365,7 @@ def test_invalid_lines_are_missing_values(table: Table) -> None:
 
 def test_the_number_of_descriptors_is_bounded_for_many_processes() -> None:
     if not Path("/proc/self/fd").is_dir():
-        pytest.skip("nobody lists the descriptors of a process here")
+        pytest.skip("the descriptors of a process cannot be listed here")
     others = ProcessTree().read().count or 0
     children = [subprocess.Popen(["sleep", "60"]) for _ in range(40)]
     try:
@@ -383,7 +383,7 @@ def test_the_number_of_descriptors_is_bounded_for_many_processes() -> None:
 
 def test_a_program_that_closes_all_descriptors_is_still_read() -> None:
     if not Path("/proc/self/fd").is_dir():
-        pytest.skip("nobody lists the descriptors of a process here")
+        pytest.skip("the descriptors of a process cannot be listed here")
     closing = """
 import os
 from otel_flyte.usage.readers.processes import ProcessTree

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.quick,
-    pytest.mark.skipif(sys.platform != "linux", reason="what is known here is known by Linux's /proc"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the known values come from Linux's /proc"),
     pytest.mark.newest_only,
 ]
 
@@ -96,7 +96,7 @@ class Program:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.communicate()
 
-    def said(self) -> Any:
+    def report(self) -> Any:
         line = self.stdout.readline()
         assert line, f"the program has ended with {self._process.wait()}"
         return json.loads(line)
@@ -109,7 +109,7 @@ class Program:
     def go(self) -> Any:
         """Let it continue, and return its next report."""
         self.go_on()
-        return self.said()
+        return self.report()
 
     def go_on(self) -> None:
         assert self._process.stdin is not None
@@ -142,7 +142,7 @@ def resident(sample: TreeSample) -> int:
 
 def test_memory_of_a_process_is_measured() -> None:
     with Program("say(); wait(); memory = have(200); say(); wait()") as program, tree_of(program) as tree:
-        program.said()
+        program.report()
         before = resident(tree.read())
         program.go()
 
@@ -160,11 +160,11 @@ pids = [fork(take) for _ in range(3)]
 wait(); end(pids)
 """
     with Program(source) as program, tree_of(program) as tree:
-        program.said()
+        program.report()
         before = resident(tree.read())
         program.go()
-        program.said()
-        program.said()
+        program.report()
+        program.report()
         sample = tree.read()
         program.go_on()
         program.ended()
@@ -184,7 +184,7 @@ say([os.getpid(), *pids]); wait(); end(pids)
 """
     with Program(source) as program, tree_of(program) as tree:
         tree.read()
-        pids = program.said()
+        pids = program.report()
         settled = -1
         while settled != (settled := sum(map(_pss, pids))):
             time.sleep(0.2)
@@ -203,7 +203,7 @@ def _pss(pid: int) -> int:
         name, _, size = line.partition(":")
         if name == "Pss":
             return int(size.removesuffix("kB")) * 1024
-    return pytest.skip("the kernel tells no PSS")
+    return pytest.skip("the kernel has no PSS")
 
 
 def test_cpu_time_of_running_processes_is_added() -> None:
@@ -212,7 +212,7 @@ pids = [fork(lambda: say(burn(1))) for _ in range(3)]
 wait(); end(pids)
 """
     with Program(source) as program, tree_of(program) as tree:
-        used = sum(program.said() for _ in range(3))
+        used = sum(program.report() for _ in range(3))
         sample = tree.read()
         program.go_on()
         program.ended()
@@ -232,7 +232,7 @@ unseen = [child(0.3) for _ in range(2)]
 say(sum(float(process.communicate()[0]) for process in unseen)); wait()
 """
     with Program(source) as program, tree_of(program) as tree:
-        program.said()
+        program.report()
         start = seconds(tree.read())
         program.go()
         assert tree.read().count == 2
@@ -256,7 +256,7 @@ while any(os.path.exists(f"/proc/{pid}") for pid in pids): time.sleep(0.01)
 say(time.process_time()); wait()
 """
     with Program(source) as program, tree_of(program) as tree:
-        used = program.said() + program.said()
+        used = program.report() + program.report()
         tree.read()
         used += program.go()
         sample = tree.read()
@@ -282,12 +282,12 @@ wait()
 say(time.process_time()); wait()
 """
     with Program(source) as program, tree_of(program) as tree:
-        program.said()
+        program.report()
         tree.read()
         used = program.go()
         assert tree.read().count == 3
         program.go_on()
-        orphan, orphans = program.said()
+        orphan, orphans = program.report()
         used += orphans
         assert tree.read().count == 2
         os.kill(orphan, 9)
@@ -318,13 +318,13 @@ used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAG
 say(sum(one.ru_utime + one.ru_stime for one in used)); wait()
 """
     with Program(source) as program, tree_of(program) as tree:
-        program.said()
+        program.report()
         before = seconds(tree.read())
         program.go_on()
         readings = [before]
         while not select.select([program.stdout], [], [], 0)[0]:
             readings.append(seconds(tree.read()))
-        used = program.said()
+        used = program.report()
         readings.append(seconds(tree.read()))
 
     assert len(readings) > 50
@@ -346,7 +346,7 @@ os.wait()
 say(); wait()
 """
     with Program(source) as program, tree_of(program) as tree:
-        program.said()
+        program.report()
         before = tree.read().io_write
         program.go()
         after = tree.read().io_write
@@ -379,19 +379,19 @@ class Group:
         try:
             (self.folders[controller] / name).write_text(value)
         except OSError as error:
-            pytest.skip(f"no limit can be set on a control group here: {error}")
+            pytest.skip(f"cgroups cannot have limits here: {error}")
 
 
 @contextmanager
 def made(tops: dict[str, Path]) -> Iterator[Group]:
     if not tops:
-        pytest.skip("there are no such control groups here")
+        pytest.skip("this machine has no such cgroups")
     folders = {controller: top / f"otel-flyte-usage-{os.getpid()}" for controller, top in tops.items()}
     try:
         for folder in folders.values():
             folder.mkdir(exist_ok=True)
     except OSError as error:
-        pytest.skip(f"no control group can be made here: {error}")
+        pytest.skip(f"no cgroup can be created here: {error}")
     yield Group(folders)
     for folder in set(folders.values()):
         _remove(folder)
@@ -412,7 +412,7 @@ def group(visible: dict[str, Path]) -> Iterator[Group]:
         try:
             (tops[UNIFIED] / "cgroup.subtree_control").write_text("+cpu +memory")
         except OSError as error:
-            pytest.skip(f"control groups can't have CPU and memory here: {error}")
+            pytest.skip(f"cgroups cannot have CPU and memory here: {error}")
     with made(tops) as group:
         yield group
 
@@ -444,7 +444,7 @@ def found(program: Program) -> Cgroup:
 
 def test_memory_of_a_cgroup_is_in_its_resident_memory_and_its_working_set(group: Group) -> None:
     with Program("say(); wait(); memory = have(200); say(); wait()", group) as program:
-        program.said()
+        program.report()
         reader = found(program)
         before = reader.read()
         program.go()
@@ -471,7 +471,7 @@ with open({str(path)!r}, "rb", buffering=0) as file:
 say(); wait()
 """
     with Program(source, group) as program:
-        program.said()
+        program.report()
         reader = found(program)
         before = reader.read()
         program.go()
@@ -488,7 +488,7 @@ say(); wait()
 def test_the_cpu_time_of_a_cgroup_includes_ended_processes(cpu_group: Group) -> None:
     source = "say(); wait(); say(burn(0.4) + sum(float(child(0.4).communicate()[0]) for _ in range(2))); wait()"
     with Program(source, cpu_group) as program:
-        program.said()
+        program.report()
         reader = found(program)
         before = reader.read().cpu_seconds
         used = program.go()
@@ -503,7 +503,7 @@ def test_the_cpu_time_of_a_cgroup_includes_ended_processes(cpu_group: Group) -> 
 def test_a_cgroup_with_a_quota_has_its_cores_and_its_throttled_time(group: Group) -> None:
     group.limit_cpu(20_000)
     with Program("say(); burn(60)", group) as program:
-        program.said()
+        program.report()
         reader = found(program)
         assert reader.limits().cpu == 0.2
         time.sleep(0.3)
@@ -522,7 +522,7 @@ def test_a_cgroup_with_a_quota_has_its_cores_and_its_throttled_time(group: Group
 def test_an_oom_killed_process_is_counted(group: Group) -> None:
     group.limit_memory(64 * MIB)
     with Program("say(); wait(); have(256)", group) as program:
-        program.said()
+        program.report()
         reader = found(program)
         assert reader.limits().memory == 64 * MIB
         assert reader.read().oom_kills == 0
@@ -534,7 +534,7 @@ def test_an_oom_killed_process_is_counted(group: Group) -> None:
 
 def test_a_removed_cgroup_has_missing_values_and_no_error(group: Group) -> None:
     with Program("say(); wait()", group) as program:
-        program.said()
+        program.report()
         reader = found(program)
         assert reader.read().memory_current is not None
         program.go_on()

@@ -164,10 +164,10 @@ def test_the_mock_records_the_same_calls_as_without_otel_flyte(tmp_path: Path) -
         otel_flyte.uninstrument()
         print(json.dumps([with_us, count()]))
     """
-    with_us, bare = programs.run(programs.joined(program), tmp_path, programs.RAISE).said
+    traced, bare = programs.run(programs.joined(program), tmp_path, programs.RAISE).printed
 
     assert bare.startswith('[2, {"table": "spam"}, 1')
-    assert with_us.replace(".<locals>", "") == bare.replace(".<locals>", "")
+    assert traced.replace(".<locals>", "") == bare.replace(".<locals>", "")
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------
@@ -192,13 +192,13 @@ class Recorded:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    said: list[str] = []
-    monkeypatch.setattr(user_metrics, "say_once", said.append)
-    return said
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    messages: list[str] = []
+    monkeypatch.setattr(user_metrics, "say_once", messages.append)
+    return messages
 
 
-def test_a_name_keeps_its_first_kind(said: list[str]) -> None:
+def test_a_name_keeps_its_first_kind(messages: list[str]) -> None:
     recorded = Recorded()
     recorded.metrics.count("rows", 2, {})
     recorded.metrics.gauge("ROWS", 7, {})
@@ -207,7 +207,7 @@ def test_a_name_keeps_its_first_kind(said: list[str]) -> None:
     assert said == ["the user metric ROWS is a counter: its gauge values are ignored"]
 
 
-def test_the_number_of_tag_sets_is_bounded_and_further_ones_are_combined(said: list[str]) -> None:
+def test_the_number_of_tag_sets_is_bounded_and_further_ones_are_combined(messages: list[str]) -> None:
     recorded = Recorded()
     for number in range(user_metrics.SETS_LIMIT + 5):
         recorded.metrics.count("rows", 1, {"row": str(number)})
@@ -215,25 +215,25 @@ def test_the_number_of_tag_sets_is_bounded_and_further_ones_are_combined(said: l
 
     assert len(points) == user_metrics.SETS_LIMIT + 1
     assert ({semconv.METRIC_OVERFLOW: True}, 5) in points
-    assert len(set(said)) == 1
+    assert len(set(messages)) == 1
 
 
-def test_the_number_of_names_is_bounded(said: list[str]) -> None:
+def test_the_number_of_names_is_bounded(messages: list[str]) -> None:
     recorded = Recorded()
     for number in range(user_metrics.NAMES_LIMIT + 5):
         recorded.metrics.gauge(f"rows of {number}", 1, {})
 
     assert len(recorded.points()) == user_metrics.NAMES_LIMIT
-    assert len(set(said)) == 1
+    assert len(set(messages)) == 1
 
 
-def test_the_number_of_distinct_values_is_bounded(said: list[str]) -> None:
+def test_the_number_of_distinct_values_is_bounded(messages: list[str]) -> None:
     recorded = Recorded()
     for number in range(user_metrics.VALUES_LIMIT + 5):
         recorded.metrics.distinct("users", number, {})
 
     assert recorded.points()["flyte.user.users"] == [({}, user_metrics.VALUES_LIMIT)]
-    assert len(set(said)) == 1
+    assert len(set(messages)) == 1
 
 
 @pytest.mark.parametrize(

@@ -129,12 +129,12 @@ class Outcome:
     @property
     def unaccounted(self) -> int:
         """The number of records that are missing and not reported as dropped."""
-        return sum(max(0, missing - said) for missing, said in self._missing_and_said())
+        return sum(max(0, missing - reported) for missing, reported in self._missing_and_reported())
 
     @property
     def overstated(self) -> int:
         """The number of records that are reported as dropped and not missing."""
-        return sum(max(0, said - missing) for missing, said in self._missing_and_said())
+        return sum(max(0, reported - missing) for missing, reported in self._missing_and_reported())
 
     @property
     def all_spans(self) -> list[Span]:
@@ -150,7 +150,7 @@ class Outcome:
             f"exit status {self.returncode} after {self.delay:.2f} s\n{self.stderr}"
         )
 
-    def _missing_and_said(self) -> list[tuple[int, int]]:
+    def _missing_and_reported(self) -> list[tuple[int, int]]:
         missing = Counter(name.partition(" ")[0] for name in self.missing)
         return [(missing[kind], self.dropped.get(kind, Counter()).total()) for kind in records.NOUNS.values()]
 

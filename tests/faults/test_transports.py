@@ -51,9 +51,9 @@ NOTHING_LISTENS = retry("connection refused, nothing listens there")
 TIMED_OUT = retry("timed out")
 RESET = retry("connection reset")
 BROKE = retry("UNAVAILABLE (the connection broke)")
-SOME_REJECTED = Outcome(Verdict.ACCEPTED, "misbehaving as told", rejected=3)
-EXHAUSTED = "RESOURCE_EXHAUSTED (misbehaving as told)"
-UNAVAILABLE = "UNAVAILABLE (misbehaving as told)"
+SOME_REJECTED = Outcome(Verdict.ACCEPTED, "misbehaving as configured", rejected=3)
+EXHAUSTED = "RESOURCE_EXHAUSTED (misbehaving as configured)"
+UNAVAILABLE = "UNAVAILABLE (misbehaving as configured)"
 CHECK = ", check OTEL_EXPORTER_OTLP_HEADERS"
 
 ANSWERS: dict[str, tuple[Start, Outcome, Outcome]] = {
@@ -68,13 +68,13 @@ ANSWERS: dict[str, tuple[Start, Outcome, Outcome]] = {
     "takes 2 records": (answering(lambda: collectors.taking(2)), SOME_REJECTED, SOME_REJECTED),
     "400": (
         refusing(400),
-        rejected("400 Bad Request (misbehaving as told)"),
-        rejected("INVALID_ARGUMENT (misbehaving as told)"),
+        rejected("400 Bad Request (misbehaving as configured)"),
+        rejected("INVALID_ARGUMENT (misbehaving as configured)"),
     ),
     "401": (
         refusing(401),
         refused(f"401 Unauthorized{CHECK}"),
-        refused(f"UNAUTHENTICATED (misbehaving as told){CHECK}"),
+        refused(f"UNAUTHENTICATED (misbehaving as configured){CHECK}"),
     ),
     "413": (refusing(413), Outcome(Verdict.TOO_LARGE, "413 Request Entity Too Large"), refused(EXHAUSTED)),
     "429": (refusing(429), retry("429 Too Many Requests"), refused(EXHAUSTED)),

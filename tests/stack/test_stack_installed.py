@@ -45,7 +45,7 @@ def test_a_log_record_is_found_by_its_structured_metadata(with_loki: Stack) -> N
     assert "k8s_pod_name" not in index
 
 
-def test_a_log_record_with_long_attributes_and_a_long_line_is_stored_whole(with_loki: Stack) -> None:
+def test_a_log_record_with_long_attributes_and_a_long_line_is_stored_completely(with_loki: Stack) -> None:
     attributes = {f"user.{number}": "x" * 16_384 for number in range(6)}
     with_loki.send("logs", otlp.log_record("y" * 300_000, **attributes))
     (stream,) = until(lambda: streams(with_loki, '{flyte_project="p"} |= "yyy"'))
@@ -77,7 +77,7 @@ def test_a_trace_is_found_by_id_by_search_and_in_traceql_metrics(with_tempo: Sta
     assert rates["series"]
 
 
-def test_a_stack_trace_is_stored_whole(with_tempo: Stack) -> None:
+def test_a_stack_trace_is_stored_completely(with_tempo: Stack) -> None:
     attributes = otlp.attributes({"exception.stacktrace": "x" * 8191 + "!"})
     with_tempo.send("traces", otlp.span("1f" * 16, "2e" * 8, attributes=attributes))
     assert "x!" in until(lambda: trace(with_tempo, "1f" * 16))

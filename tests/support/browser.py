@@ -91,9 +91,9 @@ class Browser:
         """Wait until all changes are drawn."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
-    def screenshot(self, path: Path, *, whole: bool = False) -> None:
+    def screenshot(self, path: Path, *, full_page: bool = False) -> None:
         """Take a screenshot of the visible part, or of the whole page."""
-        taken = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        taken = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=full_page)
         path.write_bytes(base64.b64decode(taken["data"]))
 
     def pdf(self, path: Path) -> None:

@@ -32,7 +32,7 @@ from otel_flyte.runtime import guard
 
 Function = Callable[..., Any]
 Scenario = Callable[[Path], Any]
-"""Runs in a folder; returns how it ended."""
+"""A function that runs in a folder and returns its outcome."""
 
 LONGEST_SECONDS = 100
 """A child that takes longer hangs: its stack is printed on stderr, and the next one starts."""
@@ -129,7 +129,7 @@ _GUARD = guard.guarded(_broken).__code__
 
 
 def main() -> None:
-    """Print what becomes of every second target that tasks reach, or of the others, and of none."""
+    """Print the outcomes with every second reached target broken, or with each of the others, and with none."""
     folder, part = Path(sys.argv[1]), int(sys.argv[2])
     _prepare(folder)
     reached = _in_child(lambda: _reached(folder / "reached"))
@@ -181,16 +181,16 @@ def _in_child(work: Callable[[], Any]) -> Any:
 
 
 def _reached(folder: Path) -> dict[str, list[str]]:
-    """Return the targets that are called where none is broken, each with the scenarios in which it may matter.
+    """Return the targets that are called if none is broken, each with the scenarios in which it may have an effect.
 
-    These are the scenarios that call it, and the next one of each, which finds what the first has left behind. Threads
-    of otel-flyte call a target in any scenario: it is broken in those that stop threads.
+    These are the scenarios that call it, and the next one after each, which has the state that the first has left.
+    Targets called by threads of otel-flyte can run in any scenario: they are broken in those that stop threads.
     """
     callers: dict[CodeType, set[str]] = {}
     current = ["pod"]
 
     def note(frame: FrameType, event: str, argument: object) -> None:
-        # A thread that begins has no name yet.
+        # A starting thread has no name yet.
         thread: Any = threading._active.get(threading.get_ident())  # type: ignore[attr-defined]
         is_own = thread is None or "otel" in thread.name.lower()
         callers.setdefault(frame.f_code, set()).update(WITH_THREADS if is_own else current)
@@ -239,7 +239,7 @@ def _live(names: Iterable[str], folder: Path, current: list[str] | None = None) 
     pending_spans.PATIENCE_SECONDS = pending_spans.FIRST_HEARTBEAT_SECONDS = 0.0
     ended = _ended(names, folder, current)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Python prints what raises then, and nothing is kept from ending.
+    # Python prints exceptions of this phase, and they do not prevent the end.
     with contextlib.suppress(FaultError):
         shutdown.end()
     os.close(reading)
@@ -269,7 +269,7 @@ def _left_behind() -> list[str]:
 
 
 def _ended(names: Iterable[str], folder: Path, current: list[str] | None = None) -> dict[str, Any]:
-    """Run scenarios in the order of the table, and return how each ended; ``current`` names the one that runs."""
+    """Run scenarios in the order of the table, and return the outcome of each; ``current`` is the running one."""
     importlib.import_module("flytekit.core.local_cache").LocalTaskCache.clear()
     folder.mkdir(exist_ok=True)
     ended = {}
@@ -325,7 +325,7 @@ def _pod(task: str, inputs: Mapping[str, Any] | Callable[[Path], Mapping[str, An
 def _outcome(files: Any) -> str:
     if files.error is not None:
         error = files.error.error
-        # The traceback above it may show a frame of otel-flyte, where the function that removes it is broken.
+        # The traceback above it may show a frame of otel-flyte, if the function that removes it is broken.
         return f"{error.code} {error.kind} {error.origin} {error.message.strip().splitlines()[-1]}"
     return re.sub(r"uri: \"[^\"]+\"", "uri", str(files.outputs))
 
@@ -339,7 +339,7 @@ def _file(folder: Path) -> dict[str, Any]:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    # In a pod providers are made later than elsewhere.
+    # In a pod providers are created later than elsewhere.
     "pod": _pod("task_kinds.increment", {"value": 1}),
     "nested workflows": _local("traced_kinds", "outer", value=3),
     "cached": _local("traced_cache", "squares", value=3),

@@ -29,7 +29,7 @@ class Ended:
     stderr: str
 
     @property
-    def said(self) -> Any:
+    def printed(self) -> Any:
         """The JSON value in the last line of stdout."""
         assert self.returncode == 0, self.stderr
         return json.loads(self.stdout.splitlines()[-1])

@@ -292,7 +292,7 @@ class _Answer(NamedTuple):
     @property
     def error(self) -> status_pb2.Status:
         """The error message, the same for both protocols."""
-        status = status_pb2.Status(code=_CODES[self.reply.status].value[0], message="misbehaving as told")
+        status = status_pb2.Status(code=_CODES[self.reply.status].value[0], message="misbehaving as configured")
         if self.reply.retry_after is not None:
             detail = AnyMessage()
             detail.Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=self.reply.retry_after)))
@@ -321,7 +321,7 @@ def _take(request: Request, count: int | None, response: Any) -> None:
     if rejected:
         field = {"traces": "rejected_spans", "metrics": "rejected_data_points", "logs": "rejected_log_records"}
         setattr(response.partial_success, field[request.signal], rejected)
-        response.partial_success.error_message = "misbehaving as told"
+        response.partial_success.error_message = "misbehaving as configured"
 
 
 def _lists_of_records(message: Any) -> Iterator[Any]:

@@ -47,10 +47,10 @@ class Run:
     spans: list[Span]
     requests: list[Request]
     root: Path
-    markers: list[Span]
+    pending: list[Span]
 
-    def tree(self, *, whole: bool = False) -> str:
-        return str(Forest(self.spans, root=self.root, whole=whole))
+    def tree(self, *, full: bool = False) -> str:
+        return str(Forest(self.spans, root=self.root, full=full))
 
     @property
     def attempt(self) -> Span:
@@ -149,7 +149,7 @@ def pod(
     return run
 
 
-def clean_up(env: Mapping[str, str]) -> Scenario:
+def cleanup(env: Mapping[str, str]) -> Scenario:
     """Run the cleanup of a failed eager task in a pod."""
     resolver = "flytekit.core.python_function_task.eager_failure_task_resolver"
     change = with_loader(resolver, "--", "eager", "failure", "handler")

@@ -59,14 +59,14 @@ class Forest:
     """
 
     def __init__(
-        self, *processes: Iterable[Span], given: Collection[str] = (), root: Path | None = None, whole: bool = False
+        self, *processes: Iterable[Span], given: Collection[str] = (), root: Path | None = None, full: bool = False
     ) -> None:
         self._spans = [span for spans in processes for span in sorted(spans, key=lambda span: span.start_ns)]
         self._names = {span.span_id: span.name for span in self._spans}
         self._shown = {*given, *(id_ for span in self._spans for id_ in derived_ids(span))}
         self._root = root
-        self._whole = whole
-        self._hidden = CHANGING if whole else CHANGING | IDENTITY
+        self._full = full
+        self._hidden = CHANGING if full else CHANGING | IDENTITY
 
     def __str__(self) -> str:
         lines = []
@@ -111,7 +111,7 @@ class Forest:
 
     def _attributes(self, attributes: Attributes, hidden: Collection[str], indent: str = "") -> Iterator[str]:
         for name, value in sorted(attributes.items()):
-            if not (name in hidden or name.startswith(MEASURED) or (FACTS.fullmatch(name) and not self._whole)):
+            if not (name in hidden or name.startswith(MEASURED) or (FACTS.fullmatch(name) and not self._full)):
                 yield f"{indent}{name} = {self._text(value)}"
 
     def _target(self, link: Link) -> str:

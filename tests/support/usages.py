@@ -38,20 +38,20 @@ def usage(mean: float = 1.0, peak: float = 1.6, memory: int = 3 * GIB, throttled
 
 def device(index: int, mean: float, peak: float, memory: int, kind: str = semconv.DEVICE_GPU) -> dict[str, Any]:
     """Return the usage of one device."""
-    told = {
+    attributes = {
         semconv.USAGE_DEVICE_NAME: "NVIDIA H100 80GB HBM3",
         semconv.USAGE_DEVICE_MEAN: mean,
         semconv.USAGE_DEVICE_PEAK: peak,
         semconv.USAGE_DEVICE_MEMORY_PEAK: memory,
         semconv.USAGE_DEVICE_MEMORY_LIMIT: 80 * GIB,
     }
-    return {pattern.format(kind=kind, index=index): value for pattern, value in told.items()}
+    return {pattern.format(kind=kind, index=index): value for pattern, value in attributes.items()}
 
 
 def series(step: int = 60, **values: Sequence[float]) -> dict[str, Any]:
     """Return series with averages for every ``step`` seconds."""
-    told: dict[str, Any] = {semconv.USAGE_SERIES.format(name=name): list(each) for name, each in values.items()}
-    return {**told, semconv.USAGE_STEP: step}
+    attributes: dict[str, Any] = {semconv.USAGE_SERIES.format(name=name): list(each) for name, each in values.items()}
+    return {**attributes, semconv.USAGE_STEP: step}
 
 
 def node(path: str, task: str, attempt: int = 0, **more: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Case:
     leaves: set[str] = field(default_factory=lambda: OUTPUTS)
     exit_code: int = 0
     error: str = ""
-    """How the message in ``error.pb`` ends."""
+    """The end of the message in ``error.pb``."""
     entrypoint: pods.Entrypoint = "execute"
     index: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
