@@ -86,7 +86,7 @@ def test_without_the_exceptions_of_flytekit_the_hooks_are_set(tmp_path: Path) ->
     # The fault is reported, as it is outside of this project's tests.
     ran = programs.run(programs.joined(LOADED, program), tmp_path)
 
-    assert ran.said is True
+    assert ran.printed is True
     assert [line for line in ran.our_lines if "IgnoreOutputs" in line]
 
 

@@ -378,7 +378,7 @@ def test_a_propagator_that_is_not_installed_affects_no_record(receiver: Receiver
     env = {**receiver.environment(), **programs.RAISE, "OTEL_PROPAGATORS": "bogus"}
     ended = programs.run(program, tmp_path, env)
 
-    assert ended.said == "inside"
+    assert ended.printed == "inside"
     assert [record.body for record in receiver.logs()] == ["inside"]
     [line] = ended.our_lines
     assert "OTEL_PROPAGATORS=bogus is not installed" in line

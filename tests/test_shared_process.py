@@ -34,7 +34,7 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     with Receiver() as receiver:
         env = {**receiver.environment(), **programs.RAISE, "PYTHONPATH": programs.python_path()}
         ended = run_engine(request.param, tmp_path_factory.mktemp("shared"), env)
-        yield Ran(receiver.spans(), receiver.logs(), receiver.metrics(), ended.said, ended.stderr)
+        yield Ran(receiver.spans(), receiver.logs(), receiver.metrics(), ended.printed, ended.stderr)
 
 
 def run_engine(manner: str, folder: Path, env: dict[str, str]) -> programs.Ended:

@@ -33,4 +33,4 @@ REUSED = """
 
 
 def test_a_file_with_the_number_of_a_descriptor_of_ours_is_neither_read_nor_written(tmp_path: Path) -> None:
-    assert programs.run(REUSED, tmp_path, programs.RAISE).said == [2, True, True, "of the program"]
+    assert programs.run(REUSED, tmp_path, programs.RAISE).printed == [2, True, True, "of the program"]

@@ -204,7 +204,7 @@ def test_a_name_keeps_its_first_kind(messages: list[str]) -> None:
     recorded.metrics.gauge("ROWS", 7, {})
 
     assert recorded.points() == {"flyte.user.rows": [({}, 2)]}
-    assert said == ["the user metric ROWS is a counter: its gauge values are ignored"]
+    assert messages == ["the user metric ROWS is a counter: its gauge values are ignored"]
 
 
 def test_the_number_of_tag_sets_is_bounded_and_further_ones_are_combined(messages: list[str]) -> None:
