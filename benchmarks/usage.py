@@ -1,8 +1,8 @@
 """The cost of measuring the usage of a task: `python benchmarks/usage.py [ROUNDS] [--others FOLDER]`.
 
-Prints the tables of docs/accuracy.md. Each sampler has its own process with ten children and is measured in pairs with
-raw reads of ``/proc``, by CPU time, pinned to one CPU. Other libraries are installed into an environment in FOLDER if
-they are missing; without the option they are not measured.
+Prints the tables of docs/accuracy.md. Each sampler has a process with ten children of its own and is measured in pairs
+with raw reads of ``/proc``, by CPU time, pinned to one CPU. Other libraries are installed into an environment in
+FOLDER, unless they are there; without the option they are left out.
 """
 
 import argparse
@@ -20,12 +20,12 @@ FAKE_NVML = run.ROOT / "tests" / "support" / "fake_nvml_path"
 OTHERS = ("psutil", "opentelemetry-sdk", "opentelemetry-instrumentation-system-metrics", "mlflow-skinny", "codecarbon")
 
 OURS = (
-    ("ours, by process tree", "tree", 0, 1),
-    ("ours, by cgroup", "cgroup", 0, 1),
-    ("ours, by both, which no place asks for", "both", 0, 1),
-    ("ours, by process tree, and 8 GPUs (a fake NVML)", "tree", 8, 1),
-    ("ours, by both, and 8 GPUs (a fake NVML)", "both", 8, 1),
-    ("raw reads of `stat`, nothing parsed", "raw", 0, None),
+    ("otel-flyte, process tree", "tree", 0, 1),
+    ("otel-flyte, cgroup", "cgroup", 0, 1),
+    ("otel-flyte, both (not used in practice)", "both", 0, 1),
+    ("otel-flyte, process tree and 8 GPUs (simulated NVML)", "tree", 8, 1),
+    ("otel-flyte, both and 8 GPUs (simulated NVML)", "both", 8, 1),
+    ("raw reads of `stat` without parsing", "raw", 0, None),
     ("psutil: CPU, memory, IO of each process", "psutil", 0, None),
 )
 THEIRS = (
@@ -39,7 +39,7 @@ def main(rounds: int, folder: Path | None) -> None:
     """Print the tables as Markdown."""
     run._pin()
     others = None if folder is None else _environment(folder)
-    print("| a sample | CPU | in a row | of a core at 1 Hz | at 10 Hz | as it comes | over raw reads |")
+    print("| sample | CPU | in a row | share of a core at 1 Hz | at 10 Hz | default | relative to raw reads |")
     print("|---|---|---|---|---|---|---|")
     for label, name, gpus, every in OURS:
         print(_row(label, _measured(sys.executable, name, rounds, gpus), every))
@@ -50,11 +50,15 @@ def main(rounds: int, folder: Path | None) -> None:
     dispatch = run._dispatch(max(3, rounds // 2))
     print("\n| measured | ratio | goal |")
     print("|---|---|---|")
-    for gpus, label in ((0, ""), (8, ", 8 GPUs (a fake NVML)")):
-        ratio = _measured(sys.executable, "loop", loops, gpus)["ratio"]
-        print(f"| a loop of Python beside the sampler at 10 Hz{label}, over without, at most | {ratio:.4f} | ≤ 1.01 |")
-    print(f"| time that ours adds to a dispatch, over what four spans by hand add | {dispatch['share']:.2f} | |")
-    print(f"| the same with `OTEL_FLYTE_SAMPLE_INTERVAL=0` | {dispatch['share without usage']:.2f} | |")
+    loop = "upper bound for the duration of a Python loop with the sampler at 10 Hz"
+    for gpus, label in (
+        (0, f"{loop}, relative to the loop without a sampler"),
+        (8, "the same with 8 GPUs (simulated NVML)"),
+    ):
+        print(f"| {label} | {_measured(sys.executable, 'loop', loops, gpus)['ratio']:.3f} | ≤ 1.01 |")
+    added = dispatch["share without usage"] / dispatch["share"]
+    label = "time that otel-flyte adds to a short task with `OTEL_FLYTE_SAMPLE_INTERVAL=0`"
+    print(f"| {label}, relative to the time with sampling | {added:.2f} | |")
     print(f"\n{rounds} rounds; bare dispatch: {dispatch['bare'] * 1e6:.0f} µs; {_processes()} processes on the machine")
 
 

@@ -172,5 +172,5 @@ def test_values_are_described_without_calling_their_methods(tmp_path: Path, rece
     bare = programs.run(program, tmp_path / "bare", path=[pods.BARE])
     ended = programs.run(program, tmp_path / "ours", receiver.environment() | programs.RAISE)
 
-    assert ended.stderr == bare.stderr
+    assert ended.printed == bare.printed
     assert [span.name for span in receiver.spans() if span.name.startswith("workflow ")]

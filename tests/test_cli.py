@@ -500,6 +500,13 @@ class TestDemo:
         assert "RegistryUnavailableError: 503 for" in done.stdout
         assert f"otel-flyte explain .otel-flyte/{file.name}  every operation in a table" in done.stdout
 
+    def test_a_disabled_instrumentation_is_reported(self, project: Path) -> None:
+        done = process("otel-flyte", "demo", OTEL_FLYTE_ENABLED="false")
+        assert (
+            "otel-flyte: tasks were not recorded, OTEL_FLYTE_ENABLED disables the instrumentation: unset it"
+            in done.stderr.splitlines()
+        )
+
 
 class Answers(BaseHTTPRequestHandler):
     """A server with the same answer to every request."""

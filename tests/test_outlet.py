@@ -8,18 +8,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import opentelemetry.sdk.metrics  # noqa: F401  # dropped records are counted only where it is loaded
 import pytest
+from opentelemetry import metrics
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from faults import collectors
+from otel_flyte import semconv
 from otel_flyte.config import endpoints
 from otel_flyte.export import dropped
 from otel_flyte.export.codecs import CODECS
 from otel_flyte.export.connection import connect
 from otel_flyte.export.queue import ExportQueue, Limits
 from otel_flyte.export.spool.files import SpoolFile
+from otel_flyte.process import shutdown
 from support import pods, programs, traces
 from support.receiver import Protocol, Receiver, Reply, Request
 
@@ -446,3 +450,21 @@ def test_the_providers_of_a_launcher_deliver_all_records(tmp_path: Path, receive
     assert len(receiver.spans("task traced_forks.count")) == 1
     assert [point.value for point in receiver.metrics("rows")] == [4]
     assert programs.our_lines(result.stderr) == []
+
+
+def test_dropped_records_are_counted_in_metrics_only_until_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    meters: list[str] = []
+
+    def get_meter(name: str) -> metrics.Meter:
+        meters.append(name)
+        return metrics.NoOpMeter(name)
+
+    monkeypatch.setattr(metrics, "get_meter", get_meter)
+    dropped.count("traces", dropped.REFUSED)
+    with monkeypatch.context() as ending:
+        ending.setattr(shutdown, "has_begun_to_end", lambda: True)
+        dropped.publish()
+    assert meters == []
+
+    dropped.publish()
+    assert meters == [semconv.SCOPE]

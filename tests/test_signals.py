@@ -267,7 +267,7 @@ def test_signals_blocked_by_a_users_hook_in_a_child_stay_blocked(tmp_path: Path,
 def test_a_child_interrupted_at_its_start_can_be_terminated(tmp_path: Path, receiver: Receiver) -> None:
     interrupt = """
         def interrupt():
-            signals._give_back = lambda: os.kill(os.getpid(), signal.SIGINT) or time.sleep(1)
+            signals._restore_default = lambda: os.kill(os.getpid(), signal.SIGINT) or time.sleep(1)
 
         os.register_at_fork(after_in_child=interrupt)
         """

@@ -14,7 +14,7 @@ from faults.cases import CASES
 from faults.harness import LIMIT_SECONDS, Case, Outcome, Runs
 
 HEAD = """\
-| case | over | stock: made | received | exit | ours: made | received | spooled | replayed | dropped, and why | \
+| case | over | SDK: made | received | exit | otel-flyte: made | received | spooled | replayed | dropped, and why | \
 unaccounted | exit |
 |---|---|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|
 """

@@ -73,7 +73,7 @@ TEMPO = """
 import os
 import pathlib
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
 for name in ("TEMPO", "TEMPO_OTLP_HTTP"):
-    server = ThreadingHTTPServer(("127.0.0.1", int(os.environ[f"OTEL_FLYTE_STACK_{name}_PORT"])), Handler)
+    server = HTTPServer(("127.0.0.1", int(os.environ[f"OTEL_FLYTE_STACK_{name}_PORT"])), Handler)
     threading.Thread(target=server.serve_forever).start()
 """
 """A stand-in that is ready, and writes each request to a file."""

@@ -1,5 +1,6 @@
 """Commands that show a recording: show, explain, dump, metrics, rightsize, report."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,6 +93,8 @@ def rightsize(sources: Sequence[str], last: int | None, margin: float | None, *,
     from otel_flyte.recording.rightsize import LAST, Margins, advise
     from otel_flyte.report import advice
 
+    if margin is not None and math.isnan(margin):
+        raise UserError("--margin nan is not a number: name a percentage from 0 to 1000")
     margins = None if margin is None else Margins(margin / 100, margin / 100)
     recommended = advise(_attempts(sources), last or LAST, margins)
     print_text(advice.as_json(recommended) if is_json else advice.as_text(recommended))

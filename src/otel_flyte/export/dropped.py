@@ -86,7 +86,9 @@ def publish() -> None:
     Only the series with an ``error.type``, which is the reason:
     https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/.
     """
-    if _dropped == _published or "opentelemetry.sdk.metrics" not in sys.modules:
+    # A meter provider that is shut down prints a line of its own when a meter is asked for.
+    is_late = shutdown.has_begun_to_end()
+    if is_late or _dropped == _published or "opentelemetry.sdk.metrics" not in sys.modules:
         return
     from opentelemetry import metrics
 

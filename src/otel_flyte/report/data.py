@@ -32,10 +32,10 @@ _SERIES = semconv.USAGE_SERIES.format(name="")
 _LARGEST = 2**53
 """The largest integer below which JavaScript's numbers have no gaps."""
 
-_VARIABLE = r"(?P<variable>[^.]+)\.(?P<fact>.+)"
-_FACTS = {
+_VARIABLE = r"(?P<variable>[^.]+)\.(?P<property>.+)"
+_PROPERTIES = {
     direction: re.compile(re.escape(pattern.partition("{")[0]) + _VARIABLE)
-    for direction, pattern in (("input", semconv.INPUT_FACT), ("output", semconv.OUTPUT_FACT))
+    for direction, pattern in (("input", semconv.INPUT_PROPERTY), ("output", semconv.OUTPUT_PROPERTY))
 }
 
 
@@ -104,9 +104,9 @@ def _execution(
             usage = _usage(attempt) if attempt else None
             if usage:
                 drawn[index] = usage
-            facts = list(_data(row.span)) if row.span.role is Role.ATTEMPT else []
-            if facts:
-                data[index] = facts
+            properties = list(_data(row.span)) if row.span.role is Role.ATTEMPT else []
+            if properties:
+                data[index] = properties
         written.append(_row(row, start_ns, index, len(errors) if row.error else -1, table))
         if row.error:
             errors.append([len(written) - 1, *_error(row.error, table)])
@@ -212,23 +212,23 @@ def _code(attributes: Attributes) -> str:
 
 
 def _data(task: TreeSpan) -> Iterator[list[str]]:
-    """Return the facts about a task's inputs and outputs: direction, variable, fact, value."""
-    yield from _facts(task)
+    """Return the properties of a task's inputs and outputs: direction, variable, property, value."""
+    yield from _properties(task)
     for link in task.span.links:
         if link.attributes.get(semconv.LINK) == semconv.LINK_INPUT:
             variable = str(link.attributes.get(semconv.LINK_VARIABLE, ""))
             yield ["input", variable, "uri", _bounded(str(link.attributes.get(semconv.DATA_URI, "")))]
     for child in task.children:
         if child.role in (Role.PHASE, Role.TRANSFER):
-            yield from _facts(child)
+            yield from _properties(child)
 
 
-def _facts(span: TreeSpan) -> Iterator[list[str]]:
+def _properties(span: TreeSpan) -> Iterator[list[str]]:
     for name, value in span.span.attributes.items():
-        for direction, pattern in _FACTS.items():
+        for direction, pattern in _PROPERTIES.items():
             match = pattern.fullmatch(name)
             if match:
-                yield [direction, match["variable"], match["fact"], _bounded(str(value))]
+                yield [direction, match["variable"], match["property"], _bounded(str(value))]
 
 
 def _usage(attempt: Attempt) -> list[Json] | None:

@@ -61,7 +61,7 @@ def run(arguments: Sequence[str], target: Target) -> Outcome:
         reason = exporter.error.strerror or exporter.error
         problem = f"the recording lacks {exporter.dropped} spans that can't be written ({reason}): check the disk"
     else:
-        problem = _reason_for_nothing(code) if is_empty else ""
+        problem = _reason_for_nothing(code) if is_empty else _disabled("tasks were not recorded")
     return Outcome(code, None if is_empty else exporter.path, problem)
 
 
@@ -81,9 +81,13 @@ def _report_ignored_variables() -> None:
 
 def _reason_for_nothing(code: int) -> str:
     """Return why nothing was recorded; empty for a failure, which reports itself."""
-    variable, sampler = settings.switched_off_by(os.environ), standard.sampled_out(os.environ)
-    if variable:
-        return f"nothing was recorded, {variable} disables the instrumentation: unset it"
-    if sampler:
+    if disabled := _disabled("nothing was recorded"):
+        return disabled
+    if sampler := standard.sampled_out(os.environ):
         return f"nothing was recorded, {sampler}: choose another sampler"
     return "" if code else "nothing was recorded, no task ran in this process: run a workflow or a task"
+
+
+def _disabled(effect: str) -> str:
+    variable = settings.switched_off_by(os.environ)
+    return f"{effect}, {variable} disables the instrumentation: unset it" if variable else ""

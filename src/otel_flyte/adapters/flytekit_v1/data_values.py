@@ -35,13 +35,13 @@ _LONGEST_INT = 1024
 @guarded
 def add_inputs(span: Span, values: Mapping[str, Any]) -> None:
     """Set the properties of a task's inputs."""
-    _add(span, values, semconv.INPUT_FACT)
+    _add(span, values, semconv.INPUT_PROPERTY)
 
 
 @guarded
 def add_outputs(span: Span, values: Mapping[str, Any]) -> None:
     """Set the properties of a task's outputs."""
-    _add(span, values, semconv.OUTPUT_FACT)
+    _add(span, values, semconv.OUTPUT_PROPERTY)
 
 
 def _add(span: Span, values: Mapping[str, Any], pattern: str) -> None:
@@ -50,15 +50,15 @@ def _add(span: Span, values: Mapping[str, Any], pattern: str) -> None:
     if (_PLAIN_KINDS.issuperset(map(type, values.values())) and not with_values) or not span.is_recording():
         return
     found = {
-        pattern.format(variable=bounded(variable), fact=fact): each
+        pattern.format(variable=bounded(variable), property=name): each
         for variable, value in islice(values.items(), ENTRIES_LIMIT)
-        for fact, each in _facts(value, with_values=with_values)
+        for name, each in _properties(value, with_values=with_values)
     }
     if found:
         span.set_attributes(found)
 
 
-def _facts(value: Any, *, with_values: bool) -> Iterator[tuple[str, Any]]:
+def _properties(value: Any, *, with_values: bool) -> Iterator[tuple[str, Any]]:
     kind = type(value)
     if kind not in _PLAIN:
         library = kind.__module__.partition(".")[0]

@@ -149,9 +149,9 @@ def _resource_attributes(task: Any) -> Attributes:
 def _types(interface: Any) -> Attributes:
     """Return the declared types of inputs and outputs."""
     attributes: Attributes = {}
-    for pattern, side in ((semconv.INPUT_FACT, "inputs"), (semconv.OUTPUT_FACT, "outputs")):
+    for pattern, side in ((semconv.INPUT_PROPERTY, "inputs"), (semconv.OUTPUT_PROPERTY, "outputs")):
         for variable, kind in list((getattr(interface, side, None) or {}).items())[:ENTRIES_LIMIT]:
-            attributes[pattern.format(variable=bounded(variable), fact="type")] = bounded(_type_name(kind))
+            attributes[pattern.format(variable=bounded(variable), property="type")] = bounded(_type_name(kind))
     return attributes
 
 
