@@ -158,7 +158,7 @@ def test_a_users_span_that_can_not_be_encoded_is_lost_alone_and_counted(ran: Run
     run = ran("bad name")
 
     assert run.named("good")
-    assert "1 spans were dropped (1 not encodable)" in run.pod.stderr
+    assert "1 span was dropped (1 not encodable)" in run.pod.stderr
 
 
 def test_nobody_looks_at_a_value_to_describe_it(tmp_path: Path, receiver: Receiver) -> None:

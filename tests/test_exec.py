@@ -207,7 +207,7 @@ def test_a_collector_that_is_gone_delays_the_end_by_no_more_than_the_bound_and_i
 
     assert ended.returncode == 1
     assert delay < 2 + 1.5
-    assert "1 spans were dropped (1 connection refused" in "".join(ended.our_lines)
+    assert "1 span was dropped (1 connection refused" in "".join(ended.our_lines)
 
 
 # --- how the supervisor hears of it ----------------------------------------------------------------------------------

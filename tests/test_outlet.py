@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -20,6 +22,7 @@ from otel_flyte.export.codecs import CODECS
 from otel_flyte.export.connection import connect
 from otel_flyte.export.queue import ExportQueue, Limits
 from otel_flyte.export.spool.files import SpoolFile
+from otel_flyte.process import shutdown
 from support import pods, programs, traces
 from support.receiver import Protocol, Receiver, Reply, Request
 
@@ -87,7 +90,7 @@ def names(receiver: Receiver) -> list[str]:
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is said of losses now."""
     dropped.report()
-    return [message for message in caplog.messages if "were dropped" in message]
+    return [message for message in caplog.messages if " dropped (" in message]
 
 
 def first_then(*first: Reply) -> Callable[[Request], Reply]:
@@ -275,7 +278,7 @@ def test_one_record_that_is_too_large_is_named_and_lost_alone(
 
         assert names(receiver) == [*map(str, range(10)), "last"]
     [line] = said(caplog)
-    assert line.startswith("otel-flyte: 1 spans were dropped (1 too large for ")
+    assert line.startswith("otel-flyte: 1 span was dropped (1 too large for ")
     assert "huge, 5,000," in line
 
 
@@ -287,7 +290,7 @@ def test_a_record_that_can_not_be_encoded_is_lost_alone(
         put(made, [*spans("first"), *spans("half \ud83d"), *spans("last")])
 
     assert names(receiver) == ["first", "last"]
-    assert said(caplog) == ["otel-flyte: 1 spans were dropped (1 not encodable): check the values of their attributes"]
+    assert said(caplog) == ["otel-flyte: 1 span was dropped (1 not encodable): check the values of their attributes"]
 
 
 def test_what_utf_8_does_not_have_is_replaced_on_the_way_through_the_spool(
@@ -346,8 +349,20 @@ def test_what_is_lost_is_a_metric_too(tmp_path: Path) -> None:
     assert lost > 0
     assert {tuple(point.attributes.items()) for point in counted} == {(("error.type", "rejected"),)}
     assert max(point.value for point in counted) == lost
-    [line] = [line for line in ended.our_lines if "were dropped" in line]
+    [line] = [line for line in ended.our_lines if " dropped (" in line]
     assert f"{lost} spans were dropped ({lost} rejected by" in line
+
+
+def test_no_metric_is_created_after_the_meter_provider_is_shut_down(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = MeterProvider(shutdown_on_exit=False)
+    provider.shutdown()
+    monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
+    monkeypatch.setattr(shutdown, "has_begun_to_end", lambda: True)
+    dropped.count("traces", dropped.REFUSED)
+    dropped.publish()
+    assert caplog.messages == []
 
 
 def test_a_program_that_flushes_waits_until_all_is_delivered(tmp_path: Path, receiver: Receiver) -> None:

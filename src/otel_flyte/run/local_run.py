@@ -9,6 +9,7 @@ from typing import NamedTuple, TextIO
 
 from otel_flyte import semconv
 from otel_flyte.config import settings, standard
+from otel_flyte.recording.cells import counted
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run import pyflyte_run
 from otel_flyte.run.identity import named
@@ -59,7 +60,7 @@ def run(arguments: Sequence[str], target: Target) -> Outcome:
     is_empty = recording.discard_if_empty(exporter)
     if exporter.error:
         reason = exporter.error.strerror or exporter.error
-        problem = f"the recording lacks {exporter.dropped} spans that can't be written ({reason}): check the disk"
+        problem = f"the recording lacks {counted(exporter.dropped, 'span')} that can't be written ({reason}): check the disk"
     else:
         problem = _reason_for_nothing(code) if is_empty else ""
     return Outcome(code, None if is_empty else exporter.path, problem)
