@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import grpc
 import pytest
 import yaml
@@ -138,6 +139,16 @@ class TestRecordedTraces:
         assert result.stderr.startswith(f"otel-flyte: {path}")
         assert complaint in result.stderr
 
+    @pytest.mark.parametrize("command", ["explain", "dump", "show"])
+    def test_a_part_that_is_ignored_is_reported_beside_the_result(self, recorded: str, command: str) -> None:
+        whole = call(command, recorded)
+        with Path(recorded).open("a") as file:
+            file.write('{"resource')
+        result = call(command, recorded)
+        assert (result.exit_code, result.stdout) == (0, whole.stdout)
+        problem = "line 16 is incomplete because its writer was interrupted: the line is ignored"
+        assert result.stderr == f"otel-flyte: {recorded}, {problem}\n"
+
     def test_neither_flytekit_nor_the_sdk_is_imported(self, recorded: str) -> None:
         program = f"""
 import sys
@@ -189,6 +200,66 @@ print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "openteleme
         command = [sys.executable, "-m", "otel_flyte", "explain", recorded]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout == call("explain", recorded).stdout
+
+
+class TestUsageErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "problem"),
+        [
+            (["show", "--bad", "f.jsonl"], "No such option '--bad': see `main show --help`"),
+            (["show"], "Missing argument 'FILE...': see `main show --help`"),
+            (["shw"], "No such command 'shw' (did you mean 'show'?): see `main --help`"),
+            (["spool", "pul"], "No such command 'pul'"),
+            (["--nope"], "No such option '--nope': see `main --help`"),
+            (["rightsize", "f", "--last", "x"], "Invalid value for '--last': 'x' is not a valid integer: see"),
+            (["rightsize", "f", "--margin", "x"], "Invalid value for '--margin': 'x' is not a valid number: see"),
+            (["rightsize", "f", "--margin", "nan"], "Invalid value for '--margin': nan is not a number: see"),
+            (["doctor", "extra"], "Got unexpected extra argument (extra): see `main doctor --help`"),
+            (["stack", "up", "--compose", "--native"], "--compose and --native exclude each other: see"),
+            (["stack", "up", "--timeout", "nan"], "Invalid value for '--timeout': 'nan' is not a valid integer: see"),
+        ],
+    )
+    def test_one_line_names_the_problem_and_the_help(self, arguments: list[str], problem: str) -> None:
+        result = call(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"otel-flyte: {problem}")
+        assert result.stderr.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [""],
+            ["show", ""],
+            ["metrics", "f.jsonl", ""],
+            ["report", "f.jsonl", "-o", ""],
+            ["replay", ""],
+            ["replay", "f.jsonl", "--endpoint", ""],
+            ["replay", "f.jsonl", "--endpoint="],
+            ["spool", "push", "folder", ""],
+            ["run", ""],
+        ],
+    )
+    def test_an_empty_argument_is_one_line(self, project: Path, arguments: list[str]) -> None:
+        result = call(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == "otel-flyte: an argument is empty: give it a value, or omit it\n"
+
+    def test_a_workflow_may_have_an_empty_input(self, project: Path) -> None:
+        (project / "text.py").write_text(
+            "from flytekit import task\n\n\n@task\ndef size(text: str) -> int:\n    return len(text)\n"
+        )
+        done = process("otel-flyte", "run", "text.py", "size", "--text", "")
+        assert done.returncode == 0, done.stderr
+
+    def test_a_folder_is_no_output(self, recorded: str, tmp_path: Path) -> None:
+        result = call("report", recorded, "-o", str(tmp_path))
+        assert (result.exit_code, result.stdout) == (2, "")
+        problem = f"{tmp_path} can't be written (Is a directory): check the path and its permissions"
+        assert result.stderr == f"otel-flyte: {problem}\n"
+
+    @pytest.mark.parametrize("command", cli.main.commands.values(), ids=lambda command: command.name)
+    def test_the_list_of_commands_has_whole_sentences(self, command: click.Command) -> None:
+        assert not command.get_short_help_str(63).endswith("...")
 
 
 class TestRun:
@@ -586,7 +657,7 @@ class TestDoctor:
         [
             (
                 {"status": 404},
-                "404 Not Found, no traces are received at this path, set OTEL_TRACES_EXPORTER=none",
+                "404 Not Found, no traces are received at this path, correct the endpoint or set OTEL_TRACES_EXPORTER=",
             ),
             ({"status": 401}, "401 Unauthorized, check OTEL_EXPORTER_OTLP_HEADERS"),
             ({"status": 503}, "503 Service Unavailable"),
@@ -659,7 +730,7 @@ class TestDoctor:
             unused.bind(("127.0.0.1", 0))
             code, (line, *_) = diagnosed(traces_only(f"http://127.0.0.1:{unused.getsockname()[1]}", protocol))
         assert code == 1
-        assert line.endswith("connection refused, nothing listens there")
+        assert line.endswith("connection refused, nothing listens there: check the receiver and the endpoint")
 
     @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
     def test_a_receiver_that_does_not_answer_is_waited_for_no_longer_than_the_bound(self, protocol: Protocol) -> None:
@@ -706,13 +777,13 @@ class TestDoctor:
                     "note  OTEL_EXPORTER_OTLP_ENDPOINT=http:// must be a URL such as http://host:4318: "
                     "nothing is sent there"
                 ),
-                "FAIL  no signal is exported",
+                "FAIL  no signal is exported: correct OTEL_EXPORTER_OTLP_ENDPOINT, such as http://localhost:4318",
             ],
         )
 
     def test_a_sampler_that_records_nothing_is_a_failure(self, receiver: Receiver) -> None:
         code, (sampler, *_) = diagnosed({**receiver.environment(), "OTEL_TRACES_SAMPLER": "always_off"})
-        assert (code, sampler) == (1, "FAIL  OTEL_TRACES_SAMPLER=always_off records no spans")
+        assert (code, sampler) == (1, "FAIL  OTEL_TRACES_SAMPLER=always_off records no spans: choose another sampler")
 
     def test_an_exporter_that_is_not_otlp_is_there_and_not_tried(self) -> None:
         assert diagnosed({"OTEL_TRACES_EXPORTER": "console"}) == snapshot(
@@ -752,7 +823,11 @@ class TestDoctor:
                 1,
                 "FAIL  OTEL_FLYTE_SPOOL=file/folder can't be created, {here}/file is not a folder: name a folder",
             ),
-            ("nope://user:secret@x", 1, "FAIL  OTEL_FLYTE_SPOOL: nope://x can't be used (Protocol not known: nope)"),
+            (
+                "nope://user:secret@x",
+                1,
+                "FAIL  OTEL_FLYTE_SPOOL: nope://x can't be used (Protocol not known: nope): check",
+            ),
             ("memory://x", 1, "FAIL  OTEL_FLYTE_SPOOL: memory://x can't be used (this process's memory"),
             ("local://x", 0, "ok    OTEL_FLYTE_SPOOL=local://x can be opened: writing is not tested"),
         ],

@@ -393,7 +393,7 @@ def test_it_prints_its_timeline_and_its_details(chromium: Browser, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("empty", "is empty, no span ended before its writer did"),
+        ("empty", "is empty, its process ended before the first span ended"),
         ("without a root", "parent not recorded"),
         ("another program", "GET /reviews"),
         ("running", "last seen in user code for 42.0 s"),

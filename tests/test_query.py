@@ -230,7 +230,10 @@ os.waitpid(child, 0)
             (b"", "is empty, its process ended before the first span ended: record the run again"),
             (b"\n \n", "is empty, its process ended before the first span ended: record the run again"),
             (b'{"resourceSp', "line 1 is not JSON (Unterminated string starting at): use a file written by"),
-            (b"hello\nworld\n", "line 1 is not JSON (Expecting value): use a file written by otel-flyte or an OTLP file exporter"),
+            (
+                b"hello\nworld\n",
+                "line 1 is not JSON (Expecting value): use a file written by otel-flyte or an OTLP file exporter",
+            ),
             (
                 b'{\n  "resourceSpans": [\n    {\n',
                 "line 4 is not JSON (Expecting property name enclosed in double quotes)",
@@ -244,7 +247,10 @@ os.waitpid(child, 0)
             (b"[" * 100_000, "is JSON that is nested too deeply for OTLP"),
             (b'{"resourceLogs": []}', "holds no span, only logs: name the file with the traces"),
             (b"{}", "holds no span: name the file with the traces"),
-            (b'{}\n{"resourceSpans": nope}\n{}\n', "line 2 is not JSON (Expecting value: line 1 column 19 (char 18)): use a file"),
+            (
+                b'{}\n{"resourceSpans": nope}\n{}\n',
+                "line 2 is not JSON (Expecting value: line 1 column 19 (char 18)): use a file",
+            ),
             (b'{}\n{"resourceSpans": [7]}\n{}\n', "line 2 is not OTLP JSON"),
             (b'{"resourceSpans": 7}', "line 1 is not OTLP JSON (a value has the wrong type): use a file written by"),
             (b'{"resourceSpans": [7]}', "line 1 is not OTLP JSON"),

@@ -261,7 +261,9 @@ class TestOptions:
         runs.add("t", usages.quota(8, 16 * GIB), usages.usage(1.0, 2.0, 2 * GIB))
         assert runs.advice("--margin", "50")["limits"] == {"cpu": "3", "mem": "3Gi"}
 
-    @pytest.mark.parametrize(("option", "value"), [("--last", "0"), ("--margin", "-1"), ("--margin", "much")])
+    @pytest.mark.parametrize(
+        ("option", "value"), [("--last", "0"), ("--margin", "-1"), ("--margin", "much"), ("--margin", "nan")]
+    )
     def test_an_option_that_makes_no_sense_is_bad_usage(self, runs: Runs, option: str, value: str) -> None:
         runs.add("t", usages.usage())
         assert CliRunner().invoke(cli.main, ["rightsize", runs.path, option, value]).exit_code == 2

@@ -33,13 +33,15 @@ def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:  # noqa: C901  # 
     for problem in dict.fromkeys(problems):
         yield Finding(Verdict.NOTE, problem)
     if not endpoints.configured(environ):
-        missing = "" if problems else f": set {semconv.ENDPOINT}, such as http://localhost:4318"
-        yield Finding(Verdict.FAIL, f"no signal is exported{missing}")
+        remedy = "correct" if problems else "set"
+        yield Finding(
+            Verdict.FAIL, f"no signal is exported: {remedy} {semconv.ENDPOINT}, such as http://localhost:4318"
+        )
         return
     for problem in standard.unusable(environ).values():
         yield Finding(Verdict.NOTE, problem)
     if endpoints.plan("traces", environ).exporters and (sampled_out := standard.sampled_out(environ)):
-        yield Finding(Verdict.FAIL, sampled_out)
+        yield Finding(Verdict.FAIL, f"{sampled_out}: choose another sampler")
     for signal in endpoints.SIGNALS:
         try:
             yield from _signal(signal, standard.usable(environ))
@@ -53,7 +55,7 @@ def _configuration_file(path: str) -> Finding:
     if importlib.util.find_spec("opentelemetry.configuration") is None:
         return Finding(
             Verdict.FAIL,
-            f"{chosen} needs the package opentelemetry-configuration: run pip install 'otel-flyte[configuration]'",
+            f"{chosen} requires opentelemetry-configuration: run pip install 'otel-flyte[configuration]'",
         )
     from opentelemetry.configuration import load_config_file
 
@@ -118,7 +120,7 @@ def _spool(environ: Mapping[str, str]) -> Iterator[Finding]:
         else:
             yield _spool_folder(named, Path(chosen.removeprefix("file://")))
     except remote.RemoteError as error:
-        yield Finding(Verdict.FAIL, f"{semconv.OTEL_FLYTE_SPOOL}: {error}")
+        yield Finding(Verdict.FAIL, f"{semconv.OTEL_FLYTE_SPOOL}: {error}: {error.remedy}")
     except OSError as error:
         yield Finding(Verdict.FAIL, f"{named} can't be written ({error.strerror or error}): check its permissions")
 

@@ -60,7 +60,9 @@ def run(arguments: Sequence[str], target: Target) -> Outcome:
     is_empty = recording.discard_if_empty(exporter)
     if exporter.error:
         reason = exporter.error.strerror or exporter.error
-        problem = f"the recording lacks {counted(exporter.dropped, 'span')} that can't be written ({reason}): check the disk"
+        problem = (
+            f"the recording lacks {counted(exporter.dropped, 'span')} that can't be written ({reason}): check the disk"
+        )
     else:
         problem = _reason_for_nothing(code) if is_empty else ""
     return Outcome(code, None if is_empty else exporter.path, problem)
