@@ -482,7 +482,7 @@ cli.main()
         assert done.returncode == 0
         assert [line for line in done.stderr.splitlines() if "otel-flyte" in line] == [
             "otel-flyte: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots must be a non-negative integer: 128 is used",
-            "otel-flyte: OTEL_CONFIG_FILE is ignored by a recorded run: set OTEL_EXPORTER_OTLP_ENDPOINT to export it",
+            "otel-flyte: otel-flyte run ignores OTEL_CONFIG_FILE: set OTEL_EXPORTER_OTLP_ENDPOINT to export the run",
         ]
         assert len(recordings(project)) == 1
 
@@ -571,6 +571,14 @@ class TestDemo:
         assert [span.result for span in tree.walk() if span.span.name == "task demo.register"] == ["failure", "success"]
         assert "RegistryUnavailableError: 503 for" in done.stdout
         assert f"otel-flyte explain .otel-flyte/{file.name}  every operation in a table" in done.stdout
+
+    @pytest.mark.parametrize("variable", ["OTEL_FLYTE_ENABLED=false", "OTEL_SDK_DISABLED=true"])
+    def test_it_records_nothing_where_the_instrumentation_is_disabled(self, project: Path, variable: str) -> None:
+        name, _, value = variable.partition("=")
+        done = process("otel-flyte", "demo", **{name: value})
+        problem = f"nothing was recorded, {name} disables the instrumentation: unset it"
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, f"otel-flyte: {problem}")
+        assert recordings(project) == []
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -759,7 +767,7 @@ class TestDoctor:
         assert code == 0
         assert "OTEL_FLYTE_MAP_NESTD is not a variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?)" in misspelt
         assert metrics == "note  metrics are not exported (OTEL_METRICS_EXPORTER)"
-        assert no_exporter.startswith("note  logs (OTEL_LOGS_EXPORTER): unknown exporter consol (installed: ")
+        assert no_exporter.startswith("note  OTEL_LOGS_EXPORTER=consol is not installed (installed exporters: ")
         assert no_exporter.endswith("otlp is used instead")
         assert logs == "ok    logs by http/protobuf to http://HOST/v1/logs (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
 

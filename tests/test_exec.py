@@ -520,12 +520,27 @@ def test_the_command_finds_signals_limits_and_descriptors_as_without(tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        ([], 2, "otel-flyte: no command is given: otel-flyte exec -- COMMAND [ARGUMENT]...\n"),
-        (["--"], 2, "otel-flyte: no command is given: otel-flyte exec -- COMMAND [ARGUMENT]...\n"),
-        (["--", "no-such-command"], 127, "otel-flyte: no-such-command: No such file or directory\n"),
-        (["--", "/etc/passwd"], 126, "otel-flyte: /etc/passwd: Permission denied\n"),
+        ([], 2, "otel-flyte: no command is given: use otel-flyte exec -- COMMAND [ARGUMENT]...\n"),
+        (
+            ["--bad", "--", "true"],
+            2,
+            "otel-flyte: unknown option --bad: use otel-flyte exec -- COMMAND [ARGUMENT]...\n",
+        ),
+        (["--", ""], 2, "otel-flyte: no command is given: use otel-flyte exec -- COMMAND [ARGUMENT]...\n"),
+        (["--"], 2, "otel-flyte: no command is given: use otel-flyte exec -- COMMAND [ARGUMENT]...\n"),
+        (
+            ["--", "no-such-command"],
+            127,
+            "otel-flyte: no-such-command can't be run (No such file or directory): "
+            "check the command and its permissions\n",
+        ),
+        (
+            ["--", "/etc/passwd"],
+            126,
+            "otel-flyte: /etc/passwd can't be run (Permission denied): check the command and its permissions\n",
+        ),
     ],
-    ids=["nothing", "nothing but dashes", "not found", "not executable"],
+    ids=["nothing", "an option", "an empty command", "nothing but dashes", "not found", "not executable"],
 )
 def test_what_can_not_be_started_is_told_in_one_line(
     arguments: list[str], code: int, line: str, tmp_path: Path
@@ -547,7 +562,9 @@ def test_where_no_pipe_can_be_had_the_command_runs_unsupervised(limit: int, tmp_
     assert re.fullmatch(told.format(limit), ran.stderr)
     missing = start("no-such-command")
     assert missing.returncode == 127
-    assert missing.stderr.endswith("otel-flyte: no-such-command: No such file or directory\n")
+    assert missing.stderr.endswith(
+        "otel-flyte: no-such-command can't be run (No such file or directory): check the command and its permissions\n"
+    )
 
 
 def test_the_command_line_knows_exec(tmp_path: Path) -> None:

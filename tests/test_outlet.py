@@ -16,12 +16,13 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from faults import collectors
-from otel_flyte.config import endpoints
+from otel_flyte.config import endpoints, settings
 from otel_flyte.export import dropped
 from otel_flyte.export.codecs import CODECS
 from otel_flyte.export.connection import connect
 from otel_flyte.export.queue import ExportQueue, Limits
 from otel_flyte.export.spool.files import SpoolFile
+from otel_flyte.export.spool.write_ahead import WriteAhead
 from otel_flyte.process import shutdown
 from support import pods, programs, traces
 from support.receiver import Protocol, Receiver, Reply, Request
@@ -351,6 +352,17 @@ def test_what_is_lost_is_a_metric_too(tmp_path: Path) -> None:
     assert max(point.value for point in counted) == lost
     [line] = [line for line in ended.our_lines if " dropped (" in line]
     assert f"{lost} spans were dropped ({lost} rejected by" in line
+
+
+def test_a_spool_that_can_not_be_written_is_reported_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    chosen = tmp_path / "file" / "spool"
+    monkeypatch.setattr(settings, "_current", settings.read({"OTEL_FLYTE_SPOOL": str(chosen)}))
+    assert WriteAhead(SpoolFile(chosen, "traces")).write(b"{}\n") == 0
+    problem = f"OTEL_FLYTE_SPOOL={chosen} can't be written (Not a directory)"
+    assert caplog.messages == [f"otel-flyte: {problem}: continuing without a spool"]
 
 
 def test_no_metric_is_created_after_the_meter_provider_is_shut_down(

@@ -82,7 +82,7 @@ def _exporter(name: str, plan: endpoints.SignalPlan, environ: Mapping[str, str])
         try:
             destinations.load(name, plan.signal)
         except destinations.ExporterError as error:
-            yield from _instead(error, plan, environ)
+            yield from _instead(f"{plan.decided_by}={name} {error}", plan, environ)
         else:
             yield Finding(Verdict.OK, f"{plan.signal} by {name}{_decided(plan)}: installed, delivery is not tested")
         return
@@ -95,13 +95,13 @@ def _exporter(name: str, plan: endpoints.SignalPlan, environ: Mapping[str, str])
     )
 
 
-def _instead(error: Exception, plan: endpoints.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
+def _instead(problem: str, plan: endpoints.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Check OTLP in place of an exporter that is not available, as providers use it where there is an endpoint."""
     others = {name: value for name, value in environ.items() if name != plan.decided_by}
     if len(plan.exporters) > 1 or not endpoints.plan(plan.signal, others).exporters:
-        yield Finding(Verdict.FAIL, f"{plan.signal}{_decided(plan)}: {error}")
+        yield Finding(Verdict.FAIL, f"{problem}: correct it, or unset it")
         return
-    yield Finding(Verdict.NOTE, f"{plan.signal}{_decided(plan)}: {error}: {endpoints.OTLP} is used instead")
+    yield Finding(Verdict.NOTE, f"{problem}: {endpoints.OTLP} is used instead")
     yield from _signal(plan.signal, others)
 
 

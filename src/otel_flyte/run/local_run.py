@@ -54,7 +54,8 @@ def run(arguments: Sequence[str], target: Target) -> Outcome:
     with ExitStack() as recorded:
         recorded.enter_context(named(target.entity))
         stream: TextIO = getattr(sys, "stderr", None) or recorded.enter_context(Path(os.devnull).open("w"))
-        recorded.enter_context(recording.to(exporter, stream, Terminal.of(stream, os.environ)))
+        if settings.switched_off_by(os.environ) is None:
+            recorded.enter_context(recording.to(exporter, stream, Terminal.of(stream, os.environ)))
         code = pyflyte_run.invoke(arguments)
     os.chdir(folder)  # A task may have changed it.
     is_empty = recording.discard_if_empty(exporter)
@@ -79,7 +80,7 @@ def _report_ignored_variables() -> None:
     for problem in standard.unusable(os.environ).values():
         say_once(problem)
     if os.environ.get(semconv.CONFIG_FILE):
-        say_once(f"{semconv.CONFIG_FILE} is ignored by a recorded run: set {semconv.ENDPOINT} to export it")
+        say_once(f"otel-flyte run ignores {semconv.CONFIG_FILE}: set {semconv.ENDPOINT} to export the run")
 
 
 def _reason_for_nothing(code: int) -> str:
