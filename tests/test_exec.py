@@ -531,8 +531,10 @@ def test_the_command_finds_signals_limits_and_descriptors_as_without(tmp_path: P
         (
             ["--", "no-such-command"],
             127,
-            "otel-flyte: no-such-command can't be run (No such file or directory): "
-            "check the command and its permissions\n",
+            (
+                "otel-flyte: no-such-command can't be run (No such file or directory): "
+                "check the command and its permissions\n"
+            ),
         ),
         (
             ["--", "/etc/passwd"],

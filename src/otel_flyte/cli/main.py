@@ -22,15 +22,12 @@ _GUESS = re.compile(r"\. Did you mean (.*\?)$")
 class _Group(click.Group):
     """The commands. An error of usage is one line."""
 
-    def make_context(self, info_name: str | None, args: list[str], *others: Any, **more: Any) -> click.Context:
-        with self._one_line():
-            return super().make_context(info_name, args, *others, **more)
-
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = args[:2] if args[:1] in _PASSING_ARGUMENTS else args
         if any(not argument or (argument.startswith("--") and argument.endswith("=")) for argument in own):
             raise UserError("an argument is empty: give it a value, or omit it")
-        return super().parse_args(ctx, args)
+        with self._one_line():
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         with self._one_line():

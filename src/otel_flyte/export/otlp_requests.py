@@ -19,13 +19,9 @@ class Shape(NamedTuple):
     records: str
     noun: str
 
-    def counted(self, number: int) -> str:
-        """Return a number with its noun: ``1 span``, ``2 spans``."""
-        return f"{number} {self.noun if number != 1 else self.noun[:-1]}"
-
     def were(self, number: int) -> str:
-        """Return the start of a sentence about records: ``1 span was``, ``2 spans were``."""
-        return f"{self.counted(number)} {'was' if number == 1 else 'were'}"
+        """Return the start of sentences such as ``1 span was dropped``, ``2 spans were kept``."""
+        return f"1 {self.noun[:-1]} was" if number == 1 else f"{number} {self.noun} were"
 
 
 SHAPES = {
