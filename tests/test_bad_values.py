@@ -158,7 +158,7 @@ def test_only_a_users_span_that_cannot_be_encoded_is_dropped_and_counted(ran: Ru
     run = ran("bad name")
 
     assert run.named("good")
-    assert "1 spans were dropped (1 not encodable)" in run.pod.stderr
+    assert "1 span was dropped (1 not encodable)" in run.pod.stderr
 
 
 def test_values_are_described_without_calling_their_methods(tmp_path: Path, receiver: Receiver) -> None:

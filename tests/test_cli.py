@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import grpc
 import pytest
 import yaml
@@ -139,6 +140,16 @@ class TestRecordedTraces:
         assert result.stderr.startswith(f"otel-flyte: {path}")
         assert complaint in result.stderr
 
+    @pytest.mark.parametrize("command", ["explain", "dump", "show"])
+    def test_a_part_that_is_ignored_is_reported_beside_the_result(self, recorded: str, command: str) -> None:
+        whole = call(command, recorded)
+        with Path(recorded).open("a") as file:
+            file.write('{"resource')
+        result = call(command, recorded)
+        assert (result.exit_code, result.stdout) == (0, whole.stdout)
+        problem = "line 16 is incomplete because its writer was interrupted: the line is ignored"
+        assert result.stderr == f"otel-flyte: {recorded}, {problem}\n"
+
     def test_neither_flytekit_nor_the_sdk_is_imported(self, recorded: str) -> None:
         program = f"""
 import sys
@@ -190,6 +201,66 @@ print({{name.split(".")[0] for name in sys.modules}} & {{"flytekit", "openteleme
         command = [sys.executable, "-m", "otel_flyte", "explain", recorded]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout == call("explain", recorded).stdout
+
+
+class TestUsageErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "problem"),
+        [
+            (["show", "--bad", "f.jsonl"], "No such option '--bad': see `main show --help`"),
+            (["show"], "Missing argument 'FILE...': see `main show --help`"),
+            (["shw"], "No such command 'shw' (did you mean 'show'?): see `main --help`"),
+            (["spool", "pul"], "No such command 'pul'"),
+            (["--nope"], "No such option '--nope': see `main --help`"),
+            (["rightsize", "f", "--last", "x"], "Invalid value for '--last': 'x' is not a valid integer: see"),
+            (["rightsize", "f", "--margin", "x"], "Invalid value for '--margin': 'x' is not a valid number: see"),
+            (["rightsize", "f", "--margin", "nan"], "Invalid value for '--margin': nan is not a number: see"),
+            (["doctor", "extra"], "Got unexpected extra argument (extra): see `main doctor --help`"),
+            (["stack", "up", "--compose", "--native"], "--compose and --native exclude each other: see"),
+            (["stack", "up", "--timeout", "nan"], "Invalid value for '--timeout': 'nan' is not a valid integer: see"),
+        ],
+    )
+    def test_one_line_names_the_problem_and_the_help(self, arguments: list[str], problem: str) -> None:
+        result = call(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"otel-flyte: {problem}")
+        assert result.stderr.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [""],
+            ["show", ""],
+            ["metrics", "f.jsonl", ""],
+            ["report", "f.jsonl", "-o", ""],
+            ["replay", ""],
+            ["replay", "f.jsonl", "--endpoint", ""],
+            ["replay", "f.jsonl", "--endpoint="],
+            ["spool", "push", "folder", ""],
+            ["run", ""],
+        ],
+    )
+    def test_an_empty_argument_is_one_line(self, project: Path, arguments: list[str]) -> None:
+        result = call(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == "otel-flyte: an argument is empty: give it a value, or omit it\n"
+
+    def test_a_workflow_may_have_an_empty_input(self, project: Path) -> None:
+        (project / "text.py").write_text(
+            "from flytekit import task\n\n\n@task\ndef size(text: str) -> int:\n    return len(text)\n"
+        )
+        done = process("otel-flyte", "run", "text.py", "size", "--text", "")
+        assert done.returncode == 0, done.stderr
+
+    def test_a_folder_is_no_output(self, recorded: str, tmp_path: Path) -> None:
+        result = call("report", recorded, "-o", str(tmp_path))
+        assert (result.exit_code, result.stdout) == (2, "")
+        problem = f"{tmp_path} can't be written (Is a directory): check the path and its permissions"
+        assert result.stderr == f"otel-flyte: {problem}\n"
+
+    @pytest.mark.parametrize("command", cli.main.commands.values(), ids=lambda command: command.name)
+    def test_the_list_of_commands_has_whole_sentences(self, command: click.Command) -> None:
+        assert not command.get_short_help_str(63).endswith("...")
 
 
 class TestRun:
@@ -371,7 +442,7 @@ cli.main()
         )
         assert done.returncode == code
         incomplete = (
-            r"otel-flyte: the recording lacks \d+ spans that can't be written \(File too large\): check the disk"
+            r"otel-flyte: the recording lacks \d+ spans? that can't be written \(File too large\): check the disk"
         )
         assert any(re.fullmatch(incomplete, line) for line in done.stderr.splitlines())
         assert "nothing was recorded" not in done.stderr
@@ -410,7 +481,7 @@ cli.main()
         assert done.returncode == 0
         assert [line for line in done.stderr.splitlines() if "otel-flyte" in line] == [
             "otel-flyte: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots must be a non-negative integer: 128 is used",
-            "otel-flyte: OTEL_CONFIG_FILE is ignored by a recorded run: set OTEL_EXPORTER_OTLP_ENDPOINT to export it",
+            "otel-flyte: otel-flyte run ignores OTEL_CONFIG_FILE: set OTEL_EXPORTER_OTLP_ENDPOINT to export the run",
         ]
         assert len(recordings(project)) == 1
 
@@ -500,12 +571,13 @@ class TestDemo:
         assert "RegistryUnavailableError: 503 for" in done.stdout
         assert f"otel-flyte explain .otel-flyte/{file.name}  every operation in a table" in done.stdout
 
-    def test_a_disabled_instrumentation_is_reported(self, project: Path) -> None:
-        done = process("otel-flyte", "demo", OTEL_FLYTE_ENABLED="false")
-        assert (
-            "otel-flyte: tasks were not recorded, OTEL_FLYTE_ENABLED disables the instrumentation: unset it"
-            in done.stderr.splitlines()
-        )
+    @pytest.mark.parametrize("variable", ["OTEL_FLYTE_ENABLED=false", "OTEL_SDK_DISABLED=true"])
+    def test_it_records_nothing_where_the_instrumentation_is_disabled(self, project: Path, variable: str) -> None:
+        name, _, value = variable.partition("=")
+        done = process("otel-flyte", "demo", **{name: value})
+        problem = f"nothing was recorded, {name} disables the instrumentation: unset it"
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, f"otel-flyte: {problem}")
+        assert recordings(project) == []
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -592,7 +664,7 @@ class TestDoctor:
         [
             (
                 {"status": 404},
-                "404 Not Found, no traces are received at this path, set OTEL_TRACES_EXPORTER=none",
+                "404 Not Found, no traces are received at this path, correct the endpoint or set OTEL_TRACES_EXPORTER=",
             ),
             ({"status": 401}, "401 Unauthorized, check OTEL_EXPORTER_OTLP_HEADERS"),
             ({"status": 503}, "503 Service Unavailable"),
@@ -665,7 +737,7 @@ class TestDoctor:
             unused.bind(("127.0.0.1", 0))
             code, (line, *_) = diagnosed(traces_only(f"http://127.0.0.1:{unused.getsockname()[1]}", protocol))
         assert code == 1
-        assert line.endswith("connection refused, nothing listens there")
+        assert line.endswith("connection refused, nothing listens there: check the receiver and the endpoint")
 
     @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
     def test_doctor_waits_for_an_answer_no_longer_than_the_timeout(self, protocol: Protocol) -> None:
@@ -694,7 +766,7 @@ class TestDoctor:
         assert code == 0
         assert "OTEL_FLYTE_MAP_NESTD is not a variable of otel-flyte (did you mean OTEL_FLYTE_MAP_NESTED?)" in misspelt
         assert metrics == "note  metrics are not exported (OTEL_METRICS_EXPORTER)"
-        assert no_exporter.startswith("note  logs (OTEL_LOGS_EXPORTER): unknown exporter consol (installed: ")
+        assert no_exporter.startswith("note  OTEL_LOGS_EXPORTER=consol is not installed (installed exporters: ")
         assert no_exporter.endswith("otlp is used instead")
         assert logs == "ok    logs by http/protobuf to http://HOST/v1/logs (OTEL_EXPORTER_OTLP_ENDPOINT): accepted"
 
@@ -712,13 +784,13 @@ class TestDoctor:
                     "note  OTEL_EXPORTER_OTLP_ENDPOINT=http:// must be a URL such as http://host:4318: "
                     "nothing is sent there"
                 ),
-                "FAIL  no signal is exported",
+                "FAIL  no signal is exported: correct OTEL_EXPORTER_OTLP_ENDPOINT, such as http://localhost:4318",
             ],
         )
 
     def test_a_sampler_that_records_nothing_is_a_failure(self, receiver: Receiver) -> None:
         code, (sampler, *_) = diagnosed({**receiver.environment(), "OTEL_TRACES_SAMPLER": "always_off"})
-        assert (code, sampler) == (1, "FAIL  OTEL_TRACES_SAMPLER=always_off records no spans")
+        assert (code, sampler) == (1, "FAIL  OTEL_TRACES_SAMPLER=always_off records no spans: choose another sampler")
 
     def test_an_exporter_other_than_otlp_is_listed_and_not_tried(self) -> None:
         assert diagnosed({"OTEL_TRACES_EXPORTER": "console"}) == snapshot(
@@ -758,7 +830,11 @@ class TestDoctor:
                 1,
                 "FAIL  OTEL_FLYTE_SPOOL=file/folder can't be created, {here}/file is not a folder: name a folder",
             ),
-            ("nope://user:secret@x", 1, "FAIL  OTEL_FLYTE_SPOOL: nope://x can't be used (Protocol not known: nope)"),
+            (
+                "nope://user:secret@x",
+                1,
+                "FAIL  OTEL_FLYTE_SPOOL: nope://x can't be used (Protocol not known: nope): check",
+            ),
             ("memory://x", 1, "FAIL  OTEL_FLYTE_SPOOL: memory://x can't be used (this process's memory"),
             ("local://x", 0, "ok    OTEL_FLYTE_SPOOL=local://x can be opened: writing is not tested"),
         ],

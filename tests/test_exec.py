@@ -209,7 +209,7 @@ def test_a_missing_collector_is_reported_and_delays_the_end_within_the_bound(tmp
 
     assert ended.returncode == 1
     assert delay < 2 + 1.5
-    assert "1 spans were dropped (1 connection refused" in "".join(ended.our_lines)
+    assert "1 span was dropped (1 connection refused" in "".join(ended.our_lines)
 
 
 # --- messages to the supervisor --------------------------------------------------------------------------------------
@@ -522,12 +522,29 @@ def test_the_command_has_the_same_signals_limits_and_descriptors_as_without_supe
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        ([], 2, "otel-flyte: no command is given: otel-flyte exec -- COMMAND [ARGUMENT]...\n"),
-        (["--"], 2, "otel-flyte: no command is given: otel-flyte exec -- COMMAND [ARGUMENT]...\n"),
-        (["--", "no-such-command"], 127, "otel-flyte: no-such-command: No such file or directory\n"),
-        (["--", "/etc/passwd"], 126, "otel-flyte: /etc/passwd: Permission denied\n"),
+        ([], 2, "otel-flyte: no command is given: use otel-flyte exec -- COMMAND [ARGUMENT]...\n"),
+        (
+            ["--bad", "--", "true"],
+            2,
+            "otel-flyte: unknown option --bad: use otel-flyte exec -- COMMAND [ARGUMENT]...\n",
+        ),
+        (["--", ""], 2, "otel-flyte: no command is given: use otel-flyte exec -- COMMAND [ARGUMENT]...\n"),
+        (["--"], 2, "otel-flyte: no command is given: use otel-flyte exec -- COMMAND [ARGUMENT]...\n"),
+        (
+            ["--", "no-such-command"],
+            127,
+            (
+                "otel-flyte: no-such-command can't be run (No such file or directory): "
+                "check the command and its permissions\n"
+            ),
+        ),
+        (
+            ["--", "/etc/passwd"],
+            126,
+            "otel-flyte: /etc/passwd can't be run (Permission denied): check the command and its permissions\n",
+        ),
     ],
-    ids=["nothing", "nothing but dashes", "not found", "not executable"],
+    ids=["nothing", "an option", "an empty command", "nothing but dashes", "not found", "not executable"],
 )
 def test_a_command_that_cannot_be_started_is_reported_in_one_line(
     arguments: list[str], code: int, line: str, tmp_path: Path
@@ -551,7 +568,9 @@ def test_the_command_runs_unsupervised_if_no_pipe_can_be_created(limit: int, tmp
     assert re.fullmatch(message.format(limit), ran.stderr)
     missing = start("no-such-command")
     assert missing.returncode == 127
-    assert missing.stderr.endswith("otel-flyte: no-such-command: No such file or directory\n")
+    assert missing.stderr.endswith(
+        "otel-flyte: no-such-command can't be run (No such file or directory): check the command and its permissions\n"
+    )
 
 
 def test_exec_is_a_subcommand(tmp_path: Path) -> None:

@@ -8,21 +8,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import opentelemetry.sdk.metrics  # noqa: F401  # dropped records are counted only where it is loaded
 import pytest
 from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from faults import collectors
 from otel_flyte import semconv
-from otel_flyte.config import endpoints
+from otel_flyte.config import endpoints, settings
 from otel_flyte.export import dropped
 from otel_flyte.export.codecs import CODECS
 from otel_flyte.export.connection import connect
 from otel_flyte.export.queue import ExportQueue, Limits
 from otel_flyte.export.spool.files import SpoolFile
+from otel_flyte.export.spool.write_ahead import WriteAhead
 from otel_flyte.process import shutdown
 from support import pods, programs, traces
 from support.receiver import Protocol, Receiver, Reply, Request
@@ -91,7 +92,7 @@ def names(receiver: Receiver) -> list[str]:
 def drop_reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Report dropped records now; return the lines."""
     dropped.report()
-    return [message for message in caplog.messages if "were dropped" in message]
+    return [message for message in caplog.messages if " dropped (" in message]
 
 
 def first_then(*first: Reply) -> Callable[[Request], Reply]:
@@ -275,7 +276,7 @@ def test_only_the_record_that_is_too_large_is_reported_and_dropped(
 
         assert names(receiver) == [*map(str, range(10)), "last"]
     [line] = drop_reports(caplog)
-    assert line.startswith("otel-flyte: 1 spans were dropped (1 too large for ")
+    assert line.startswith("otel-flyte: 1 span was dropped (1 too large for ")
     assert "huge, 5,000," in line
 
 
@@ -288,7 +289,7 @@ def test_only_the_record_that_cannot_be_encoded_is_dropped(
 
     assert names(receiver) == ["first", "last"]
     assert drop_reports(caplog) == [
-        "otel-flyte: 1 spans were dropped (1 not encodable): check the values of their attributes"
+        "otel-flyte: 1 span was dropped (1 not encodable): check the values of their attributes"
     ]
 
 
@@ -348,8 +349,31 @@ def test_dropped_records_are_a_metric(tmp_path: Path) -> None:
     assert lost > 0
     assert {tuple(point.attributes.items()) for point in counted} == {(("error.type", "rejected"),)}
     assert max(point.value for point in counted) == lost
-    [line] = [line for line in ended.our_lines if "were dropped" in line]
+    [line] = [line for line in ended.our_lines if " dropped (" in line]
     assert f"{lost} spans were dropped ({lost} rejected by" in line
+
+
+def test_a_spool_that_can_not_be_written_is_reported_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    chosen = tmp_path / "file" / "spool"
+    monkeypatch.setattr(settings, "_current", settings.read({"OTEL_FLYTE_SPOOL": str(chosen)}))
+    assert WriteAhead(SpoolFile(chosen, "traces")).write(b"{}\n") == 0
+    problem = f"OTEL_FLYTE_SPOOL={chosen} can't be written (Not a directory)"
+    assert caplog.messages == [f"otel-flyte: {problem}: continuing without a spool"]
+
+
+def test_no_metric_is_created_after_the_meter_provider_is_shut_down(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = MeterProvider(shutdown_on_exit=False)
+    provider.shutdown()
+    monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
+    monkeypatch.setattr(shutdown, "has_begun_to_end", lambda: True)
+    dropped.count("traces", dropped.REFUSED)
+    dropped.publish()
+    assert caplog.messages == []
 
 
 def test_flush_waits_until_all_records_are_delivered(tmp_path: Path, receiver: Receiver) -> None:

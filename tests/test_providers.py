@@ -181,15 +181,15 @@ CORRECTED: dict[str, tuple[Scenario, str]] = {
     "a misspelt exporter": (
         pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="oltp")),
         (
-            "OTEL_TRACES_EXPORTER=oltp: unknown exporter oltp "
-            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): otlp is used instead"
+            "OTEL_TRACES_EXPORTER=oltp is not installed "
+            "(installed exporters: console, otlp, otlp_proto_grpc, otlp_proto_http): otlp is used instead"
         ),
     ),
     "a misspelt exporter beside another": (
         pod(lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="otlp,jaeger")),
         (
-            "OTEL_TRACES_EXPORTER=jaeger: unknown exporter jaeger "
-            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): only otlp is used"
+            "OTEL_TRACES_EXPORTER=jaeger is not installed "
+            "(installed exporters: console, otlp, otlp_proto_grpc, otlp_proto_http): only otlp is used"
         ),
     ),
     "an exporter that cannot be created": (
@@ -197,7 +197,7 @@ CORRECTED: dict[str, tuple[Scenario, str]] = {
             lambda receiver: all_to(receiver, OTEL_TRACES_EXPORTER="licensed"),
             change=with_exporters(BROKEN_EXPORTERS, licensed="FailsWhenMade"),
         ),
-        "OTEL_TRACES_EXPORTER=licensed: the exporter licensed can't be used (no licence): otlp is used instead",
+        "OTEL_TRACES_EXPORTER=licensed can't be used (no licence): otlp is used instead",
     ),
     "an invalid protocol": (
         pod(lambda receiver: {ENDPOINT: receiver.endpoint(), PROTOCOL: "http/json"}),
@@ -266,8 +266,8 @@ NOT_EXPORTED: dict[str, tuple[Scenario, str]] = {
     "a missing exporter": (
         pod({"OTEL_TRACES_EXPORTER": "jaeger"}),
         (
-            "OTEL_TRACES_EXPORTER=jaeger: unknown exporter jaeger "
-            "(installed: console, otlp, otlp_proto_grpc, otlp_proto_http): traces are not exported"
+            "OTEL_TRACES_EXPORTER=jaeger is not installed "
+            "(installed exporters: console, otlp, otlp_proto_grpc, otlp_proto_http): traces are not exported"
         ),
     ),
     "an exporter that is not installed": (
@@ -276,7 +276,7 @@ NOT_EXPORTED: dict[str, tuple[Scenario, str]] = {
             change=without_module("otel_flyte.export.grpc_transport"),
         ),
         (
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://(host): the exporter otlp can't be used "
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://(host) can't be used "
             "(No module named 'otel_flyte.export.grpc_transport'): traces are not exported"
         ),
     ),

@@ -222,30 +222,38 @@ os.waitpid(child, 0)
         recording = read(tmp_path)
         assert [found.span_id for found in recording.spans] == [ROOT, CHILD]
         assert recording.remarks == (
-            f"{tmp_path / 'c.jsonl'} is empty, no span ended before its writer did: record the run again",
+            f"{tmp_path / 'c.jsonl'} is empty, its process ended before the first span ended: the file is ignored",
         )
 
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"", "is empty, no span ended before its writer did: record the run again"),
-            (b"\n \n", "is empty, no span ended before its writer did: record the run again"),
-            (b'{"resourceSp', "line 1 is not JSON (Unterminated string starting at): name a file that"),
-            (b"hello\nworld\n", "line 1 is not JSON (Expecting value): name a file that an OTLP file exporter wrote"),
+            (b"", "is empty, its process ended before the first span ended: record the run again"),
+            (b"\n \n", "is empty, its process ended before the first span ended: record the run again"),
+            (b'{"resourceSp', "line 1 is not JSON (Unterminated string starting at): use a file written by"),
+            (
+                b"hello\nworld\n",
+                "line 1 is not JSON (Expecting value): use a file written by otel-flyte or an OTLP file exporter",
+            ),
             (
                 b'{\n  "resourceSpans": [\n    {\n',
                 "line 4 is not JSON (Expecting property name enclosed in double quotes)",
             ),
             (b'{"data": [], "total": 0}', "line 1 is JSON but not OTLP (an object with data, total, no resourceSpans)"),
-            (b"[1, 2]", "line 1 is JSON but not OTLP (a list, no resourceSpans)"),
-            (b'"text"', "line 1 is JSON but not OTLP (a str, no resourceSpans)"),
-            (b"\x1f\x8b\x08\x00\xff\xfe", "is not text, it may be compressed or protobuf: name a file that"),
+            (b"[1, 2]", "line 1 is JSON but not OTLP (an array instead of an object with resourceSpans)"),
+            (b'"text"', "line 1 is JSON but not OTLP (a string instead of an object with resourceSpans)"),
+            (b"null", "line 1 is JSON but not OTLP (null instead of an object with resourceSpans)"),
+            (b"7.5", "line 1 is JSON but not OTLP (a number instead of an object with resourceSpans)"),
+            (b"\x1f\x8b\x08\x00\xff\xfe", "is not text, it may be compressed or protobuf: use a file written by"),
             (b"[" * 100_000, "is JSON that is nested too deeply for OTLP"),
             (b'{"resourceLogs": []}', "holds no span, only logs: name the file with the traces"),
             (b"{}", "holds no span: name the file with the traces"),
-            (b'{}\n{"resourceSpans": nope}\n{}\n', "line 2 is not JSON"),
+            (
+                b'{}\n{"resourceSpans": nope}\n{}\n',
+                "line 2 is not JSON (Expecting value: line 1 column 19 (char 18)): use a file",
+            ),
             (b'{}\n{"resourceSpans": [7]}\n{}\n', "line 2 is not OTLP JSON"),
-            (b'{"resourceSpans": 7}', "line 1 is not OTLP JSON ('int' object is not iterable)"),
+            (b'{"resourceSpans": 7}', "line 1 is not OTLP JSON (a value has the wrong type): use a file written by"),
             (b'{"resourceSpans": [7]}', "line 1 is not OTLP JSON"),
         ],
     )
@@ -291,10 +299,10 @@ os.waitpid(child, 0)
         [
             ("\0garbage", "is not JSON (Expecting value: line 1 column 1 (char 0)): the line is ignored"),
             ('{"resourceSpans": [', "is not JSON (Expecting value: line 1 column 20 (char 19)): the line is ignored"),
-            ('{"row": 1}', "is JSON but not OTLP (an object with row, no resourceSpans): name a file that"),
+            ('{"row": 1}', "is JSON but not OTLP (an object with row, no resourceSpans): the line is ignored"),
             (
                 '{"resourceSpans": [7]}',
-                "is not OTLP JSON ('int' object has no attribute 'get'): name a file that",
+                "is not OTLP JSON (a value has the wrong type): the line is ignored",
             ),
         ],
     )

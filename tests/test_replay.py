@@ -216,8 +216,8 @@ class TestInterruptions:
         ReplayOutput(output).finish(replayed("http://127.0.0.1:1", tmp_path, patience=0.5))
         last = output.getvalue().splitlines()[-1]
         assert last.startswith("otel-flyte: traces were not accepted for ")
-        assert "http://127.0.0.1:1/v1/traces (connection refused, nothing listens there): " in last
-        assert last.endswith(" in 2 files left, the same command goes on from there")
+        assert "http://127.0.0.1:1/v1/traces (connection refused, nothing listens there), " in last
+        assert last.endswith(" in 2 files remain: run the same command again")
 
     def test_a_replay_waits_as_long_as_the_receiver_asks(self, tmp_path: Path) -> None:
         spooled(tmp_path, line("a"))
@@ -340,7 +340,7 @@ class TestRefusals:
             last = ended.stderr.splitlines()[-1]
             assert last.startswith("otel-flyte: traces are refused by ")
             assert "check OTEL_EXPORTER_OTLP_HEADERS" in last
-            assert "in 2 files left" in last
+            assert "in 2 files remain: run the same command again" in last
             assert by_command(spool, tmp_path, **receiver.environment(protocol)).returncode == 0
             assert arrived(receiver) == once(["a", "b", "c"])
 
@@ -425,7 +425,7 @@ class TestBrokenFiles:
         assert arrived(receiver) == once(["a", "b"])
         first, second = problems(summary)
         assert first.startswith("line 2 is not OTLP (")
-        assert second == f"line 4 is cut off: kept in {path.name}.rejected.jsonl"
+        assert second == f"line 4 is incomplete: kept in {path.name}.rejected.jsonl"
         assert rejected_path(path).read_bytes() == broken + cut + b"\n"
         assert files(tmp_path) == []
         assert not sent_path(path).exists()
@@ -436,7 +436,7 @@ class TestBrokenFiles:
         last = line("c")
         path.write_bytes(whole + last[:-20])
         assert problems(replayed(receiver, path))[0].startswith("line 2 is not OTLP (")
-        assert problems(replayed(receiver, path)) == ["line 4 is cut off"]
+        assert problems(replayed(receiver, path)) == ["line 4 is incomplete: it is not sent"]
         path.write_bytes(whole + last)
         assert replayed(receiver, path).is_complete
         assert arrived(receiver) == once(["a", "b", "c"])
@@ -478,16 +478,19 @@ class TestArguments:
             ("missing", ["--endpoint", "http://127.0.0.1:1"], "does not exist: check the path"),
             ("missing.jsonl", ["--endpoint", "http://127.0.0.1:1"], "does not exist: check the path"),
             (".", [], "give --endpoint URL, or set OTEL_EXPORTER_OTLP_ENDPOINT"),
-            ("", ["--endpoint", "http://127.0.0.1:1"], "SPOOL is empty"),
+            (".", ["--endpoint", "nonsense"], "--endpoint nonsense is no URL: use one such as http://host:4318"),
             (".", ["--endpoint", "http://"], "--endpoint http:// is no URL: use one such as http://host:4318"),
-            (".", ["--endpoint", ""], "--endpoint  is no URL: use one such as http://host:4318"),
             (".", ["--endpoint", "http://[::1"], "--endpoint http://[::1 is no URL: use one such as http://host:4318"),
             (
                 ".",
                 ["--endpoint", "ftp://user:hunter2@host"],
                 "--endpoint ftp://host is no URL: use one such as http://",
             ),
-            ("nothing://bucket", ["--endpoint", "http://127.0.0.1:1"], "nothing://bucket can't be used ("),
+            (
+                "nothing://bucket",
+                ["--endpoint", "http://127.0.0.1:1"],
+                "nothing://bucket can't be used (Protocol not known: nothing): check the URL and its credentials",
+            ),
             ("memory://no/such", ["--endpoint", "http://127.0.0.1:1"], "memory://no/such can't be used ("),
         ],
     )
@@ -532,7 +535,7 @@ class TestArguments:
             writable.chmod(mode)
             assert ended.returncode == 1
             assert ended.stderr == (
-                f"{path.name}: its acknowledged offset can't be written (Permission denied): "
+                f"otel-flyte: {path.name}: its acknowledged offset can't be written (Permission denied): "
                 "make the file and its folder writable\n"
             )
         assert receiver.attempts == 0
@@ -669,7 +672,11 @@ class TestUrls:
         assert replayed_url.exit_code == 0, replayed_url.stderr
         assert arrived(receiver) == once(["a", "b", "recorded"])
         assert objects() == []
-        assert call("spool", "push", str(tmp_path), bucket).stderr.startswith("0 files")
+        assert call("spool", "push", str(tmp_path), bucket).stderr.startswith(
+            f"otel-flyte: there is nothing left to copy: {bucket} is not tested\n0 files"
+        )
+        unusable = call("spool", "push", str(tmp_path), str(recorded / "folder"))
+        assert (unusable.exit_code, unusable.stderr.count("\n")) == (2, 1)
 
     def test_the_remaining_records_replace_the_file(self, tmp_path: Path, bucket: str) -> None:
         path = spooled(tmp_path, line("a"), line("bad"), line("c"))
@@ -730,7 +737,7 @@ class TestUrls:
         Path("link").symlink_to("spool")
         pushed = call("spool", "push", "spool", target.format(spool=tmp_path / "spool"))
         assert (pushed.exit_code, pushed.stderr.count("\n")) == (2, 1)
-        assert pushed.stderr.endswith("the folder that is to be copied\n")
+        assert pushed.stderr.endswith("the folder that is to be copied: give a URL outside of it\n")
         assert path.read_bytes()
         assert list((tmp_path / "spool").iterdir()) == [path]
 
@@ -767,12 +774,16 @@ class TestUrls:
             folder.chmod(0o700)
             return ended.returncode, ended.stderr.splitlines()[0]
 
-        assert pushed_with(here, 0) == (2, "otel-flyte: here can't be read: Permission denied")
+        assert pushed_with(here, 0) == (
+            2,
+            "otel-flyte: here can't be read (Permission denied): check the path and its permissions",
+        )
         unwritable = (
             "its acknowledged offset can't be written (Permission denied): make the file and its folder writable"
         )
         assert pushed_with(here, 0o500) == (1, f"otel-flyte: {path.name}: {unwritable}")
-        assert pushed_with(path, 0) == (1, f"otel-flyte: {path.name}: it can't be read: Permission denied")
+        unreadable = "it can't be read (Permission denied): check its permissions"
+        assert pushed_with(path, 0) == (1, f"otel-flyte: {path.name}: {unreadable}")
         assert list(there.iterdir()) == []
         code, output = pushed_with(there, 0o500)
         assert (code, output.startswith("otel-flyte: there can't be used (")) == (2, True)
@@ -868,7 +879,7 @@ atexit.register(lambda: (exiting.set(), pushed.wait(30)))
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
         ended = run_command([sys.executable, "-c", program], tmp_path, environ)
         assert ended.returncode == 2
-        assert ended.stderr == "otel-flyte: s3://bucket needs fsspec (pip install fsspec)\n"
+        assert ended.stderr == "otel-flyte: s3://bucket requires fsspec: run pip install fsspec\n"
 
 
 def test_a_keyboard_interrupt_loses_no_records(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from otel_flyte.config import endpoints, settings, urls
 from otel_flyte.stack import parts
 from otel_flyte.stack import settings as stack_settings
+from otel_flyte.tasks import propagation
 
 pytestmark = pytest.mark.quick
 
@@ -413,6 +414,24 @@ def test_the_exit_timeout_is_at_most_an_hour(value: str, seconds: float, problem
     assert read.problems == ((f"OTEL_FLYTE_EXIT_TIMEOUT={value} {problem}",) if problem else ())
 
 
+@pytest.mark.parametrize(
+    ("value", "is_usable"),
+    [
+        (f"00-{'a1' * 16}-{'b2' * 8}-01", True),
+        (f"01-{'a1' * 16}-{'b2' * 8}-01-more", True),
+        (f"00-{'a1' * 16}-{'b2' * 8}-01-more", False),
+        ("zz", False),
+        (f"00-{'0' * 32}-{'b2' * 8}-01", False),
+        (f"00-{'a1' * 16}-{'0' * 16}-01", False),
+        (f"ff-{'a1' * 16}-{'b2' * 8}-01", False),
+    ],
+)
+def test_a_launcher_that_is_no_traceparent_is_reported(value: str, *, is_usable: bool) -> None:
+    problem = f"OTEL_FLYTE_LAUNCHED_BY={value} must be a W3C traceparent: it is ignored"
+    assert settings.read({"OTEL_FLYTE_LAUNCHED_BY": value}).problems == (() if is_usable else (problem,))
+    assert propagation.launched_by({"OTEL_FLYTE_LAUNCHED_BY": value}).is_valid is is_usable
+
+
 # --- misspelt variables ----------------------------------------------------------------------------------------------
 
 
@@ -429,6 +448,7 @@ def test_the_exit_timeout_is_at_most_an_hour(value: str, seconds: float, problem
             "OTEL_FLYTE_LAUNCHEDBY is not a variable of otel-flyte (did you mean OTEL_FLYTE_LAUNCHED_BY?)",
         ),
         ("OTEL_FLYTE_X", "OTEL_FLYTE_X is not a variable of otel-flyte"),
+        ("OTEL_FLYTE_FOO", "OTEL_FLYTE_FOO is not a variable of otel-flyte"),
     ],
 )
 def test_an_unknown_variable_of_ours_is_reported_with_suggestions(misspelt: str, problem: str) -> None:

@@ -37,8 +37,10 @@ def call(*arguments: str) -> Result:
 def body(*arguments: str) -> dict[str, list[float]]:
     """The series of the ModelArts body, by name."""
     result = call("metrics", *arguments)
-    assert (result.exit_code, result.stderr) == (0, "")
     document = json.loads(result.stdout)
+    is_unknown = all(value == -1 for entry in document["metrics"] for value in entry["value"])
+    reported = f"otel-flyte: {arguments[-1]} has no usage by minute: each value is -1\n" if is_unknown else ""
+    assert (result.exit_code, result.stderr) == (0, reported)
     assert list(document) == ["metrics"]
     assert [list(entry) for entry in document["metrics"]] == [["metric", "value"]] * 6
     assert [entry["metric"] for entry in document["metrics"]] == SIX
@@ -176,6 +178,33 @@ n2    shop.report  1 min 00 s  2        none   success
         for start in (100, 300, 200):
             recorder.leaf("task t", start, start + 30, usages.series(60, cpu_usage=[start]))
         assert body(str(tmp_path), "t")["cpuUsage"] == [300]
+
+    def test_a_name_that_several_attempts_of_one_local_run_have_is_ambiguous(self, tmp_path: Path) -> None:
+        recorder = traces.Recorder.of_file(tmp_path / "runs.jsonl")
+        with recorder.span("workflow w", 0, 100):
+            for start in (10, 30):
+                recorder.leaf("task t", start, start + 20, usages.series(60, cpu_usage=[start]))
+        *_, first, second = json.loads(call("metrics", str(tmp_path), "--json").stdout)["tasks"]
+        result = call("metrics", str(tmp_path), "t")
+        complaint = f"t is the name of 2 task attempts: choose one of {first['span_id']}, {second['span_id']}"
+        assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"otel-flyte: {complaint}\n")
+
+    @pytest.mark.parametrize(
+        ("own", "reason"),
+        [
+            ({}, "has no usage by minute"),
+            ({**usages.usage(), semconv.USAGE_SHARED: True}, "shared its process with other tasks"),
+        ],
+    )
+    def test_an_attempt_without_usage_is_reported(self, tmp_path: Path, own: dict[str, Any], reason: str) -> None:
+        traces.Recorder.of_file(tmp_path / "f.jsonl").leaf("task t", 0, 100, own)
+        result = call("metrics", str(tmp_path), "t")
+        assert (result.exit_code, result.stderr) == (0, f"otel-flyte: t {reason}: each value is -1\n")
+
+    def test_two_forms_exclude_each_other(self, execution: str) -> None:
+        result = call("metrics", execution, "--json", "--csv")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == "otel-flyte: --json and --csv exclude each other: see `main metrics --help`\n"
 
     def test_a_value_of_two_minutes_is_repeated(self, tmp_path: Path) -> None:
         recorder = traces.Recorder.of_file(tmp_path / "f.jsonl")
@@ -344,11 +373,10 @@ class TestBadInput:
 
     def test_unreadable_files_are_reported_beside_the_result(self, execution: str, tmp_path: Path) -> None:
         (tmp_path / "z.jsonl").touch()
-        result = call("metrics", str(tmp_path), "n2")
+        result = call("metrics", str(tmp_path), "n0@1")
         assert len(json.loads(result.stdout)["metrics"]) == 6
-        assert result.stderr == (
-            f"otel-flyte: {tmp_path / 'z.jsonl'} is empty, no span ended before its writer did: record the run again\n"
-        )
+        problem = "is empty, its process ended before the first span ended: the file is ignored"
+        assert result.stderr == f"otel-flyte: {tmp_path / 'z.jsonl'} {problem}\n"
 
 
 class TestElsewhere:

@@ -16,7 +16,7 @@ from support.receiver import Request
 NOUNS = {"spans": "span", "metric data points": "point", "log records": "log"}
 """The names of the kinds of records in otel-flyte's lines on stderr."""
 
-_DROPPED = re.compile(r"otel-flyte: \d+ ([a-z ]+) were dropped \((.*?)\): ", re.MULTILINE)
+_DROPPED = re.compile(r"otel-flyte: \d+ ([a-z ]+?)s? (?:was|were) dropped \((.*?)\): ", re.MULTILINE)
 _REASON = re.compile(r"(\d+) (.*?)(?=, \d+ |$)")
 
 
@@ -72,7 +72,7 @@ def dropped(stderr: str) -> dict[str, Counter[str]]:
     """Return the reported numbers of dropped records by reason, for each kind of record."""
     found: dict[str, Counter[str]] = {}
     for noun, reasons in _DROPPED.findall(stderr):
-        counts = found.setdefault(NOUNS[noun], Counter())
+        counts = found.setdefault(NOUNS[f"{noun}s"], Counter())
         counts.update({reason: int(number) for number, reason in _REASON.findall(reasons)})
     return found
 

@@ -58,7 +58,7 @@ def test_an_unhealthy_container_is_reported_and_all_are_removed(
     assert (tmp_path / "calls").read_text().endswith("down --remove-orphans\n")
     status = engine.run("stack", "status")
     assert status.returncode == 1
-    assert status.stdout.startswith("the stack is not running")
+    assert status.stderr.startswith("otel-flyte: the stack is not running: ")
 
 
 def test_an_interrupted_wait_removes_all_containers(engine: Stack, tmp_path: Path) -> None:

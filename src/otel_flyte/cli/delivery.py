@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 @click.option("--endpoint", metavar="URL", help="The receiver of all signals, instead of those in OTEL_* variables.")
 @click.pass_context
 def replay(context: click.Context, spool: str, endpoint: str | None) -> None:
-    """Send spooled records, or a recording of `otel-flyte run`, each record once.
+    """Send spooled or recorded telemetry, each record once.
 
     SPOOL is a folder, a file of OTLP as JSON lines, or a URL that fsspec can read. An interrupted replay continues
-    where it stopped; several may work on one folder. The exit code is 0 where all records were accepted, 1 where some
-    are left, 2 where nothing could be tried.
+    where it stopped; several may work on one folder. The exit code is 0 if all records were accepted, 1 if some are
+    left, 2 if nothing could be tried.
     """
     from otel_flyte.cli.replay_output import ReplayOutput
     from otel_flyte.export.spool import remote
@@ -32,28 +32,28 @@ def replay(context: click.Context, spool: str, endpoint: str | None) -> None:
     try:
         work = Replay(environ_with(endpoint, os.environ), output.update)
         summary = remote.replay(spool, work) if remote.is_url(spool) else _replay(spool, work)
-    except (NoEndpointError, remote.RemoteError) as error:
+    except NoEndpointError as error:
         raise UserError(str(error)) from None
+    except remote.RemoteError as error:
+        raise UserError(f"{error}: {error.remedy}") from None
     output.finish(summary)
     context.exit(0 if summary.is_complete else 1)
 
 
 @click.group()
 def spool() -> None:
-    """Undelivered telemetry."""
+    """Manage undelivered telemetry."""
 
 
 @spool.command()
-@click.argument(
-    "folder", metavar="SPOOL", type=click.Path(exists=True, file_okay=False, readable=False, path_type=Path)
-)
+@click.argument("folder", metavar="SPOOL", type=click.Path(readable=False, path_type=Path))
 @click.argument("url", metavar="URL")
 @click.pass_context
 def push(context: click.Context, folder: Path, url: str) -> None:
     """Copy a spool folder to any URL that fsspec can write; `otel-flyte replay URL` sends it from there.
 
-    Files in use are left in place. Spool files that were copied are removed. The exit code is 0 where all were copied,
-    1 where some are left, 2 where none could be.
+    Files in use are left in place. Spool files that were copied are removed. The exit code is 0 if all were copied, 1
+    if some are left, 2 if none could be.
     """
     from rich.filesize import decimal
 
@@ -64,7 +64,7 @@ def push(context: click.Context, folder: Path, url: str) -> None:
     try:
         pushed = remote.push(folder, url)
     except remote.RemoteError as error:
-        raise UserError(str(error)) from None
+        raise UserError(f"{error}: {error.remedy}") from None
     for line in (*pushed.remarks, *pushed.problems):
         print_problem(line)
     size = decimal(pushed.size)
@@ -81,8 +81,6 @@ def _replay(name: str, work: "Replay") -> "Summary":
     from otel_flyte.export.spool.replay import rejected_records
     from otel_flyte.recording import otlp_file
 
-    if not name:
-        raise UserError("SPOOL is empty: name a folder, a file or a URL")
     path = Path(name.removeprefix("file://"))
     try:
         if path.is_dir():

@@ -34,13 +34,15 @@ def diagnose(environ: Mapping[str, str]) -> Iterator[Finding]:  # noqa: C901  # 
     for problem in dict.fromkeys(problems):
         yield Finding(Verdict.NOTE, problem)
     if not endpoints.configured(environ):
-        missing = "" if problems else f": set {semconv.ENDPOINT}, such as http://localhost:4318"
-        yield Finding(Verdict.FAIL, f"no signal is exported{missing}")
+        remedy = "correct" if problems else "set"
+        yield Finding(
+            Verdict.FAIL, f"no signal is exported: {remedy} {semconv.ENDPOINT}, such as http://localhost:4318"
+        )
         return
     for problem in standard.unusable(environ).values():
         yield Finding(Verdict.NOTE, problem)
     if endpoints.plan("traces", environ).exporters and (sampled_out := standard.sampled_out(environ)):
-        yield Finding(Verdict.FAIL, sampled_out)
+        yield Finding(Verdict.FAIL, f"{sampled_out}: choose another sampler")
     for signal in endpoints.SIGNALS:
         try:
             yield from _signal(signal, standard.usable(environ))
@@ -54,7 +56,7 @@ def _configuration_file(path: str) -> Finding:
     if importlib.util.find_spec("opentelemetry.configuration") is None:
         return Finding(
             Verdict.FAIL,
-            f"{chosen} needs the package opentelemetry-configuration: run pip install 'otel-flyte[configuration]'",
+            f"{chosen} requires opentelemetry-configuration: run pip install 'otel-flyte[configuration]'",
         )
     from opentelemetry.configuration import load_config_file
 
@@ -81,7 +83,7 @@ def _exporter(name: str, plan: endpoints.SignalPlan, environ: Mapping[str, str])
         try:
             destinations.load(name, plan.signal)
         except destinations.ExporterError as error:
-            yield from _instead(error, plan, environ)
+            yield from _instead(f"{plan.decided_by}={name} {error}", plan, environ)
         else:
             yield Finding(Verdict.OK, f"{plan.signal} by {name}{_decided(plan)}: installed, delivery is not tested")
         return
@@ -94,13 +96,13 @@ def _exporter(name: str, plan: endpoints.SignalPlan, environ: Mapping[str, str])
     )
 
 
-def _instead(error: Exception, plan: endpoints.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
+def _instead(problem: str, plan: endpoints.SignalPlan, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Check OTLP in place of an exporter that is not available, as providers use it where there is an endpoint."""
     others = {name: value for name, value in environ.items() if name != plan.decided_by}
     if len(plan.exporters) > 1 or not endpoints.plan(plan.signal, others).exporters:
-        yield Finding(Verdict.FAIL, f"{plan.signal}{_decided(plan)}: {error}")
+        yield Finding(Verdict.FAIL, f"{problem}: correct it, or unset it")
         return
-    yield Finding(Verdict.NOTE, f"{plan.signal}{_decided(plan)}: {error}: {endpoints.OTLP} is used instead")
+    yield Finding(Verdict.NOTE, f"{problem}: {endpoints.OTLP} is used instead")
     yield from _signal(plan.signal, others)
 
 
@@ -119,7 +121,7 @@ def _spool(environ: Mapping[str, str]) -> Iterator[Finding]:
         else:
             yield _spool_folder(named, Path(chosen.removeprefix("file://")))
     except remote.RemoteError as error:
-        yield Finding(Verdict.FAIL, f"{semconv.OTEL_FLYTE_SPOOL}: {error}")
+        yield Finding(Verdict.FAIL, f"{semconv.OTEL_FLYTE_SPOOL}: {error}: {error.remedy}")
     except OSError as error:
         yield Finding(Verdict.FAIL, f"{named} can't be written ({error.strerror or error}): check its permissions")
 

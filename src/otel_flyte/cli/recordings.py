@@ -3,8 +3,9 @@
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,8 +17,18 @@ if TYPE_CHECKING:
     from otel_flyte.recording.tree import ExecutionTree
 
 
+class _Percent(click.FloatRange):
+    """A number within bounds; click accepts NaN, which is within any."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        return self.fail(f"{value} is not a number", param, ctx) if math.isnan(number) else number
+
+
 def _of_files(command: Callable[[Sequence[str]], None]) -> click.Command:
-    files = "FILE holds OTLP as JSON lines; of a folder every *.jsonl file is read."
+    files = "FILE holds OTLP as JSON lines. For a folder, every *.jsonl file is read."
     with_argument = click.argument("files", nargs=-1, required=True, metavar="FILE...")(command)
     return click.command(help=f"{command.__doc__}\n\n{files}")(with_argument)
 
@@ -30,27 +41,30 @@ def show(files: Sequence[str]) -> None:
 
 @_of_files
 def explain(files: Sequence[str]) -> None:
-    """Print a table of all operations of a recorded trace: start, end, duration, share, entity, and result."""
+    """Print a table of all operations of a recorded trace.
+
+    Its columns are start, end, duration, share of the parent, entity, and notes.
+    """
     print_text(_tree(files).explain())
 
 
 @_of_files
 def dump(files: Sequence[str]) -> None:
-    """Print a recorded trace as YAML, with all attributes, errors and sums by phase."""
+    """Print a recorded trace as YAML, with all attributes."""
     print_text(_tree(files).dump())
 
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @click.argument("task", required=False, metavar="[TASK]")
-@click.option("--json", "form", flag_value="json", help="The body of ModelArts; the default with TASK.")
-@click.option("--csv", "form", flag_value="csv", help="A line for each minute: minute,cpuUsage,...")
-@click.option("--table", "form", flag_value="table", help="Aligned columns; the default for the list.")
-def metrics(source: str, task: str | None, form: str | None) -> None:
-    """Print the usage of a task attempt, minute by minute, in the shape of ModelArts.
+@click.option("--json", is_flag=True, help="The JSON format of ModelArts; the default with TASK.")
+@click.option("--csv", is_flag=True, help="A line for each minute: minute,cpuUsage,...")
+@click.option("--table", is_flag=True, help="Aligned columns; the default for the list.")
+def metrics(source: str, task: str | None, **forms_given: bool) -> None:
+    """Print the usage of a task attempt, minute by minute.
 
-    SOURCE holds OTLP as JSON lines; of a folder every *.jsonl file is read. Without TASK the attempts are listed. TASK
-    is a span id, a node's path such as n0, n0@1 (attempt 1), n0/3 (item 3 of a map), or the name of a task.
+    SOURCE holds OTLP as JSON lines. For a folder, every *.jsonl file is read. Without TASK the attempts are listed.
+    TASK is a span id, a node's path such as n0, n0@1 (attempt 1), n0/3 (item 3 of a map), or the name of a task.
 
     The six metrics cpuUsage, memUsage, gpuUtil, gpuMemUsage, npuUtil and npuMemUsage are always printed, all of equal
     length: a value for each minute from the start of the attempt, the average of that minute in percent, -1 where there
@@ -58,19 +72,26 @@ def metrics(source: str, task: str | None, form: str | None) -> None:
     NPU are the mean over the devices that the task sees. They are read from the attempt's span; for an attempt that
     runs, or was killed, from its metric records.
     """
+    from otel_flyte.formulas import NO_VALUE
     from otel_flyte.recording.attempts import UnknownAttemptError, choose
     from otel_flyte.report import metrics as forms
 
+    form, *others = [name for name, is_given in forms_given.items() if is_given] or [""]
+    if others:
+        raise click.UsageError(f"--{form} and --{others[0]} exclude each other")
     attempts = _attempts((source,))
     if task is None:
         list_forms = {"json": forms.list_as_json, "csv": forms.list_as_csv}
-        print_text(list_forms.get(form or "", forms.list_as_table)(attempts))
+        print_text(list_forms.get(form, forms.list_as_table)(attempts))
         return
     try:
         attempt = choose(attempts, task)
     except UnknownAttemptError as error:
         raise UserError(str(error)) from None
-    print_text({"csv": forms.as_csv, "table": forms.as_table}.get(form or "", forms.as_json)(attempt))
+    if all(value == NO_VALUE for values in attempt.series.values() for value in values):
+        reason = "shared its process with other tasks" if attempt.is_shared else "has no usage by minute"
+        print_problem(f"{task} {reason}: each value is -1")
+    print_text({"csv": forms.as_csv, "table": forms.as_table}.get(form, forms.as_json)(attempt))
 
 
 @click.command()
@@ -78,17 +99,17 @@ def metrics(source: str, task: str | None, form: str | None) -> None:
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Consider the last N attempts. Default: 20.")
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0, max=1000),
+    type=_Percent(min=0, max=1000),
     metavar="PERCENT",
     help="Added to the measured usage. Default: 20 for memory, 15 for CPU.",
 )
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 def rightsize(sources: Sequence[str], last: int | None, margin: float | None, *, is_json: bool) -> None:
-    """Recommend resources for tasks, from the usage of their last attempts.
+    """Recommend resources for tasks, from their last attempts.
 
-    SOURCE holds OTLP as JSON lines; of a folder every *.jsonl file is read. Tasks that ran out of memory, waited for
-    CPU, or left GPUs idle come first. Then each task has its present -> its recommended resources, each as request /
-    limit, with the reasons, and the arguments of @task to paste. No recommendation is below a measured peak.
+    SOURCE holds OTLP as JSON lines. For a folder, every *.jsonl file is read. Tasks that ran out of memory, waited for
+    CPU, or left GPUs idle come first. Then each task has its present resources -> its recommended resources, each as
+    request / limit, with the reasons, and the arguments of @task to paste. No recommendation is below a measured peak.
     """
     from otel_flyte.recording.rightsize import LAST, Margins, advise
     from otel_flyte.report import advice
@@ -105,16 +126,16 @@ def rightsize(sources: Sequence[str], last: int | None, margin: float | None, *,
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     help="The page, - for standard output. Default: SOURCE's name with .html, in the current folder.",
 )
 def report(sources: Sequence[str], output: Path | None) -> None:
-    """Write a page of a recorded execution: timeline, errors, usage, logs, and every attribute.
+    """Write an HTML page of a recorded execution.
 
-    SOURCE holds OTLP as JSON lines; of a folder every *.jsonl file is read. The page is one file that opens in any
-    browser, with no server and no network. With OTEL_FLYTE_TRACE_URL, such as
-    https://tempo.example.com/trace/{trace_id}, it links to your backend.
+    The page has the timeline, errors, usage, logs, and every attribute. It is one file that opens in any browser, with
+    no server and no network. With OTEL_FLYTE_TRACE_URL, such as https://tempo.example.com/trace/{trace_id}, it links to
+    your backend. SOURCE holds OTLP as JSON lines. For a folder, every *.jsonl file is read.
     """
     from otel_flyte.config import settings
     from otel_flyte.recording.tree import Analysis
@@ -170,19 +191,25 @@ def not_writable(path: Path, error: OSError) -> str:
 def _tree(files: Sequence[str]) -> "ExecutionTree":
     from otel_flyte.recording.tree import ExecutionTree
 
-    return ExecutionTree.from_recording(read(files))
+    return ExecutionTree.from_recording(_without_remarks(read(files)))
 
 
 def _attempts(sources: Sequence[str]) -> "Sequence[Attempt]":
-    """Return the task attempts; remarks are printed on standard error, away from the result."""
     from otel_flyte.recording.tree import Analysis
 
-    analysis = Analysis.of(read(sources, required=("spans", "points")))
-    for remark in analysis.tree.remarks:
-        print_problem(remark)
+    analysis = Analysis.of(_without_remarks(read(sources, required=("spans", "points"))))
     if not analysis.attempts:
         raise UserError(f"{' '.join(sources)} holds no task attempt: name a file with the spans of a task")
     return analysis.attempts
+
+
+def _without_remarks(recording: "Recording") -> "Recording":
+    """Print the remarks on standard error, away from the result."""
+    from otel_flyte.recording.cells import printable
+
+    for remark in recording.remarks:
+        print_problem(printable(remark))
+    return replace(recording, remarks=())
 
 
 def _is_or_holds(source: Path, path: Path) -> bool:

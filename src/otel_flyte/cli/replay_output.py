@@ -44,19 +44,19 @@ class ReplayOutput:
             left = [file for file in summary.files if file.left]
             amount = f"{decimal(sum(file.left for file in left))} in {counted(len(left), 'file')}"
             reason = printable(summary.stopped)
-            self._write(f"otel-flyte: {reason}: {amount} left, the same command goes on from there\n")
+            self._write(f"otel-flyte: {reason}, {amount} remain: run the same command again\n")
         if summary.rejected:
             records = f"{summary.rejected:,} record{'s are' if summary.rejected != 1 else ' is'} set aside"
             self._write(f"otel-flyte: {records} in *{REJECTED_SUFFIX}: replay such a file by its name, or remove it\n")
 
     def _write_file(self, file: Progress) -> None:
         self._written.append(file)
-        start = ("\r\x1b[K" if self._is_live else "") + printable(file.path.name)
+        start, name = "\r\x1b[K" if self._is_live else "", printable(file.path.name)
         if file.sent or not file.problems:
             done, size = decimal(file.size - file.left), decimal(file.size)
-            self._write(f"{start}: {_sent(file)} sent, {done} of {size}\n")
+            self._write(f"{start}{name}: {_sent(file)} sent, {done} of {size}\n")
         for problem in (*file.remarks, *file.problems):
-            self._write(f"{start}: {printable(problem)}\n")
+            self._write(f"{start}otel-flyte: {name}: {printable(problem)}\n")
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

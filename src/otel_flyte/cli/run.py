@@ -39,7 +39,9 @@ _FIRST_STEPS = (
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="FILE WORKFLOW [INPUTS]")
 @click.pass_context
 def run(context: click.Context, arguments: Sequence[str]) -> None:
-    """Run a workflow or task locally, as `pyflyte run` does, and show its trace.
+    """Run a workflow or task locally, and show its trace.
+
+    It runs as by `pyflyte run`.
 
     Arguments and exit code are those of pyflyte:
 
@@ -60,7 +62,7 @@ def run(context: click.Context, arguments: Sequence[str]) -> None:
 @click.option("--stack", "into_stack", is_flag=True, help="Export it to the running stack, and print links to it.")
 @click.pass_context
 def demo(context: click.Context, *, into_stack: bool) -> None:
-    """Run a small pipeline that ships with this package, and show its trace."""
+    """Run a bundled example, and show its trace."""
     if not into_stack:
         context.exit(_run((str(DEMO), "pipeline"), first_steps=True))
     with one_line():
@@ -75,14 +77,14 @@ def demo(context: click.Context, *, into_stack: bool) -> None:
     "exec",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     options_metavar="--",
-    short_help="Run a command, and end its task's span if it is killed.",
+    short_help="Run a command, and end its span if it is killed.",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
 def execute(command: Sequence[str]) -> None:
-    """Run a command as an image's ENTRYPOINT does, and end its task's span if it dies.
+    """Run a command as an image's ENTRYPOINT does, and end its task's span if it is killed or crashes.
 
     A task whose process is killed, runs out of memory or crashes can't end its own span. This small parent, which
-    passes signals and the exit code through, does it: with the signal, or OOMKilled.
+    passes signals and the exit code through, ends the span and records the signal, or OOMKilled.
 
     \b
       ENTRYPOINT ["otel-flyte", "exec", "--"]

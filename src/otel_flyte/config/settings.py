@@ -4,6 +4,7 @@ A value that can't be used becomes one line in ``problems``; nothing here raises
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +21,8 @@ LONGEST_INTERVAL_SECONDS = 30.0
 
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 _TRACE_URL_EXAMPLE = "https://tempo.example.com/trace/{trace_id}"
+_TRACEPARENT = re.compile(r"(?!ff|00.{53}-)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?$")
+_OUR_PREFIX = "OTEL_FLYTE_"
 _OURS = tuple(value for name, value in vars(semconv).items() if name.startswith("OTEL_FLYTE_"))
 _STANDARD = (
     semconv.ENDPOINT,
@@ -93,6 +96,7 @@ def read(environ: Mapping[str, str]) -> Settings:
     """Read this project's own variables."""
     variables = _Variables(environ)
     variables.boolean(semconv.OTEL_FLYTE_ENABLED, True)
+    variables.traceparent(semconv.OTEL_FLYTE_LAUNCHED_BY)
     return Settings(
         map_nested=variables.count(semconv.OTEL_FLYTE_MAP_NESTED, 500),
         control_plane=variables.boolean(semconv.OTEL_FLYTE_CONTROL_PLANE, False),
@@ -160,6 +164,15 @@ class _Variables:
             self.problems.append(f"{variable}={value} must be {bound} s: {bounded:g} is used")
         return bounded
 
+    def traceparent(self, variable: str) -> None:
+        """Check a ``traceparent`` (https://www.w3.org/TR/trace-context/), which is parsed where spans are made."""
+
+        def read(value: str) -> None:
+            if not _TRACEPARENT.match(value):
+                raise ValueError
+
+        self._read(variable, None, read, "must be a W3C traceparent: it is ignored")
+
     def trace_url(self) -> str:
         variable = semconv.OTEL_FLYTE_TRACE_URL
         value = self._environ.get(variable, "").strip()
@@ -185,8 +198,8 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
     for variable in environ:
         if variable in _OURS or variable.startswith(semconv.STACK_VARIABLES):
             continue
-        if variable.startswith("OTEL_FLYTE_"):
-            owner, similar = "otel-flyte", _similar(variable, _OURS, 0.85)
+        if variable.startswith(_OUR_PREFIX):
+            owner, similar = "otel-flyte", _similar(variable, _OURS, 0.7, _OUR_PREFIX)
         elif variable.startswith(("OTEL_", "OTLP_", "OTL_")) and not _is_standard(variable):
             owner, similar = "OpenTelemetry", _similar(variable, _STANDARD, 0.92)
             if not similar:
@@ -197,11 +210,13 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _similar(variable: str, known: tuple[str, ...], cutoff: float) -> str:
+def _similar(variable: str, known: tuple[str, ...], cutoff: float, prefix: str = "") -> str:
+    """Return a guess; a prefix that all have is not compared."""
     import difflib
 
-    close = difflib.get_close_matches(variable, known, n=1, cutoff=cutoff)
-    return f" (did you mean {close[0]}?)" if close else ""
+    names = [name.removeprefix(prefix) for name in known]
+    close = difflib.get_close_matches(variable.removeprefix(prefix), names, n=1, cutoff=cutoff)
+    return f" (did you mean {prefix}{close[0]}?)" if close else ""
 
 
 def _is_standard(variable: str) -> bool:

@@ -74,9 +74,9 @@ def load(name: str, signal: str) -> Any:
         for entry in entry_points(group=group, name=name):
             return entry.load()()
     except Exception as error:
-        raise ExporterError(f"the exporter {name} can't be used ({error})") from error
+        raise ExporterError(f"can't be used ({error})") from error
     installed = sorted({endpoints.OTLP, *(entry.name for entry in entry_points(group=group))})
-    raise ExporterError(f"unknown exporter {name} (installed: {', '.join(installed)})")
+    raise ExporterError(f"is not installed (installed exporters: {', '.join(installed)})")
 
 
 def _add(found: Destinations, name: str, plan: SignalPlan, environ: Mapping[str, str]) -> None:
@@ -86,7 +86,7 @@ def _add(found: Destinations, name: str, plan: SignalPlan, environ: Mapping[str,
     try:
         transport = connect(plan, environ)
     except Exception as error:
-        raise ExporterError(f"the exporter {name} can't be used ({error})") from error
+        raise ExporterError(f"can't be used ({error})") from error
     folder = spool_folder()
     queue = ExportQueue(
         CODECS[plan.signal],
@@ -106,7 +106,7 @@ def _add_instead(
     exporter_variable = semconv.EXPORTER.format(signal=plan.signal.upper())
     variable = plan.decided_by or exporter_variable
     value = name if variable == exporter_variable else urls.without_password(environ[variable])
-    problem = f"{variable}={value}: {error}"
+    problem = f"{variable}={value} {error}"
     others = [other for other in plan.exporters if other != name]
     fallback = endpoints.plan(plan.signal, {key: value for key, value in environ.items() if key != variable})
     used = f"{plan.signal} are not exported"
@@ -117,7 +117,7 @@ def _add_instead(
             _add(found, endpoints.OTLP, fallback, environ)
             used = f"{endpoints.OTLP} is used instead"
         except ExporterError as second_error:
-            problem = f"{problem}, and {second_error}"
+            problem = f"{problem}, and {endpoints.OTLP} {second_error}"
     say_once(f"{problem}: {used}")
 
 

@@ -86,9 +86,8 @@ def publish() -> None:
     Only the series with an ``error.type``, which is the reason:
     https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/.
     """
-    # A meter provider that is shut down prints a line of its own when a meter is asked for.
-    is_late = shutdown.has_begun_to_end()
-    if is_late or _dropped == _published or "opentelemetry.sdk.metrics" not in sys.modules:
+    # The end of the process shuts the meter provider down, and the SDK reports a meter that is requested after that.
+    if _dropped == _published or shutdown.has_begun_to_end() or "opentelemetry.sdk.metrics" not in sys.modules:
         return
     from opentelemetry import metrics
 
@@ -114,11 +113,11 @@ def report() -> None:
                 f"{number} {reason} {details[signal, reason]}".rstrip() for reason, number in reasons.items()
             )
             advice = _ADVICE.get(reasons.most_common(1)[0][0], _NO_CONNECTION)
-            say("otel-flyte: %d %s were dropped (%s): %s", reasons.total(), shape.noun, listed, advice)
+            say("otel-flyte: %s dropped (%s): %s", shape.were(reasons.total()), listed, advice)
         for (of, folder), number in kept.items():
             if of == signal:
                 command = f"otel-flyte replay {shlex.quote(folder)}"
-                say("otel-flyte: %d %s are kept in %s: run `%s` to send them", number, shape.noun, folder, command)
+                say("otel-flyte: %s kept in %s: run `%s` to send them", shape.were(number), folder, command)
 
 
 def _reset() -> None:

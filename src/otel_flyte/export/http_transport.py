@@ -28,7 +28,7 @@ _HINTS = {
     400: f", the receiver may not speak OTLP over HTTP, try {semconv.PROTOCOL}={GRPC}",
     401: f", check {semconv.HEADERS}",
     403: f", check {semconv.HEADERS}",
-    404: ", no {signal} are received at this path, set {exporter}=none to export none",
+    404: ", no {signal} are received at this path, correct the endpoint or set {exporter}=none",
     405: ", no {signal} are received at this path",
     415: f", the receiver expects another protocol, set {semconv.PROTOCOL}",
 }

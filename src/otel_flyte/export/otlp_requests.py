@@ -19,6 +19,10 @@ class Shape(NamedTuple):
     records: str
     noun: str
 
+    def were(self, number: int) -> str:
+        """Return the start of sentences such as ``1 span was dropped``, ``2 spans were kept``."""
+        return f"1 {self.noun[:-1]} was" if number == 1 else f"{number} {self.noun} were"
+
 
 SHAPES = {
     "traces": Shape("Trace", "resource_spans", "scope_spans", "spans", "spans"),

@@ -36,6 +36,7 @@ class Attempt:
             runs.
         number: counted from 0, ``None`` outside a pod.
         span_id: hexadecimal, empty where only points are recorded.
+        trace_id: the same.
         end_ns: for an attempt that never ended, the time of its last sign.
         error_type: such as ``OOMKilled``.
         is_cached: whether its result was taken from a cache.
@@ -52,6 +53,7 @@ class Attempt:
     start_ns: int
     end_ns: int
     result: str
+    trace_id: str = ""
     error_type: str = ""
     is_cached: bool = False
     quota: Quota = field(default_factory=Quota)
@@ -59,6 +61,11 @@ class Attempt:
     source: str = NO_SOURCE
     series: Mapping[str, Sequence[float]] = field(default_factory=dict)
     minutes_per_value: int = 1
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it shared its process with other tasks, so that its own usage is unknown."""
+        return self.usage is not None and self.usage.is_shared
 
     @property
     def seconds(self) -> float:
@@ -113,14 +120,17 @@ def selectors(attempts: Sequence[Attempt]) -> list[str]:
 
 
 def choose(attempts: Sequence[Attempt], selector: str) -> Attempt:
-    """Return the attempt with a name; of several local runs the newest.
+    """Return the attempt with a name; of several local runs that of the newest.
 
     Raises:
-        UnknownAttemptError: no attempt, or several attempts of executions, have the name.
+        UnknownAttemptError: no attempt, or several attempts of executions or of one local run, have the name.
     """
     chosen = [attempt for attempt in attempts if selector in attempt.names()]
-    if len(chosen) == 1 or (chosen and not any(attempt.run or attempt.path for attempt in chosen)):
-        return max(chosen, key=lambda attempt: attempt.start_ns)
+    if chosen and not any(attempt.run or attempt.path for attempt in chosen):
+        newest = max(chosen, key=lambda attempt: attempt.start_ns)
+        chosen = [attempt for attempt in chosen if attempt.trace_id == newest.trace_id]
+    if len(chosen) == 1:
+        return chosen[0]
     named = dict(zip(attempts, selectors(attempts), strict=True))
     problem = f"is the name of {len(chosen)} task attempts" if chosen else "is not a task attempt of this source"
     names = [named[attempt] for attempt in chosen or attempts]
@@ -149,6 +159,7 @@ def _of_span(span: TreeSpan, points: Sequence[Point]) -> Attempt:
         path=_path(span),
         number=span.attempt,
         span_id=span.span.span_id,
+        trace_id=span.span.trace_id,
         start_ns=span.start_ns,
         end_ns=end_ns,
         result=span.result,

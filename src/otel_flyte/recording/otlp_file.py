@@ -16,11 +16,20 @@ from otel_flyte.recording.otlp_json import LOGS, METRICS, SPANS, parse
 
 _SIGNALS = {SPANS: "spans", LOGS: "logs", METRICS: "metrics"}
 _REJECTED = ".rejected.jsonl"
-_OTHER_FILE = "name a file that an OTLP file exporter wrote"
+_OTHER_FILE = "use a file written by otel-flyte or an OTLP file exporter"
+_JSON_TYPES = {"NoneType": "null", "list": "an array", "str": "a string", "bool": "a boolean"}
 
 
 class UnreadableError(Exception):
     """A file that can't be read as OTLP, or lacks what is required. Its message is one line: problem, then remedy."""
+
+    def __init__(self, problem: str, remedy: str = _OTHER_FILE) -> None:
+        super().__init__(f"{problem}: {remedy}")
+        self.problem = problem
+
+    def ignored(self, part: str) -> str:
+        """Return the line for a part, a file or a line, that is left out while others are shown."""
+        return f"{self.problem}: the {part} is ignored"
 
 
 def read(*paths: str | os.PathLike[str], required: Collection[str] = ("spans",)) -> Recording:
@@ -38,10 +47,11 @@ def read(*paths: str | os.PathLike[str], required: Collection[str] = ("spans",))
     recording = _joined(part for part, _ in files)
     if recording.spans or any(getattr(recording, name) for name in required):
         return recording
-    _, problem = files[0]
+    error = next(error for _, error in files if error)
     if required:
-        raise UnreadableError(problem)
-    return replace(recording, remarks=tuple(dict.fromkeys((*recording.remarks, problem))))
+        raise error
+    others = (remark for remark in recording.remarks if not remark.startswith(error.problem))
+    return replace(recording, remarks=(*others, str(error)))
 
 
 def check_first_line(path: Path) -> None:
@@ -60,8 +70,8 @@ def check_first_line(path: Path) -> None:
 def unreadable(path: str | os.PathLike[str], error: OSError) -> UnreadableError:
     """Return the error for a path that the system does not let us read."""
     if isinstance(error, FileNotFoundError):
-        return UnreadableError(f"{path} does not exist: check the path")
-    return UnreadableError(f"{path} can't be read ({error.strerror or error}): check the path and its permissions")
+        return UnreadableError(f"{path} does not exist", "check the path")
+    return UnreadableError(f"{path} can't be read ({error.strerror or error})", "check the path and its permissions")
 
 
 def _is_folder(path: Path) -> bool:
@@ -71,7 +81,7 @@ def _is_folder(path: Path) -> bool:
         raise unreadable(path, error) from None
 
 
-def _read_folder(folder: Path) -> list[tuple[Recording, str]]:
+def _read_folder(folder: Path) -> list[tuple[Recording, UnreadableError | None]]:
     """Read each file that can be read: a broken file must not hide the others of its folder."""
     try:
         # `Path.glob` returns nothing for a folder that can't be read.
@@ -80,18 +90,18 @@ def _read_folder(folder: Path) -> list[tuple[Recording, str]]:
         raise unreadable(folder, error) from None
     files = [path for path in files if not path.name.endswith(_REJECTED)]
     if not files:
-        raise UnreadableError(f"{folder} is a folder without a *.jsonl file: name the file with the trace")
-    recordings = []
+        raise UnreadableError(f"{folder} is a folder without a *.jsonl file", "name the file with the trace")
+    recordings: list[tuple[Recording, UnreadableError | None]] = []
     for file in files:
         try:
             recordings.append(_read(file))
         except UnreadableError as error:
-            recordings.append((Recording(remarks=(str(error),)), str(error)))
+            recordings.append((Recording(remarks=(error.ignored("file"),)), error))
     return recordings
 
 
-def _read(path: Path) -> tuple[Recording, str]:
-    """Return the records of a file, and the reason for which it has no span, empty where it has one.
+def _read(path: Path) -> tuple[Recording, UnreadableError | None]:
+    """Return the records of a file, and the reason for which it has no span, ``None`` where it has one.
 
     Raises:
         UnreadableError: no line is OTLP.
@@ -101,48 +111,51 @@ def _read(path: Path) -> tuple[Recording, str]:
     except OSError as error:
         raise unreadable(path, error) from None
     if not content.strip():
-        problem = f"{path} is empty, no span ended before its writer did: record the run again"
-        return Recording(remarks=(problem,)), problem
-    documents, remarks = _documents(content, path)
+        empty = UnreadableError(
+            f"{path} is empty, its process ended before the first span ended", "record the run again"
+        )
+        return Recording(remarks=(empty.ignored("file"),)), empty
+    documents, errors = _documents(content, path)
     parts, signals = [], set()
     for number, document in documents:
         try:
             parts.append(_parse(document, path, number))
             signals |= {name for key, name in _SIGNALS.items() if key in document and key != SPANS}
         except UnreadableError as error:
-            remarks[number] = str(error)
-    in_order = tuple(remarks[number] for number in sorted(remarks))
+            errors[number] = error
+    in_order = [errors[number] for number in sorted(errors)]
     if not parts:
-        raise UnreadableError(in_order[0])
-    recording = replace(_joined(parts), remarks=in_order)
+        raise in_order[0]
+    recording = replace(_joined(parts), remarks=tuple(error.ignored("line") for error in in_order))
     if recording.spans:
-        return recording, ""
+        return recording, None
     only = f", only {' and '.join(sorted(signals))}" if signals else ""
-    return recording, next(iter(in_order), f"{path} holds no span{only}: name the file with the traces")
+    no_span = UnreadableError(f"{path} holds no span{only}", "name the file with the traces")
+    return recording, next(iter(in_order), no_span)
 
 
-def _documents(content: bytes, path: Path) -> tuple[list[tuple[int, Any]], dict[int, str]]:
-    """Return the parsed lines by number, and a remark for each line that is not JSON.
+def _documents(content: bytes, path: Path) -> tuple[list[tuple[int, Any]], dict[int, UnreadableError]]:
+    """Return the parsed lines by number, and an error for each line that is not JSON.
 
     Where the first line is not JSON, the content may be one object of several lines.
     """
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     documents: list[tuple[int, Any]] = []
-    remarks: dict[int, str] = {}
+    errors: dict[int, UnreadableError] = {}
     for number, line in lines:
         try:
             documents.append((number, json.loads(line)))
         except (ValueError, RecursionError) as error:
             is_last = number == lines[-1][0]
             problem = "incomplete because its writer was interrupted" if is_last else f"not JSON ({error})"
-            remarks[number] = f"{path}, line {number} is {problem}: the line is ignored"
-    if lines[0][0] in remarks:
+            errors[number] = UnreadableError(f"{path}, line {number} is {problem}")
+    if lines[0][0] in errors:
         try:
             return [(1, _whole(content, path))], {}
         except UnreadableError:
             if not any(_is_otlp(document) for _, document in documents):
                 raise
-    return documents, remarks
+    return documents, errors
 
 
 def _whole(content: bytes, path: Path) -> Any:
@@ -154,7 +167,7 @@ def _whole(content: bytes, path: Path) -> Any:
         problem = f"{path} is not text, it may be compressed or protobuf"
     except RecursionError:
         problem = f"{path} is JSON that is nested too deeply for OTLP"
-    raise UnreadableError(f"{problem}: {_OTHER_FILE}")
+    raise UnreadableError(problem)
 
 
 def _parse(document: Any, path: Path, number: int) -> Recording:
@@ -162,16 +175,19 @@ def _parse(document: Any, path: Path, number: int) -> Recording:
     try:
         return parse(document)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise UnreadableError(f"{path}, line {number} is not OTLP JSON ({problem}): {_OTHER_FILE}") from error
+        problem = str(error) if isinstance(error, ValueError) else "a value has the wrong type"
+        problem = f"lacks {error}" if isinstance(error, KeyError) else problem
+        raise UnreadableError(f"{path}, line {number} is not OTLP JSON ({problem})") from error
 
 
 def _check_shape(document: Any, path: Path, number: int) -> None:
     if _is_otlp(document):
         return
-    keys = ", ".join(list(document)[:3])[:60] if isinstance(document, dict) else ""
-    kind = f"an object with {keys}" if keys else f"a {type(document).__name__}"
-    raise UnreadableError(f"{path}, line {number} is JSON but not OTLP ({kind}, no {SPANS}): {_OTHER_FILE}")
+    if isinstance(document, dict):
+        found = f"an object with {', '.join(list(document)[:3])[:60]}, no {SPANS}"
+    else:
+        found = f"{_JSON_TYPES.get(type(document).__name__, 'a number')} instead of an object with {SPANS}"
+    raise UnreadableError(f"{path}, line {number} is JSON but not OTLP ({found})")
 
 
 def _is_otlp(document: Any) -> bool:

@@ -171,9 +171,9 @@ def round_up_bytes(size: float) -> int:
 
 def _advice(task: str, known: Sequence[Attempt], last: int, margins: Margins) -> Advice:
     ran = known[-last:]
-    measured = [attempt for attempt in ran if attempt.usage and not attempt.usage.is_shared]
+    measured = [attempt for attempt in ran if attempt.usage and not attempt.is_shared]
     used = [attempt.usage for attempt in measured if attempt.usage]
-    shared = sum(attempt.usage is not None and attempt.usage.is_shared for attempt in ran)
+    shared = sum(attempt.is_shared for attempt in ran)
     out_of_memory = [attempt for attempt in ran if _ran_out_of_memory(attempt)]
     is_throttled = any(map(_is_throttled, measured))
     p95 = quantile(_minutes(measured) or _known(usage.cpu_mean for usage in used), 0.95)

@@ -9,6 +9,7 @@ from typing import NamedTuple, TextIO
 
 from otel_flyte import semconv
 from otel_flyte.config import settings, standard
+from otel_flyte.recording.cells import counted
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run import pyflyte_run
 from otel_flyte.run.identity import named
@@ -53,15 +54,18 @@ def run(arguments: Sequence[str], target: Target) -> Outcome:
     with ExitStack() as recorded:
         recorded.enter_context(named(target.entity))
         stream: TextIO = getattr(sys, "stderr", None) or recorded.enter_context(Path(os.devnull).open("w"))
-        recorded.enter_context(recording.to(exporter, stream, Terminal.of(stream, os.environ)))
+        if settings.switched_off_by(os.environ) is None:
+            recorded.enter_context(recording.to(exporter, stream, Terminal.of(stream, os.environ)))
         code = pyflyte_run.invoke(arguments)
     os.chdir(folder)  # A task may have changed it.
     is_empty = recording.discard_if_empty(exporter)
     if exporter.error:
         reason = exporter.error.strerror or exporter.error
-        problem = f"the recording lacks {exporter.dropped} spans that can't be written ({reason}): check the disk"
+        problem = (
+            f"the recording lacks {counted(exporter.dropped, 'span')} that can't be written ({reason}): check the disk"
+        )
     else:
-        problem = _reason_for_nothing(code) if is_empty else _disabled("tasks were not recorded")
+        problem = _reason_for_nothing(code) if is_empty else ""
     return Outcome(code, None if is_empty else exporter.path, problem)
 
 
@@ -76,18 +80,13 @@ def _report_ignored_variables() -> None:
     for problem in standard.unusable(os.environ).values():
         say_once(problem)
     if os.environ.get(semconv.CONFIG_FILE):
-        say_once(f"{semconv.CONFIG_FILE} is ignored by a recorded run: set {semconv.ENDPOINT} to export it")
+        say_once(f"otel-flyte run ignores {semconv.CONFIG_FILE}: set {semconv.ENDPOINT} to export the run")
 
 
 def _reason_for_nothing(code: int) -> str:
     """Return why nothing was recorded; empty for a failure, which reports itself."""
-    if disabled := _disabled("nothing was recorded"):
-        return disabled
+    if variable := settings.switched_off_by(os.environ):
+        return f"nothing was recorded, {variable} disables the instrumentation: unset it"
     if sampler := standard.sampled_out(os.environ):
         return f"nothing was recorded, {sampler}: choose another sampler"
     return "" if code else "nothing was recorded, no task ran in this process: run a workflow or a task"
-
-
-def _disabled(effect: str) -> str:
-    variable = settings.switched_off_by(os.environ)
-    return f"{effect}, {variable} disables the instrumentation: unset it" if variable else ""

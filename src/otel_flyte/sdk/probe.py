@@ -49,7 +49,9 @@ def send(plan: SignalPlan, environ: Mapping[str, str]) -> Answer:
 
 def _answer(destination: str, outcome: Outcome) -> Answer:
     if outcome.verdict is not Verdict.ACCEPTED:
-        return Answer(destination, arrived=False, text=outcome.reason)
+        has_remedy = outcome.verdict is not Verdict.RETRY or ", try " in outcome.reason
+        remedy = "" if has_remedy else ": check the receiver and the endpoint"
+        return Answer(destination, arrived=False, text=f"{outcome.reason}{remedy}")
     if outcome.rejected:
         return Answer(destination, arrived=False, text=f"partial: {outcome.rejected} rejected ({outcome.reason})")
     warning = f", with a warning: {outcome.reason}" if outcome.reason else ""

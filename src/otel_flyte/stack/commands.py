@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import click
 
-_TIMEOUT = 180.0
+_TIMEOUT = 180
 
 
 class _Error(click.ClickException):
@@ -20,26 +20,33 @@ class _Error(click.ClickException):
 
 @click.group()
 def stack() -> None:
-    """A backend on this machine: collector, Tempo, Prometheus, Loki and Grafana."""
+    """Control a backend on this machine.
+
+    Its parts are the collector, Tempo, Prometheus, Loki and Grafana.
+    """
 
 
 @stack.command()
-@click.option("--compose", "mode", flag_value="compose", help="Run containers; fail without a container engine.")
-@click.option("--native", "mode", flag_value="native", help="Run processes, even where a container engine answers.")
+@click.option("--compose", is_flag=True, help="Run containers; fail without a container engine.")
+@click.option("--native", is_flag=True, help="Run processes, even if a container engine is running.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=1),
+    type=click.IntRange(min=1),
     default=_TIMEOUT,
     metavar="SECONDS",
     help="Time until all parts must be ready. Default: 180.",
 )
-def up(mode: str | None, timeout: float) -> None:
-    """Start the stack: with docker compose where an engine answers, else natively with the installed binaries.
+def up(timeout: int, *, compose: bool, native: bool) -> None:
+    """Start the stack.
 
-    Parts that are already running are left as they are. Natively, a part without a binary is skipped and reported.
+    If a container engine is running, docker compose starts it, else the installed binaries run natively. Parts that
+    are already running are left as they are. Natively, a part without a binary is skipped and reported.
     OTEL_FLYTE_STACK_*_PORT changes a port. If a part does not come up, the exit code is 1 and everything that was
     started is stopped again.
     """
+    if compose and native:
+        raise click.UsageError("--compose and --native exclude each other")
+    mode = "compose" if compose else "native" if native else None
     with one_line():
         from otel_flyte.stack import control
 
@@ -72,7 +79,7 @@ def status(context: click.Context) -> None:
         from otel_flyte.stack import control
 
         current, parts = control.status(os.environ)
-    click.echo(control.MODES[current.mode] if current else control.NOT_RUNNING)
+    click.echo(control.MODES[current.mode] if current else f"otel-flyte: {control.NOT_RUNNING}", err=current is None)
     for part in parts:
         click.echo(part.line)
     context.exit(1 if current is None or any(part.is_bad for part in parts) else 0)

@@ -37,7 +37,8 @@ def up(mode: str | None, environ: Mapping[str, str], report: Print, timeout: flo
         if isinstance(engine, Engine):
             _up_as_containers(engine, before, setup, report, timeout)
         elif "collector" not in setup.binaries:
-            raise StackError(f"no container engine ({engine}) and no collector: {BY_NAME['collector'].how_to_install}")
+            excluded = "--native excludes containers" if mode == NATIVE else f"no container engine ({engine})"
+            raise StackError(f"{excluded} and no collector: {BY_NAME['collector'].how_to_install}")
         else:
             report(f"natively ({engine})")
             native.up(setup, report, timeout)

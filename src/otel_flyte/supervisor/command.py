@@ -17,14 +17,17 @@ _START_SECONDS = 0.5
 """The time in which a pump starts the process that sends."""
 
 _PAUSE_SECONDS = 0.005
+_FORM = "use otel-flyte exec -- COMMAND [ARGUMENT]..."
 _USAGE, _NOT_EXECUTABLE, _NOT_FOUND = 2, 126, 127
 
 
 def supervise(arguments: list[str]) -> NoReturn:
     """Run the command in the arguments, and end as it ends."""
     command = arguments[1:] if arguments[:1] == ["--"] else arguments
-    if not command or (command is arguments and command[0].startswith("-")):
-        _refuse("no command is given: otel-flyte exec -- COMMAND [ARGUMENT]...", _USAGE)
+    if command is arguments and command and command[0].startswith("-"):
+        _refuse(f"unknown option {command[0]}: {_FORM}", _USAGE)
+    if not command or not command[0]:
+        _refuse(f"no command is given: {_FORM}", _USAGE)
     kills_before = cgroup.oom_kills()
     try:
         listener = Listener()
@@ -76,7 +79,8 @@ def _wait_for_pumps(listener: Listener, ended_at: float) -> None:
 def _refuse_command(command: list[str], error: OSError | ValueError) -> NoReturn:
     is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
     reason = getattr(error, "strerror", None) or error
-    _refuse(f"{command[0]}: {reason}", _NOT_FOUND if is_missing else _NOT_EXECUTABLE)
+    problem = f"{command[0]} can't be run ({reason}): check the command and its permissions"
+    _refuse(problem, _NOT_FOUND if is_missing else _NOT_EXECUTABLE)
 
 
 def _refuse(problem: str, code: int) -> NoReturn:

@@ -19,7 +19,11 @@ _Result = TypeVar("_Result")
 
 
 class RemoteError(Exception):
-    """A URL, or the folder for it, can't be read or written. The message is one line for the user."""
+    """A URL, or the folder for it, cannot be read or written. The message is the problem, without the remedy."""
+
+    def __init__(self, problem: str, remedy: str = "check the URL and its credentials") -> None:
+        super().__init__(problem)
+        self.remedy = remedy
 
 
 def is_url(text: str) -> bool:
@@ -34,9 +38,10 @@ def check(url: str) -> None:
         RemoteError: they do not.
     """
     if not url.strip():
-        raise RemoteError("the URL is empty")
+        raise RemoteError("the URL is empty", "give a URL such as s3://bucket/folder")
     if any(part.strip().lower().startswith("memory:") for part in url.split("::")):
-        raise RemoteError(f"{without_password(url)} can't be used (this process's memory ends with it)")
+        problem = f"{without_password(url)} can't be used (this process's memory ends with it)"
+        raise RemoteError(problem, "give the URL of a bucket or of a folder")
 
 
 def prepare(url: str) -> None:
@@ -66,7 +71,7 @@ def opened(url: str) -> Iterator[tuple[Any, str]]:
     except RemoteError:
         raise
     except Exception as error:
-        message = str(error).strip().partition("\n")[0].replace(url, shown)
+        message = str(getattr(error, "strerror", "") or error).strip().partition("\n")[0].replace(url, shown)
         reason = without_passwords(message) or type(error).__name__
         raise RemoteError(f"{shown} can't be used ({reason})") from error
 
@@ -84,7 +89,7 @@ def _opened(url: str) -> tuple[Any, str]:
             # It ships no types.
             from fsspec.core import get_filesystem_class, split_protocol, url_to_fs  # type: ignore[import-untyped]
     except ImportError:
-        raise RemoteError(f"{without_password(url)} needs fsspec (pip install fsspec)") from None
+        raise RemoteError(f"{without_password(url)} requires fsspec", "run pip install fsspec") from None
     is_asynchronous = "::" not in url and get_filesystem_class(split_protocol(url)[0]).async_impl
     files, root = url_to_fs(url, **({"loop": _loop()} if is_asynchronous else {}))
     return files, root

@@ -53,11 +53,14 @@ def push(folder: Path, url: str, deadline: float | None = None) -> Pushed:
     try:
         paths = spool.files(folder)
     except OSError as error:
-        raise RemoteError(f"{folder} can't be read: {error.strerror or error}") from None
+        problem = f"{folder} can't be read ({error.strerror or error})"
+        raise RemoteError(problem, "check the path and its permissions") from None
     pushed = Pushed()
     try:
         with opened(url) as (files, root):
             _check_that_they_differ(folder, url, files, root)
+            if is_local(files):
+                Path(root or "/").mkdir(spool.FOLDER_MODE, parents=True, exist_ok=True)
             for path in paths:
                 if deadline is not None and time.monotonic() >= deadline:
                     pushed.problems.append(f"{path.name} and the files after it could not be copied in time")
@@ -65,6 +68,8 @@ def push(folder: Path, url: str, deadline: float | None = None) -> Pushed:
                 problem = _push(path, files, root, pushed)
                 if problem:
                     pushed.problems.append(f"{path.name}: {problem}")
+            if not (pushed.files or pushed.problems or is_local(files)):
+                pushed.remarks.append(f"there is nothing left to copy: {without_password(url)} is not tested")
     except RemoteError as error:
         if not pushed.files:
             raise
@@ -110,7 +115,8 @@ def _check_that_they_differ(folder: Path, url: str, files: Any, root: str) -> No
     source, target = folder.resolve(), Path(root or "/").resolve()
     is_same = target.exists() and source.samefile(target)
     if is_same or source in target.parents:
-        raise RemoteError(f"{without_password(url)} {'is' if is_same else 'is in'} the folder that is to be copied")
+        problem = f"{without_password(url)} {'is' if is_same else 'is in'} the folder that is to be copied"
+        raise RemoteError(problem, "give a URL outside of it")
 
 
 def _push(path: Path, files: Any, root: str, pushed: Pushed) -> str:
@@ -142,7 +148,7 @@ def _push(path: Path, files: Any, root: str, pushed: Pushed) -> str:
             if spool.is_spool(path):
                 spool.remove(path)
         except OSError as error:
-            return f"it is copied and can't be removed: {error.strerror or error}"
+            return f"it is copied and can't be removed ({error.strerror or error}): remove it"
     return ""
 
 
@@ -152,7 +158,6 @@ def _copy(path: Path, files: Any, target: str) -> None:
         _write(path, files, target)
         return
     part = Path(f"{target}.part")
-    part.parent.mkdir(spool.FOLDER_MODE, parents=True, exist_ok=True)
     try:
         part.touch(spool.FILE_MODE)
         _write(path, files, str(part))

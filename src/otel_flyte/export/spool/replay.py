@@ -99,7 +99,7 @@ def environ_with(endpoint: str | None, environ: Mapping[str, str]) -> dict[str, 
     changed = dict(environ)
     if endpoint is not None:
         scheme, separator, _ = endpoint.lower().partition("://")
-        is_known = not separator or scheme in _SCHEMES
+        is_known = bool(separator) and scheme in _SCHEMES
         if not is_known or not endpoints.plan("traces", {semconv.ENDPOINT: endpoint}).exporters:
             raise NoEndpointError(
                 f"--endpoint {without_password(endpoint)} is no URL: use one such as http://host:4318"
@@ -220,14 +220,14 @@ class Replay:
             return parts
         outcome = self._answer(signal, request, transport)
         count = otlp_requests.count(request)
-        noun = otlp_requests.SHAPES[signal].noun
+        shape = otlp_requests.SHAPES[signal]
         destination = transport.destination
         match outcome.verdict:
             case Verdict.ACCEPTED:
                 progress.sent[signal] += count - outcome.rejected
                 if outcome.rejected:
                     reason = f": {outcome.reason}" if outcome.reason else ""
-                    progress.problems.append(f"{outcome.rejected} {noun} were rejected by {destination}{reason}")
+                    progress.problems.append(f"{shape.were(outcome.rejected)} rejected by {destination}{reason}")
             case Verdict.TOO_LARGE:
                 if halves := otlp_requests.split(request):
                     return list(halves)
@@ -236,7 +236,7 @@ class Replay:
                 progress.problems.append(f"{what} is too large for {destination}: {kept}")
             case Verdict.REJECTED:
                 kept = _keep_rejected(progress.path, line_of(request))
-                progress.problems.append(f"{count} {noun} were rejected by {destination} ({outcome.reason}): {kept}")
+                progress.problems.append(f"{shape.were(count)} rejected by {destination} ({outcome.reason}): {kept}")
             case _:
                 raise _Stopped(f"{signal} are refused by {destination}: {outcome.reason}")
         return []
@@ -266,7 +266,7 @@ class Replay:
 
     def _transport(self, signal: str) -> Transport:
         if signal not in self._plans:
-            raise _Skipped(f"it holds {signal}, for which no endpoint is configured")
+            raise _Skipped(f"it holds {signal}, for which no endpoint is configured: set {semconv.ENDPOINT}")
         if signal not in self._transports:
             try:
                 self._transports[signal] = connect(self._plans[signal], self._environ)
@@ -296,7 +296,7 @@ def problem_with(path: Path, error: OSError) -> str:
     """Return a line for the user about a file that can't be read, or whose offset can't be noted beside it."""
     reason = error.strerror or error
     if not os.access(path, os.R_OK):
-        return f"it can't be read: {reason}"
+        return f"it can't be read ({reason}): check its permissions"
     return f"its acknowledged offset can't be written ({reason}): make the file and its folder writable"
 
 
@@ -332,11 +332,13 @@ def _request(number: int, line: bytes, progress: Progress) -> tuple[str, Message
         return request_of(content)
     except ValueError as error:
         is_cut = not line.endswith(b"\n")
-        problem = f"line {number} is " + ("cut off" if is_cut else f"not OTLP ({error})")
+        problem = f"line {number} is " + ("incomplete" if is_cut else f"not OTLP ({error})")
     if spool.is_spool(progress.path):
         problem = f"{problem}: {_keep_rejected(progress.path, line)}"
     elif is_cut or number == 1:
-        raise _Skipped(problem)
+        raise _Skipped(f"{problem}: {'it' if is_cut else 'the file'} is not sent")
+    else:
+        problem = f"{problem}: it is not sent"
     progress.problems.append(problem)
     return None
 

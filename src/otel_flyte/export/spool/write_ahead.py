@@ -1,6 +1,8 @@
 """The spool file that a queue writes batches to before it sends them; delivery continues without it after a fault."""
 
 from otel_flyte import semconv
+from otel_flyte.config import settings
+from otel_flyte.config.urls import without_password
 from otel_flyte.export.spool.files import SpoolFile
 from otel_flyte.runtime.guard import guarded, say_once
 
@@ -29,13 +31,14 @@ class WriteAhead:
 
     def write(self, lines: bytes) -> int:
         """Append lines and return the offset of their end, or 0 if they are not written."""
-        problem = f"it has reached {SPOOL_BYTES >> 20} MiB"
+        problem = f"has reached {SPOOL_BYTES >> 20} MiB"
         try:
             if self._file and self._file.size <= SPOOL_BYTES:
                 return self._file.append(lines)
         except OSError as error:
-            problem = f"it can't be written ({error})"
-        say_once(f"{semconv.OTEL_FLYTE_SPOOL}: {problem}: continuing without a spool")
+            problem = f"can't be written ({error.strerror or error})"
+        chosen = without_password(settings.current().spool)
+        say_once(f"{semconv.OTEL_FLYTE_SPOOL}={chosen} {problem}: continuing without a spool")
         self.is_used = False
         return 0
 
@@ -54,7 +57,7 @@ class WriteAhead:
                 self.is_used = True
         except OSError as error:
             say_once(
-                f"{semconv.OTEL_FLYTE_SPOOL} can't be written ({error}): "
+                f"{semconv.OTEL_FLYTE_SPOOL} can't be written ({error.strerror or error}): "
                 "expect duplicates, a replay sends acknowledged records again"
             )
 
