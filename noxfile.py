@@ -31,11 +31,11 @@ OLDEST = (
     "opentelemetry-sdk==1.27.0",
     "opentelemetry-exporter-otlp==1.27.0",
     "opentelemetry-instrumentation==0.48b0",
-    # opentelemetry-instrumentation 0.48b0 imports pkg_resources, which later setuptools have no more.
+    # opentelemetry-instrumentation 0.48b0 imports pkg_resources, which later setuptools lack.
     "setuptools<81",
 )
 ELASTIC = (
-    # The last version that includes its CUDA libraries: one download, and no GPU needed.
+    # The last version that includes its CUDA libraries: one download, without a GPU.
     "torch==1.12.1",
     "numpy<2",
     "flytekitplugins-kfpytorch",
@@ -139,12 +139,12 @@ def _test(session: nox.Session, *options: str) -> None:
     else:
         return
     failed = _failures(folder)
-    session.warn("Tests failed beside others. They are repeated by themselves.")
+    session.warn("Tests failed. They are repeated without concurrent ones.")
     try:
         session.run("pytest", *options, *cache, "--last-failed", "--last-failed-no-failures=none")
     finally:
         for test in sorted(failed - _failures(folder)):
-            session.warn(f"FLAKY {test}: it failed beside others and passed by itself")
+            session.warn(f"FLAKY {test}: it failed once and passed when it was repeated")
 
 
 def _failures(cache: Path) -> set[str]:

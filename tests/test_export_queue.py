@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import opentelemetry.sdk.metrics  # noqa: F401  # dropped records are counted only where it is loaded
 import pytest
 from opentelemetry import metrics
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -362,18 +362,6 @@ def test_a_spool_that_can_not_be_written_is_reported_with_its_folder(
     assert WriteAhead(SpoolFile(chosen, "traces")).write(b"{}\n") == 0
     problem = f"OTEL_FLYTE_SPOOL={chosen} can't be written (Not a directory)"
     assert caplog.messages == [f"otel-flyte: {problem}: continuing without a spool"]
-
-
-def test_no_metric_is_created_after_the_meter_provider_is_shut_down(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    provider = MeterProvider(shutdown_on_exit=False)
-    provider.shutdown()
-    monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
-    monkeypatch.setattr(shutdown, "has_begun_to_end", lambda: True)
-    dropped.count("traces", dropped.REFUSED)
-    dropped.publish()
-    assert caplog.messages == []
 
 
 def test_flush_waits_until_all_records_are_delivered(tmp_path: Path, receiver: Receiver) -> None:
