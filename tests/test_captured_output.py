@@ -26,7 +26,7 @@ from otel_flyte import semconv
 from otel_flyte.stdio_capture import lines, pump
 from otel_flyte.stdio_capture.control import Control
 from otel_flyte.stdio_capture.journal import FILE_BYTES, Position, Reader, Writer
-from support import pods, programs
+from support import fork_server, pods, programs
 from support.receiver import LogRecord, Receiver
 
 pytestmark = pytest.mark.newest_only
@@ -65,6 +65,10 @@ def pod(folder: Path, way: str, env: Mapping[str, str], *, bare: bool = False, f
 
 
 def written(prepared: pods.Pod) -> Written:
+    """Run a pod; it is forked if possible."""
+    if fork_server.can_fork(prepared.arguments, prepared.environment, pods.ENVIRONMENT):
+        server = fork_server.server(pods.ENVIRONMENT, prepared.environment)
+        return Written(*server.run_binary(prepared.arguments, prepared.environment, prepared.directory, 120))
     ended = subprocess.run(
         prepared.arguments, cwd=prepared.directory, env=prepared.environment, capture_output=True, check=False
     )

@@ -32,12 +32,13 @@ from otel_flyte.recording.tree import ExecutionTree
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run import recording
 from otel_flyte.run.progress import ProgressProcessor
-from support import traces
+from support import fork_server, traces
 from support.receiver import Protocol, Receiver
 
 pytestmark = pytest.mark.newest_only
 
 SCRIPTS = Path(sys.executable).parent
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} | {"COLUMNS": "100"}
 
 WORKFLOW = '''
 import os
@@ -84,14 +85,14 @@ def call(*arguments: str) -> Result:
 
 
 def process(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(SCRIPTS / command[0]), *command[1:]],
-        env={**os.environ, "COLUMNS": "100", **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    """Run a console script; it is forked from a process that has imported flytekit if its variables allow this."""
+    arguments = [str(SCRIPTS / command[0]), *command[1:]]
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    env |= {"COLUMNS": "100", **environment}
+    if fork_server.can_fork(arguments, env, ENVIRONMENT):
+        ended = fork_server.server(ENVIRONMENT, env).run(arguments, env, Path.cwd(), 120)
+        return subprocess.CompletedProcess(arguments, *ended)
+    return subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 def recordings(project: Path) -> list[Path]:

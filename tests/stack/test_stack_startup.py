@@ -148,7 +148,7 @@ def test_the_state_of_another_version_is_ignored(tmp_path: Path) -> None:
     new.folder.mkdir(parents=True)
     (new.folder / "state.json").write_text(json.dumps({"mode": "native", "settings": settings, "processes": {}}))
     status = new.run("stack", "status")
-    assert status.stderr == ""
+    assert status.stderr == "otel-flyte: the stack is not running: start it with `otel-flyte stack up`\n"
     assert " ready " not in status.stdout
 
 

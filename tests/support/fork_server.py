@@ -24,7 +24,9 @@ import psutil
 PROGRAM = Path(__file__).with_name("fork_server_program.py")
 SCRIPTS = Path(sys.executable).parent
 
-FORKABLE = frozenset(str(SCRIPTS / name) for name in ("pyflyte-execute", "pyflyte-map-execute", "pyflyte"))
+FORKABLE = frozenset(
+    str(SCRIPTS / name) for name in ("pyflyte-execute", "pyflyte-map-execute", "pyflyte", "otel-flyte")
+)
 READ_LATER = (
     *("OTEL_", "_OTEL_FLYTE", "TRACEPARENT", "TRACESTATE", "HOME", "TMPDIR", "RANK", "OMPI_COMM_WORLD_RANK"),
     *("FLYTE_INTERNAL_", "FLYTE_ATTEMPT_NUMBER", "FLYTE_K8S_ARRAY_INDEX", "BATCH_JOB_ARRAY_INDEX_", "_F_SS_C", "_F_WN"),
@@ -53,7 +55,14 @@ class ForkServer:
     def run(
         self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path, timeout: float
     ) -> tuple[int, str, str]:
-        """Run a console script to its end; return its exit status, stdout and stderr.
+        """Run a console script to its end; return its exit status, and the text on stdout and stderr."""
+        status, stdout, stderr = self.run_binary(arguments, environment, directory, timeout)
+        return status, _text(stdout), _text(stderr)
+
+    def run_binary(
+        self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path, timeout: float
+    ) -> tuple[int, bytes, bytes]:
+        """Run a console script to its end; return its exit status, and the bytes on stdout and stderr.
 
         Raises:
             AssertionError: if it takes longer than ``timeout`` seconds. It is killed.
@@ -72,7 +81,7 @@ class ForkServer:
         self._folder.cleanup()
 
 
-def _read_to_the_end(reading: Sequence[int], deadline: float) -> tuple[int, str, str]:
+def _read_to_the_end(reading: Sequence[int], deadline: float) -> tuple[int, bytes, bytes]:
     content = {descriptor: bytearray() for descriptor in reading}
     *streams, status = reading
     with selectors.DefaultSelector() as selector:
@@ -89,7 +98,7 @@ def _read_to_the_end(reading: Sequence[int], deadline: float) -> tuple[int, str,
                 if not chunk:
                     selector.unregister(key.fd)
                     os.close(key.fd)
-    stdout, stderr = (_text(content[stream]) for stream in streams)
+    stdout, stderr = (bytes(content[stream]) for stream in streams)
     return int(content[status].split()[1]), stdout, stderr
 
 

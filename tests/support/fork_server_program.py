@@ -50,8 +50,7 @@ def _watch(status: int) -> None:
     if child == 0:
         os.close(status)
         return
-    for descriptor in range(3, status):
-        os.close(descriptor)
+    os.closerange(3, status)
     os.write(status, f"{os.getpid()}\n".encode())
     _, ended = os.waitpid(child, 0)
     os.write(status, f"{os.waitstatus_to_exitcode(ended)}\n".encode())
