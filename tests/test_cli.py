@@ -38,7 +38,11 @@ from support.receiver import Protocol, Receiver
 pytestmark = pytest.mark.newest_only
 
 SCRIPTS = Path(sys.executable).parent
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} | {"COLUMNS": "100"}
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "FLYTE", "PYTEST_"))},
+    "COLUMNS": "100",
+}
+"""The variables before flytekit is imported here, which sets some."""
 
 WORKFLOW = '''
 import os
@@ -87,8 +91,7 @@ def call(*arguments: str) -> Result:
 def process(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a console script; it is forked from a process that has imported flytekit if its variables allow this."""
     arguments = [str(SCRIPTS / command[0]), *command[1:]]
-    env = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-    env |= {"COLUMNS": "100", **environment}
+    env = {**ENVIRONMENT, **environment}
     if fork_server.can_fork(arguments, env, ENVIRONMENT):
         ended = fork_server.server(ENVIRONMENT, env).run(arguments, env, Path.cwd(), 120)
         return subprocess.CompletedProcess(arguments, *ended)
