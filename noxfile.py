@@ -44,8 +44,8 @@ ELASTIC = (
 STACK = "tests/stack"
 """Tests that need the stack's programs, or test its files."""
 
-BESIDE = ("-n", "3", "--dist", "loadfile")
-"""Three files at a time: most tests wait for processes that they start."""
+CONCURRENTLY = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+"""Three files at a time, as most tests wait for processes that they start, in the order of tests/conftest.py."""
 
 
 @nox.session(python=PYTHONS[-1])
@@ -111,8 +111,8 @@ def stack(session: nox.Session) -> None:
         session.skip("go is not on PATH to build the stack: dashboards, rules and configurations are not tested")
     _sync(session, "test", "stack")
     session.run("python", "native/build.py")
-    # Files run in the order of tests/stack/conftest.py. -rP prints the results of queries and the counts of records.
-    _test(session, STACK, "--no-loadscope-reorder", "-raP")
+    # -rP prints the results of queries and the counts of records.
+    _test(session, STACK, "-raP")
 
 
 @nox.session(python=PYTHONS[-1])
@@ -131,7 +131,7 @@ def _test(session: nox.Session, *options: str) -> None:
     folder = session.cache_dir.resolve() / session.name
     cache = ("-o", f"cache_dir={folder}")
     try:
-        session.run("pytest", *options, *BESIDE, *cache, "--cache-clear")
+        session.run("pytest", *options, *CONCURRENTLY, *cache, "--cache-clear")
     except CommandFailed as failure:
         # With any other code some tests have not run.
         if failure.reason != "Returned code 1":

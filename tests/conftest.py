@@ -13,6 +13,11 @@ from support.receiver import Receiver
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files. With pytest-xdist this needs ``--no-loadscope-reorder``."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Fail the whole run if a worker of pytest-xdist dies, because some tests may not have run."""

@@ -19,6 +19,8 @@ from support import pods, programs, runs
 from support.receiver import Receiver, Span
 from support.runs import Run, Runs, Scenario
 
+pytestmark = pytest.mark.slow
+
 OFF_SWITCHES = {
     "by otel-flyte": {"OTEL_FLYTE_ENABLED": "false"},
     "by OpenTelemetry": {"OTEL_SDK_DISABLED": "true"},

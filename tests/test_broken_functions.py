@@ -10,7 +10,7 @@ import pytest
 from support import faults, programs
 from support.receiver import Receiver
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.slow]
 
 CLOSERS = {
     *(

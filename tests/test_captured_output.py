@@ -29,7 +29,7 @@ from otel_flyte.stdio_capture.journal import FILE_BYTES, Position, Reader, Write
 from support import fork_server, pods, programs
 from support.receiver import LogRecord, Receiver
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.slow]
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 OTEL_FLYTE = str(pods.SCRIPTS / "otel-flyte")

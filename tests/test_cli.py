@@ -35,7 +35,7 @@ from otel_flyte.run.progress import ProgressProcessor
 from support import fork_server, traces
 from support.receiver import Protocol, Receiver
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.slow]
 
 SCRIPTS = Path(sys.executable).parent
 ENVIRONMENT = {

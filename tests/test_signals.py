@@ -14,7 +14,7 @@ from support.admin import Admin
 from support.receiver import Event, Receiver, Span
 from support.runs import Result, Run, Runs, Scenario
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.slow]
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 SECONDS = 60

@@ -22,7 +22,10 @@ from support import fake_nvml, pods, programs, receiver, runs
 from support.receiver import LogRecord, MetricPoint, Receiver, Span
 from support.runs import Result, Run, Runs, Scenario
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tasks measure themselves with Linux only")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="tasks measure themselves with Linux only"),
+    pytest.mark.slow,
+]
 
 MIB, GIB = 2**20, 2**30
 TRUE = 0.07

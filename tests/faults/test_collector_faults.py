@@ -1,6 +1,10 @@
 """Misbehaving collectors: no record is lost unreported, and no process is delayed beyond the bound."""
 
+import pytest
+
 from faults import cases, checks
+
+pytestmark = pytest.mark.slow
 
 
 @checks.of(cases.OF_COLLECTORS)

@@ -1,8 +1,12 @@
 """Processes that end badly or fork: no record is lost unreported, and no process is delayed beyond the bound."""
 
+import pytest
+
 from faults import cases, checks, collectors
 from faults.harness import Case, Outcome
 from otel_flyte import semconv
+
+pytestmark = pytest.mark.slow
 
 CASES = (*cases.OF_ENDS, *cases.OF_FORKS)
 

@@ -47,6 +47,8 @@ from grafana.generate.queries import LINK, PANEL, VARIABLE, Query
 
 from support import grammars
 
+pytestmark = pytest.mark.slow
+
 DASHBOARDS = [json.loads(file.read_text()) for file in sorted((native.ROOT / "grafana" / "dashboards").glob("*.json"))]
 SOURCES = {
     source["uid"]: source["jsonData"]

@@ -10,7 +10,7 @@ from unchanged.both_ways import BothWays, assert_unchanged
 from unchanged.cases import OTHER_ENTRYPOINTS, parameters
 from unchanged.pictures import strings
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.slow]
 
 
 @parameters(OTHER_ENTRYPOINTS)

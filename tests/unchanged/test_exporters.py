@@ -11,7 +11,7 @@ from support.receiver import Protocol, Receiver
 from unchanged.both_ways import BothWays
 from unchanged.pictures import Picture, normalised, picture, strings, task_spans
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("name", ["sync", "fork", "exit", "map: sync"])

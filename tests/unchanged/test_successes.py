@@ -6,7 +6,7 @@ from support.receiver import Receiver
 from unchanged.both_ways import BothWays, assert_unchanged
 from unchanged.cases import SUCCESSES, parameters
 
-pytestmark = pytest.mark.newest_only
+pytestmark = [pytest.mark.newest_only, pytest.mark.slow]
 
 
 @parameters(SUCCESSES)
