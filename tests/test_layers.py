@@ -1,4 +1,4 @@
-"""Imports go to a lower floor or stay in the room, in no circle; the table of floors stands in CONTRIBUTING.md."""
+"""Modules import lower layers or their own package, in no circle. CONTRIBUTING.md has the table of layers."""
 
 import ast
 import functools
@@ -19,10 +19,10 @@ MAY_IMPORT_THE_SDK = ("sdk", "export")
 
 
 @functools.cache
-def _floors() -> dict[str, int]:
-    """Return the floor of each room, from the table in CONTRIBUTING.md: ``room | floor | purpose``."""
+def _layers() -> dict[str, int]:
+    """Return the layer of each package, from the table in CONTRIBUTING.md: ``package | layer | purpose``."""
     rows = re.findall(r"^\| `([\w/.]+)` \| (\d+) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
-    return {room.rstrip("/").removesuffix(".py"): int(floor) for room, floor in rows}
+    return {package.rstrip("/").removesuffix(".py"): int(layer) for package, layer in rows}
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def _name(path: Path) -> str:
     return dotted.removesuffix(".__init__")
 
 
-def _room(module: str) -> str:
+def _package(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
@@ -67,17 +67,17 @@ def _arrows(module: str, *, for_types: bool = False) -> set[str]:
     return {name for name in _imports(module, for_types=for_types) if name in _modules()} - {module, PACKAGE}
 
 
-def test_every_room_has_a_floor() -> None:
-    assert {_room(module) for module in _modules()} == set(_floors())
+def test_every_package_has_a_layer() -> None:
+    assert {_package(module) for module in _modules()} == set(_layers())
 
 
 @pytest.mark.parametrize("module", sorted(_modules()))
-def test_imports_go_down_or_stay_in_the_room(module: str) -> None:
-    floors = _floors()
+def test_a_module_imports_lower_layers_or_its_own_package(module: str) -> None:
+    layers = _layers()
     upward = {
         target
         for target in _arrows(module, for_types=True)
-        if _room(target) != _room(module) and floors[_room(target)] >= floors[_room(module)]
+        if _package(target) != _package(module) and layers[_package(target)] >= layers[_package(module)]
     }
     assert not upward, f"{module} imports {sorted(upward)}"
 
@@ -95,9 +95,9 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(_modules()))
-def test_engines_and_the_sdk_stay_in_their_rooms(module: str) -> None:
+def test_only_some_packages_import_engines_and_the_sdk(module: str) -> None:
     imported = set(_imports(module, for_types=False))
-    if _room(module) not in MAY_NAME_ENGINES:
+    if _package(module) not in MAY_NAME_ENGINES:
         assert not {name for name in imported if name.split(".")[0] in ENGINES}
-    if _room(module) not in MAY_IMPORT_THE_SDK:
+    if _package(module) not in MAY_IMPORT_THE_SDK:
         assert not {name for name in imported if f"{name}.".startswith("opentelemetry.sdk.")}
