@@ -71,10 +71,10 @@ def _record(path: Path, subtasks: int) -> None:
 
 
 @contextmanager
-def _timed(what: str) -> Iterator[None]:
+def _timed(action: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
-    print(f"{what}: {time.perf_counter() - start:.2f} s")
+    print(f"{action}: {time.perf_counter() - start:.2f} s")
 
 
 if __name__ == "__main__":

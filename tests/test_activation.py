@@ -36,7 +36,7 @@ LOADED = """
     import flytekit
 
     def loaded():
-        # `opentelemetry` itself may be there without a module: a path file declares it for what is installed beside it.
+        # `opentelemetry` itself may exist without a module: a path file declares the namespace.
         return sorted(name for name in sys.modules if name.startswith("opentelemetry."))
 
     def is_wrapped():

@@ -1,4 +1,4 @@
-"""The receiver of a signal: what the exporter's variables say, as an address that a transport connects to."""
+"""The receiver of a signal: the exporter's variables give the address that a transport connects to."""
 
 import pytest
 

@@ -43,7 +43,7 @@ def wait():
     sys.stdin.readline()
 
 def burn(seconds):
-    "Use CPU until the process has used that much more, and tell what it has used in all."
+    "Use CPU until the process has used that much more, and print its total."
     end = time.process_time() + seconds
     while time.process_time() < end:
         pass
@@ -67,7 +67,7 @@ def end(pids):
     for pid in pids: os.kill(pid, signal.SIGKILL)
 
 def child(seconds):
-    "A process that uses CPU and ends; what it says is what it has used."
+    "A process that uses CPU, prints its total, and ends."
     source = f"import time\\nwhile time.process_time() < {seconds}: pass\\nprint(time.process_time())"
     return subprocess.Popen([sys.executable, "-S", "-c", source], stdout=subprocess.PIPE)
 """

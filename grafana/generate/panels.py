@@ -43,7 +43,7 @@ def time_series(
 
     Args:
         title: A few words.
-        description: The meaning of a line, and of what it is a share.
+        description: The meaning of a line, and the total of a share.
         unit: A constant of ``grafana_foundation_sdk.models.units``.
         missing: The missing source if there is no data.
         queries: From :mod:`grafana.generate.sources`.

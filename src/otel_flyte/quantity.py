@@ -15,7 +15,7 @@ _QUANTITY = re.compile(
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {f"{prefix}i": 2 ** (10 * power) for power, prefix in enumerate("KMGTPE", start=1)}
 _LARGEST = 2**63 - 1
-"""Kubernetes caps what is larger."""
+"""Kubernetes caps larger quantities."""
 
 _LARGEST_EXPONENT = 200
 """With at most 99 digits before and behind the point, a larger one makes as much, or as little, as this one."""

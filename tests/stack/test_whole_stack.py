@@ -1,6 +1,6 @@
 """The whole bundled stack: real tasks send, every query of every panel, variable, rule and link finds data.
 
-`pytest tests/stack/test_whole_stack.py -s` prints what each query has found, and how many records were sent and stored
+`pytest tests/stack/test_whole_stack.py -s` prints the results of each query, and the numbers of sent and stored records
 while each part was stopped under load.
 
 Spans and log records are also stored in files. Without Tempo or Loki the tests that ask them are skipped by name: their

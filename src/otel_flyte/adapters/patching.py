@@ -25,7 +25,7 @@ class Hook(NamedTuple):
         name: its name there, ``Class.method`` for a method.
         wrap: returns the wrapper of a function.
         parameters: names of the parameters that the wrapper relies on, separated by spaces; for the drift test.
-        purpose: what the hook is for, for ``otel-flyte doctor``.
+        purpose: the purpose of the hook, for ``otel-flyte doctor``.
         optional: whether a supported version may lack the target.
     """
 

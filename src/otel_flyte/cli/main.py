@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it needs: ``explain`` needs neither flytekit nor the SDK."""
+"""The command line. Imports are inside the commands: ``explain`` needs neither flytekit nor the SDK."""
 
 import logging
 import os

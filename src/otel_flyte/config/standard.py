@@ -39,7 +39,7 @@ class _Reading(NamedTuple):
     Attributes:
         used: the value that is used, ``None`` where the variable counts as not set.
         wrong: why the value can't be used, empty where it can.
-        instead: what is used instead, empty for the default.
+        instead: the value that is used instead, empty for the default.
         is_secret: whether the value may be a secret, which is not shown.
     """
 

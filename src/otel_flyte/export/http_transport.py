@@ -115,7 +115,7 @@ def _outcome(target: Target, response: requests.Response) -> Outcome:
 
 
 def _hint(target: Target, status: int) -> str:
-    """Return what to check. A missing path is mostly the fault of the endpoint."""
+    """Return the remedy. A missing path is mostly the fault of the endpoint."""
     if status in (404, 405):
         path = urlsplit(target.address).path
         twice = _SIGNAL_PATH.search(path)

@@ -11,7 +11,7 @@ from otel_flyte.runtime.limits import in_brief
 
 
 class Shape(NamedTuple):
-    """The prefix of a signal's messages, the fields that hold its parts, and the noun for what is counted."""
+    """The prefix of a signal's messages, the fields that hold its parts, and the noun for its records."""
 
     service: str
     resources: str

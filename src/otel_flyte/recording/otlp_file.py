@@ -21,7 +21,7 @@ _JSON_TYPES = {"NoneType": "null", "list": "an array", "str": "a string", "bool"
 
 
 class UnreadableError(Exception):
-    """A file that can't be read as OTLP, or lacks what is required. Its message is one line: problem, then remedy."""
+    """A file that can't be read as OTLP, or lacks required data. Its message is one line: problem, then remedy."""
 
     def __init__(self, problem: str, remedy: str = _OTHER_FILE) -> None:
         super().__init__(f"{problem}: {remedy}")

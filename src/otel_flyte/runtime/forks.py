@@ -2,7 +2,7 @@
 
 A child inherits locks as they are, and none of the threads that would release them. It inherits modules that a thread
 is importing, and they never become complete. So a fork waits for our threads, and every module that has state for its
-process registers here what a child must do with it.
+process registers here how a child resets it.
 """
 
 import os
@@ -73,7 +73,8 @@ class ForkLock:
 class Imports:
     """Imports by our threads: a fork waits until they are complete.
 
-    The threads do not wait for each other. An import may log a line, which needs what another thread is importing.
+    The threads do not wait for each other. An import may log a line, and that may
+    need a module that another thread is importing.
 
     Args:
         patience: seconds that a fork waits.

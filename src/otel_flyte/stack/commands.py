@@ -1,4 +1,4 @@
-"""`otel-flyte stack up|down|status`. Each command imports what it needs, so that the command line starts fast."""
+"""`otel-flyte stack up|down|status`. Imports are inside the commands, so that the command line starts fast."""
 
 import os
 import sys

@@ -25,7 +25,7 @@ def up(mode: str | None, environ: Mapping[str, str], report: Print, timeout: flo
         timeout: Seconds until all parts must be ready.
 
     Raises:
-        StackError: the stack does not come up. What this call has started has been stopped then.
+        StackError: the stack does not come up. Parts that this call has started have been stopped then.
     """
     setup = Setup(settings.read(environ), state.folder(environ), environ)
     with setup.folder.locked(report):
@@ -95,7 +95,7 @@ def running(environ: Mapping[str, str]) -> tuple[Settings, list[PartStatus]]:
 
 
 def _engine(mode: str | None, before: State | None, setup: Setup) -> Engine | str:
-    """Return the engine, or the reason for running natively: as requested, else as before, else by what answers.
+    """Return the engine, or the reason for running natively: as requested, else as before, else by the engine's answer.
 
     Raises:
         StackError: the stack is running in another mode, or there is no engine where one was requested.

@@ -135,7 +135,7 @@ PARTS = (
 """In the order in which they are started."""
 
 STOP_ORDER = (("grafana", "collector"), ("tempo", "loki"), ("prometheus",))
-"""In the direction of the data, so that a part can still deliver what it holds to the next."""
+"""In the direction of the data, so that a part can still deliver its data to the next."""
 
 BY_NAME: Mapping[str, Part] = {part.name: part for part in PARTS}
 

@@ -95,7 +95,7 @@ def stop(graces: Mapping[Process, float]) -> None:
     terminated = [(process, _signal_group(process, signal.SIGTERM), grace) for process, grace in graces.items()]
     for process, members, grace in terminated:
         _wait(members, until=began + grace)
-        # Kills also what a member has started meanwhile.
+        # Kills also processes that a member has started meanwhile.
         _wait(_signal_group(process, signal.SIGKILL), until=math.inf)
 
 

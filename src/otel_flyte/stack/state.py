@@ -119,8 +119,10 @@ class Folder:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _error(self, what: str, error: OSError) -> StackError:
-        return StackError(f"{self.path} can't be {what}, {error.strerror or error}: set {_VARIABLE} to another folder")
+    def _error(self, action: str, error: OSError) -> StackError:
+        return StackError(
+            f"{self.path} can't be {action}, {error.strerror or error}: set {_VARIABLE} to another folder"
+        )
 
 
 def folder(environ: Mapping[str, str] = os.environ) -> Folder:

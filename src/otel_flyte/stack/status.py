@@ -10,7 +10,7 @@ MISSING = "missing"
 
 
 class StackError(Exception):
-    """A command on the stack failed; the message is one line: what is wrong, and what to do."""
+    """A command on the stack failed; the message is one line: the problem and the remedy."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Collection(NamedTuple):
         tasks: the tasks that were open in it, each with its window.
         own: this process.
         container: the container, ``None`` where there is none.
-        machine: what the machine offers.
+        machine: the capacity of the machine.
         quota: returns the quota of a task.
     """
 

@@ -2,7 +2,7 @@
 
 They are created once for each meter provider, and read the recorder of the moment: an observable that is registered
 twice loses its new callbacks. Unknown values are not observed, and nothing is observed between two tasks. Levels are
-means since the previous collection, because one sample a minute would miss what lies between.
+means since the previous collection, because one sample a minute would miss short peaks.
 
 https://opentelemetry.io/docs/specs/semconv/system/ and https://opentelemetry.io/docs/specs/semconv/hardware/.
 """

@@ -1,4 +1,4 @@
-"""The recorder of what each open task uses.
+"""The recorder of the usage of each open task.
 
 A task and its phases take a sample when they begin and end, at most once in a few milliseconds: a loop of short tasks
 pays nothing that could be noticed. A thread samples only tasks that run for a while, and only then are the readers of

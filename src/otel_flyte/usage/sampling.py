@@ -34,7 +34,7 @@ ENDED_LIMIT = 100
 
 
 class Sampling:
-    """The readers of this process, and what they have read. The recorder's lock is held where a sample is added.
+    """The readers of this process, and their results. The recorder's lock is held where a sample is added.
 
     Attributes:
         sources: where samples come from.

@@ -79,7 +79,7 @@ def push(folder: Path, url: str, deadline: float | None = None) -> Pushed:
 
 
 def replay(url: str, work: Replay) -> Summary:
-    """Replay the spool files at a URL. Each is removed or replaced by what is left of it.
+    """Replay the spool files at a URL. Each is removed, or replaced by its remaining records.
 
     A URL that ends in ``.jsonl`` names one file, which is removed only if it is a spool file.
 
@@ -120,7 +120,7 @@ def _check_that_they_differ(folder: Path, url: str, files: Any, root: str) -> No
 
 
 def _push(path: Path, files: Any, root: str, pushed: Pushed) -> str:
-    """Copy a file and acknowledge it. Return what is wrong with it here; errors of the URL are raised."""
+    """Copy a file and acknowledge it. Return the problem of the local file; errors of the URL are raised."""
     try:
         held = spool.Held(path)
     except FileNotFoundError:

@@ -231,9 +231,9 @@ class Replay:
             case Verdict.TOO_LARGE:
                 if halves := otlp_requests.split(request):
                     return list(halves)
-                what = f"{otlp_requests.name_of_only(request)} with {request.ByteSize():,} bytes"
+                record = f"{otlp_requests.name_of_only(request)} with {request.ByteSize():,} bytes"
                 kept = _keep_rejected(progress.path, line_of(request))
-                progress.problems.append(f"{what} is too large for {destination}: {kept}")
+                progress.problems.append(f"{record} is too large for {destination}: {kept}")
             case Verdict.REJECTED:
                 kept = _keep_rejected(progress.path, line_of(request))
                 progress.problems.append(f"{shape.were(count)} rejected by {destination} ({outcome.reason}): {kept}")

@@ -150,7 +150,7 @@ class Gpu:
         return rates.gpu / 100 if rates else None
 
     def _memory(self) -> Any:
-        """Return total and used bytes; version 2 does not count what the driver reserves as used, unlike version 1."""
+        """Return total and used bytes; unlike version 1, version 2 does not count reserved memory as used."""
         second = self._ask("nvmlDeviceGetMemoryInfo", _MEMORY_V2, known_as="memory, version 2")
         return second or self._ask("nvmlDeviceGetMemoryInfo")
 

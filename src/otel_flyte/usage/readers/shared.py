@@ -46,7 +46,7 @@ class SharedMemory:
         return self._sum(now)
 
     def _sum(self, now: Mapping[Key, Process]) -> int:
-        """Add the memory of each beyond what it inherited; what its forks inherited exists as long as one has it."""
+        """Add the memory of each beyond its inherited memory, which exists as long as one of the forks has it."""
         inherited: dict[Key, int] = {}
         for origin in self._origins.values():
             if origin.parent:
