@@ -189,7 +189,7 @@ SPAN_ROLE_TRANSFER = "transfer"
 SPAN_ROLE_ITEM = "item"
 SPAN_ROLE_SUBMISSION = "submission"
 SPAN_ROLE_PENDING = "pending"
-"""A span that stands for a running task until the task's own span arrives."""
+"""A span that represents a running task until the task's own span arrives."""
 
 # --- attributes: identity --------------------------------------------------------------------------------------------
 

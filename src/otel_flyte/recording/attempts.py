@@ -77,7 +77,7 @@ class Attempt:
         """The number of values in a series of one a minute: each minute that began, and at least one."""
         begun = min(max(1, math.ceil(self.seconds / 60)), usage_points.LONGEST)
         measured = max(map(len, self.series.values()), default=0)
-        # The last value may stand for minutes after its end.
+        # The last value may cover minutes after its end.
         return max(begun, measured - self.minutes_per_value + 1)
 
     def by_minute(self, name: str) -> list[float]:

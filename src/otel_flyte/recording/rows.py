@@ -40,7 +40,7 @@ class Row:
         notes: further facts, a few words each.
         entity: the workflow or task attempt that the row belongs to, such as ``node/n0/task/1``.
         result: ``success``, ``failure``, ``cancellation``, ``skip``, ``never ended``, or ``unknown``.
-        spans: the spans that the row stands for.
+        spans: the spans of the row.
         members: the rows below where ``spans`` are several; a single span has its children below.
         depth: 0 for the outermost.
         share: its duration as a fraction of the duration of the row above, ``None`` where either is unknown.

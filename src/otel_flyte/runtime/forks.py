@@ -36,7 +36,7 @@ class ForkLock:
     """A re-entrant lock that no other thread holds while this process forks.
 
     Args:
-        patience: seconds that a fork waits for the lock; whatever holds it longer may be stuck.
+        patience: seconds that a fork waits for the lock; a thread that holds it longer may be stuck.
     """
 
     def __init__(self, patience: float) -> None:
@@ -148,7 +148,7 @@ def _begin_child() -> None:
 
 
 def _call(hooks: Iterable[Hook]) -> None:
-    """Call all hooks, whatever one of them raises; Python prints the first error, as it does for hooks of its own."""
+    """Call all hooks, even if one raises an error; Python prints the first error, as for its own hooks."""
     first: BaseException | None = None
     for hook in tuple(hooks):
         try:

@@ -40,7 +40,7 @@ _CODE = "import sys; sys.path.append(sys.argv[1]); from otel_flyte.stdio_capture
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """Return the arguments of an interpreter that runs a module of this room, wherever it is installed."""
+    """Return the arguments of an interpreter that runs a module of this package, independent of its location."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     return ["-c", _CODE.format(module=module), package, *arguments]
 

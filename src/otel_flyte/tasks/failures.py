@@ -68,7 +68,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def of_exception(cls, error: BaseException, *, with_stack: bool = True) -> "Failure":
-        """Return the failure that an exception stands for."""
+        """Return the failure of an exception."""
         origin = _origin(error)
         is_cancelled = isinstance(origin, _CANCELLATIONS)
         return cls(
@@ -98,7 +98,7 @@ class Failure(NamedTuple):
 
 
 def of_exception_once(error: BaseException) -> Failure | None:
-    """Return the failure that an exception stands for, with its stack the first time only; ``None`` if it is none.
+    """Return the failure of an exception, with its stack the first time only; ``None`` if it is none.
 
     Having no outputs is no failure, unless a signal has asked the process to end.
     """

@@ -169,7 +169,7 @@ class Sampling:
         return self._windows(usage).phase(first, self._rebased(first))
 
     def _rebased(self, sample: Sample) -> Sample:
-        """Return the sample of all sources that a sample of this process alone, from an earlier time, stands for."""
+        """Return the sample of all sources at the time of an earlier sample of this process alone."""
         if sample.at >= self._begin.at:
             return sample
         known, cpu_seconds = self._first, None
