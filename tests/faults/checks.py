@@ -14,6 +14,8 @@ EXIT_SECONDS = 2.0
 """The bound that users are promised for the end of a process."""
 TEARDOWN_SECONDS = 1.5
 """The time that an interpreter with flytekit may need for its own end, on a loaded machine."""
+LARGEST_REQUEST = 512
+"""Records: the default of ``OTEL_BSP_MAX_EXPORT_BATCH_SIZE``."""
 
 
 def of(cases: Iterable[Case]) -> "pytest.MarkDecorator":
@@ -68,6 +70,8 @@ class SpoolChecks:
         assert outcome.replay.returncode == 0, outcome.replay.stderr
         arrived = outcome.received + outcome.replay.received
         assert arrived.keys() >= outcome.made - outcome.missing, outcome.summary
-        assert max(arrived.values(), default=1) == 1 or case.repeats, outcome.summary
+        # On a busy machine the bound ends a request that has arrived but has no answer yet: its records are sent again.
+        allowed = LARGEST_REQUEST if outcome.delay >= EXIT_SECONDS else 0
+        assert sum(arrived.values()) - len(arrived) <= allowed or case.repeats, outcome.summary
         assert not outcome.replay.received_again
         assert not outcome.replay.left
