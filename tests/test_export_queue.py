@@ -28,6 +28,8 @@ from otel_flyte.process import shutdown
 from support import pods, programs, traces
 from support.receiver import Protocol, Receiver, Reply, Request
 
+pytestmark = pytest.mark.quick
+
 LONG = 60.0
 """Seconds: longer than any test waits."""
 TEARDOWN_SECONDS = 2.5
