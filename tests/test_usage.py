@@ -294,6 +294,7 @@ def test_a_phase_has_its_cpu_time_and_its_mean_and_peak_cores(ran: Runs) -> None
     assert recorded[semconv.USAGE_CPU_MEAN] < recorded[semconv.USAGE_CPU_PEAK] < 1.2
 
 
+@pytest.mark.quick
 def test_a_phase_has_its_peak_memory(ran: Runs) -> None:
     run = succeeded(ran("a task"))
     known, recorded = measured(run), usage(phase(run, semconv.PHASE_USER_CODE))
@@ -303,6 +304,7 @@ def test_a_phase_has_its_peak_memory(ran: Runs) -> None:
     assert recorded[semconv.USAGE_MEMORY_MEAN] <= recorded[semconv.USAGE_MEMORY_PEAK]
 
 
+@pytest.mark.quick
 def test_the_usage_of_a_task_covers_all_of_its_phases(ran: Runs) -> None:
     run = succeeded(ran("a task"))
     recorded = usage(run.attempt)
@@ -314,6 +316,7 @@ def test_the_usage_of_a_task_covers_all_of_its_phases(ran: Runs) -> None:
     assert recorded[semconv.USAGE_SAMPLES] >= 2
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("where", ["task", "user code"])
 def test_shares_refer_to_declared_quotas_and_may_exceed_1(where: str, ran: Runs) -> None:
     run = succeeded(ran("a task"))
