@@ -13,7 +13,7 @@ from support import pods, receiver, runs
 from support.receiver import Receiver
 from support.trees import Forest
 
-pytestmark = [pytest.mark.newest_only, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 VALUE = {"value": 3}
 PATIENT = {"OTEL_FLYTE_EXIT_TIMEOUT": "60"}
