@@ -414,19 +414,7 @@ OUR_IDS = BY_LAUNCHER | {"OTEL_PYTHON_ID_GENERATOR": "flyte"}
 
 
 def with_distro(pod: pods.Pod) -> pods.Pod:
-    """Install the entry point of ``opentelemetry-distro``: the SDK's own configurator."""
-    site = programs.distribution(
-        pod.directory.parent / "site",
-        "distro_of_the_test",
-        """
-        from opentelemetry.sdk._configuration import _OTelSDKConfigurator
-
-        class Configurator(_OTelSDKConfigurator):
-            pass
-        """,
-        {"opentelemetry_configurator": {"configurator": "Configurator"}},
-    )
-    return first_on_path(pod, site)
+    return first_on_path(pod, programs.distro(pod.directory.parent / "site"))
 
 
 def first_on_path(pod: pods.Pod, *folders: Path) -> pods.Pod:

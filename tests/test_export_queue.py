@@ -11,9 +11,7 @@ from pathlib import Path
 import opentelemetry.sdk.metrics  # noqa: F401  # dropped records are counted only where it is loaded
 import pytest
 from opentelemetry import metrics
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 
 from faults import collectors
 from otel_flyte import semconv
@@ -45,17 +43,8 @@ def _nothing_lost(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     dropped.report()
 
 
-def spans(*names: str, size: int = 0) -> list[ReadableSpan]:
-    kept = traces.Kept()
-    provider = TracerProvider(resource=Resource({"service.name": "flyte"}), shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(kept))
-    for name in names:
-        provider.get_tracer("s").start_span(name, attributes={"filler": "x" * size}).end()
-    return kept.spans
-
-
 def numbered(count: int, size: int = 0) -> list[ReadableSpan]:
-    return spans(*map(str, range(count)), size=size)
+    return traces.sdk_spans(*map(str, range(count)), size=size)
 
 
 @contextmanager
@@ -184,7 +173,7 @@ def test_rejected_records_are_counted_and_not_sent_again(protocol: Protocol, cap
 def test_a_bad_request_is_counted_and_not_sent_again(protocol: Protocol, caplog: pytest.LogCaptureFixture) -> None:
     with Receiver(first_then(Reply(400))) as receiver, open_queue(receiver.endpoint(protocol), protocol) as made:
         put(made, numbered(5))
-        put(made, spans("next"))
+        put(made, traces.sdk_spans("next"))
 
     assert receiver.attempts == 2
     assert names(receiver) == ["next"]
@@ -274,7 +263,7 @@ def test_only_the_record_that_is_too_large_is_reported_and_dropped(
     spool = tmp_path if with_spool else None
     with Receiver(collectors.with_limit()) as receiver:
         with open_queue(receiver.endpoint(protocol), protocol, spool=spool) as made:
-            put(made, [*numbered(10), *spans("huge", size=5_000_000), *spans("last")])
+            put(made, [*numbered(10), *traces.sdk_spans("huge", size=5_000_000), *traces.sdk_spans("last")])
 
         assert names(receiver) == [*map(str, range(10)), "last"]
     [line] = drop_reports(caplog)
@@ -287,7 +276,7 @@ def test_only_the_record_that_cannot_be_encoded_is_dropped(
     with_spool: bool, tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     with open_queue(receiver.endpoint(), spool=tmp_path if with_spool else None) as made:
-        put(made, [*spans("first"), *spans("half \ud83d"), *spans("last")])
+        put(made, [*traces.sdk_spans("first"), *traces.sdk_spans("half \ud83d"), *traces.sdk_spans("last")])
 
     assert names(receiver) == ["first", "last"]
     assert drop_reports(caplog) == [
@@ -300,7 +289,7 @@ def test_invalid_utf_8_is_replaced_in_the_spool(
 ) -> None:
     receiver.down()
     with open_queue(receiver.endpoint(), batch=1, delay=0.05, spool=tmp_path) as made:
-        put(made, [*numbered(8), *spans("half \ud83d"), *spans("last")], wait=False)
+        put(made, [*numbered(8), *traces.sdk_spans("half \ud83d"), *traces.sdk_spans("last")], wait=False)
         time.sleep(0.5)
         receiver.up()
         assert made.mark().wait(10)
@@ -311,7 +300,7 @@ def test_invalid_utf_8_is_replaced_in_the_spool(
 
 def test_invalid_utf_8_is_replaced_in_a_replay(tmp_path: Path, receiver: Receiver) -> None:
     with collectors.refused() as collector, open_queue(collector.endpoint(), spool=tmp_path) as made:
-        put(made, [*spans("first"), *spans("half \ud83d"), *spans("last")], wait=False)
+        put(made, [*traces.sdk_spans("first"), *traces.sdk_spans("half \ud83d"), *traces.sdk_spans("last")], wait=False)
 
     command = ["otel-flyte", "replay", str(tmp_path)]
     replayed = programs.run_command(command, tmp_path, receiver.environment())
@@ -414,18 +403,7 @@ def test_every_kind_of_flush_to_a_black_hole_is_bounded(protocol: Protocol, tmp_
 
 
 def under_the_launcher(pod: pods.Pod) -> pods.Pod:
-    """Install the entry point of ``opentelemetry-distro``: the SDK's own configurator."""
-    site = programs.distribution(
-        pod.directory.parent / "site",
-        "distro_of_the_test",
-        """
-        from opentelemetry.sdk._configuration import _OTelSDKConfigurator
-
-        class Configurator(_OTelSDKConfigurator):
-            pass
-        """,
-        {"opentelemetry_configurator": {"configurator": "Configurator"}},
-    )
+    site = programs.distro(pod.directory.parent / "site")
     path = f"{site}:{pod.environment['PYTHONPATH']}"
     launcher = str(pods.SCRIPTS / "opentelemetry-instrument")
     return replace(pod, arguments=(launcher, *pod.arguments), environment={**pod.environment, "PYTHONPATH": path})

@@ -17,9 +17,6 @@ import pytest
 from click.testing import CliRunner, Result
 from fsspec import register_implementation  # type: ignore[import-untyped]  # it ships no types
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # it ships no types
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from otel_flyte.cli import main as cli
 from otel_flyte.cli.replay_output import ReplayOutput
@@ -40,17 +37,8 @@ METRIC = (
 )
 
 
-def some_spans(*names: str, size: int = 0) -> list[ReadableSpan]:
-    kept = traces.Kept()
-    provider = TracerProvider(resource=Resource({"service.name": "flyte"}), shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(kept))
-    for name in names:
-        provider.get_tracer("s").start_span(name, attributes={"filler": "x" * size}).end()
-    return kept.spans
-
-
 def line(*names: str) -> bytes:
-    return spans_line(some_spans(*names))
+    return spans_line(traces.sdk_spans(*names))
 
 
 def names(count: int, prefix: str = "span") -> list[str]:
@@ -297,8 +285,10 @@ class TestRefusals:
     def test_a_single_record_that_is_too_large_is_reported_and_kept_and_all_others_are_sent(
         self, tmp_path: Path, receiver: Receiver, protocol: Protocol
     ) -> None:
-        big = some_spans("big", size=5 * 2**20)
-        path = spooled(tmp_path, spans_line([*some_spans(*names(20)), *big, *some_spans(*names(20, "more"))]))
+        big = traces.sdk_spans("big", size=5 * 2**20)
+        path = spooled(
+            tmp_path, spans_line([*traces.sdk_spans(*names(20)), *big, *traces.sdk_spans(*names(20, "more"))])
+        )
         summary = replayed(receiver, tmp_path, protocol=protocol)
         (problem,) = problems(summary)
         assert problem.startswith("big with 5,24")

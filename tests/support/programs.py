@@ -110,3 +110,18 @@ def distribution(folder: Path, name: str, source: str, entry_points: Mapping[str
         lines += [f"[{group}]", *(f"{entry} = {name}:{target}" for entry, target in objects.items())]
     (metadata / "entry_points.txt").write_text("\n".join(lines))
     return folder
+
+
+def distro(folder: Path) -> Path:
+    """Install the entry point of ``opentelemetry-distro``: the SDK's own configurator."""
+    return distribution(
+        folder,
+        "distro_of_the_test",
+        """
+        from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+        class Configurator(_OTelSDKConfigurator):
+            pass
+        """,
+        {"opentelemetry_configurator": {"configurator": "Configurator"}},
+    )

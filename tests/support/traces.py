@@ -198,3 +198,13 @@ class Kept(SpanExporter):
 
     def export(self, spans: Any) -> Any:
         self.spans += spans
+
+
+def sdk_spans(*names: str, size: int = 0) -> list[ReadableSpan]:
+    """Return ended spans of the SDK, each with an attribute of ``size`` characters."""
+    kept = Kept()
+    provider = TracerProvider(resource=Resource({"service.name": "flyte"}), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    for name in names:
+        provider.get_tracer("s").start_span(name, attributes={"filler": "x" * size}).end()
+    return kept.spans
