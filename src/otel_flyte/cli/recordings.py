@@ -114,8 +114,6 @@ def rightsize(sources: Sequence[str], last: int | None, margin: float | None, *,
     from otel_flyte.recording.rightsize import LAST, Margins, advise
     from otel_flyte.report import advice
 
-    if margin is not None and math.isnan(margin):
-        raise UserError("--margin nan is not a number: name a percentage from 0 to 1000")
     margins = None if margin is None else Margins(margin / 100, margin / 100)
     recommended = advise(_attempts(sources), last or LAST, margins)
     print_text(advice.as_json(recommended) if is_json else advice.as_text(recommended))
