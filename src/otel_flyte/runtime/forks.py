@@ -73,8 +73,8 @@ class ForkLock:
 class Imports:
     """Imports by our threads: a fork waits until they are complete.
 
-    The threads do not wait for each other. An import may log a line, and that may
-    need a module that another thread is importing.
+    The threads do not wait for each other. An import may log a line, and that may need a module that another thread is
+    importing.
 
     Args:
         patience: seconds that a fork waits.
