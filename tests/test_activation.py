@@ -529,6 +529,7 @@ SCENARIOS: dict[str, Scenario] = {
             entrypoint=entrypoint,
             env=OUR_IDS | programs.RAISE,
             change=change,
+            forked=False,
         )
         for how, change in {
             "opentelemetry-instrument": by_opentelemetry_instrument,

@@ -58,7 +58,7 @@ class Lingering:
             return pod.finish(process)
 
 
-def wait_until_ready(folder: Path, process: "subprocess.Popen[str]") -> float:
+def wait_until_ready(folder: Path, process: pods.Process) -> float:
     """Return the time by ``time.monotonic``."""
     pods.wait_until((folder / "ready").exists, process)
     return time.monotonic()

@@ -45,7 +45,7 @@ class Terminated:
                 env={**env, **admin.environment()},
                 bare=bare,
             )
-            process = pod.start()
+            process = pod.start(forked=True)
             pods.wait_until((pod.directory / "ready").exists, process)
             process.send_signal(signal.SIGTERM)
             return pod.finish(process, timeout=SECONDS)

@@ -143,7 +143,7 @@ SCENARIOS: dict[str, Scenario] = {
         "train",
         {"seconds": [0.1, 7.0]},
         TWO_GPUS,
-        {"OTEL_METRIC_EXPORT_INTERVAL": "1000"},
+        COLLECTED_OFTEN,
         entrypoint="map",
         attempt=pods.Attempt(array_index=1, subtask_attempt=2),
     ),

@@ -148,6 +148,8 @@ def _prepare(folder: Path) -> None:
         *("flytekit.bin.entrypoint", "flytekit.deck", "opentelemetry.exporter.otlp.proto.http.trace_exporter"),
         *("support.pods", "task_kinds", "task_data", "traced_cache", "traced_data", "traced_kinds"),
         *("task_processes", "traced_forks", "otel_flyte.sdk.metrics", "otel_flyte.supervisor.client"),
+        *("opentelemetry.propagate", "opentelemetry.sdk._logs.export", "opentelemetry.instrumentation.logging.handler"),
+        *(f"opentelemetry.exporter.otlp.proto.common.{name}" for name in ("_log_encoder", "metrics_encoder")),
     ):
         importlib.import_module(name)
     logging.getLogger("otel_flyte").propagate = False
@@ -232,11 +234,15 @@ def _live(names: Iterable[str], folder: Path, current: list[str] | None = None) 
     from otel_flyte.export import pending_spans
     from otel_flyte.process import shutdown
     from otel_flyte.runtime import ticker
+    from otel_flyte.usage import recorder, sample
 
     reading, writing = os.pipe()
     os.environ[semconv.EXEC_PIPE] = f"{os.getpid()}:{writing}:{os.fstat(writing).st_ino}"
     ticker.INTERVAL_SECONDS = 0.05
     pending_spans.PATIENCE_SECONDS = pending_spans.FIRST_HEARTBEAT_SECONDS = 0.0
+    recorder.PATIENCE_SECONDS = recorder.METRICS_AFTER_SECONDS = 0.0
+    for module in (recorder, sample):
+        vars(module)["WORTH_SECONDS"] = 0.0
     ended = _ended(names, folder, current)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Python prints exceptions of this phase, and they do not prevent the end.

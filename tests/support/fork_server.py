@@ -6,8 +6,10 @@ started ones.
 
 import atexit
 import functools
+import io
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -25,14 +27,84 @@ PROGRAM = Path(__file__).with_name("fork_server_program.py")
 SCRIPTS = Path(sys.executable).parent
 
 FORKABLE = frozenset(
-    str(SCRIPTS / name) for name in ("pyflyte-execute", "pyflyte-map-execute", "pyflyte", "otel-flyte")
+    str(SCRIPTS / name)
+    for name in ("pyflyte-execute", "pyflyte-map-execute", "pyflyte-fast-execute", "pyflyte", "otel-flyte")
 )
 READ_LATER = (
     *("OTEL_", "_OTEL_FLYTE", "TRACEPARENT", "TRACESTATE", "HOME", "TMPDIR", "RANK", "OMPI_COMM_WORLD_RANK"),
     *("FLYTE_INTERNAL_", "FLYTE_ATTEMPT_NUMBER", "FLYTE_K8S_ARRAY_INDEX", "BATCH_JOB_ARRAY_INDEX_", "_F_SS_C", "_F_WN"),
     *("FLYTE_PLATFORM_", "FLYTE_FAIL_ON_ERROR"),
+    # Of the tests' own modules.
+    *("BURN_WHEN_LOADED", "FAKE_NVML", "GROUPS", "HANDLER", "PATCHES"),
+    # The forked process takes it over.
+    "PYTHONPATH",
 )
 """Prefixes of variables that neither Python nor flytekit reads as it is imported."""
+
+
+class Forked:
+    """A forked process, used like a ``subprocess.Popen`` with pipes for text.
+
+    Attributes:
+        pid: the process id.
+        returncode: the exit status, ``None`` as long as the process runs.
+    """
+
+    def __init__(self, stdout: int, stderr: int, status: int) -> None:
+        self._status = os.fdopen(status, "rb", buffering=0)
+        self._stdout, self._stderr = stdout, stderr
+        self._content: dict[int, bytearray] = {stdout: bytearray(), stderr: bytearray()}
+        self._open = {stdout, stderr}
+        self.returncode: int | None = None
+        session, pid = _line(self._status).split()
+        self._session, self.pid = int(session), int(pid)
+
+    def poll(self) -> int | None:
+        if self.returncode is None and _has_content(self._status):
+            self.returncode = int(_line(self._status))
+            self._status.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for the end; return the text on stdout and stderr.
+
+        Raises:
+            TimeoutExpired: if it takes longer than ``timeout`` seconds.
+        """
+        stdout, stderr = self.read(timeout)
+        return _text(stdout), _text(stderr)
+
+    def read(self, timeout: float | None = None) -> tuple[bytes, bytes]:
+        """Wait for the end; return the bytes on stdout and stderr, and raise as ``communicate`` does."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            for stream in self._open:
+                selector.register(stream, selectors.EVENT_READ)
+            while self._open or self.poll() is None:
+                if deadline is not None and time.monotonic() > deadline:
+                    raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
+                for key, _ in selector.select(1.0 if self._open else 0.01):
+                    self._read(key.fd, selector)
+        return bytes(self._content[self._stdout]), bytes(self._content[self._stderr])
+
+    def kill_session(self) -> list[str]:
+        """Kill the process and its children; return a description of each."""
+        return _kill_session(self._session)
+
+    def _read(self, stream: int, selector: selectors.BaseSelector) -> None:
+        chunk = os.read(stream, 1 << 16)
+        self._content[stream] += chunk
+        if not chunk:
+            selector.unregister(stream)
+            self._open.discard(stream)
+            os.close(stream)
 
 
 class ForkServer:
@@ -52,6 +124,16 @@ class ForkServer:
                 stderr=subprocess.PIPE,
             )
 
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path) -> Forked:
+        """Start a console script."""
+        request = {"arguments": list(arguments), "environment": dict(environment), "directory": str(directory)}
+        pipes = [os.pipe() for _ in range(3)]
+        writing = [pipe[1] for pipe in pipes]
+        socket.send_fds(self._requests, [json.dumps(request).encode()], writing)
+        for descriptor in writing:
+            os.close(descriptor)
+        return Forked(*(pipe[0] for pipe in pipes))
+
     def run(
         self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path, timeout: float
     ) -> tuple[int, str, str]:
@@ -67,13 +149,15 @@ class ForkServer:
         Raises:
             AssertionError: if it takes longer than ``timeout`` seconds. It is killed.
         """
-        request = {"arguments": list(arguments), "environment": dict(environment), "directory": str(directory)}
-        pipes = [os.pipe() for _ in range(3)]
-        writing = [pipe[1] for pipe in pipes]
-        socket.send_fds(self._requests, [json.dumps(request).encode()], writing)
-        for descriptor in writing:
-            os.close(descriptor)
-        return _read_to_the_end([pipe[0] for pipe in pipes], time.monotonic() + timeout)
+        process = self.start(arguments, environment, directory)
+        try:
+            stdout, stderr = process.read(timeout)
+        except subprocess.TimeoutExpired:
+            left = process.kill_session()
+            output = process.communicate(timeout=10)
+            raise AssertionError("\n".join(["a forked process has not ended:", *left, *output])) from None
+        assert process.returncode is not None
+        return process.returncode, stdout, stderr
 
     def close(self) -> None:
         self._requests.close()
@@ -81,25 +165,12 @@ class ForkServer:
         self._folder.cleanup()
 
 
-def _read_to_the_end(reading: Sequence[int], deadline: float) -> tuple[int, bytes, bytes]:
-    content = {descriptor: bytearray() for descriptor in reading}
-    *streams, status = reading
-    with selectors.DefaultSelector() as selector:
-        for descriptor in reading:
-            selector.register(descriptor, selectors.EVENT_READ)
-        while selector.get_map():
-            if time.monotonic() > deadline:
-                left = _kill_session(int(content[status].split()[0]))
-                output = (_text(content[stream]) for stream in streams)
-                raise AssertionError("\n".join(["a forked process has not ended:", *left, *output]))
-            for key, _ in selector.select(1.0):
-                chunk = os.read(key.fd, 1 << 16)
-                content[key.fd] += chunk
-                if not chunk:
-                    selector.unregister(key.fd)
-                    os.close(key.fd)
-    stdout, stderr = (bytes(content[stream]) for stream in streams)
-    return int(content[status].split()[1]), stdout, stderr
+def _line(pipe: io.RawIOBase) -> bytes:
+    return b"".join(iter(lambda: pipe.read(1) or b"\n", b"\n"))
+
+
+def _has_content(pipe: io.RawIOBase) -> bool:
+    return bool(select.select([pipe], [], [], 0)[0])
 
 
 def _text(content: bytes | bytearray) -> str:
@@ -110,7 +181,8 @@ def _kill_session(session: int) -> list[str]:
     killed = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError):
-            if os.getsid(process.pid) == session:
+            # The leader of the session reports the end.
+            if os.getsid(process.pid) == session != process.pid:
                 killed.append(f"{process.pid}, child of {process.ppid()}, {process.status()}")
                 os.kill(process.pid, signal.SIGKILL)
     return killed

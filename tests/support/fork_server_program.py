@@ -51,7 +51,7 @@ def _watch(status: int) -> None:
         os.close(status)
         return
     os.closerange(3, status)
-    os.write(status, f"{os.getpid()}\n".encode())
+    os.write(status, f"{os.getpid()} {child}\n".encode())
     _, ended = os.waitpid(child, 0)
     os.write(status, f"{os.waitstatus_to_exitcode(ended)}\n".encode())
     os._exit(0)
@@ -62,11 +62,22 @@ def _take_over(request: dict[str, Any], stdout: int, stderr: int) -> None:
     os.dup2(stderr, 2)
     os.close(stdout)
     os.close(stderr)
+    own_path = os.environ.get("PYTHONPATH", "")
     os.environ.clear()
     os.environ.update(request["environment"])
+    _replace_path(own_path, os.environ.get("PYTHONPATH", ""))
     os.chdir(request["directory"])
     sys.argv[:] = request["arguments"]
     tempfile.tempdir = None
+
+
+def _replace_path(old: str, new: str) -> None:
+    """Search for modules where a process with another ``PYTHONPATH`` does, and customise it as such a process."""
+    folders = list(filter(None, new.split(os.pathsep)))
+    sys.path[1 : 1 + len(list(filter(None, old.split(os.pathsep))))] = folders
+    if new != old and any((Path(folder) / "sitecustomize.py").exists() for folder in folders):
+        sys.modules.pop("sitecustomize", None)
+        importlib.import_module("sitecustomize")
 
 
 def import_flytekit() -> None:

@@ -44,6 +44,8 @@ ENVIRONMENT = {
 """The variables of every process of a user."""
 ARRAY_INDEX_VARIABLE = "FLYTE_K8S_ARRAY_INDEX"
 
+Process = subprocess.Popen[str] | fork_server.Forked
+
 Entrypoint = Literal["execute", "map", "fast", "script"]
 Inputs = Mapping[str, Any] | bytes | None
 """Python values, the bytes of an ``inputs.pb``, or ``None`` for a missing file."""
@@ -167,7 +169,11 @@ class Pod:
     output_prefix: Path
     raw_output_prefix: Path
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *, forked: bool = False) -> Process:
+        """Start the process, or fork it where ``fork_server.can_fork`` permits that."""
+        if forked and fork_server.can_fork(self.arguments, self.environment, ENVIRONMENT):
+            server = fork_server.server(ENVIRONMENT, self.environment)
+            return server.start(self.arguments, self.environment, self.directory)
         return subprocess.Popen(
             self.arguments,
             cwd=self.directory,
@@ -179,42 +185,40 @@ class Pod:
             errors="backslashreplace",
         )
 
-    def finish(self, process: subprocess.Popen[str], timeout: float = 120.0) -> Result:
+    def finish(self, process: Process, timeout: float = 120.0) -> Result:
         try:
             stdout, stderr = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            left = _kill_all(self.output_prefix)
+            if isinstance(process, fork_server.Forked):
+                left = process.kill_session()
+            else:
+                left = _kill_all(self.output_prefix)
             stdout, stderr = process.communicate(timeout=10)
             raise AssertionError("\n".join([f"{self.arguments} has not ended:", *left, stdout, stderr])) from None
-        return self._result(process.returncode, stdout, stderr)
-
-    def run(self, timeout: float = 120.0, *, forked: bool = False) -> Result:
-        """Run to the end; a forked pod is started instead if ``fork_server.can_fork`` returns False."""
-        if not (forked and fork_server.can_fork(self.arguments, self.environment, ENVIRONMENT)):
-            return self.finish(self.start(), timeout)
-        server = fork_server.server(ENVIRONMENT, self.environment)
-        return self._result(*server.run(self.arguments, self.environment, self.directory, timeout))
-
-    def _result(self, returncode: int, stdout: str, stderr: str) -> Result:
+        assert process.returncode is not None
         return Result(
-            returncode=returncode,
+            returncode=process.returncode,
             stdout=stdout,
             stderr=stderr,
             files=_files(self.output_prefix),
             raw_files=_files(self.raw_output_prefix),
         )
 
+    def run(self, timeout: float = 120.0, *, forked: bool = False) -> Result:
+        """Run to the end; see ``start``."""
+        return self.finish(self.start(forked=forked), timeout)
+
 
 @contextmanager
-def started(pod: Pod) -> Iterator[subprocess.Popen[str]]:
-    process = pod.start()
+def started(pod: Pod) -> Iterator[Process]:
+    process = pod.start(forked=True)
     try:
         yield process
     finally:
         process.kill()
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], process: Process, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
