@@ -18,7 +18,7 @@ from faults import records
 from faults.collectors import Collector, Start, healthy
 from faults.records import Ledger
 from faults.work import LEDGER, PROGRAM, Work
-from support import pods
+from support import fork_server, pods
 from support.receiver import Protocol, Receiver, Span, spans
 
 Side = Literal["stock", "ours"]
@@ -27,6 +27,7 @@ How = Literal["program", "pod", "pid 1"]
 LIMIT_SECONDS = 75.0
 """After that a process is killed; the stock SDK's worst is about 45 s."""
 TESTS = Path(__file__).resolve().parent.parent
+OURS = TESTS / "faults" / "programs" / "ours.py"
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 """Runs a command as PID 1 of its own namespace, if the system permits it."""
 
@@ -35,7 +36,7 @@ NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", *(() if os.geteuid() 
 class Live:
     """A running program, and its collector."""
 
-    process: subprocess.Popen[str]
+    process: pods.Process
     collector: Collector
     how: How
     signalled: float | None = None
@@ -232,9 +233,7 @@ def _process(
     """Run the program of a side to its end; return its exit status and the time of its end."""
     command, environment, directory = _command(case, side, root, environment)
     with (root / "stdout").open("w") as stdout, (root / "stderr").open("w") as stderr:
-        process = subprocess.Popen(
-            command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True
-        )
+        process = _start(command, environment, directory, (stdout.fileno(), stderr.fileno()))
     live = Live(process, collector, case.how)
     watchdog = threading.Timer(LIMIT_SECONDS, process.kill)
     watchdog.start()
@@ -249,6 +248,19 @@ def _process(
         process.wait()
 
 
+def _start(
+    command: tuple[str, ...], environment: dict[str, str], directory: Path, files: tuple[int, int]
+) -> pods.Process:
+    """Start a process, forked where it imports flytekit first."""
+    arguments = command[1:] if command[0] == sys.executable and command[1] == str(OURS) else command
+    if fork_server.can_fork(arguments, environment, pods.ENVIRONMENT):
+        server = fork_server.server(pods.ENVIRONMENT, environment)
+        return server.start(arguments, environment, directory, files)
+    return subprocess.Popen(
+        command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=files[0], stderr=files[1], text=True
+    )
+
+
 def _command(
     case: Case, side: Side, root: Path, environment: Mapping[str, str]
 ) -> tuple[tuple[str, ...], dict[str, str], Path]:
@@ -258,7 +270,7 @@ def _command(
             "execute", root / "pod", "faults.programs.ours.work", {}, env={**environment, "PYTHONPATH": path}
         )
         return pod.arguments, pod.environment, pod.directory
-    command = (sys.executable, str(TESTS / "faults" / "programs" / f"{side}.py"))
+    command = (sys.executable, str(OURS.with_name(f"{side}.py")))
     user = {
         "PATH": os.pathsep.join((str(pods.SCRIPTS), os.defpath)),
         "PYTHONPATH": str(TESTS),
@@ -270,7 +282,7 @@ def _command(
     return (*(NAMESPACE if case.how == "pid 1" else ()), *command), {**user, **environment}, root / "work"
 
 
-def _is_ready(ledger: Path, process: subprocess.Popen[str]) -> bool:
+def _is_ready(ledger: Path, process: pods.Process) -> bool:
     """Wait until the work is ready for the event, or has ended."""
     while process.poll() is None:
         if Ledger.read(ledger).time_of("ready") is not None:

@@ -6,11 +6,9 @@ started ones.
 
 import atexit
 import functools
-import io
 import json
 import os
 import select
-import selectors
 import signal
 import socket
 import subprocess
@@ -35,7 +33,7 @@ READ_LATER = (
     *("FLYTE_INTERNAL_", "FLYTE_ATTEMPT_NUMBER", "FLYTE_K8S_ARRAY_INDEX", "BATCH_JOB_ARRAY_INDEX_", "_F_SS_C", "_F_WN"),
     *("FLYTE_PLATFORM_", "FLYTE_FAIL_ON_ERROR"),
     # Of the tests' own modules.
-    *("BURN_WHEN_LOADED", "FAKE_NVML", "GROUPS", "HANDLER", "PATCHES"),
+    *("BURN_WHEN_LOADED", "FAKE_NVML", "FAULTS_", "GROUPS", "HANDLER", "PATCHES"),
     # The forked process takes it over.
     "PYTHONPATH",
 )
@@ -43,26 +41,30 @@ READ_LATER = (
 
 
 class Forked:
-    """A forked process, used like a ``subprocess.Popen`` with pipes for text.
+    """A forked process, used like a ``subprocess.Popen``.
 
     Attributes:
         pid: the process id.
         returncode: the exit status, ``None`` as long as the process runs.
     """
 
-    def __init__(self, stdout: int, stderr: int, status: int) -> None:
-        self._status = os.fdopen(status, "rb", buffering=0)
-        self._stdout, self._stderr = stdout, stderr
-        self._content: dict[int, bytearray] = {stdout: bytearray(), stderr: bytearray()}
-        self._open = {stdout, stderr}
+    def __init__(self, status: int, streams: Sequence[int]) -> None:
+        self._status = status
+        self._streams = {stream: bytearray() for stream in streams}
+        self._open = set(streams)
         self.returncode: int | None = None
-        session, pid = _line(self._status).split()
+        session, pid = _line(status).split()
         self._session, self.pid = int(session), int(pid)
 
     def poll(self) -> int | None:
-        if self.returncode is None and _has_content(self._status):
+        if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self) -> int:
+        if self.returncode is None:
             self.returncode = int(_line(self._status))
-            self._status.close()
+            os.close(self._status)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -73,7 +75,7 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Wait for the end; return the text on stdout and stderr.
+        """Wait for the end; return the text on stdout and stderr, if they are pipes.
 
         Raises:
             TimeoutExpired: if it takes longer than ``timeout`` seconds.
@@ -82,27 +84,33 @@ class Forked:
         return _text(stdout), _text(stderr)
 
     def read(self, timeout: float | None = None) -> tuple[bytes, bytes]:
-        """Wait for the end; return the bytes on stdout and stderr, and raise as ``communicate`` does."""
+        """Return the bytes on stdout and stderr, otherwise like ``communicate``."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        with selectors.DefaultSelector() as selector:
-            for stream in self._open:
-                selector.register(stream, selectors.EVENT_READ)
-            while self._open or self.poll() is None:
-                if deadline is not None and time.monotonic() > deadline:
-                    raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
-                for key, _ in selector.select(1.0 if self._open else 0.01):
-                    self._read(key.fd, selector)
-        return bytes(self._content[self._stdout]), bytes(self._content[self._stderr])
+        while self._open:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left < 0:
+                raise subprocess.TimeoutExpired(f"forked process {self.pid}", timeout or 0.0)
+            for stream in select.select(self._open, [], [], left)[0]:
+                self._read(stream)
+        self.wait()
+        stdout, stderr = self._streams.values()
+        return bytes(stdout), bytes(stderr)
 
     def kill_session(self) -> list[str]:
         """Kill the process and its children; return a description of each."""
-        return _kill_session(self._session)
+        killed = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError):
+                # The leader of the session reports the end.
+                if os.getsid(process.pid) == self._session != process.pid:
+                    killed.append(f"{process.pid}, child of {process.ppid()}, {process.status()}")
+                    os.kill(process.pid, signal.SIGKILL)
+        return killed
 
-    def _read(self, stream: int, selector: selectors.BaseSelector) -> None:
+    def _read(self, stream: int) -> None:
         chunk = os.read(stream, 1 << 16)
-        self._content[stream] += chunk
+        self._streams[stream] += chunk
         if not chunk:
-            selector.unregister(stream)
             self._open.discard(stream)
             os.close(stream)
 
@@ -124,15 +132,21 @@ class ForkServer:
                 stderr=subprocess.PIPE,
             )
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path) -> Forked:
-        """Start a console script."""
+    def start(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        directory: Path,
+        files: tuple[int, int] | None = None,
+    ) -> Forked:
+        """Start a console script, or another script; its stdout and stderr are pipes, or these files."""
         request = {"arguments": list(arguments), "environment": dict(environment), "directory": str(directory)}
-        pipes = [os.pipe() for _ in range(3)]
-        writing = [pipe[1] for pipe in pipes]
+        status, *streams = [os.pipe() for _ in range(1 if files else 3)]
+        writing = [*(files or [pipe[1] for pipe in streams]), status[1]]
         socket.send_fds(self._requests, [json.dumps(request).encode()], writing)
-        for descriptor in writing:
-            os.close(descriptor)
-        return Forked(*(pipe[0] for pipe in pipes))
+        for pipe in (status, *streams):
+            os.close(pipe[1])
+        return Forked(status[0], [pipe[0] for pipe in streams])
 
     def run(
         self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path, timeout: float
@@ -165,33 +179,18 @@ class ForkServer:
         self._folder.cleanup()
 
 
-def _line(pipe: io.RawIOBase) -> bytes:
-    return b"".join(iter(lambda: pipe.read(1) or b"\n", b"\n"))
-
-
-def _has_content(pipe: io.RawIOBase) -> bool:
-    return bool(select.select([pipe], [], [], 0)[0])
+def _line(pipe: int) -> bytes:
+    return b"".join(iter(lambda: os.read(pipe, 1), b"\n"))
 
 
 def _text(content: bytes | bytearray) -> str:
     return bytes(content).decode(errors="backslashreplace").replace("\r\n", "\n")
 
 
-def _kill_session(session: int) -> list[str]:
-    killed = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, ProcessLookupError):
-            # The leader of the session reports the end.
-            if os.getsid(process.pid) == session != process.pid:
-                killed.append(f"{process.pid}, child of {process.ppid()}, {process.status()}")
-                os.kill(process.pid, signal.SIGKILL)
-    return killed
-
-
 def can_fork(arguments: Sequence[str], environment: Mapping[str, str], base: Mapping[str, str]) -> bool:
-    """Return whether a command is a console script whose environment differs from ``base`` in ``READ_LATER`` only."""
-    is_linux = sys.platform == "linux"
-    return is_linux and arguments[0] in FORKABLE and _read_at_import(environment) == _read_at_import(base)
+    """Return whether a command is a script of Python whose environment differs from ``base`` in ``READ_LATER`` only."""
+    is_script = arguments[0] in FORKABLE or arguments[0].endswith(".py")
+    return sys.platform == "linux" and is_script and _read_at_import(environment) == _read_at_import(base)
 
 
 def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:

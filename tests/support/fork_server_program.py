@@ -101,6 +101,7 @@ def _load_plugins() -> None:
 def _run_script(path: str) -> None:
     script: Any = ModuleType("__main__")
     script.__file__ = path
+    sys.path[0] = str(Path(path).parent)
     sys.modules["__main__"] = script
     exec(compile(Path(path).read_bytes(), path, "exec"), vars(script))
 
