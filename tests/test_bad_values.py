@@ -34,9 +34,7 @@ def task(name: str, inputs: Any, **env: str) -> Scenario:
 def bare_task(scenario_of: str, inputs: Any, **env: str) -> Scenario:
     def run(root: Path, receiver: Receiver) -> Result:
         environment = {**receiver.environment(), **env}
-        return pods.prepare(
-            "execute", root, f"traced_bad_values.{scenario_of}", inputs, env=environment, bare=True
-        ).run()
+        return pods.execute(root, f"traced_bad_values.{scenario_of}", inputs, env=environment, bare=True)
 
     return run
 

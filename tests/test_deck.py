@@ -174,7 +174,7 @@ def test_a_pod_uploads_it(tmp_path: Path, receiver: Receiver, name: str, first: 
         semconv.RAISE_INTERNAL_ERRORS: "1",
         semconv.OTEL_FLYTE_TRACE_URL: TRACE,
     }
-    pod = pods.prepare("execute", tmp_path / "pod", f"task_decks.{name}", {"value": 5}, env=environment).run()
+    pod = pods.execute(tmp_path / "pod", f"task_decks.{name}", {"value": 5}, env=environment)
     html = pod.files["deck.html"].decode()
     assert NAV.findall(html)[-1] == "Telemetry"
     assert rows(html)[0] == first
@@ -224,7 +224,7 @@ def test_the_deck_of_ten_hours_is_small(tmp_path: Path) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 def test_the_deck_of_a_failed_task_opens_in_a_browser(tmp_path: Path, receiver: Receiver) -> None:
     environment = receiver.environment("http/protobuf")
-    pod = pods.prepare("execute", tmp_path / "pod", "task_decks.report_failure", {"value": 5}, env=environment).run()
+    pod = pods.execute(tmp_path / "pod", "task_decks.report_failure", {"value": 5}, env=environment)
     # flytekit's template loads a font from the network.
     html = re.sub(r"<link[^>]*>", "", pod.files["deck.html"].decode())
     (tmp_path / "deck.html").write_text(html)

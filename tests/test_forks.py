@@ -25,7 +25,7 @@ FIVE = {"value": 5}
 
 def bare_task(task: str) -> Scenario:
     def run(root: Path, receiver: Receiver) -> Result:
-        return pods.prepare("execute", root, f"traced_forks.{task}", FIVE, bare=True).run()
+        return pods.execute(root, f"traced_forks.{task}", FIVE, bare=True)
 
     return run
 

@@ -523,7 +523,7 @@ def test_the_documented_query_finds_the_spans_of_a_pod(tmp_path: Path, receiver:
     expected = re.findall(r'resource\.(flyte\.\w+) = "?\{\{ (\.\w+) \}\}"?', text)
     assert len(expected) == 3 + 3 + 2
     environment = receiver.environment("http/protobuf")
-    pods.prepare("execute", tmp_path / "pod", "task_kinds.increment", {"value": 5}, env=environment).run()
+    pods.execute(tmp_path / "pod", "task_kinds.increment", {"value": 5}, env=environment)
     spans = receiver.spans()
     assert spans
     for span in spans:

@@ -22,7 +22,7 @@ from typing import Any
 import requests
 
 from otel_flyte import semconv
-from support import fake_nvml, flyte_pages, fork_server, pods, programs
+from support import fake_nvml, flyte_pages, pods, programs
 from support.pods import Attempt, Pod
 from support.receiver import Receiver, Reply
 from support.stack import Stack
@@ -58,12 +58,6 @@ _SOON = {
     "GROUPS": str(_GROUPS / "none"),
 }
 """Short intervals, so that a task of four seconds exports the same as one of an hour."""
-
-_BASE = {**pods.ENVIRONMENT, "PYTHONPATH": programs.python_path(fake_nvml.PATH)}
-"""The environment of the fork server. Every pod has the fake NVML, most of them without a GPU."""
-
-_READ_LATER = (*fork_server.READ_LATER, "PATCHES", "GROUPS", "STATSD_PORT", "FAKE_NPU_SMI", "PATH", fake_nvml.VARIABLE)
-"""Prefixes of variables that are not read on import of flytekit."""
 
 _GPU: dict[str, Any] = fake_nvml.EQUAL
 _TWO_GPUS = {"gpus": [{**_GPU, "uuid": "GPU-0"}, {**_GPU, "uuid": "GPU-1"}]}
@@ -170,13 +164,7 @@ def _of_others(refusing: str) -> Iterator[_Planned]:
 
 def _run(pod: Pod) -> None:
     """Run a pod, forked where possible. Some pods fail on purpose."""
-    read_at_import = {name: value for name, value in pod.environment.items() if not name.startswith(_READ_LATER)}
-    base = {name: value for name, value in _BASE.items() if not name.startswith(_READ_LATER)}
-    if pod.arguments[0] not in fork_server.FORKABLE or read_at_import != base:
-        pod.run()
-        return
-    server = fork_server.server(_BASE, pod.environment)
-    server.run(pod.arguments, pod.environment, pod.directory, timeout=120)
+    pod.run(forked=True)
 
 
 def _prepared(planned: _Planned, root: Path, stack: Stack) -> Pod:
@@ -190,7 +178,8 @@ def _prepared(planned: _Planned, root: Path, stack: Stack) -> Pod:
             **stack.sender(),
             **_SOON,
             "STATSD_PORT": str(stack.settings.ports["statsd"]),
-            "PYTHONPATH": _BASE["PYTHONPATH"],
+            # Every pod has the fake NVML, most of them without a GPU.
+            "PYTHONPATH": programs.python_path(fake_nvml.PATH),
             fake_nvml.VARIABLE: "0",
         },
     )

@@ -33,9 +33,9 @@ READ_LATER = (
     *("FLYTE_INTERNAL_", "FLYTE_ATTEMPT_NUMBER", "FLYTE_K8S_ARRAY_INDEX", "BATCH_JOB_ARRAY_INDEX_", "_F_SS_C", "_F_WN"),
     *("FLYTE_PLATFORM_", "FLYTE_FAIL_ON_ERROR"),
     # Of the tests' own modules.
-    *("BURN_WHEN_LOADED", "FAKE_NVML", "FAULTS_", "GROUPS", "HANDLER", "PATCHES"),
-    # The forked process takes it over.
-    "PYTHONPATH",
+    *("BURN_WHEN_LOADED", "FAKE_", "FAULTS_", "GROUPS", "HANDLER", "PATCHES", "SERVICE_PASSWORD", "STATSD_PORT"),
+    # Programs are looked up in the one, and the forked process takes over the other.
+    *("PATH", "PYTHONPATH"),
 )
 """Prefixes of variables that neither Python nor flytekit reads as it is imported."""
 

@@ -13,7 +13,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -235,22 +235,8 @@ class Options(TypedDict, total=False):
 
 
 def execute(root: Path, task: str | Template, inputs: Inputs, **options: Unpack[Options]) -> Result:
-    return prepare("execute", root, task, inputs, **options).run()
-
-
-def map_execute(root: Path, task: str, inputs: Inputs, *, index: int, **options: Unpack[Options]) -> Result:
-    options["attempt"] = replace(options.get("attempt", Attempt()), array_index=index)
-    return prepare("map", root, task, inputs, **options).run()
-
-
-def fast_execute(root: Path, task: str, inputs: Inputs, **options: Unpack[Options]) -> Result:
-    """Run with the task's code in a distribution that the pod downloads; the code is nowhere else on its path."""
-    return prepare("fast", root, task, inputs, **options).run()
-
-
-def script_execute(root: Path, task: str | Template, inputs: Inputs, **options: Unpack[Options]) -> Result:
-    """Run as Spark on Kubernetes and MPI do: flytekit's ``entrypoint.py`` is ``__main__``."""
-    return prepare("script", root, task, inputs, **options).run()
+    """Run ``pyflyte-execute``; the pod is forked where possible."""
+    return prepare("execute", root, task, inputs, **options).run(forked=True)
 
 
 def prepare(

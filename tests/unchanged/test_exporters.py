@@ -80,7 +80,7 @@ def test_task_whose_outputs_cannot_be_uploaded_is_unchanged(receiver: Receiver, 
         execution = pod.output_prefix.parent.parent
         execution.parent.mkdir(parents=True)
         execution.write_text("no folder can be made here")
-        return picture(pod.run(), root)
+        return picture(pod.run(forked=True), root)
 
     bare = run(tmp_path / "bare", bare=True)
 
