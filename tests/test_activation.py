@@ -70,8 +70,10 @@ OWN_PROVIDER = """
 SPANS = ["input translation", "user code", "output translation", "task program.double", "workflow program.twice"]
 
 
-def ended(folder: Path, *parts: str, env: Mapping[str, str] | None = None, path: list[Path] | None = None) -> Any:
-    return programs.run(programs.joined(*parts), folder, {**programs.RAISE, **(env or {})}, path=path or ())
+def ended(folder: Path, *parts: str, env: Mapping[str, str] | None = None) -> programs.Ended:
+    """Run a program, forked if it imports flytekit first."""
+    is_forked = parts[0] == LOADED
+    return programs.run(programs.joined(*parts), folder, {**programs.RAISE, **(env or {})}, forked=is_forked)
 
 
 def test_without_the_exceptions_of_flytekit_the_hooks_are_set(tmp_path: Path) -> None:

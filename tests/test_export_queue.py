@@ -390,7 +390,7 @@ def test_every_kind_of_flush_to_a_black_hole_is_bounded(protocol: Protocol, tmp_
         """
     with collectors.black_hole() as collector:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint(protocol), "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
-        flushed, ended = programs.run(programs.joined(PROGRAM, program), tmp_path, env).printed
+        flushed, ended = programs.run(programs.joined(PROGRAM, program), tmp_path, env, forked=True).printed
         exit_seconds = time.monotonic() - ended
 
     assert [result for result, _ in flushed[:4]] == [False] * 4

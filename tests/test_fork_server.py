@@ -50,9 +50,21 @@ SCENARIOS: dict[str, Callable[..., runs.Scenario]] = {
     },
     "pyflyte run": partial(runs.local, "traced_kinds.py", "outer", value=3),
 }
+DEPENDS_ON_VERSIONS = (
+    "sync",
+    "eager",
+    "error",
+    "environment",
+    "modules of opentelemetry",
+    "modules of flytekit",
+    "pyflyte run",
+)
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in DEPENDS_ON_VERSIONS else pytest.param(name, marks=pytest.mark.newest_only) for name in SCENARIOS],
+)
 def test_forked_process_leaves_the_same_as_a_started_one(name: str, tmp_path: Path) -> None:
     forked, started = (
         left_by(SCENARIOS[name](forked=forked, env=PATIENT), tmp_path / f"{forked:d}") for forked in (True, False)

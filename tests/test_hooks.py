@@ -19,6 +19,7 @@ import flytekit
 import pytest
 from flytekit.core.base_task import PythonTask, Task
 
+from otel_flyte import semconv
 from otel_flyte.adapters import patching
 from otel_flyte.adapters.flytekit_v1 import hooks
 from otel_flyte.adapters.flytekit_v1.hooks import HOOKS
@@ -236,7 +237,6 @@ def test_a_wrapped_function_keeps_its_name_docstring_and_signature(hook: Hook) -
 WITHOUT_HOOKS = """
     import json, os, sys
 
-    os.environ["OTEL_FLYTE_ENABLED"] = "false"
     import flytekit
     from flytekit.core.base_task import PythonTask
     del os.environ["OTEL_FLYTE_ENABLED"]
@@ -296,7 +296,8 @@ OWNERS = """
 
 def run_without_hooks(folder: Path, *program: str) -> Any:
     parts = (WITHOUT_HOOKS, OWNERS, *program)
-    return programs.run(programs.joined(*parts), folder, programs.RAISE, name="double_twice").printed
+    env = {**programs.RAISE, semconv.OTEL_FLYTE_ENABLED: "false"}
+    return programs.run(programs.joined(*parts), folder, env, name="double_twice", forked=True).printed
 
 
 def test_uninstrument_restores_every_target_to_the_very_same_object(tmp_path: Path) -> None:

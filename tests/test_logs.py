@@ -341,7 +341,7 @@ def test_a_provider_argument_receives_records_of_tasks_but_not_of_the_export(tmp
         log(text="inside")
         print(json.dumps(bodies()))
     """
-    ended = programs.run(programs.joined(PROGRAM, program), tmp_path, programs.RAISE)
+    ended = programs.run(programs.joined(PROGRAM, program), tmp_path, programs.RAISE, forked=True)
 
     assert ended.printed == ["inside", "inside"]
     assert "Traceback" not in ended.stderr
@@ -356,7 +356,7 @@ def test_a_failing_provider_affects_no_task(tmp_path: Path) -> None:
         otel_flyte.instrument(tracer_provider=TracerProvider(), logger_provider=Broken())
         print(json.dumps(log(text="inside")))
     """
-    ended = programs.run(programs.joined(PROGRAM, program), tmp_path)
+    ended = programs.run(programs.joined(PROGRAM, program), tmp_path, forked=True)
 
     assert ended.printed == "inside"
     assert len(ended.our_lines) == 1
@@ -400,7 +400,7 @@ def test_uninstrument_restores_logging_and_the_formatters_of_flytekit(tmp_path: 
         print(json.dumps([changed, state() == before, logging.Logger.callHandlers is plain, bodies()]))
     """
     env = {"FLYTE_SDK_RICH_TRACEBACKS": "0", **programs.RAISE}
-    ended = programs.run(programs.joined(PROGRAM, program), tmp_path, env)
+    ended = programs.run(programs.joined(PROGRAM, program), tmp_path, env, forked=True)
 
     assert ended.printed == [True, True, True, ["inside", "inside"]]
 

@@ -106,7 +106,7 @@ def with_variables(prepared: pods.Pod, variables: Mapping[str, str]) -> pods.Pod
 def program(source: str) -> Scenario:
     def run(root: Path, receiver: Receiver) -> Result:
         programs.module(root, "program", source)
-        return runs.program(sys.executable, str(root / "program.py"))(root, receiver)
+        return runs.program(sys.executable, str(root / "program.py"), forked=True)(root, receiver)
 
     return run
 

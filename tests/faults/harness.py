@@ -252,7 +252,7 @@ def _start(
     command: tuple[str, ...], environment: dict[str, str], directory: Path, files: tuple[int, int]
 ) -> pods.Process:
     """Start a process, forked where it imports flytekit first."""
-    arguments = command[1:] if command[0] == sys.executable and command[1] == str(OURS) else command
+    arguments = fork_server.script_of(command) if str(OURS) in command else command
     if fork_server.can_fork(arguments, environment, pods.ENVIRONMENT):
         server = fork_server.server(pods.ENVIRONMENT, environment)
         return server.start(arguments, environment, directory, files)

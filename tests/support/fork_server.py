@@ -187,6 +187,11 @@ def _text(content: bytes | bytearray) -> str:
     return bytes(content).decode(errors="backslashreplace").replace("\r\n", "\n")
 
 
+def script_of(command: Sequence[str]) -> Sequence[str]:
+    """Return a command without the interpreter, if it runs a script."""
+    return command[1:] if command[0] == sys.executable else command
+
+
 def can_fork(arguments: Sequence[str], environment: Mapping[str, str], base: Mapping[str, str]) -> bool:
     """Return whether a command is a script of Python whose environment differs from ``base`` in ``READ_LATER`` only."""
     is_script = arguments[0] in FORKABLE or arguments[0].endswith(".py")

@@ -14,7 +14,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from support import pods
+from support import fork_server, pods
 
 RAISE = {"_OTEL_FLYTE_RAISE": "1"}
 """The variables with which faults of this project raise instead of being logged."""
@@ -47,15 +47,27 @@ def run(
     name: str = "program",
     path: Iterable[Path] = (),
     timeout: float = 60,
+    forked: bool = False,
 ) -> Ended:
-    """Run a program from a file, because flytekit reads its source; ``path`` is before the workflows on its path."""
+    """Run a program from a file, because flytekit reads its source.
+
+    Args:
+        path: folders before the workflows on its path.
+        forked: whether it may be forked, because it imports flytekit before anything else.
+    """
     module(folder, name, source)
     command = [sys.executable, str(folder / f"{name}.py")]
-    return run_command(command, folder, {"PYTHONPATH": python_path(*path), **(env or {})}, timeout=timeout)
+    environment = {"PYTHONPATH": python_path(*path), **(env or {})}
+    return run_command(command, folder, environment, timeout=timeout, forked=forked)
 
 
 def run_command(
-    command: list[str], folder: Path, env: Mapping[str, str] | None = None, *, timeout: float = 60
+    command: list[str],
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    timeout: float = 60,
+    forked: bool = False,
 ) -> Ended:
     """Run a command; it finds the console scripts of this interpreter's environment."""
     environment = {
@@ -65,6 +77,10 @@ def run_command(
         "FLYTE_SDK_RICH_TRACEBACKS": "0",
         **(env or {}),
     }
+    arguments = fork_server.script_of(command)
+    if forked and fork_server.can_fork(arguments, environment, pods.ENVIRONMENT):
+        server = fork_server.server(pods.ENVIRONMENT, environment)
+        return Ended(*server.run(arguments, environment, folder, timeout))
     ended = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )

@@ -226,9 +226,10 @@ def program(*command: str, env: Mapping[str, str] | None = None, times: int = 1,
 
 
 def _ended(command: Sequence[str], environment: Mapping[str, str], directory: Path, *, forked: bool) -> Ended:
-    if forked and fork_server.can_fork(command, environment, pods.ENVIRONMENT):
+    arguments = fork_server.script_of(command)
+    if forked and fork_server.can_fork(arguments, environment, pods.ENVIRONMENT):
         server = fork_server.server(pods.ENVIRONMENT, environment)
-        return Ended(*server.run(command, environment, directory, TIMEOUT))
+        return Ended(*server.run(arguments, environment, directory, TIMEOUT))
     ended = subprocess.run(
         command, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
     )
@@ -237,7 +238,7 @@ def _ended(command: Sequence[str], environment: Mapping[str, str], directory: Pa
 
 def python(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> Scenario:
     """A script in the workflows folder."""
-    return program(sys.executable, str(pods.WORKFLOWS / script), *arguments, env=env)
+    return program(sys.executable, str(pods.WORKFLOWS / script), *arguments, env=env, forked=True)
 
 
 def _environment(receiver: Receiver, protocol: Protocol) -> dict[str, str]:

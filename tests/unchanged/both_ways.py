@@ -41,7 +41,7 @@ class Given:
             attempt=pods.Attempt(array_index=self.case.index),
             env={**self.case.env, **(env or {})},
             bare=bare,
-        ).run(forked=self.case.forked and not bare)
+        ).run(forked=self.case.forked)
         return pictures.picture(result, root)
 
     @property
