@@ -271,6 +271,35 @@ def test_only_the_record_that_is_too_large_is_reported_and_dropped(
     assert "huge, 5,000," in line
 
 
+def test_a_replay_repeats_no_part_of_a_batch_that_was_done_before_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The receiver rejects one record as too large and then accepts one request: the others stay in the spool."""
+    limit = collectors.with_limit()
+    accepted = 0
+
+    def respond(request: Request) -> Reply:
+        nonlocal accepted
+        reply = limit(request)
+        accepted += reply.status == 200
+        return reply if accepted < 2 else Reply(503)
+
+    with Receiver(respond) as receiver:
+        with open_queue(receiver.endpoint(), spool=tmp_path) as made:
+            put(made, [*traces.sdk_spans("huge", size=5_000_000), *numbered(40)], wait=False)
+        arrived = names(receiver)
+    [line] = drop_reports(caplog)
+    with Receiver() as later:
+        replayed = programs.run_command(["otel-flyte", "replay", str(tmp_path)], tmp_path, later.environment())
+        rest = names(later)
+
+    assert "1 too large for" in line
+    assert arrived
+    assert rest
+    assert replayed.returncode == 0, replayed.stderr
+    assert sorted([*arrived, *rest], key=int) == [str(number) for number in range(40)]
+
+
 @pytest.mark.parametrize("with_spool", [False, True], ids=["no spool", "spool"])
 def test_only_the_record_that_cannot_be_encoded_is_dropped(
     with_spool: bool, tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture

@@ -71,7 +71,7 @@ class SpoolChecks:
         arrived = outcome.received + outcome.replay.received
         assert arrived.keys() >= outcome.made - outcome.missing, outcome.summary
         # On a busy machine the bound ends a request that has arrived but has no answer yet: its records are sent again.
-        allowed = LARGEST_REQUEST if outcome.delay >= EXIT_SECONDS else 0
+        allowed = LARGEST_REQUEST if outcome.delay >= 0.9 * EXIT_SECONDS else 0
         assert sum(arrived.values()) - len(arrived) <= allowed or case.repeats, outcome.summary
         assert not outcome.replay.received_again
         assert not outcome.replay.left

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 
 from otel_flyte.export import dropped, otlp_requests, relay
+from otel_flyte.export.batch import MADE, Batch, Callback, Lines
 from otel_flyte.export.codecs import Codec
 from otel_flyte.export.otlp_json import count_records, line_of
 from otel_flyte.export.sender import Sender
@@ -34,6 +35,9 @@ SOON_SECONDS = 0.1
 """A delay in which more records may come that share the request."""
 
 _COUNTING_SECONDS = 0.2
+_RESERVE_SECONDS = 0.1
+"""Time before the deadline for the rest of a batch in the spool to be written there again."""
+
 _IN_MEMORY = 4
 """Batches that stay in memory although the spool holds them."""
 
@@ -50,54 +54,6 @@ class Limits(NamedTuple):
     queue: int
     batch: int
     delay: float
-
-
-class _Lines(tuple[bytes, ...]):  # noqa: SLOT001  # there are few of them
-    """Lines of OTLP JSON from forked children."""
-
-
-_MADE = (Message, _Lines, threading.Event)
-"""Queued items that are not records of the SDK. Each is a batch of its own."""
-
-
-class _Callback(threading.Event):
-    """An event that calls a function when it is set."""
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        super().__init__()
-        self._function = function
-
-    def set(self) -> None:
-        super().set()
-        guarded(self._function)()
-
-
-class _Batch:
-    """Records that are sent at once.
-
-    Attributes:
-        count: number of records before any of them was sent.
-        records: records of the SDK.
-        lines: lines from forked children.
-        parts: the requests that are not done, once there are any.
-        mark: an event to set when everything before it is done.
-        start, end: offsets in the spool; ``end`` is 0 if the batch is not there.
-    """
-
-    __slots__ = ("count", "end", "lines", "mark", "parts", "records", "start")
-
-    def __init__(self, content: Any, count: int) -> None:
-        self.count = count
-        self.records: Sequence[Any] = content if isinstance(content, list) else ()
-        self.lines: Sequence[bytes] = content if isinstance(content, _Lines) else ()
-        self.parts = deque([content]) if isinstance(content, Message) else None
-        self.mark = content if isinstance(content, threading.Event) else None
-        self.start = self.end = 0
-
-    @property
-    def left(self) -> int:
-        """Number of records that are not done."""
-        return self.count if self.parts is None else sum(map(otlp_requests.count, self.parts))
 
 
 class ExportQueue:
@@ -130,7 +86,7 @@ class ExportQueue:
         self._spool = WriteAhead(spool)
         self._on_acknowledged = on_acknowledged
         self._queue: deque[Any] = deque()
-        self._pending: deque[_Batch] = deque()
+        self._pending: deque[Batch] = deque()
         self._taking = threading.Lock()
         self._wake = threading.Event()
         self._grace = 0.0
@@ -193,7 +149,7 @@ class ExportQueue:
     def when_done(self, function: Callable[[], object]) -> None:
         """Call a function, in the sending thread, when all records that are queued now are done."""
         if not self._in_child:
-            self._queue.append(_Callback(function))
+            self._queue.append(Callback(function))
 
     def hurry(self, deadline: float) -> None:
         """Send everything before a deadline (``time.monotonic``). On return, the spool has all of it."""
@@ -240,7 +196,7 @@ class ExportQueue:
 
     def _adapt_limit(self, record: Any) -> None:
         """Lower the limit if records are large: their memory is the task's."""
-        line = guarded(self._codec.line)([record]) if not isinstance(record, _MADE) else None
+        line = guarded(self._codec.line)([record]) if not isinstance(record, MADE) else None
         if line:
             self._limit = min(self._limits.queue, max(FEW, QUEUE_BYTES // len(line)))
 
@@ -264,7 +220,7 @@ class ExportQueue:
                 return 0
             case Message():
                 return otlp_requests.count(item)
-            case _Lines():
+            case Lines():
                 # A line holds a span, a log record, or all metrics of a child.
                 return count_records(item) if self.signal == "metrics" else len(item)
         return self._codec.count([item])
@@ -282,6 +238,7 @@ class ExportQueue:
                 self._cycle()
             except Exception as fault:
                 report("ExportQueue", fault)
+        self._spool_rest()
         self._done.set()
 
     def _is_over(self) -> bool:
@@ -310,10 +267,10 @@ class ExportQueue:
 
     @guarded
     def _take_from_children(self) -> None:
-        waiting = sum(len(item) for item in list(self._queue) if isinstance(item, _Lines))
+        waiting = sum(len(item) for item in list(self._queue) if isinstance(item, Lines))
         with self._taking:
             while waiting < self._limit and (lines := relay.read(self.signal)):
-                self._queue.append(_Lines(lines))
+                self._queue.append(Lines(lines))
                 waiting += len(lines)
 
     def _count_unread(self) -> int:
@@ -321,7 +278,7 @@ class ExportQueue:
         count, until = 0, time.monotonic() + _COUNTING_SECONDS
         with self._taking:
             while time.monotonic() < until and (lines := relay.read(self.signal)):
-                count += self._count(_Lines(lines))
+                count += self._count(Lines(lines))
         return count
 
     @guarded
@@ -334,19 +291,19 @@ class ExportQueue:
         with self._taking:
             records: list[Any] = []
             while len(records) < self._limits.batch and (item := self._pop()) is not None:
-                if not isinstance(item, _MADE):
+                if not isinstance(item, MADE):
                     records.append(item)
                 elif records:
                     self._queue.appendleft(item)
                     break
                 else:
-                    self._append(_Batch(item, self._count(item)))
+                    self._append(Batch(item, self._count(item)))
                     return 1
             if records:
-                self._append(_Batch(records, self._codec.count(records)))
+                self._append(Batch(records, self._codec.count(records)))
             return len(records)
 
-    def _append(self, batch: _Batch) -> None:
+    def _append(self, batch: Batch) -> None:
         if self._spool.is_used and batch.mark is None:
             written = self._written(batch)
             batch.end = self._spool.write(written)
@@ -357,7 +314,7 @@ class ExportQueue:
                     batch.records, batch.lines, batch.parts = (), (), None
         self._pending.append(batch)
 
-    def _written(self, batch: _Batch) -> bytes:
+    def _written(self, batch: Batch) -> bytes:
         if batch.lines:
             return b"".join(line + b"\n" for line in batch.lines)
         if batch.parts is None:
@@ -369,22 +326,37 @@ class ExportQueue:
                 batch.count = batch.left
         return b"".join(map(line_of, batch.parts))
 
-    def _deliver(self, batch: _Batch) -> bool:
+    def _deliver(self, batch: Batch) -> bool:
         """Send the rest of the first pending batch, and return whether all of it is done."""
         if batch.parts is None:
             lines = batch.lines
             if batch.end and not batch.records and not lines:
                 lines = self._spool.read(batch.start, batch.end).splitlines()
             batch.parts = deque([self._codec.parsed(lines)]) if lines else self._codec.requests(batch.records)
-        if self._sender.deliver(batch.parts, self._deadline, is_kept=batch.end > 0):
+        deadline = self._deadline
+        if deadline is not None and batch.end:
+            deadline -= _RESERVE_SECONDS
+        left = batch.left
+        if self._sender.deliver(batch.parts, deadline, is_kept=batch.end > 0):
             self._finish(batch)
             return True
+        batch.is_partly_done = batch.is_partly_done or batch.left < left
         if self._deadline is not None:
             # Records in the spool are not worth the wait, and no attempt after the deadline is.
             self._gave_up = batch.end > 0 or self._sender.not_before >= self._deadline
         return False
 
-    def _finish(self, batch: _Batch) -> None:
+    @guarded
+    def _spool_rest(self) -> None:
+        """Replace a batch of which a part is done by its rest in the spool: no replay repeats that part."""
+        with self._taking:
+            batch = self._pending[0] if self._pending else None
+            if batch is None or not batch.end or not batch.is_partly_done:
+                return
+            if self._spool.write(b"".join(map(line_of, batch.parts or ()))):
+                self._spool.acknowledge(batch.end, is_last=False)
+
+    def _finish(self, batch: Batch) -> None:
         if not batch.end:
             self._acknowledge(batch.records)
         with self._taking:
