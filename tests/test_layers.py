@@ -82,8 +82,15 @@ def test_a_module_imports_lower_layers_or_its_own_package(module: str) -> None:
     assert not upward, f"{module} imports {sorted(upward)}"
 
 
+FOR_ITS_TYPE = ("otel_flyte.tasks.state", "otel_flyte.tasks.open_task")
+"""The registry of open tasks names their class. It does not import it: that takes OpenTelemetry."""
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    left = {module: _arrows(module) for module in _modules()}
+    importer, imported = FOR_ITS_TYPE
+    left = {module: _arrows(module, for_types=True) for module in _modules()}
+    assert imported in left[importer] - _arrows(importer)
+    left[importer].remove(imported)
     while ends := [module for module, arrows in left.items() if not arrows & left.keys()]:
         for module in ends:
             del left[module]

@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from otel_flyte.tasks.failures import Failure
     from otel_flyte.tasks.open_task import OpenTask
 
 current: ContextVar["OpenTask | None"] = ContextVar("otel_flyte_open_task", default=None)
@@ -32,12 +31,15 @@ def _nothing() -> None:
     pass
 
 
-def _not_logged(_span: Any, _failure: "Failure") -> bool:
+def _not_logged(_span: Any, _failure: Any) -> bool:
     return False
 
 
-log_failure: Callable[[Any, "Failure"], bool] = _not_logged
-"""Emits the failure of a span as a log record; returns whether there is a logger provider. Set by ``activation``."""
+log_failure: Callable[[Any, Any], bool] = _not_logged
+"""Emits the ``Failure`` of a span as a log record and returns whether there is a logger provider.
+
+``activation`` sets it.
+"""
 
 check_signals: Callable[[], object] = _nothing
 """Acts on a signal that has arrived, before a span ends of it. Set by the module that watches for signals."""

@@ -9,7 +9,7 @@ from otel_flyte.usage.statistics import Window
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from otel_flyte.usage.recorder import TaskUsage
+    from otel_flyte.usage.task_usage import TaskUsage
 
 
 class OwnProcess(NamedTuple):

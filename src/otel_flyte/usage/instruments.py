@@ -28,7 +28,7 @@ from otel_flyte.usage.quota import Quota
 from otel_flyte.usage.statistics import Device, Window, share_of_memory
 
 if TYPE_CHECKING:
-    from otel_flyte.usage.recorder import TaskUsage
+    from otel_flyte.usage.task_usage import TaskUsage
 
 Attributes = Mapping[str, Any]
 Values = Iterable[tuple[float | None, Attributes]]

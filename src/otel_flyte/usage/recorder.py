@@ -10,22 +10,20 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import Span
-
 from otel_flyte import semconv
 from otel_flyte.config import settings
 from otel_flyte.runtime import forks, ticker
 from otel_flyte.runtime.forks import importing
 from otel_flyte.runtime.guard import guarded, start_thread
 from otel_flyte.tasks.open_task import OpenTask
-from otel_flyte.usage.sample import WORTH_SECONDS, Sample, in_brief, of_process
+from otel_flyte.usage.sample import Sample, in_brief, of_process
+from otel_flyte.usage.task_usage import TaskUsage
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
     from otel_flyte.usage.collection import Collection
     from otel_flyte.usage.sampling import Sampling
-    from otel_flyte.usage.windows import Windows
 
 PATIENCE_SECONDS = 1.0
 """A task that ends earlier is sampled only when it begins and ends."""
@@ -42,68 +40,6 @@ LARGEST_SHARE_OF_TIME = 0.01
 
 SAME_COLLECTION_SECONDS = 0.5
 """Callbacks of instruments that come within this time belong to one collection."""
-
-
-class TaskUsage:
-    """The usage of one open task.
-
-    Attributes:
-        task: the open task.
-        outer: the usage of the task that began it, in this process.
-        first: the first sample.
-        age: seconds for which the task had run by then.
-        phase_first: the sample with which the open phase began.
-        shared: whether another task has run in this process meanwhile.
-        windows: the samples since, once the task has run for a while.
-    """
-
-    __slots__ = ("_recorder", "age", "first", "outer", "phase_first", "shared", "task", "windows")
-
-    def __init__(
-        self, recorder: "Recorder", task: OpenTask, first: Sample, age: float, outer: "TaskUsage | None"
-    ) -> None:
-        self.task = task
-        self.outer = outer
-        self.first = first
-        self.age = age
-        self.phase_first: Sample | None = None
-        self.shared = False
-        self.windows: Windows | None = None
-        self._recorder = recorder
-
-    def begin_phase(self) -> None:
-        """Begin a phase."""
-        self.phase_first = self._recorder.sample()
-
-    def end_phase(self, span: Span) -> None:
-        """End a phase, with its usage as attributes of its span."""
-        first, self.phase_first = self.phase_first, None
-        if first is not None and self._is_worth_reporting(first):
-            span.set_attributes(self._recorder.end_phase(self, first))
-
-    def end(self) -> None:
-        """End the task, with its usage as attributes of its span."""
-        self._recorder.open.pop(id(self), None)
-        if self._is_worth_reporting(self.first):
-            self.task.span.set_attributes(self._recorder.end_task(self))
-
-    def so_far(self) -> Mapping[str, float]:
-        """Return the usage by the last sample, for heartbeats, by attribute."""
-        return self._recorder.so_far(self) if self._recorder.is_current() else {}
-
-    def until_now(self) -> "Mapping[str, AttributeValue]":
-        """Return the attributes that the task's span would get if it ended now."""
-        return self._recorder.until_now(self) if self._recorder.is_current() else {}
-
-    def is_inside(self, other: "TaskUsage") -> bool:
-        """Return whether another task began this one."""
-        outer = self.outer
-        while outer is not None and outer is not other:
-            outer = outer.outer
-        return outer is other
-
-    def _is_worth_reporting(self, first: Sample) -> bool:
-        return time.monotonic() - first.at >= WORTH_SECONDS and self._recorder.is_current()
 
 
 class Recorder:

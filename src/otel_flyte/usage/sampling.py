@@ -24,7 +24,7 @@ from otel_flyte.usage.windows import Windows
 
 if TYPE_CHECKING:
     from otel_flyte.usage.readers.processes import TreeSample
-    from otel_flyte.usage.recorder import TaskUsage
+    from otel_flyte.usage.task_usage import TaskUsage
 
 _TICK_SECONDS = 0.01
 """The kernel reports the start of a process by its clock tick, up to this much too early."""
