@@ -133,7 +133,8 @@ def main() -> None:
     folder, part = Path(sys.argv[1]), int(sys.argv[2])
     _prepare(folder)
     reached = _in_child(lambda: _reached(folder / "reached"))
-    mine = [target for target in targets() if target.full_name in reached][part::2]
+    # By their places among all, because threads make the reached ones differ from run to run.
+    mine = [target for target in list(targets())[part::2] if target.full_name in reached]
     found = {
         target.full_name: _in_child(functools.partial(_run, target, reached[target.full_name], folder))
         for target in mine
@@ -188,8 +189,6 @@ def _reached(folder: Path) -> dict[str, list[str]]:
     These are the scenarios that call it, and the next one after each, which has the state that the first has left.
     Targets called by threads of otel-flyte can run in any scenario: they are broken in those that stop threads.
     """
-    codes = {target.full_name: _code(target.function) for target in targets()}
-    foreign = [name for name in codes if name.startswith(tuple(OF_OPENTELEMETRY))]
     callers: dict[CodeType, set[str]] = {}
     current = ["pod"]
 
@@ -203,11 +202,8 @@ def _reached(folder: Path) -> dict[str, list[str]]:
     sys.setprofile(note)
     _live(SCENARIOS, folder, current)
     sys.setprofile(None)
-    # A profile can miss the few calls of a function while other threads begin to be profiled.
-    found = {name: callers.get(code, set()) for name, code in codes.items()} | {
-        name: set(SCENARIOS) for name in foreign
-    }
-    return {name: list(_with_the_next(scenarios)) for name, scenarios in found.items() if scenarios}
+    found = ((target.full_name, callers.get(_code(target.function))) for target in targets())
+    return {name: list(_with_the_next(scenarios)) for name, scenarios in found if scenarios}
 
 
 def _with_the_next(names: Collection[str]) -> Iterator[str]:
@@ -239,14 +235,14 @@ def _live(names: Iterable[str], folder: Path, current: list[str] | None = None) 
     from otel_flyte.export import pending_spans
     from otel_flyte.process import shutdown
     from otel_flyte.runtime import ticker
-    from otel_flyte.usage import recorder, sample
+    from otel_flyte.usage import recorder, sample, task_usage
 
     reading, writing = os.pipe()
     os.environ[semconv.EXEC_PIPE] = f"{os.getpid()}:{writing}:{os.fstat(writing).st_ino}"
     ticker.INTERVAL_SECONDS = 0.05
     pending_spans.PATIENCE_SECONDS = pending_spans.FIRST_HEARTBEAT_SECONDS = 0.0
     recorder.PATIENCE_SECONDS = recorder.METRICS_AFTER_SECONDS = 0.0
-    for module in (recorder, sample):
+    for module in (task_usage, sample):
         vars(module)["WORTH_SECONDS"] = 0.0
     ended = _ended(names, folder, current)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
