@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_flyte import semconv
 from otel_flyte.export import dropped, otlp_requests
 from otel_flyte.export.otlp_json import line_of, request_of, spans_line
+from otel_flyte.export.otlp_spans import encode_spans
 from otel_flyte.runtime.forks import importing
 from otel_flyte.runtime.guard import report
 

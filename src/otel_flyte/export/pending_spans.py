@@ -10,12 +10,12 @@ import os
 import time
 from typing import Any
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_flyte import semconv
 from otel_flyte.config import endpoints
 from otel_flyte.export import destinations, otlp_requests
+from otel_flyte.export.otlp_spans import encode_spans
 from otel_flyte.export.queue import SOON_SECONDS
 from otel_flyte.process import shutdown
 from otel_flyte.runtime import ticker

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opentelemetry import metrics
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Span
 
 from otel_flyte import semconv
 from otel_flyte.export import destinations, otlp_requests
+from otel_flyte.export.otlp_spans import encode_spans
 
 _CUMULATIVE = 2
 _DELTA = 1

@@ -1,14 +1,13 @@
 """The id generator of our providers, which ``OTEL_PYTHON_ID_GENERATOR=flyte`` selects for other providers."""
 
-import secrets
-
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from otel_flyte.tasks import state
+from otel_flyte.tracing import random_ids
 
 
 class FlyteIdGenerator(IdGenerator):
-    """Random ids from the operating system, so that tasks that call ``random.seed(42)`` never collide.
+    """Random ids, except those of an attempt, which are derived.
 
     The derived ids of an attempt are in a context variable while its span is started.
     """
@@ -18,12 +17,12 @@ class FlyteIdGenerator(IdGenerator):
     def generate_span_id(self) -> int:
         """Return the derived span id, else 64 random bits."""
         ids = state.next_ids.get()
-        return ids[1] if ids is not None else secrets.randbits(64) or 1
+        return ids[1] if ids is not None else random_ids.span_id()
 
     def generate_trace_id(self) -> int:
         """Return the derived trace id, else 128 random bits."""
         ids = state.next_ids.get()
-        return ids[0] if ids is not None else secrets.randbits(128) or 1
+        return ids[0] if ids is not None else random_ids.trace_id()
 
     def is_trace_id_random(self) -> bool:
         """Return whether the lower 56 bits are uniformly random, as those of a derived id are: it is a digest."""

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_flyte import semconv
 from otel_flyte.config.endpoints import SignalPlan
 from otel_flyte.export import otlp_requests
 from otel_flyte.export.connection import connect
+from otel_flyte.export.otlp_spans import encode_spans
 from otel_flyte.export.transport import Outcome, Verdict
 from otel_flyte.sdk import traces
 from otel_flyte.sdk.arguments import usable_environment

@@ -17,6 +17,7 @@ from otel_flyte.tasks import state
 from otel_flyte.tracing import open_spans
 
 __all__ = [
+    "OUR_PROCESSORS",
     "AcknowledgedSpans",
     "OpenSpans",
     "Processor",
@@ -60,6 +61,10 @@ class Processor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  # nothing is delayed
         """Do nothing, with success: OpenTelemetry 1.27 takes the base class's answer for a failure."""
         return True
+
+
+OUR_PROCESSORS = (Processor, Queued)
+"""Their processors take spans of ours and of the SDK."""
 
 
 class OpenSpans(Processor):

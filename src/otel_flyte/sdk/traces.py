@@ -23,10 +23,20 @@ from otel_flyte.export import destinations, pending_spans
 from otel_flyte.process import shutdown, signals
 from otel_flyte.runtime.guard import say_once
 from otel_flyte.sdk import arguments, resource
+from otel_flyte.sdk.flyte_provider import FlyteTracerProvider
 from otel_flyte.sdk.id_generator import FlyteIdGenerator
 from otel_flyte.sdk.processors import OpenSpans, QueueSpans, SupervisedSpans
 from otel_flyte.supervisor import client
+from otel_flyte.tracing import flyte_span
+from otel_flyte.tracing.flyte_tracer import Sampling
 
+_DEFAULT_SAMPLER = f"{standard.PARENT_BASED}always_on"
+_SAMPLINGS = {
+    "always_on": Sampling(roots=True, follows_parent=False),
+    "always_off": Sampling(roots=False, follows_parent=False),
+    _DEFAULT_SAMPLER: Sampling(roots=True),
+    f"{standard.PARENT_BASED}always_off": Sampling(roots=False),
+}
 _SAMPLERS = {
     "always_on": ALWAYS_ON,
     "always_off": ALWAYS_OFF,
@@ -51,19 +61,39 @@ def set_provider() -> None:
         trace.set_tracer_provider(create_provider())
 
 
-def create_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> TracerProvider:
-    """Create an SDK tracer provider with our resource and id generator.
+def create_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> TracerProvider | FlyteTracerProvider:
+    """Create a tracer provider with our resource and id generator.
 
     It delivers to the exporters that the environment configures, and to ``extra_processors``.
     """
     with arguments.usable_environment() as values:
-        provider = provider_without_processors(values)
+        provider = _ours(values) or provider_without_processors(values)
         for processor in (*_processors(values), *extra_processors):
             provider.add_span_processor(processor)
     shutdown.at_exit(provider)
     pending_spans.begin()
     signals.install()
     return provider
+
+
+def _ours(values: Mapping[str, str]) -> FlyteTracerProvider | None:
+    """Return a provider with spans of our own, ``None`` where the user has chosen what only the SDK has."""
+    sampling = _SAMPLINGS.get(values.get(semconv.SAMPLER, _DEFAULT_SAMPLER))
+    has_internal_metrics = values.get(semconv.INTERNAL_METRICS, "").strip().lower() == "true"
+    ids = _id_generator(values)
+    if sampling is None or has_internal_metrics or not isinstance(ids, FlyteIdGenerator):
+        return None
+    limits = SpanLimits(**arguments.limits(values, _LIMITS))
+    ours = flyte_span.SpanLimits(
+        attributes=limits.max_span_attributes,
+        events=limits.max_events,
+        links=limits.max_links,
+        event_attributes=limits.max_event_attributes,
+        link_attributes=limits.max_link_attributes,
+        value_length=limits.max_span_attribute_length,
+        other_value_length=limits.max_attribute_length,
+    )
+    return FlyteTracerProvider(lambda: provider_without_processors(values), resource.ours, sampling, ids, ours)
 
 
 def provider_without_processors(values: Mapping[str, str]) -> TracerProvider:
@@ -95,7 +125,7 @@ def _processors(values: Mapping[str, str]) -> Sequence[SpanProcessor]:
 
 
 def _sampler(values: Mapping[str, str]) -> Sampler:
-    name = values.get(semconv.SAMPLER, f"{standard.PARENT_BASED}always_on")
+    name = values.get(semconv.SAMPLER, _DEFAULT_SAMPLER)
     if name in _SAMPLERS:
         return _SAMPLERS[name]
     kind = ParentBasedTraceIdRatio if name.startswith(standard.PARENT_BASED) else TraceIdRatioBased

@@ -1,0 +1,141 @@
+"""Spans of this project and of the SDK as OTLP requests.
+
+The result equals that of OpenTelemetry's encoder to the byte. That encoder computes a hash of the resource for each
+span, and goes through several functions for each attribute.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+from opentelemetry.trace import SpanContext, SpanKind
+
+_logger = logging.getLogger(__name__)
+
+_KINDS: Mapping[SpanKind, Any] = {kind: kind.value + 1 for kind in SpanKind}
+_HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
+
+
+def encode_spans(spans: Sequence[Any]) -> ExportTraceServiceRequest:
+    """Return spans as a request. An attribute that can't be encoded is left out.
+
+    Raises:
+        UnicodeEncodeError: a name is no text.
+    """
+    grouped: dict[int, tuple[Any, dict[Any, list[Span]]]] = {}
+    for span in spans:
+        resource = span.resource
+        if id(resource) not in grouped:
+            equal = next((key for key, (other, _) in grouped.items() if other == resource), None)
+            grouped[id(resource)] = grouped[equal] if equal is not None else (resource, {})
+        scopes = grouped[id(resource)][1]
+        scopes.setdefault(span.instrumentation_scope or None, []).append(_span(span))
+    unique = {id(scopes): (resource, scopes) for resource, scopes in grouped.values()}
+    return ExportTraceServiceRequest(resource_spans=[_resource_spans(*each) for each in unique.values()])
+
+
+def _resource_spans(resource: Any, scopes: Mapping[Any, list[Span]]) -> ResourceSpans:
+    scope_spans = [
+        ScopeSpans(scope=_scope(scope), spans=members, schema_url=(scope and scope.schema_url) or "")
+        for scope, members in scopes.items()
+    ]
+    return ResourceSpans(
+        resource=Resource(attributes=_attributes(resource.attributes)),
+        scope_spans=scope_spans,
+        schema_url=resource.schema_url,
+    )
+
+
+def _scope(scope: Any) -> InstrumentationScope:
+    if scope is None:
+        return InstrumentationScope()
+    attributes = getattr(scope, "attributes", None)
+    return InstrumentationScope(name=scope.name, version=scope.version, attributes=_attributes(attributes))
+
+
+def _span(span: Any) -> Span:
+    context: SpanContext = span.context
+    parent, status = span.parent, span.status
+    encoded = Span(
+        trace_id=context.trace_id.to_bytes(16, "big"),
+        span_id=context.span_id.to_bytes(8, "big"),
+        parent_span_id=parent.span_id.to_bytes(8, "big") if parent else b"",
+        name=span.name,
+        kind=_KINDS[span.kind],
+        start_time_unix_nano=span.start_time,
+        end_time_unix_nano=span.end_time,
+        attributes=_attributes(span.attributes),
+        status=Status(code=status.status_code.value, message=status.description),
+        dropped_attributes_count=span.dropped_attributes,
+        dropped_events_count=span.dropped_events,
+        dropped_links_count=span.dropped_links,
+        flags=_flags(parent),
+    )
+    if context.trace_state:
+        encoded.trace_state = ",".join(f"{key}={value}" for key, value in context.trace_state.items())
+    for event in span.events:
+        encoded.events.add(
+            name=event.name,
+            time_unix_nano=event.timestamp,
+            attributes=_attributes(event.attributes),
+            dropped_attributes_count=event.dropped_attributes,
+        )
+    for link in span.links:
+        encoded.links.add(
+            trace_id=link.context.trace_id.to_bytes(16, "big"),
+            span_id=link.context.span_id.to_bytes(8, "big"),
+            attributes=_attributes(link.attributes),
+            dropped_attributes_count=link.dropped_attributes,
+            flags=_flags(link.context),
+        )
+    return encoded
+
+
+def _flags(context: SpanContext | None) -> int:
+    return _HAS_IS_REMOTE | _IS_REMOTE if context is not None and context.is_remote else _HAS_IS_REMOTE
+
+
+def _attributes(attributes: Mapping[str, Any] | None) -> list[KeyValue]:
+    # A dictionary is iterated over in a third of the time that the SDK's own mapping takes.
+    copy: Callable[[], Mapping[str, Any]] | None = getattr(attributes, "copy", None)
+    return list(_encoded((copy() if copy else attributes) or {}))
+
+
+def _encoded(attributes: Mapping[str, Any]) -> Iterator[KeyValue]:
+    for key, value in attributes.items():
+        try:
+            yield KeyValue(key=key, value=_value(value))
+        except Exception as error:
+            _logger.exception("Failed to encode key %s: %s", key, error)  # noqa: TRY401  # OpenTelemetry's own line
+
+
+def _value(value: Any) -> AnyValue:
+    """Encode a value.
+
+    Raises:
+        TypeError: OTLP has no such value.
+        ValueError: an integer is too large, or a text is none.
+    """
+    match value:
+        case str():
+            return AnyValue(string_value=value)
+        case bool():
+            return AnyValue(bool_value=value)
+        case int():
+            return AnyValue(int_value=value)
+        case float():
+            return AnyValue(double_value=value)
+        case None:
+            return AnyValue()
+        case bytes():
+            return AnyValue(bytes_value=value)
+        case Sequence():
+            return AnyValue(array_value=ArrayValue(values=[_value(item) for item in value]))
+        case Mapping():
+            pairs = [KeyValue(key=str(key), value=_value(item)) for key, item in value.items()]
+            return AnyValue(kvlist_value=KeyValueList(values=pairs))
+    raise TypeError(f"Invalid type {type(value)} of value {value}")

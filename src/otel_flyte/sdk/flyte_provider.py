@@ -1,0 +1,168 @@
+"""The tracer provider that we create where only OTLP is configured: our spans are cheap, and users' are the SDK's.
+
+The SDK's provider is created when a user's tracer or a processor of another package needs it.
+"""
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, InstrumentationScope
+from opentelemetry.trace import Tracer
+
+from otel_flyte import semconv
+from otel_flyte._version import __version__
+from otel_flyte.sdk.lazy import Once
+from otel_flyte.sdk.processors import OUR_PROCESSORS
+from otel_flyte.tracing.flyte_span import FlyteSpan, SpanLimits
+from otel_flyte.tracing.flyte_tracer import FlyteTracer, Ids, Sampling
+
+
+class FlyteTracerProvider(trace.TracerProvider):
+    """Our tracer provider.
+
+    Args:
+        create: creates the SDK's provider, without processors.
+        resource: returns the resource.
+        sampling: the decision of the sampler.
+        ids: the id generator.
+        limits: the limits of our spans.
+    """
+
+    def __init__(
+        self,
+        create: Callable[[], TracerProvider],
+        resource: Callable[[], Resource],
+        sampling: Sampling,
+        ids: Ids,
+        limits: SpanLimits,
+    ) -> None:
+        self._create = create
+        self._resource = resource
+        self._sdk = Once(self._create_sdk)
+        self._processors: list[SpanProcessor] = []
+        self._scope = InstrumentationScope(semconv.SCOPE, __version__, semconv.SCHEMA_URL)
+        self._tracer = FlyteTracer(sampling, ids, limits, self._processors, self)
+
+    @property
+    def resource(self) -> Resource:
+        """The resource of all spans."""
+        return self._resource()
+
+    @property
+    def scope(self) -> InstrumentationScope:
+        """The scope of our spans."""
+        return self._scope
+
+    def get_tracer(self, instrumenting_module_name: str, *args: Any, **kwargs: Any) -> Tracer:
+        """Return the tracer of our scope, or a tracer of the SDK."""
+        if instrumenting_module_name == semconv.SCOPE:
+            return self._tracer
+        return self._sdk().get_tracer(instrumenting_module_name, *args, **kwargs)
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Add a processor. One of another package gets spans of the SDK from now on."""
+        if isinstance(span_processor, OUR_PROCESSORS):
+            self._processors.append(span_processor)
+            if self._sdk.is_made:
+                self._sdk().add_span_processor(span_processor)
+            return
+        provider = self._sdk()
+        provider.add_span_processor(span_processor)
+        self._processors.append(_Readable(span_processor))
+        self._tracer.instead = provider.get_tracer(self._scope.name, self._scope.version, self._scope.schema_url)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Wait until all spans so far are delivered."""
+        if self._sdk.is_made:
+            return self._sdk().force_flush(timeout_millis)
+        is_flushed = [processor.force_flush(timeout_millis) for processor in self._processors]
+        return all(is_flushed)
+
+    def shutdown(self) -> None:
+        """Shut all processors down."""
+        if self._sdk.is_made:
+            self._sdk().shutdown()
+            return
+        for processor in self._processors:
+            processor.shutdown()
+
+    def readable(self, span: FlyteSpan) -> ReadableSpan:
+        """Return a span of ours as one of the SDK."""
+        events = [Event(event.name, event.attributes, event.timestamp) for event in span.events]
+        return _Dropped(
+            span,
+            name=span.name,
+            context=span.context,
+            parent=span.parent,
+            resource=self.resource,
+            attributes=span.attributes,
+            events=events,
+            links=span.links,
+            kind=span.kind,
+            status=span.status,
+            start_time=span.start_time,
+            end_time=span.end_time,
+            instrumentation_info=self._scope_info,
+            instrumentation_scope=self._scope,
+        )
+
+    @functools.cached_property
+    def _scope_info(self) -> InstrumentationInfo:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return InstrumentationInfo(self._scope.name, str(self._scope.version), self._scope.schema_url)
+
+    def __getattr__(self, name: str) -> Any:
+        # A look for a private attribute must not create the provider.
+        if name.startswith("_") and not (name != "_sdk" and self._sdk.is_made):
+            raise AttributeError(name)
+        return getattr(self._sdk(), name)
+
+    @property  # type: ignore[misc]  # of `object` it can be set as well
+    def __class__(self) -> Any:
+        # Users ask with `isinstance` whether a provider is one of the SDK; who asks has imported it.
+        sdk = sys.modules.get("opentelemetry.sdk.trace")
+        return getattr(sdk, "TracerProvider", FlyteTracerProvider)
+
+    def _create_sdk(self) -> TracerProvider:
+        provider = self._create()
+        for processor in self._processors:
+            provider.add_span_processor(processor)
+        return provider
+
+
+class _Dropped(ReadableSpan):
+    """A readable span with the numbers that our span has."""
+
+    def __init__(self, span: FlyteSpan, **fields: Any) -> None:
+        super().__init__(**fields)
+        self._of = span
+
+    @property
+    def dropped_attributes(self) -> int:
+        return self._of.dropped_attributes
+
+    @property
+    def dropped_events(self) -> int:
+        return self._of.dropped_events
+
+    @property
+    def dropped_links(self) -> int:
+        return self._of.dropped_links
+
+
+class _Readable(SpanProcessor):
+    """Passes the ends of our open spans to a processor of another package, which was added meanwhile."""
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        self._processor = processor
+
+    def on_end(self, span: Any) -> None:
+        if type(span) is FlyteSpan:
+            self._processor.on_end(span._readable_span())
