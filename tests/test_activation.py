@@ -275,7 +275,7 @@ def test_a_signal_with_a_provider_argument_has_no_provider_of_ours(tmp_path: Pat
         env=CONFIGURED,
     ).printed
 
-    assert result == ["TracerProvider", "ProxyMeterProvider", "LazyLoggerProvider"]
+    assert result == ["FlyteTracerProvider", "ProxyMeterProvider", "LazyLoggerProvider"]
 
 
 def test_a_provider_argument_is_used_even_before_flytekit_is_imported(tmp_path: Path) -> None:
@@ -616,7 +616,7 @@ def test_providers_of_a_pod_are_created_after_the_tasks_module_is_loaded(name: s
 
     assert found == [
         *("ProxyTracerProvider", "ProxyMeterProvider", "ProxyLoggerProvider"),
-        *("TracerProvider", "LazyMeterProvider", "LazyLoggerProvider"),
+        *("FlyteTracerProvider", "LazyMeterProvider", "LazyLoggerProvider"),
     ]
 
 

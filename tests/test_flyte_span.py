@@ -103,7 +103,7 @@ def sides(sampler: str = "parentbased_always_on", limits: Mapping[str, int] = NO
     )
     made = (
         create(Counter()),
-        FlyteTracerProvider(lambda: create(ids), lambda: RESOURCE, ours, ids, own_limits),
+        FlyteTracerProvider(lambda: create(ids), RESOURCE, ours, ids, own_limits),
     )
     found = [Side(provider, Kept()) for provider in made]
     for side in found:

@@ -28,7 +28,7 @@ class FlyteTracerProvider(trace.TracerProvider):
 
     Args:
         create: creates the SDK's provider, without processors.
-        resource: returns the resource.
+        resource: the resource of all spans.
         sampling: the decision of the sampler.
         ids: the id generator.
         limits: the limits of our spans.
@@ -37,7 +37,7 @@ class FlyteTracerProvider(trace.TracerProvider):
     def __init__(
         self,
         create: Callable[[], TracerProvider],
-        resource: Callable[[], Resource],
+        resource: Resource,
         sampling: Sampling,
         ids: Ids,
         limits: SpanLimits,
@@ -52,7 +52,7 @@ class FlyteTracerProvider(trace.TracerProvider):
     @property
     def resource(self) -> Resource:
         """The resource of all spans."""
-        return self._resource()
+        return self._resource
 
     @property
     def scope(self) -> InstrumentationScope:

@@ -93,7 +93,7 @@ def _ours(values: Mapping[str, str]) -> FlyteTracerProvider | None:
         value_length=limits.max_span_attribute_length,
         other_value_length=limits.max_attribute_length,
     )
-    return FlyteTracerProvider(lambda: provider_without_processors(values), resource.ours, sampling, ids, ours)
+    return FlyteTracerProvider(lambda: provider_without_processors(values), resource.ours(), sampling, ids, ours)
 
 
 def provider_without_processors(values: Mapping[str, str]) -> TracerProvider:

@@ -252,7 +252,13 @@ ENDS: dict[str, Callable[[], None]] = {
 def _note_spans() -> None:
     from opentelemetry.sdk.trace import Span
 
-    end = Span.end
+    _note_ends(Span)
+    if "otel_flyte" in sys.modules:
+        _note_ends(importlib.import_module("otel_flyte.tracing.flyte_span").FlyteSpan)
+
+
+def _note_ends(kind: Any) -> None:
+    end = kind.end
 
     def end_and_note(span: Any, end_time: int | None = None) -> None:
         is_open = span.is_recording()
@@ -261,7 +267,7 @@ def _note_spans() -> None:
         if is_open and context.trace_flags.sampled:
             note(f"made span {context.span_id:016x}")
 
-    Span.end = end_and_note  # type: ignore[assignment,method-assign]
+    kind.end = end_and_note
 
 
 def _side() -> Any:
