@@ -28,7 +28,7 @@ from otel_flyte.tracing import flyte_span
 from otel_flyte.tracing.flyte_span import FlyteSpan
 from otel_flyte.tracing.flyte_tracer import Sampling
 
-pytestmark = [pytest.mark.quick, pytest.mark.filterwarnings("ignore:You should use instrumentation_scope")]
+pytestmark = [pytest.mark.quick, pytest.mark.filterwarnings("ignore:.*instrumentation_scope:DeprecationWarning")]
 
 RESOURCE = Resource({"service.name": "flyte"})
 START, END = 1_780_000_000_000_000_000, 1_780_000_001_000_000_000
@@ -330,6 +330,7 @@ def calls(draw: st.DrawFn) -> list[tuple[str, tuple[Any, ...]]]:
     return draw(st.lists(one, max_size=8))
 
 
+@pytest.mark.newest_only  # The encoder of 1.27 leaves out the schema URL of the scope.
 @given(
     calls(),
     attributes,
