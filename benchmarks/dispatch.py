@@ -1,17 +1,16 @@
-"""The time that the instrumentation adds to one `dispatch_execute`, in this process.
+"""The CPU time of one `dispatch_execute`: `python benchmarks/dispatch.py VARIANT` prints a line of JSON, in µs.
 
-Prints a line of JSON: medians over interleaved rounds of pairwise ratios, so that a machine that slows down slows both
-sides of a pair. Started by `benchmarks/run.py`, pinned to one CPU.
+`calling` is the time of the thread that dispatches, `others` that of all other threads of the process until everything
+is delivered. `benchmarks/run.py` starts the variants one after the other, in rounds. Without OpenTelemetry, only `bare`
+runs.
 """
 
-import gc
+import contextlib
 import json
 import os
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flytekit import task
@@ -19,25 +18,10 @@ from flytekit.core import utils
 from flytekit.core.base_task import PythonTask
 from flytekit.core.context_manager import ExecutionState, FlyteContextManager
 from flytekit.core.type_engine import TypeEngine
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-import otel_flyte
-from otel_flyte import semconv
-from otel_flyte.adapters.flytekit_v1 import task_attributes
-from otel_flyte.config import settings
-from otel_flyte.sdk.id_generator import FlyteIdGenerator
-from otel_flyte.usage import recorder
-
-DISPATCHES = 200
+DISPATCHES = 300
+BATCHES = 6
 TIMED = {"Execute user level code": "user code", "dispatch execute": "output translation"}
-
-
-class NullExporter(SpanExporter):
-    """Discards spans."""
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return SpanExportResult.SUCCESS
 
 
 @task(retries=2, timeout=30)
@@ -45,58 +29,25 @@ def increment(value: int) -> int:
     return value + 1
 
 
-def main(rounds: int) -> None:
-    provider = TracerProvider(id_generator=FlyteIdGenerator())
-    provider.add_span_processor(BatchSpanProcessor(NullExporter(), max_queue_size=100_000))
-    dispatch = _dispatch()
-    by_hand = _by_hand(provider, dispatch)
-    otel_flyte.uninstrument()
-    _seconds(dispatch)
-    samples = [_round(provider, dispatch, by_hand) for _ in range(rounds)]
-    print(
-        json.dumps(
-            {
-                "bare": statistics.median(bare for bare, *_ in samples),
-                "unconfigured": statistics.median(idle / bare for bare, idle, *_ in samples),
-                "by hand": statistics.median(hand / bare for bare, _, hand, *_ in samples),
-                "delivering": statistics.median(ours / bare for bare, _, _, ours, _ in samples),
-                "share": statistics.median((ours - bare) / (hand - bare) for bare, _, hand, ours, _ in samples),
-                "share without usage": statistics.median(
-                    (without - bare) / (hand - bare) for bare, _, hand, _, without in samples
-                ),
-            }
-        )
-    )
+def main(variant: str) -> None:
+    with VARIANTS[variant]() as (call, flush):
+        _calling_seconds(call)
+        flush()
+        began, of_others = time.process_time(), time.thread_time()
+        calling = [_calling_seconds(call) for _ in range(BATCHES)]
+        flush()
+        others = (time.process_time() - began) - (time.thread_time() - of_others)
+        figures = {"calling": min(calling), "others": others / BATCHES / DISPATCHES}
+    sys.stdout.write(json.dumps({name: seconds * 1e6 for name, seconds in figures.items()}) + "\n")
+    sys.stdout.flush()
+    os._exit(0)
 
 
-def _round(
-    provider: TracerProvider, dispatch: Callable[[], object], by_hand: Callable[[], object]
-) -> tuple[float, float, float, float, float]:
-    bare = _seconds(dispatch)
-    with _four_spans(provider):
-        hand = _seconds(by_hand)
-    otel_flyte.instrument()
-    idle = _seconds(dispatch)
-    otel_flyte.instrument(tracer_provider=provider)
-    ours = _seconds(dispatch)
-    with _no_usage():
-        without_usage = _seconds(dispatch)
-    otel_flyte.uninstrument()
-    provider.force_flush()
-    gc.collect()
-    return bare, idle, hand, ours, without_usage
-
-
-@contextmanager
-def _no_usage() -> Iterator[None]:
-    """Reset values that a process reads only once, as in a new process."""
-    recording, recorder._recorder, settings._current = recorder._recorder, None, None
-    os.environ[semconv.OTEL_FLYTE_SAMPLE_INTERVAL] = "0"
-    try:
-        yield
-    finally:
-        del os.environ[semconv.OTEL_FLYTE_SAMPLE_INTERVAL]
-        recorder._recorder, settings._current = recording, None
+def _calling_seconds(call: Callable[[], object]) -> float:
+    start = time.thread_time()
+    for _ in range(DISPATCHES):
+        call()
+    return (time.thread_time() - start) / DISPATCHES
 
 
 def _dispatch() -> Callable[[], object]:
@@ -107,21 +58,62 @@ def _dispatch() -> Callable[[], object]:
     return lambda: increment.dispatch_execute(context, inputs)
 
 
-def _by_hand(provider: TracerProvider, dispatch: Callable[[], object]) -> Callable[[], object]:
+Measured = Iterator[tuple[Callable[[], object], Callable[[], object]]]
+
+
+@contextlib.contextmanager
+def _bare() -> Measured:
+    yield _dispatch(), lambda: None
+
+
+@contextlib.contextmanager
+def _ours() -> Measured:
+    import otel_flyte
+
+    yield _dispatch(), otel_flyte.flush
+
+
+@contextlib.contextmanager
+def _ours_with_their_provider() -> Measured:
+    import otel_flyte
+
+    provider = _stock_provider()
+    otel_flyte.instrument(tracer_provider=provider)
+    yield _dispatch(), provider.force_flush
+
+
+@contextlib.contextmanager
+def _by_hand() -> Measured:
+    """Four spans by hand: one around the dispatch, and one around each of its three phases."""
+    import otel_flyte
+    from otel_flyte.adapters.flytekit_v1 import task_attributes
+
+    otel_flyte.uninstrument()
+    provider = _stock_provider()
     tracer = provider.get_tracer("by hand")
     description = task_attributes.describe(increment)
+    dispatch = _dispatch()
 
     def call() -> object:
         with tracer.start_as_current_span(description.span_name, attributes=description.attributes):
             return dispatch()
 
-    return call
+    with _three_phases(tracer):
+        yield call, provider.force_flush
 
 
-@contextmanager
-def _four_spans(provider: TracerProvider) -> Iterator[None]:
-    """The same three phases written by hand, with `start_as_current_span` around each."""
-    tracer = provider.get_tracer("by hand")
+def _stock_provider() -> Any:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=100_000))
+    return provider
+
+
+@contextlib.contextmanager
+def _three_phases(tracer: Any) -> Iterator[None]:
     translate, enter, leave = (
         PythonTask._literal_map_to_python_input,
         utils.timeit.__enter__,
@@ -153,12 +145,14 @@ def _four_spans(provider: TracerProvider) -> Iterator[None]:
         utils.timeit.__enter__, utils.timeit.__exit__ = enter, leave
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    for _ in range(DISPATCHES):
-        call()
-    return (time.perf_counter() - start) / DISPATCHES
+VARIANTS = {
+    "bare": _bare,
+    "unconfigured": _ours,
+    "by hand": _by_hand,
+    "ours": _ours,
+    "their provider": _ours_with_their_provider,
+}
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1])

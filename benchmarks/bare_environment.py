@@ -1,0 +1,29 @@
+"""An environment without OpenTelemetry: flytekit and its dependencies in the versions of this environment."""
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+def create(folder: Path) -> Path:
+    """Create the environment in a folder; return its interpreter, and print how many distributions it has."""
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    python = folder / "bin" / "python"
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    installed = {found.metadata["Name"]: found.version for found in importlib.metadata.distributions()}
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
+        constraints.writelines(f"{name}=={version}\n" for name, version in installed.items() if name != "otel-flyte")
+        constraints.flush()
+        command = [uv, "pip", "install", "--quiet", "--python", str(python), "--constraint", constraints.name]
+        subprocess.run([*command, f"flytekit=={installed['flytekit']}", "setuptools"], check=True)
+    # A bare interpreter has compiled its modules before it is measured.
+    subprocess.run([str(python), "-c", "import flytekit.bin.entrypoint"], check=True, capture_output=True)
+    distributions = list(folder.rglob("*.dist-info"))
+    names = " ".join(path.name for path in distributions)
+    if "opentelemetry" in names:
+        sys.exit("the bare environment has OpenTelemetry: flytekit depends on it")
+    sys.stderr.write(f"distributions: {len(installed)} here, {len(distributions)} in the bare environment\n")
+    return python
