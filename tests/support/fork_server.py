@@ -34,7 +34,7 @@ READ_LATER = (
     *("FLYTE_PLATFORM_", "FLYTE_FAIL_ON_ERROR"),
     # Of the tests' own modules.
     *("BURN_WHEN_LOADED", "FAKE_", "FAULTS_", "GROUPS", "HANDLER", "PATCHES", "SERVICE_PASSWORD", "STATSD_PORT"),
-    # Programs are looked up in the one, and the forked process takes over the other.
+    # `PATH` is read when a program is started; the forked process takes over `PYTHONPATH`.
     *("PATH", "PYTHONPATH"),
 )
 """Prefixes of variables that neither Python nor flytekit reads as it is imported."""
@@ -180,7 +180,8 @@ class ForkServer:
 
 
 def _line(pipe: int) -> bytes:
-    return b"".join(iter(lambda: os.read(pipe, 1), b"\n"))
+    """Read a line without its end; at the end of the file, it is empty."""
+    return b"".join(iter(lambda: os.read(pipe, 1) or b"\n", b"\n"))
 
 
 def _text(content: bytes | bytearray) -> str:
