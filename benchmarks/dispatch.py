@@ -1,8 +1,8 @@
 """The CPU time of one `dispatch_execute`: `python benchmarks/dispatch.py VARIANT` prints a line of JSON, in µs.
 
 `calling` is the time of the thread that dispatches, `others` that of all other threads of the process until everything
-is delivered. `benchmarks/run.py` starts the variants one after the other, in rounds. Without OpenTelemetry, only `bare`
-runs.
+is delivered. `benchmarks/run.py` starts the variants one after the other, in rounds. In an environment with flytekit
+alone, only `bare` runs.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 Ratios, not times: each round runs all variants one after the other, each in a process of its own, and the figure is the
 median of the rounds' ratios. Telemetry is delivered over HTTP to a receiver on this machine. "Bare" is an environment
-in which no OpenTelemetry is installed.
+with flytekit alone, without the SDK of OpenTelemetry.
 """
 
 import json
