@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import EntryPoint, distribution, entry_points, requires
 from pathlib import Path
@@ -552,13 +552,7 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
-    pods.inputs_pb({"value": 1})
-    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("activation"))
-    yield all_runs
-    all_runs.close()
+ran = runs.fixture(SCENARIOS)
 
 
 def succeeded(run: Run) -> Run:

@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +56,7 @@ SCENARIOS: dict[str, Scenario] = {
 FAILING = ("half a character", "long message")
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
-    pods.inputs_pb({"value": 1})
-    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("values"))
-    yield all_runs
-    all_runs.close()
+ran = runs.fixture(SCENARIOS)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,10 +1,8 @@
 """Real torch: worker processes without a dispatch."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from support import pods, runs
+from support import runs
 from support.receiver import Protocol, Span, children
 from support.runs import Run, Runs, Scenario
 
@@ -19,13 +17,7 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
-    pods.inputs_pb(VALUE)
-    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("elastic"))
-    yield all_runs
-    all_runs.close()
+ran = runs.fixture(SCENARIOS)
 
 
 def of_ranks(run: Run) -> list[Span]:

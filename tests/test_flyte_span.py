@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common import trace_encoder
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_OFF, DEFAULT_ON, Sampler
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
@@ -24,7 +24,6 @@ from otel_flyte.export import otlp_spans
 from otel_flyte.export.otlp_json import spans_line
 from otel_flyte.sdk.flyte_provider import FlyteTracerProvider
 from otel_flyte.sdk.processors import Processor
-from otel_flyte.tracing import flyte_span
 from otel_flyte.tracing.flyte_span import FlyteSpan
 from otel_flyte.tracing.flyte_tracer import Sampling
 
@@ -92,18 +91,9 @@ def sides(sampler: str = "parentbased_always_on", limits: Mapping[str, int] = NO
         return TracerProvider(theirs, RESOURCE, id_generator=ids, span_limits=sdk_limits, shutdown_on_exit=False)
 
     ids = Counter()
-    own_limits = flyte_span.SpanLimits(
-        sdk_limits.max_span_attributes,
-        sdk_limits.max_events,
-        sdk_limits.max_links,
-        sdk_limits.max_event_attributes,
-        sdk_limits.max_link_attributes,
-        sdk_limits.max_span_attribute_length,
-        sdk_limits.max_attribute_length,
-    )
     made = (
         create(Counter()),
-        FlyteTracerProvider(lambda: create(ids), RESOURCE, ours, ids, own_limits),
+        FlyteTracerProvider(lambda: create(ids), RESOURCE, ours, ids, sdk_limits),
     )
     found = [Side(provider, Kept()) for provider in made]
     for side in found:
@@ -274,8 +264,6 @@ def test_users_see_a_span_and_a_provider_of_the_sdk() -> None:
 
 
 def test_a_processor_of_another_package_gets_the_spans_that_end_from_now_on() -> None:
-    from opentelemetry.sdk.trace import SpanProcessor
-
     class Foreign(SpanProcessor):
         def __init__(self) -> None:
             self.started: list[Any] = []

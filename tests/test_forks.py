@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,13 +57,7 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
-    pods.inputs_pb({"value": 1})
-    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("forks"))
-    yield all_runs
-    all_runs.close()
+ran = runs.fixture(SCENARIOS)
 
 
 def fork(succeeds: Callable[[], bool]) -> int:

@@ -3,7 +3,7 @@
 import getpass
 import importlib.util
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -361,14 +361,7 @@ NEEDS_CONFIGURATION = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    wrong = {name: scenario for name, (scenario, _) in WRONG.items()}
-    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
-    pods.inputs_pb({"value": 3})
-    all_runs = Runs(DELIVERED | wrong | FAILING | BY_FILE, tmp_path_factory.mktemp("providers"))
-    yield all_runs
-    all_runs.close()
+ran = runs.fixture(DELIVERED | {name: scenario for name, (scenario, _) in WRONG.items()} | FAILING | BY_FILE)
 
 
 def undisturbed(run: Run) -> Run:

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,13 +85,7 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
-    pods.inputs_pb({"value": 1})
-    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("signals"))
-    yield all_runs
-    all_runs.close()
+ran = runs.fixture(SCENARIOS)
 
 
 def attempt(run: Run) -> Span:

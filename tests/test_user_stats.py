@@ -2,7 +2,6 @@
 
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,7 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    # flytekit loads its type transformers with the first inputs, which is not thread-safe.
-    pods.inputs_pb(VALUE)
-    all_runs = Runs(SCENARIOS, tmp_path_factory.mktemp("stats"))
-    yield all_runs
-    all_runs.close()
+ran = runs.fixture(SCENARIOS)
 
 
 def of_user(run: Run) -> dict[str, MetricPoint]:

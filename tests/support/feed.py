@@ -116,7 +116,8 @@ def send(stack: Stack, folder: Path) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             demo = pool.submit(stack.run, "demo", "--stack", cwd=folder)
             for wave in sorted({wave for wave, _ in prepared}):
-                list(pool.map(_run, [pod for number, pod in prepared if number == wave]))
+                # Some pods fail on purpose.
+                list(pool.map(lambda pod: pod.run(forked=True), [pod for number, pod in prepared if number == wave]))
             assert demo.result().returncode == 0, demo.result().stderr
     _send_call_between_services(stack)
 
@@ -160,11 +161,6 @@ def _of_others(refusing: str) -> Iterator[_Planned]:
     )
     yield _Planned("traced_usage.fail", {"seconds": 0.2}, node("n3"), wave=1)
     yield _Planned("traced_usage.work", {"cpu": 0.1, "mib": 1, "seconds": 0.2}, node("n4"), wave=1)
-
-
-def _run(pod: Pod) -> None:
-    """Run a pod, forked where possible. Some pods fail on purpose."""
-    pod.run(forked=True)
 
 
 def _prepared(planned: _Planned, root: Path, stack: Stack) -> Pod:

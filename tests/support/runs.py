@@ -122,6 +122,20 @@ class Runs:
             )
 
 
+def fixture(scenarios: Mapping[str, Scenario]) -> Callable[..., Any]:
+    """Return a fixture that runs scenarios once for all tests of a file, and yields their ``Runs``."""
+
+    @pytest.fixture(scope="module")
+    def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+        # flytekit loads its type transformers with the first inputs, which is not thread-safe.
+        pods.inputs_pb({"value": 1})
+        all_runs = Runs(scenarios, tmp_path_factory.mktemp("runs"))
+        yield all_runs
+        all_runs.close()
+
+    return ran
+
+
 def pod(
     task: str | pods.Template | Callable[[], pods.Template],
     inputs: pods.Inputs | Callable[[], pods.Inputs] = None,

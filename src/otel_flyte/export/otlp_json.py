@@ -23,7 +23,9 @@ from otel_flyte.runtime.forks import importing
 _SIGNALS = {"resourceSpans": "traces", "resourceMetrics": "metrics", "resourceLogs": "logs"}
 _ID_SIZES = {"traceId": 16, "spanId": 8, "parentSpanId": 8}
 _VALUES = ("attributes", "body")
-_KINDS = {kind: kind.value + 1 for kind in SpanKind}
+KINDS: Mapping[SpanKind, Any] = {kind: kind.value + 1 for kind in SpanKind}
+"""OTLP's numbers of kinds."""
+
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _DEEPEST = 30
@@ -167,7 +169,7 @@ def _span(span: ReadableSpan) -> Json:
         traceState=",".join(f"{key}={value}" for key, value in context.trace_state.items()),
         parentSpanId=parent and f"{parent.span_id:016x}",
         name=span.name and str(span.name),
-        kind=_KINDS[span.kind],
+        kind=KINDS[span.kind],
         startTimeUnixNano=span.start_time and str(span.start_time),
         endTimeUnixNano=span.end_time and str(span.end_time),
         **_attributes(span.attributes, span.dropped_attributes),
@@ -177,7 +179,7 @@ def _span(span: ReadableSpan) -> Json:
         droppedLinksCount=span.dropped_links,
     )
     fields["status"] = _set_fields(code=status.status_code.value, message=status.description)
-    fields["flags"] = _flags(parent)
+    fields["flags"] = flags(parent)
     return fields
 
 
@@ -191,12 +193,13 @@ def _link(link: Link) -> Json:
     return {
         "traceId": f"{context.trace_id:032x}",
         "spanId": f"{context.span_id:016x}",
-        "flags": _flags(context),
+        "flags": flags(context),
         **_attributes(link.attributes, link.dropped_attributes),
     }
 
 
-def _flags(context: SpanContext | None) -> int:
+def flags(context: SpanContext | None) -> int:
+    """Return the flags of a span by its parent, or of a link by its context."""
     return _HAS_IS_REMOTE | _IS_REMOTE if context is not None and context.is_remote else _HAS_IS_REMOTE
 
 
@@ -205,12 +208,15 @@ def _set_fields(**fields: Any) -> Json:
     return {name: value for name, value in fields.items() if value}
 
 
+def plain(attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return attributes as a dictionary: the SDK's own mapping takes three times as long to iterate over."""
+    copy: Callable[[], Mapping[str, Any]] | None = getattr(attributes, "copy", None)
+    return (copy() if copy else attributes) or {}
+
+
 def _attributes(attributes: Mapping[str, Any] | None, dropped: int = 0) -> Json:
     """Return the fields of attributes, and of the number of attributes that a limit has dropped."""
-    # A dictionary is iterated over in a third of the time that the SDK's own mapping takes.
-    copy: Callable[[], Mapping[str, Any]] | None = getattr(attributes, "copy", None)
-    plain = (copy() if copy else attributes) or {}
-    pairs = [{"key": key, "value": _any_value(value)} for key, value in plain.items()]
+    pairs = [{"key": key, "value": _any_value(value)} for key, value in plain(attributes).items()]
     return _set_fields(attributes=[pair for pair in pairs if pair["value"] is not None], droppedAttributesCount=dropped)
 
 

@@ -5,19 +5,17 @@ span, and goes through several functions for each attribute.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
-from opentelemetry.trace import SpanContext, SpanKind
+
+from otel_flyte.export.otlp_json import KINDS, flags, plain
 
 _logger = logging.getLogger(__name__)
-
-_KINDS: Mapping[SpanKind, Any] = {kind: kind.value + 1 for kind in SpanKind}
-_HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 
 
 def encode_spans(spans: Sequence[Any]) -> ExportTraceServiceRequest:
@@ -58,14 +56,13 @@ def _scope(scope: Any) -> InstrumentationScope:
 
 
 def _span(span: Any) -> Span:
-    context: SpanContext = span.context
-    parent, status = span.parent, span.status
+    context, parent, status = span.context, span.parent, span.status
     encoded = Span(
         trace_id=context.trace_id.to_bytes(16, "big"),
         span_id=context.span_id.to_bytes(8, "big"),
         parent_span_id=parent.span_id.to_bytes(8, "big") if parent else b"",
         name=span.name,
-        kind=_KINDS[span.kind],
+        kind=KINDS[span.kind],
         start_time_unix_nano=span.start_time,
         end_time_unix_nano=span.end_time,
         attributes=_attributes(span.attributes),
@@ -73,7 +70,7 @@ def _span(span: Any) -> Span:
         dropped_attributes_count=span.dropped_attributes,
         dropped_events_count=span.dropped_events,
         dropped_links_count=span.dropped_links,
-        flags=_flags(parent),
+        flags=flags(parent),
     )
     if context.trace_state:
         encoded.trace_state = ",".join(f"{key}={value}" for key, value in context.trace_state.items())
@@ -90,19 +87,13 @@ def _span(span: Any) -> Span:
             span_id=link.context.span_id.to_bytes(8, "big"),
             attributes=_attributes(link.attributes),
             dropped_attributes_count=link.dropped_attributes,
-            flags=_flags(link.context),
+            flags=flags(link.context),
         )
     return encoded
 
 
-def _flags(context: SpanContext | None) -> int:
-    return _HAS_IS_REMOTE | _IS_REMOTE if context is not None and context.is_remote else _HAS_IS_REMOTE
-
-
 def _attributes(attributes: Mapping[str, Any] | None) -> list[KeyValue]:
-    # A dictionary is iterated over in a third of the time that the SDK's own mapping takes.
-    copy: Callable[[], Mapping[str, Any]] | None = getattr(attributes, "copy", None)
-    return list(_encoded((copy() if copy else attributes) or {}))
+    return list(_encoded(plain(attributes)))
 
 
 def _encoded(attributes: Mapping[str, Any]) -> Iterator[KeyValue]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, InstrumentationScope
 from opentelemetry.trace import Tracer
 
@@ -19,8 +19,22 @@ from otel_flyte import semconv
 from otel_flyte._version import __version__
 from otel_flyte.sdk.lazy import Once
 from otel_flyte.sdk.processors import OUR_PROCESSORS
-from otel_flyte.tracing.flyte_span import FlyteSpan, SpanLimits
+from otel_flyte.tracing import flyte_span
+from otel_flyte.tracing.flyte_span import FlyteSpan
 from otel_flyte.tracing.flyte_tracer import FlyteTracer, Ids, Sampling
+
+
+def _flyte_limits(limits: SpanLimits) -> flyte_span.SpanLimits:
+    """Return the limits of the SDK's spans as those of ours."""
+    return flyte_span.SpanLimits(
+        attributes=limits.max_span_attributes,
+        events=limits.max_events,
+        links=limits.max_links,
+        event_attributes=limits.max_event_attributes,
+        link_attributes=limits.max_link_attributes,
+        value_length=limits.max_span_attribute_length,
+        other_value_length=limits.max_attribute_length,
+    )
 
 
 class FlyteTracerProvider(trace.TracerProvider):
@@ -31,7 +45,10 @@ class FlyteTracerProvider(trace.TracerProvider):
         resource: the resource of all spans.
         sampling: the decision of the sampler.
         ids: the id generator.
-        limits: the limits of our spans.
+        limits: the limits of all spans.
+
+    Attributes:
+        resource: the resource of all spans.
     """
 
     def __init__(
@@ -43,21 +60,19 @@ class FlyteTracerProvider(trace.TracerProvider):
         limits: SpanLimits,
     ) -> None:
         self._create = create
-        self._resource = resource
+        self.resource = resource
         self._sdk = Once(self._create_sdk)
         self._processors: list[SpanProcessor] = []
         self._scope = InstrumentationScope(semconv.SCOPE, __version__, semconv.SCHEMA_URL)
-        self._tracer = FlyteTracer(sampling, ids, limits, self._processors, self)
-
-    @property
-    def resource(self) -> Resource:
-        """The resource of all spans."""
-        return self._resource
-
-    @property
-    def scope(self) -> InstrumentationScope:
-        """The scope of our spans."""
-        return self._scope
+        self._tracer = FlyteTracer(
+            sampling,
+            ids,
+            _flyte_limits(limits),
+            self._processors,
+            resource=resource,
+            scope=self._scope,
+            readable=self._readable,
+        )
 
     def get_tracer(self, instrumenting_module_name: str, *args: Any, **kwargs: Any) -> Tracer:
         """Return the tracer of our scope, or a tracer of the SDK."""
@@ -74,7 +89,7 @@ class FlyteTracerProvider(trace.TracerProvider):
             return
         provider = self._sdk()
         provider.add_span_processor(span_processor)
-        self._processors.append(_Readable(span_processor))
+        self._processors.append(_EndsOfOpenSpans(span_processor))
         self._tracer.instead = provider.get_tracer(self._scope.name, self._scope.version, self._scope.schema_url)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
@@ -92,10 +107,9 @@ class FlyteTracerProvider(trace.TracerProvider):
         for processor in self._processors:
             processor.shutdown()
 
-    def readable(self, span: FlyteSpan) -> ReadableSpan:
-        """Return a span of ours as one of the SDK."""
+    def _readable(self, span: FlyteSpan) -> ReadableSpan:
         events = [Event(event.name, event.attributes, event.timestamp) for event in span.events]
-        return _Dropped(
+        return _ReadableFlyteSpan(
             span,
             name=span.name,
             context=span.context,
@@ -120,7 +134,7 @@ class FlyteTracerProvider(trace.TracerProvider):
 
     def __getattr__(self, name: str) -> Any:
         # A look for a private attribute must not create the provider.
-        if name.startswith("_") and not (name != "_sdk" and self._sdk.is_made):
+        if name == "_sdk" or (name.startswith("_") and not self._sdk.is_made):
             raise AttributeError(name)
         return getattr(self._sdk(), name)
 
@@ -137,8 +151,8 @@ class FlyteTracerProvider(trace.TracerProvider):
         return provider
 
 
-class _Dropped(ReadableSpan):
-    """A readable span with the numbers that our span has."""
+class _ReadableFlyteSpan(ReadableSpan):
+    """A span of ours as one of the SDK, which has no argument for the numbers of dropped parts."""
 
     def __init__(self, span: FlyteSpan, **fields: Any) -> None:
         super().__init__(**fields)
@@ -157,7 +171,7 @@ class _Dropped(ReadableSpan):
         return self._of.dropped_links
 
 
-class _Readable(SpanProcessor):
+class _EndsOfOpenSpans(SpanProcessor):
     """Passes the ends of our open spans to a processor of another package, which was added meanwhile."""
 
     def __init__(self, processor: SpanProcessor) -> None:

@@ -27,7 +27,6 @@ from otel_flyte.sdk.flyte_provider import FlyteTracerProvider
 from otel_flyte.sdk.id_generator import FlyteIdGenerator
 from otel_flyte.sdk.processors import OpenSpans, QueueSpans, SupervisedSpans
 from otel_flyte.supervisor import client
-from otel_flyte.tracing import flyte_span
 from otel_flyte.tracing.flyte_tracer import Sampling
 
 _DEFAULT_SAMPLER = f"{standard.PARENT_BASED}always_on"
@@ -37,6 +36,7 @@ _SAMPLINGS = {
     _DEFAULT_SAMPLER: Sampling(roots=True),
     f"{standard.PARENT_BASED}always_off": Sampling(roots=False),
 }
+_OUR_IDS = ("flyte", "random")
 _SAMPLERS = {
     "always_on": ALWAYS_ON,
     "always_off": ALWAYS_OFF,
@@ -80,20 +80,15 @@ def _ours(values: Mapping[str, str]) -> FlyteTracerProvider | None:
     """Return a provider with spans of our own, ``None`` where the user has chosen what only the SDK has."""
     sampling = _SAMPLINGS.get(values.get(semconv.SAMPLER, _DEFAULT_SAMPLER))
     has_internal_metrics = values.get(semconv.INTERNAL_METRICS, "").strip().lower() == "true"
-    ids = _id_generator(values)
-    if sampling is None or has_internal_metrics or not isinstance(ids, FlyteIdGenerator):
+    if sampling is None or has_internal_metrics or values.get(semconv.ID_GENERATOR, "flyte") not in _OUR_IDS:
         return None
+
+    def create() -> TracerProvider:
+        with arguments.usable_environment():
+            return provider_without_processors(values)
+
     limits = SpanLimits(**arguments.limits(values, _LIMITS))
-    ours = flyte_span.SpanLimits(
-        attributes=limits.max_span_attributes,
-        events=limits.max_events,
-        links=limits.max_links,
-        event_attributes=limits.max_event_attributes,
-        link_attributes=limits.max_link_attributes,
-        value_length=limits.max_span_attribute_length,
-        other_value_length=limits.max_attribute_length,
-    )
-    return FlyteTracerProvider(lambda: provider_without_processors(values), resource.ours(), sampling, ids, ours)
+    return FlyteTracerProvider(create, resource.ours(), sampling, FlyteIdGenerator(), limits)
 
 
 def provider_without_processors(values: Mapping[str, str]) -> TracerProvider:
@@ -135,7 +130,7 @@ def _sampler(values: Mapping[str, str]) -> Sampler:
 def _id_generator(values: Mapping[str, str]) -> IdGenerator:
     """Return our id generator, unless the user has chosen another one: X-Ray requires ids of its own format."""
     chosen = values.get(semconv.ID_GENERATOR, "flyte")
-    if chosen in ("flyte", "random"):
+    if chosen in _OUR_IDS:
         return FlyteIdGenerator()
     try:
         (entry,) = entry_points(group="opentelemetry_id_generator", name=chosen)

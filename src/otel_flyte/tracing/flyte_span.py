@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -55,23 +55,18 @@ class Origin(Protocol):
 
     Attributes:
         limits: their limits.
+        resource: their resource, as the SDK's ``Resource``.
+        scope: their scope, as the SDK's ``InstrumentationScope``.
+        readable: returns a span as the SDK's ``ReadableSpan``.
     """
 
     limits: SpanLimits
-
-    @property
-    def resource(self) -> Any:
-        """The resource, as the SDK's ``Resource``."""
-
-    @property
-    def scope(self) -> Any:
-        """The scope, as the SDK's ``InstrumentationScope``."""
+    resource: Any
+    scope: Any
+    readable: "Callable[[FlyteSpan], Any]"
 
     def ended(self, span: "FlyteSpan") -> None:
         """Take note of a span that has ended."""
-
-    def readable(self, span: "FlyteSpan") -> Any:
-        """Return a span as the SDK's ``ReadableSpan``."""
 
 
 class FlyteEvent(NamedTuple):

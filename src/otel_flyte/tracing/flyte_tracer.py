@@ -1,6 +1,6 @@
 """The tracer of this project's scope where the tracer provider is ours."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opentelemetry.context import Context
@@ -65,21 +65,6 @@ class Processor(Protocol):
         """Take note of a span that has ended."""
 
 
-class Described(Protocol):
-    """The objects of the SDK that describe the spans of a provider."""
-
-    @property
-    def resource(self) -> Any:
-        """The resource."""
-
-    @property
-    def scope(self) -> Any:
-        """The scope."""
-
-    def readable(self, span: FlyteSpan) -> Any:
-        """Return a span as the SDK's ``ReadableSpan``."""
-
-
 class FlyteTracer(Tracer):
     """Starts spans.
 
@@ -87,6 +72,9 @@ class FlyteTracer(Tracer):
         id_generator: generates their ids.
         limits: their limits.
         processors: told of their starts and ends, in this order.
+        resource: their resource, as the SDK's ``Resource``.
+        scope: their scope, as the SDK's ``InstrumentationScope``.
+        readable: returns a span as the SDK's ``ReadableSpan``.
         instead: a tracer of the SDK that starts the spans from now on, once there is a processor of another package.
     """
 
@@ -96,24 +84,19 @@ class FlyteTracer(Tracer):
         ids: Ids,
         limits: SpanLimits,
         processors: Sequence[Processor],
-        described: Described,
+        *,
+        resource: Any,
+        scope: Any,
+        readable: Callable[[FlyteSpan], Any],
     ) -> None:
         self.id_generator = ids
         self.limits = limits
         self.processors = processors
+        self.resource = resource
+        self.scope = scope
+        self.readable = readable
         self.instead: Tracer | None = None
         self._sampling = sampling
-        self._described = described
-
-    @property
-    def resource(self) -> Any:
-        """The resource of the spans."""
-        return self._described.resource
-
-    @property
-    def scope(self) -> Any:
-        """The scope of the spans."""
-        return self._described.scope
 
     def start_span(
         self,
@@ -185,7 +168,3 @@ class FlyteTracer(Tracer):
         """Tell the processors that a span has ended."""
         for processor in self.processors:
             processor.on_end(span)
-
-    def readable(self, span: FlyteSpan) -> Any:
-        """Return a span as the SDK's ``ReadableSpan``."""
-        return self._described.readable(span)

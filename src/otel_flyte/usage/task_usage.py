@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from otel_flyte.usage.windows import Windows
 
 
-class Recorder(Protocol):
+class TaskRecorder(Protocol):
     """Samples the open tasks of this process.
 
     Attributes:
@@ -58,7 +58,7 @@ class TaskUsage:
     __slots__ = ("_recorder", "age", "first", "outer", "phase_first", "shared", "task", "windows")
 
     def __init__(
-        self, recorder: "Recorder", task: "OpenTask", first: Sample, age: float, outer: "TaskUsage | None"
+        self, recorder: TaskRecorder, task: "OpenTask", first: Sample, age: float, outer: "TaskUsage | None"
     ) -> None:
         self.task = task
         self.outer = outer
