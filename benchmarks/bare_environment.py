@@ -22,8 +22,6 @@ def create(folder: Path) -> Path:
         constraints.flush()
         command = [uv, "pip", "install", "--quiet", "--python", str(python), "--constraint", constraints.name]
         subprocess.run([*command, f"flytekit=={installed['flytekit']}", "setuptools"], check=True)
-    # A bare interpreter has compiled its modules before it is measured.
-    subprocess.run([str(python), "-c", "import flytekit.bin.entrypoint"], check=True, capture_output=True)
     distributions = list(folder.rglob("*.dist-info"))
     sys.stderr.write(f"distributions: {len(installed)} here, {len(distributions)} in the bare environment\n")
     return python
