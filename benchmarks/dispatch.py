@@ -1,12 +1,12 @@
-"""The CPU time of one `dispatch_execute`: `python benchmarks/dispatch.py VARIANT` prints a line of JSON, in µs.
+"""The CPU time of one `dispatch_execute`, in µs: `python benchmarks/dispatch.py VARIANT`.
 
-`calling` is the time of the thread that dispatches, `others` that of all other threads of the process until everything
-is delivered. `benchmarks/run.py` starts the variants one after the other, in rounds. In an environment with flytekit
-alone, only `bare` runs.
+It dispatches a few times for each line of its input, and prints the time of the thread that dispatches. At the end of
+its input it prints the time of all other threads of the process until everything is delivered. `benchmarks/run.py`
+gives all variants their turns, so that each suffers from the same noise of the machine. In an environment with
+flytekit alone, only `bare` runs.
 """
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -19,8 +19,7 @@ from flytekit.core.base_task import PythonTask
 from flytekit.core.context_manager import ExecutionState, FlyteContextManager
 from flytekit.core.type_engine import TypeEngine
 
-DISPATCHES = 300
-BATCHES = 6
+DISPATCHES = 50
 TIMED = {"Execute user level code": "user code", "dispatch execute": "output translation"}
 
 
@@ -33,14 +32,18 @@ def main(variant: str) -> None:
     with VARIANTS[variant]() as (call, flush):
         _calling_seconds(call)
         flush()
-        began, of_others = time.process_time(), time.thread_time()
-        calling = [_calling_seconds(call) for _ in range(BATCHES)]
+        began, of_others, batches = time.process_time(), time.thread_time(), 0
+        for batches, _ in enumerate(sys.stdin, start=1):
+            _print(_calling_seconds(call))
         flush()
         others = (time.process_time() - began) - (time.thread_time() - of_others)
-        figures = {"calling": min(calling), "others": others / BATCHES / DISPATCHES}
-    sys.stdout.write(json.dumps({name: seconds * 1e6 for name, seconds in figures.items()}) + "\n")
-    sys.stdout.flush()
+        _print(others / batches / DISPATCHES)
     os._exit(0)
+
+
+def _print(seconds: float) -> None:
+    sys.stdout.write(f"{seconds * 1e6}\n")
+    sys.stdout.flush()
 
 
 def _calling_seconds(call: Callable[[], object]) -> float:
