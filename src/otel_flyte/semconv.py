@@ -372,6 +372,9 @@ EVENT_OUTPUT_LIMIT = "flyte.output.limit"
 
 # --- metrics ---------------------------------------------------------------------------------------------------------
 
+BEFORE_COLLECTION = "flyte.before_collection"
+"""An instrument that has no values: its callback runs before each collection."""
+
 METRIC_TASK_DURATION = "flyte.task.duration"
 METRIC_TASK_ATTEMPTS = "flyte.task.attempts"
 METRIC_TASK_CACHE = "flyte.task.cache.lookups"

@@ -2,19 +2,25 @@
 
 import inspect
 import time
+from collections import deque
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
 
 from otel_flyte import providers, semconv
 from otel_flyte._version import __version__
+from otel_flyte.runtime import forks, ticker
 from otel_flyte.runtime.forks import ForkLock
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks.open_task import with_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from opentelemetry.util.types import AttributeValue
+
     from otel_flyte.tasks.open_task import OpenTask
 
 DURATION_BOUNDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400)
@@ -40,10 +46,12 @@ def task_ended(task: "OpenTask") -> None:
     end_time = time.time_ns()
     seconds = (end_time - task.start_time) / 1e9
     # The only task of its process needs no SDK of metrics.
-    if not (task.owns_process and _sent_as_single_points(task, attributes, seconds, end_time)):
-        instruments = _instruments(provider)
-        instruments.duration.record(seconds, attributes, **_exemplar(task.context))
-        instruments.attempts.add(1, attributes, **_exemplar(task.context))
+    if task.owns_process and _sent_as_single_points(task, attributes, seconds, end_time):
+        return
+    # The SDK takes as long to record both as all spans of a short task take: our provider does it in a thread of ours.
+    _waiting.append(_Ended(_instruments(provider), seconds, attributes, task.context))
+    if not _takes_records_later(provider) or len(_waiting) >= _MOST_WAITING:
+        _record_all()
 
 
 @guarded
@@ -67,6 +75,30 @@ def _sent_as_single_points(task: "OpenTask", attributes: dict[str, Any], seconds
     return True
 
 
+def _record_all() -> None:
+    """Record the tasks that have ended; a collection waits until all of them are recorded."""
+    with _recording:
+        while _waiting:
+            ended = _waiting.popleft()
+            exemplar = _exemplar(ended.context)
+            ended.instruments.duration.record(ended.seconds, ended.attributes, **exemplar)
+            ended.instruments.attempts.add(1, ended.attributes, **exemplar)
+
+
+def _before_collection(_: metrics.CallbackOptions) -> "Iterable[metrics.Observation]":
+    _record_all()
+    return ()
+
+
+class _Ended(NamedTuple):
+    """A task that has ended and is not recorded yet."""
+
+    instruments: "_Instruments"
+    seconds: float
+    attributes: "Mapping[str, AttributeValue]"
+    context: Context
+
+
 class _Instruments:
     def __init__(self, provider: metrics.MeterProvider) -> None:
         meter = provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
@@ -77,6 +109,8 @@ class _Instruments:
         self.duration = meter.create_histogram(semconv.METRIC_TASK_DURATION, "s", _DURATION, **advice)
         self.attempts = meter.create_counter(semconv.METRIC_TASK_ATTEMPTS, "{attempt}", _ATTEMPTS)
         self.lookups = meter.create_counter(semconv.METRIC_TASK_CACHE, "{lookup}", _LOOKUPS)
+        if _takes_records_later(provider):
+            meter.create_observable_gauge(semconv.BEFORE_COLLECTION, [_before_collection])
 
 
 def _instruments(provider: metrics.MeterProvider) -> _Instruments:
@@ -84,8 +118,23 @@ def _instruments(provider: metrics.MeterProvider) -> _Instruments:
     with _creating:
         if provider not in _created:
             _created[provider] = _Instruments(provider)
+            if _takes_records_later(provider):
+                # An exemplar has the time at which it is recorded.
+                ticker.every_second(_record_all)
         return _created[provider]
 
+
+def _takes_records_later(provider: metrics.MeterProvider) -> bool:
+    return getattr(provider, "takes_records_later", False) is True
+
+
+_MOST_WAITING = 1000
+"""Ended tasks that wait; a loop of short tasks must not fill the memory."""
+
+_waiting: deque[_Ended] = deque()
+_recording = ForkLock(0.5)
+# The parent of a forked child records its own tasks.
+forks.register(after_in_child=_waiting.clear)
 
 _creating = ForkLock(0.5)
 _created: dict[metrics.MeterProvider, _Instruments] = {}
