@@ -6,7 +6,8 @@ Every process that imports flytekit imports this module. OpenTelemetry is import
 import functools
 import os
 import sys
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from otel_flyte import semconv
 from otel_flyte.config import standard
@@ -47,10 +48,14 @@ def forget() -> None:
 
 def tracer_provider() -> "TracerProvider":
     """Return the tracer provider in use."""
-    from opentelemetry import trace
-
-    provider = given_tracer_provider or global_tracer_provider()
-    return provider or (trace.get_tracer_provider() if _is_loadable() else trace.NoOpTracerProvider())
+    if given_tracer_provider is not None:
+        return given_tracer_provider
+    trace = _imported("opentelemetry.trace")
+    if _is_loadable():
+        provider: TracerProvider = trace.get_tracer_provider()
+    else:
+        provider = trace._TRACER_PROVIDER or trace.NoOpTracerProvider()
+    return provider
 
 
 def global_tracer_provider() -> "TracerProvider | None":
@@ -69,9 +74,7 @@ def meter_provider() -> "MeterProvider | None":
     """Return the meter provider in use, ``None`` where its instruments would record nothing."""
     if given_meter_provider is not None:
         return given_meter_provider
-    from opentelemetry import metrics
-
-    provider = metrics.get_meter_provider()
+    provider: MeterProvider = _imported("opentelemetry.metrics").get_meter_provider()
     return None if type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider") else provider
 
 
@@ -79,9 +82,7 @@ def logger_provider() -> "LoggerProvider | None":
     """Return the logger provider in use, ``None`` where its loggers would record nothing."""
     if given_logger_provider is not None:
         return given_logger_provider
-    from opentelemetry import _logs
-
-    provider = _logs.get_logger_provider()
+    provider: LoggerProvider = _imported("opentelemetry._logs").get_logger_provider()
     return None if type(provider).__name__ in ("ProxyLoggerProvider", "NoOpLoggerProvider") else provider
 
 
@@ -95,6 +96,11 @@ def tracer_provider_is_set() -> bool:
         named = f"{semconv.TRACER_PROVIDER}={os.environ.get(semconv.TRACER_PROVIDER)}"
         say_once(f"{named} fails ({error!r}), no spans are recorded: correct it, or unset it")
         return False
+
+
+def _imported(name: str) -> Any:
+    # Each task asks: an import statement in a function takes several times as long as this.
+    return sys.modules.get(name) or import_module(name)
 
 
 @functools.cache

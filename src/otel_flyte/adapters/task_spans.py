@@ -21,6 +21,7 @@ from otel_flyte.tasks.failures import Failure
 from otel_flyte.tasks.identity import Attempt
 from otel_flyte.tasks.open_task import OpenTask, with_identity
 from otel_flyte.tasks.past_phase import PastPhase
+from otel_flyte.tracing.span_context import SPAN_KEY
 from otel_flyte.tracing.spans import derived_context, link, tracer, uses_our_ids
 from otel_flyte.usage import recorder
 from otel_flyte.usage.sample import Sample
@@ -166,17 +167,20 @@ def _send_now() -> None:
     shutdown.kick()
 
 
-@guarded
 def _expose(task: OpenTask) -> None:
     # The environment has one parent for all processes: attempts that share this process can't be it.
-    task.exposed = not task.identity_attributes and bool(propagation.expose(task.span))
+    task.exposed = not task.identity_attributes and propagation.expose(task.span) is True
 
 
-@guarded
 def _capture_stdio(task: OpenTask) -> None:
     # Where the user does not want it, it is not even loaded.
     if _CAPTURE in sys.modules or settings.current().capture_output:
-        import_module(_CAPTURE).begin(task)
+        _begin_capture(task)
+
+
+@guarded
+def _begin_capture(task: OpenTask) -> None:
+    import_module(_CAPTURE).begin(task)
 
 
 def _close(task: OpenTask) -> None:
@@ -190,7 +194,7 @@ def _close(task: OpenTask) -> None:
 def _local_parent() -> tuple[Context, list[Link]]:
     """Return the parent of a nested or local span: the current span, else that of the environment."""
     current = context_api.get_current()
-    if get_current_span(current).get_span_context().is_valid:
+    if SPAN_KEY in current and get_current_span(current).get_span_context().is_valid:
         return current, []
     return _parent_from(os.environ, current)
 

@@ -96,6 +96,7 @@ class ExportQueue:
         self._is_closed = False
         relay.prepare()
         self._in_child = relay.is_child()
+        self._append_below = 0 if self._in_child else min(limits.batch - 1, limits.queue, FEW)
         forks.register(after_in_child=self._begin_child)
         if not self._in_child:
             start_thread(f"otel-flyte-{self.signal}", self._run)
@@ -107,9 +108,16 @@ class ExportQueue:
 
     def put(self, record: Any) -> None:
         """Queue a record. A full queue drops its oldest one, because a task's own span ends last."""
-        if self._in_child:
+        # Nearly every record comes this way, in the thread of the task.
+        if len(self._queue) < self._append_below:
+            self._queue.append(record)
+        elif self._in_child:
             self._write_for_parent(record)
-            return
+        else:
+            self._put_in_order(record)
+
+    def _put_in_order(self, record: Any) -> None:
+        """Queue a record where a batch is full, the queue may be, or delivery has ended."""
         queue = self._queue
         if len(queue) > FEW and len(queue) % _WEIGHED == 0:
             self._adapt_limit(record)
@@ -167,6 +175,7 @@ class ExportQueue:
         self._done.wait(max(0.0, self._deadline - time.monotonic()))
         self._take_all()
         self._is_closed = True
+        self._append_below = 0
         with self._taking:
             self._sender.is_counting = False
             pending = list(self._pending)
@@ -184,6 +193,7 @@ class ExportQueue:
     def _begin_child(self) -> None:
         """In a forked child: leave the records to the parent, and write new ones to a file that it reads."""
         self._in_child = True
+        self._append_below = 0
         self._queue, self._pending = deque(), deque()
 
     @guarded

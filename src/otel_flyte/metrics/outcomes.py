@@ -31,27 +31,52 @@ _ATTEMPTS = "Attempts of tasks, by how they ended."
 _LOOKUPS = "Lookups in the local cache."
 
 
+class _Ended(NamedTuple):
+    """A task that has ended."""
+
+    provider: metrics.MeterProvider
+    name: str
+    identity: "Mapping[str, AttributeValue]"
+    outcome: "Mapping[str, AttributeValue]"
+    seconds: float
+    context: Context
+
+    def attributes(self) -> "Mapping[str, AttributeValue]":
+        """Return the attributes of its data points."""
+        by_name = {semconv.TASK_NAME: self.name, semconv.RESULT: semconv.RESULT_SUCCESS}
+        return {**self.identity, **by_name, **self.outcome}
+
+
+_MOST_WAITING = 1000
+"""Ended tasks that wait to be recorded; a loop of short tasks must not fill the memory."""
+
+_waiting: deque[_Ended] = deque()
+_recording = ForkLock(0.5)
+# The parent of a forked child records its own tasks.
+forks.register(after_in_child=_waiting.clear)
+
+
 @guarded
 def task_ended(task: "OpenTask") -> None:
-    """Count a task that ends now. Its span has its outcome already."""
+    """Count a task that ends now. Its span has its outcome already.
+
+    The SDK takes as long to record it as all spans of a short task take. Our provider does so in a thread of ours,
+    before it collects metrics.
+    """
     provider = providers.meter_provider()
     if provider is None or not task.task_name:
         return
-    attributes = {
-        **task.identity_attributes,
-        semconv.TASK_NAME: task.task_name,
-        semconv.RESULT: semconv.RESULT_SUCCESS,
-        **task.outcome,
-    }
     end_time = time.time_ns()
     seconds = (end_time - task.start_time) / 1e9
+    ended = _Ended(provider, task.task_name, task.identity_attributes, task.outcome, seconds, task.context)
     # The only task of its process needs no SDK of metrics.
-    if task.owns_process and _sent_as_single_points(task, attributes, seconds, end_time):
+    if task.owns_process and _sent_as_single_points(task, ended.attributes(), seconds, end_time):
         return
-    # The SDK takes as long to record both as all spans of a short task take: our provider does it in a thread of ours.
-    _waiting.append(_Ended(_instruments(provider), seconds, attributes, task.context))
-    if not _takes_records_later(provider) or len(_waiting) >= _MOST_WAITING:
-        _record_all()
+    if provider not in _created:
+        _instruments(provider)
+    _waiting.append(ended)
+    if not _is_ours(provider) or len(_waiting) >= _MOST_WAITING:
+        _record_waiting()
 
 
 @guarded
@@ -63,7 +88,9 @@ def cache_looked_up(task_name: str, status: str) -> None:
         _instruments(provider).lookups.add(1, attributes)
 
 
-def _sent_as_single_points(task: "OpenTask", attributes: dict[str, Any], seconds: float, end_time: int) -> bool:
+def _sent_as_single_points(
+    task: "OpenTask", attributes: "Mapping[str, AttributeValue]", seconds: float, end_time: int
+) -> bool:
     from otel_flyte.export import single_points
 
     if not single_points.are_possible(task.span):
@@ -75,28 +102,20 @@ def _sent_as_single_points(task: "OpenTask", attributes: dict[str, Any], seconds
     return True
 
 
-def _record_all() -> None:
+def _record_waiting() -> None:
     """Record the tasks that have ended; a collection waits until all of them are recorded."""
     with _recording:
         while _waiting:
             ended = _waiting.popleft()
-            exemplar = _exemplar(ended.context)
-            ended.instruments.duration.record(ended.seconds, ended.attributes, **exemplar)
-            ended.instruments.attempts.add(1, ended.attributes, **exemplar)
+            # A collection may wait for this thread: it must create no instruments here.
+            instruments, attributes, exemplar = _created[ended.provider], ended.attributes(), _exemplar(ended.context)
+            instruments.duration.record(ended.seconds, attributes, **exemplar)
+            instruments.attempts.add(1, attributes, **exemplar)
 
 
 def _before_collection(_: metrics.CallbackOptions) -> "Iterable[metrics.Observation]":
-    _record_all()
+    _record_waiting()
     return ()
-
-
-class _Ended(NamedTuple):
-    """A task that has ended and is not recorded yet."""
-
-    instruments: "_Instruments"
-    seconds: float
-    attributes: "Mapping[str, AttributeValue]"
-    context: Context
 
 
 class _Instruments:
@@ -109,8 +128,10 @@ class _Instruments:
         self.duration = meter.create_histogram(semconv.METRIC_TASK_DURATION, "s", _DURATION, **advice)
         self.attempts = meter.create_counter(semconv.METRIC_TASK_ATTEMPTS, "{attempt}", _ATTEMPTS)
         self.lookups = meter.create_counter(semconv.METRIC_TASK_CACHE, "{lookup}", _LOOKUPS)
-        if _takes_records_later(provider):
+        if _is_ours(provider):
             meter.create_observable_gauge(semconv.BEFORE_COLLECTION, [_before_collection])
+            # An exemplar has the time at which it is recorded.
+            ticker.every_second(_record_waiting)
 
 
 def _instruments(provider: metrics.MeterProvider) -> _Instruments:
@@ -118,23 +139,12 @@ def _instruments(provider: metrics.MeterProvider) -> _Instruments:
     with _creating:
         if provider not in _created:
             _created[provider] = _Instruments(provider)
-            if _takes_records_later(provider):
-                # An exemplar has the time at which it is recorded.
-                ticker.every_second(_record_all)
         return _created[provider]
 
 
-def _takes_records_later(provider: metrics.MeterProvider) -> bool:
-    return getattr(provider, "takes_records_later", False) is True
+def _is_ours(provider: metrics.MeterProvider) -> bool:
+    return getattr(provider, "is_ours", False) is True
 
-
-_MOST_WAITING = 1000
-"""Ended tasks that wait; a loop of short tasks must not fill the memory."""
-
-_waiting: deque[_Ended] = deque()
-_recording = ForkLock(0.5)
-# The parent of a forked child records its own tasks.
-forks.register(after_in_child=_waiting.clear)
 
 _creating = ForkLock(0.5)
 _created: dict[metrics.MeterProvider, _Instruments] = {}

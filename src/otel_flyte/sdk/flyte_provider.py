@@ -18,7 +18,7 @@ from opentelemetry.trace import Tracer
 from otel_flyte import semconv
 from otel_flyte._version import __version__
 from otel_flyte.sdk.lazy import Once
-from otel_flyte.sdk.processors import OUR_PROCESSORS
+from otel_flyte.sdk.processors import OUR_PROCESSORS, OpenSpans
 from otel_flyte.tracing import flyte_span
 from otel_flyte.tracing.flyte_span import FlyteSpan
 from otel_flyte.tracing.flyte_tracer import FlyteTracer, Ids, Sampling
@@ -68,7 +68,6 @@ class FlyteTracerProvider(trace.TracerProvider):
             sampling,
             ids,
             _flyte_limits(limits),
-            self._processors,
             resource=resource,
             scope=self._scope,
             readable=self._readable,
@@ -84,12 +83,14 @@ class FlyteTracerProvider(trace.TracerProvider):
         """Add a processor. One of another package gets spans of the SDK from now on."""
         if isinstance(span_processor, OUR_PROCESSORS):
             self._processors.append(span_processor)
+            self._add_to_tracer(span_processor)
             if self._sdk.is_made:
                 self._sdk().add_span_processor(span_processor)
             return
         provider = self._sdk()
         provider.add_span_processor(span_processor)
-        self._processors.append(_EndsOfOpenSpans(span_processor))
+        # It gets the ends of spans that are open now.
+        self._tracer.on_end.append(lambda span: span_processor.on_end(self._readable(span)))
         self._tracer.instead = provider.get_tracer(self._scope.name, self._scope.version, self._scope.schema_url)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
@@ -106,6 +107,13 @@ class FlyteTracerProvider(trace.TracerProvider):
             return
         for processor in self._processors:
             processor.shutdown()
+
+    def _add_to_tracer(self, processor: Any) -> None:
+        if isinstance(processor, OpenSpans):
+            return
+        if type(processor).on_start is not SpanProcessor.on_start:
+            self._tracer.on_start.append(processor.on_start)
+        self._tracer.on_end.append(processor.on_flyte_end)
 
     def _readable(self, span: FlyteSpan) -> ReadableSpan:
         events = [Event(event.name, event.attributes, event.timestamp) for event in span.events]
@@ -169,14 +177,3 @@ class _ReadableFlyteSpan(ReadableSpan):
     @property
     def dropped_links(self) -> int:
         return self._of.dropped_links
-
-
-class _EndsOfOpenSpans(SpanProcessor):
-    """Passes the ends of our open spans to a processor of another package, which was added meanwhile."""
-
-    def __init__(self, processor: SpanProcessor) -> None:
-        self._processor = processor
-
-    def on_end(self, span: Any) -> None:
-        if type(span) is FlyteSpan:
-            self._processor.on_end(span._readable_span())

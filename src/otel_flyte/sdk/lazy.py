@@ -63,8 +63,8 @@ class _Lazy(Generic[P]):
 class LazyMeterProvider(_Lazy[metrics.MeterProvider], metrics.MeterProvider):
     """A meter provider of the SDK that is created with its first meter."""
 
-    takes_records_later = True
-    """Whether measurements may be recorded just before they are collected, as only its own readers collect them."""
+    is_ours = True
+    """All its readers are ours: measurements may be recorded just before they are collected."""
 
     def __init__(self) -> None:
         super().__init__("otel_flyte.sdk.metrics", metrics.NoOpMeterProvider)

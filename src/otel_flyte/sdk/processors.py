@@ -1,7 +1,7 @@
 """Span processors of ours, for our providers and for other providers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry.context import Context
@@ -15,6 +15,7 @@ from otel_flyte.runtime.guard import guarded
 from otel_flyte.supervisor import client
 from otel_flyte.tasks import state
 from otel_flyte.tracing import open_spans
+from otel_flyte.tracing.flyte_span import FlyteSpan
 
 __all__ = [
     "OUR_PROCESSORS",
@@ -54,6 +55,11 @@ class QueueSpans(Queued, SpanProcessor):
         if context is not None and context.trace_flags.sampled and context.span_id not in open_spans.inherited:
             self._queue.put(span)
 
+    @property
+    def on_flyte_end(self) -> Callable[[FlyteSpan], object]:
+        """Puts a span of ours into the queue: it is sampled, and not the parent's."""
+        return self._queue.put
+
 
 class Processor(SpanProcessor):
     """A processor that delays no span, so that a flush has nothing to do."""
@@ -62,17 +68,25 @@ class Processor(SpanProcessor):
         """Do nothing, with success: OpenTelemetry 1.27 takes the base class's answer for a failure."""
         return True
 
+    def on_flyte_end(self, span: FlyteSpan) -> None:
+        """Take note of a span of ours that has ended; it has all that processors read of the SDK's."""
+        on_end: Callable[[Any], object] = self.on_end
+        on_end(span)
 
-OUR_PROCESSORS = (Processor, Queued)
-"""Their processors take spans of ours and of the SDK."""
+
+OUR_PROCESSORS = (Processor, QueueSpans)
+"""They take spans of ours and of the SDK."""
 
 
 class OpenSpans(Processor):
-    """Keeps the registry of open spans, and sets the identity of their attempt where attempts share a process."""
+    """Keeps the registry of open spans, and sets the identity of their attempt where attempts share a process.
+
+    Spans of ours have that identity, and their tracer keeps the registry.
+    """
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
         """Add a span."""
-        open_spans.add(span)
+        open_spans.add(span.get_span_context().span_id, span)
         task = state.current.get()
         if task is not None and task.identity_attributes:
             _identify(span, task.identity_attributes)

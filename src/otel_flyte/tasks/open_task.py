@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from otel_flyte import semconv
 from otel_flyte.runtime.guard import guarded, report
@@ -17,6 +17,8 @@ from otel_flyte.tasks import failures, state
 from otel_flyte.tasks.failures import Failure
 from otel_flyte.tasks.past_phase import PastPhase
 from otel_flyte.tasks.resources import NOT_DECLARED, DeclaredResources
+from otel_flyte.tracing.flyte_span import plain
+from otel_flyte.tracing.span_context import with_span
 from otel_flyte.tracing.spans import OpenSpan
 
 if TYPE_CHECKING:
@@ -47,7 +49,10 @@ if TYPE_CHECKING:
             """Return the attributes that the task's span would get if it ended now."""
 
 
-_PHASE: "Mapping[str, AttributeValue]" = {semconv.SPAN_ROLE: semconv.SPAN_ROLE_PHASE}
+_PHASE = plain({semconv.SPAN_ROLE: semconv.SPAN_ROLE_PHASE})
+_CHECKED_AFTER_NS = 1_000_000
+"""A phase that is shorter does not look whether a signal has arrived: the thread that waits for it comes soon."""
+
 _OPT_INS = {semconv.EXCEPTION_SIGNAL_LOGS, semconv.EXCEPTION_SIGNAL_BOTH}
 """https://opentelemetry.io/docs/specs/semconv/exceptions/"""
 
@@ -106,7 +111,7 @@ class OpenTask(OpenSpan):
         if self.identity_attributes:
             named = {semconv.TASK_NAME: self.task_name} if self.task_name else {}
             self.identity_attributes = {**self.identity_attributes, **named}
-            self._phase_attributes = {**self.identity_attributes, **_PHASE}
+            self._phase_attributes = plain({**self.identity_attributes, **_PHASE})
             attributes = {**self.identity_attributes, **attributes}
         super().__init__(name, parent, role, kind=kind, attributes=attributes, links=links, start_time=start_time)
         self.owner = owner
@@ -115,6 +120,7 @@ class OpenTask(OpenSpan):
         self.phase_name = ""
         self.phase_owner: object = None
         self.phase_token: Token[Context] | None = None
+        self._phase_start = 0
         self.exposed = False
         self.start_time = start_time or time.time_ns()
         self.resources: DeclaredResources = NOT_DECLARED
@@ -133,8 +139,9 @@ class OpenTask(OpenSpan):
                 record_exception=False,
                 set_status_on_exception=False,
             )
-            self.phase_token = context_api.attach(set_span_in_context(phase, self.context))
+            self.phase_token = context_api.attach(with_span(phase, self.context))
             self.phase = phase
+            self._phase_start = time.time_ns()
             self.phase_name = name
             self.phase_owner = owner
             if self.usage is not None:
@@ -147,7 +154,8 @@ class OpenTask(OpenSpan):
         phase, token = self.phase, self.phase_token
         if phase is None or token is None:
             return
-        state.check_signals()
+        if error is not None or time.time_ns() - self._phase_start > _CHECKED_AFTER_NS:
+            state.check_signals()
         self.phase = self.phase_owner = self.phase_token = None
         try:
             context_api.detach(token)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, TraceFlags, get_current_span
@@ -9,6 +10,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_flyte import semconv
 from otel_flyte.runtime.guard import guarded
+from otel_flyte.tracing.flyte_span import FlyteSpan
 
 _propagator = TraceContextTextMapPropagator()
 _VARIABLES = {"traceparent": semconv.TRACEPARENT, "tracestate": semconv.TRACESTATE}
@@ -22,7 +24,8 @@ _hidden: dict[str, str] = {}
 
 def incoming(environ: Mapping[str, str]) -> SpanContext:
     """Return the span that the environment names as parent, an invalid one where there is none."""
-    if not environ.get(semconv.TRACEPARENT) or environ.get(semconv.TRACEPARENT) == _exposed.get(semconv.TRACEPARENT):
+    traceparent = environ.get(semconv.TRACEPARENT)
+    if not traceparent or traceparent == _exposed.get(semconv.TRACEPARENT):
         return INVALID_SPAN_CONTEXT
     return parse(environ)
 
@@ -40,8 +43,9 @@ def parse(environ: Mapping[str, str]) -> SpanContext:
 
 def variables(span: Span) -> dict[str, str]:
     """Return the variables that make a span the parent of another process; none for an invalid span."""
-    context = span.get_span_context()
-    if not context.is_valid:
+    # Spans of ours have the fields of their context, which each property of a context would take a call to read.
+    context: Any = span if type(span) is FlyteSpan else span.get_span_context()
+    if context is not span and not context.is_valid:
         return {}
     flags = context.trace_flags & TraceFlags.SAMPLED
     found = {semconv.TRACEPARENT: f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags:02x}"}
@@ -56,10 +60,7 @@ def expose(span: Span) -> bool:
 
     Only the outermost span of a process is exposed, the first where threads have several. Returns whether it was.
     """
-    if _exposed:
-        return False
-    context = span.get_span_context()
-    if not context.trace_flags & TraceFlags.SAMPLED:
+    if _exposed or not (type(span) is FlyteSpan or span.get_span_context().trace_flags.sampled):
         return False
     _exposed.update(variables(span))
     # A look-up of a variable that is not set costs a short task as much as a phase. One is enough: a state without a

@@ -13,7 +13,9 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+
+from otel_flyte.tracing import open_spans
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes, AttributeValue
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _UNSET = Status()
+DEFAULT_LIMIT = 128
+"""Attributes of a span: https://opentelemetry.io/docs/specs/otel/common/#configurable-parameters"""
+
+_TEXT = frozenset({str})
 _PLAIN = frozenset({bool, int, float})
-_PLAIN_OR_TEXT = _PLAIN | {str}
+_PLAIN_OR_TEXT = _PLAIN | _TEXT
 """Types of values that are kept as they are; texts are where their length has no limit."""
 
 
@@ -50,23 +56,34 @@ class SpanLimits(NamedTuple):
     other_value_length: int | None
 
 
+class PlainAttributes(dict[str, "AttributeValue"]):
+    """Attributes within the default limits, whose names and values are plain: a span does not look at each again."""
+
+
+def plain(attributes: "Mapping[str, AttributeValue]") -> "Mapping[str, AttributeValue]":
+    """Return attributes of many spans as :class:`PlainAttributes` where they are plain."""
+    is_plain = _PLAIN_OR_TEXT.issuperset(map(type, attributes.values())) and all(attributes)
+    return PlainAttributes(attributes) if is_plain and len(attributes) <= DEFAULT_LIMIT else attributes
+
+
 class Origin(Protocol):
     """The origin of spans: the common properties of all spans of a tracer.
 
     Attributes:
         limits: their limits.
+        has_default_limits: whether these are the SDK's own.
+        on_end: called with each span that ends.
         resource: their resource, as the SDK's ``Resource``.
         scope: their scope, as the SDK's ``InstrumentationScope``.
         readable: returns a span as the SDK's ``ReadableSpan``.
     """
 
     limits: SpanLimits
+    has_default_limits: bool
+    on_end: "Sequence[Callable[[FlyteSpan], object]]"
     resource: Any
     scope: Any
     readable: "Callable[[FlyteSpan], Any]"
-
-    def ended(self, span: "FlyteSpan") -> None:
-        """Take note of a span that has ended."""
 
 
 class FlyteEvent(NamedTuple):
@@ -89,12 +106,15 @@ class FlyteEvent(NamedTuple):
 
 
 class FlyteSpan(Span):
-    """A recording span.
+    """A recording span. It is sampled, and its context is created when it is asked for.
 
     Attributes:
         name: its name.
-        context: its context.
-        parent: the context of its parent, ``None`` for a root.
+        trace_id: the id of its trace.
+        span_id: its id.
+        trace_flags: the flags of its context.
+        trace_state: that of its context; ``None`` stands for the empty one.
+        above: its parent or the context of its parent, ``None`` for a root.
         kind: its kind.
         start_time: Unix time in ns.
         end_time: Unix time in ns, ``None`` as long as it is open.
@@ -105,17 +125,20 @@ class FlyteSpan(Span):
     """
 
     __slots__ = (
-        *("_attributes", "_events", "_links", "_records_exception", "_origin", "_sets_status"),
-        *("context", "dropped_attributes", "dropped_events", "dropped_links", "end_time", "kind", "name", "parent"),
-        *("start_time", "status"),
+        *("_attributes", "_context", "_events", "_links", "_origin", "_records_exception", "_sets_status"),
+        *("above", "dropped_attributes", "dropped_events", "dropped_links", "end_time", "kind", "name", "span_id"),
+        *("start_time", "status", "trace_flags", "trace_id", "trace_state"),
     )
 
     def __init__(
         self,
         origin: Origin,
         name: str,
-        context: SpanContext,
-        parent: SpanContext | None,
+        trace_id: int,
+        span_id: int,
+        trace_flags: TraceFlags,
+        trace_state: TraceState | None,
+        above: "FlyteSpan | SpanContext | None",
         *,
         kind: SpanKind,
         attributes: "Attributes",
@@ -126,19 +149,26 @@ class FlyteSpan(Span):
     ) -> None:
         self._origin = origin
         self.name = name
-        self.context = context
-        self.parent = parent
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.trace_flags = trace_flags
+        self.trace_state = trace_state
+        self.above = above
         self.kind = kind
+        self._context: SpanContext | None = None
         self.end_time: int | None = None
         self.status = _UNSET
         self.dropped_attributes = self.dropped_events = self.dropped_links = 0
-        self._attributes: dict[str, AttributeValue] = {}
+        if type(attributes) is PlainAttributes and origin.has_default_limits:
+            self._attributes: dict[str, AttributeValue] = attributes.copy()
+        else:
+            self._attributes = {}
+            if attributes:
+                self._set_items(attributes)
         self._events: list[FlyteEvent] | None = None
         self._links: list[Link] | None = None
         self._records_exception = records_exception
         self._sets_status = sets_status
-        if attributes:
-            self._set_items(attributes)
         for link in links:
             if link and _is_valid_link(link.context, link.attributes):
                 self._append_link(self._bounded_link(link.context, link.attributes))
@@ -152,6 +182,18 @@ class FlyteSpan(Span):
         # Users ask with `isinstance` whether a span is one of the SDK; who asks has imported it.
         sdk = sys.modules.get("opentelemetry.sdk.trace")
         return getattr(sdk, "Span", FlyteSpan)
+
+    @property
+    def context(self) -> SpanContext:
+        """The context."""
+        if self._context is None:
+            self._context = SpanContext(self.trace_id, self.span_id, False, self.trace_flags, self.trace_state)
+        return self._context
+
+    @property
+    def parent(self) -> SpanContext | None:
+        """The context of the parent, ``None`` for a root."""
+        return self.above.context if isinstance(self.above, FlyteSpan) else self.above
 
     @property
     def attributes(self) -> "Mapping[str, AttributeValue]":
@@ -259,9 +301,15 @@ class FlyteSpan(Span):
 
     def end(self, end_time: int | None = None) -> None:
         """End the span; ``end_time`` is Unix time in ns, by default now."""
-        if self._is_open("Calling end() on an ended span."):
-            self.end_time = time.time_ns() if end_time is None else end_time
-            self._origin.ended(self)
+        if self.end_time is not None:
+            _logger.warning("Calling end() on an ended span.")
+            return
+        self.end_time = time.time_ns() if end_time is None else end_time
+        open_spans.registry.pop(self.span_id, None)
+        # The parent of a forked child ends the spans that were open at the fork.
+        if self.span_id not in open_spans.inherited:
+            for on_end in self._origin.on_end:
+                on_end(self)
 
     def __exit__(
         self,
@@ -293,7 +341,8 @@ class FlyteSpan(Span):
         limits, own = self._origin.limits, self._attributes
         has_room = limits.attributes is None or len(own) + len(attributes) <= limits.attributes
         plain = _PLAIN if limits.value_length is not None else _PLAIN_OR_TEXT
-        if has_room and all(key and type(key) is str and type(value) in plain for key, value in attributes.items()):
+        has_plain_values = plain.issuperset(map(type, attributes.values()))
+        if has_room and has_plain_values and _TEXT.issuperset(map(type, attributes)) and "" not in attributes:
             if own and not own.keys().isdisjoint(attributes):
                 # As in the SDK, the last attribute that is set comes last.
                 for key in attributes:

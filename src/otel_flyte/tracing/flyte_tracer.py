@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -12,12 +12,15 @@ from opentelemetry.trace import (
     SpanKind,
     TraceFlags,
     Tracer,
+    TraceState,
     get_current_span,
     use_span,
 )
 from opentelemetry.util._decorator import _agnosticcontextmanager
 
-from otel_flyte.tracing.flyte_span import FlyteSpan, SpanLimits
+from otel_flyte.tracing import open_spans
+from otel_flyte.tracing.flyte_span import DEFAULT_LIMIT, FlyteSpan, SpanLimits
+from otel_flyte.tracing.span_context import SPAN_KEY
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes
@@ -55,23 +58,15 @@ class Ids(Protocol):
         """Return a new trace id."""
 
 
-class Processor(Protocol):
-    """A span processor, as the SDK's."""
-
-    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
-        """Take note of a span that has started."""
-
-    def on_end(self, span: Any) -> None:
-        """Take note of a span that has ended."""
-
-
 class FlyteTracer(Tracer):
-    """Starts spans.
+    """Starts spans, and keeps the registry of open ones.
 
     Attributes:
         id_generator: generates their ids.
         limits: their limits.
-        processors: told of their starts and ends, in this order.
+        has_default_limits: whether these are the SDK's own.
+        on_start: called with each span that starts, and with its context.
+        on_end: called with each span that ends.
         resource: their resource, as the SDK's ``Resource``.
         scope: their scope, as the SDK's ``InstrumentationScope``.
         readable: returns a span as the SDK's ``ReadableSpan``.
@@ -83,7 +78,6 @@ class FlyteTracer(Tracer):
         sampling: Sampling,
         ids: Ids,
         limits: SpanLimits,
-        processors: Sequence[Processor],
         *,
         resource: Any,
         scope: Any,
@@ -91,7 +85,9 @@ class FlyteTracer(Tracer):
     ) -> None:
         self.id_generator = ids
         self.limits = limits
-        self.processors = processors
+        self.has_default_limits = limits.attributes == DEFAULT_LIMIT and limits.value_length is None
+        self.on_start: list[Callable[[FlyteSpan, Context], object]] = []
+        self.on_end: list[Callable[[FlyteSpan], object]] = []
         self.resource = resource
         self.scope = scope
         self.readable = readable
@@ -114,25 +110,26 @@ class FlyteTracer(Tracer):
             return self.instead.start_span(
                 name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
             )
-        above = get_current_span(context).get_span_context()
-        parent = above if above.is_valid else None
-        is_sampled = self._sampling.roots
-        if parent is None:
-            trace_id, trace_state, is_random = self.id_generator.generate_trace_id(), None, True
+        context = get_current() if context is None else context
+        above: FlyteSpan | SpanContext | None = context.get(SPAN_KEY)  # type: ignore[assignment]  # or another span
+        if type(above) is FlyteSpan and self._sampling.follows_parent:
+            trace_id, trace_flags, trace_state = above.trace_id, above.trace_flags, above.trace_state
         else:
-            trace_id, trace_state = parent.trace_id, parent.trace_state
-            is_random = bool(parent.trace_flags & _RANDOM)
-            if self._sampling.follows_parent:
-                is_sampled = parent.trace_flags.sampled
-        flags = _FLAGS[is_sampled, is_random]
-        own = SpanContext(trace_id, self.id_generator.generate_span_id(), False, flags, trace_state)
-        if not is_sampled:
-            return NonRecordingSpan(own)
+            if above is not None:
+                inherited = get_current_span(context).get_span_context()
+                above = inherited if inherited.is_valid else None
+            trace_id, trace_flags, trace_state = self._trace_of(above)
+        span_id = self.id_generator.generate_span_id()
+        if not trace_flags & TraceFlags.SAMPLED:
+            return NonRecordingSpan(SpanContext(trace_id, span_id, False, trace_flags, trace_state))
         span = FlyteSpan(
             self,
             name,
-            own,
-            parent,
+            trace_id,
+            span_id,
+            trace_flags,
+            trace_state,
+            above,
             kind=kind,
             attributes=attributes,
             links=links or (),
@@ -140,8 +137,9 @@ class FlyteTracer(Tracer):
             records_exception=record_exception,
             sets_status=set_status_on_exception,
         )
-        for processor in self.processors:
-            processor.on_start(span, context)
+        open_spans.registry[span_id] = span
+        for on_start in self.on_start:
+            on_start(span, context)
         return span
 
     @_agnosticcontextmanager
@@ -164,7 +162,9 @@ class FlyteTracer(Tracer):
         with use_span(span, end_on_exit, record_exception, set_status_on_exception) as current:
             yield current
 
-    def ended(self, span: FlyteSpan) -> None:
-        """Tell the processors that a span has ended."""
-        for processor in self.processors:
-            processor.on_end(span)
+    def _trace_of(self, parent: SpanContext | None) -> tuple[int, TraceFlags, TraceState | None]:
+        """Return the trace id, the flags with the sampler's decision, and the trace state of a new span."""
+        if parent is None:
+            return self.id_generator.generate_trace_id(), _FLAGS[self._sampling.roots, True], None
+        is_sampled = parent.trace_flags.sampled if self._sampling.follows_parent else self._sampling.roots
+        return parent.trace_id, _FLAGS[is_sampled, bool(parent.trace_flags & _RANDOM)], parent.trace_state

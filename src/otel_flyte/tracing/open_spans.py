@@ -12,18 +12,19 @@ LIMIT = 4096
 inherited: set[int] = set()
 """In a forked child: ids of the spans that were open at the fork. The parent process ends them."""
 
-_open: dict[int, Span] = {}
+registry: dict[int, Span] = {}
+"""The open spans by id. The tracer of our own spans, each of which ends, adds and removes them by itself."""
 
 
-def add(span: Span) -> None:
+def add(span_id: int, span: Span) -> None:
     """Add a span that has started."""
-    if len(_open) < LIMIT:
-        _open[span.get_span_context().span_id] = span
+    if len(registry) < LIMIT:
+        registry[span_id] = span
 
 
 def discard(span_id: int) -> None:
     """Remove a span that has ended."""
-    _open.pop(span_id, None)
+    registry.pop(span_id, None)
 
 
 @guarded
@@ -34,7 +35,7 @@ def add_signal(signal_name: str, phases: dict[int, str]) -> None:
         signal_name: such as ``SIGTERM``.
         phases: the phase that is open in each task, by the span ids of the task and of the phase.
     """
-    for span in list(_open.values()):
+    for span in list(registry.values()):
         attributes = {semconv.SIGNAL_NAME: signal_name}
         phase = _phase_of(span, phases)
         if phase:
@@ -45,7 +46,7 @@ def add_signal(signal_name: str, phases: dict[int, str]) -> None:
 @guarded
 def end_all(signal_name: str) -> None:
     """End each open span as failed by the signal that is about to end the process, the innermost first."""
-    for span in reversed(list(_open.values())):
+    for span in reversed(list(registry.values())):
         span.set_status(Status(StatusCode.ERROR, f"ended by {signal_name}"))
         span.set_attribute(semconv.ERROR_TYPE, signal_name)
         span.end()
@@ -59,13 +60,13 @@ def _phase_of(span: Span, phases: dict[int, str]) -> str:
         if span_id in phases:
             return phases[span_id]
         parent = getattr(step, "parent", None)
-        step = _open.get(parent.span_id) if parent is not None else None
+        step = registry.get(parent.span_id) if parent is not None else None
     return ""
 
 
 def _inherit() -> None:
-    inherited.update(_open)
-    _open.clear()
+    inherited.update(registry)
+    registry.clear()
 
 
 forks.register(after_in_child=_inherit)

@@ -19,24 +19,24 @@ _owner = 0
 
 def span_id() -> int:
     """Return 64 random bits, never 0."""
-    return _word() or 1
+    # The process is asked for by each call, as C code may fork past Python's hooks.
+    if not _words or os.getpid() != _owner:
+        _refill()
+    try:
+        return _words.pop() or 1
+    except IndexError:  # Another thread has taken the last one.
+        return span_id()
 
 
 def trace_id() -> int:
     """Return 128 random bits, never 0."""
-    return _word() << 64 | _word() or 1
+    return span_id() << 64 | span_id()
 
 
-def _word() -> int:
+def _refill() -> None:
     global _owner
-    # The process is asked for by each call, as C code may fork past Python's hooks.
     process = os.getpid()
     if process != _owner:
         _words.clear()
         _owner = process
-    try:
-        return _words.pop()
-    except IndexError:
-        block: tuple[int, ...] = _BLOCK.unpack(os.urandom(_BLOCK.size))
-        _words.extend(block[1:])
-        return block[0]
+    _words.extend(_BLOCK.unpack(os.urandom(_BLOCK.size)))

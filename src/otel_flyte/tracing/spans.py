@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags, Tracer, set_span_in_context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags, Tracer
 
 from otel_flyte import providers, semconv
 from otel_flyte._version import __version__
+from otel_flyte.tracing.span_context import with_span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ def tracer() -> Tracer:
 
 def is_suppressed() -> bool:
     """Return whether the user has suppressed instrumentation in this context."""
-    return bool(context_api.get_value(context_api._SUPPRESS_INSTRUMENTATION_KEY))
+    return bool(context_api.get_current().get(context_api._SUPPRESS_INSTRUMENTATION_KEY))
 
 
 def uses_our_ids() -> bool:
@@ -62,11 +63,12 @@ class OpenSpan:
         start_time: int | None = None,
     ) -> None:
         self.tracer = tracer()
-        attributes = {**attributes, semconv.SPAN_ROLE: role}
+        if semconv.SPAN_ROLE not in attributes:
+            attributes = {**attributes, semconv.SPAN_ROLE: role}
         self.span: Span = self.tracer.start_span(
             name, parent, kind, attributes, links, start_time, record_exception=False, set_status_on_exception=False
         )
-        self.context = set_span_in_context(self.span, parent)
+        self.context = with_span(self.span, parent)
         self.token = context_api.attach(self.context)
 
     def close(self) -> None:

@@ -76,13 +76,13 @@ class TaskUsage:
     def end_phase(self, span: "Span") -> None:
         """End a phase, with its usage as attributes of its span."""
         first, self.phase_first = self.phase_first, None
-        if first is not None and self._is_worth_reporting(first):
+        if first is not None and time.monotonic() - first.at >= WORTH_SECONDS and self._recorder.is_current():
             span.set_attributes(self._recorder.end_phase(self, first))
 
     def end(self) -> None:
         """End the task, with its usage as attributes of its span."""
         self._recorder.open.pop(id(self), None)
-        if self._is_worth_reporting(self.first):
+        if time.monotonic() - self.first.at >= WORTH_SECONDS and self._recorder.is_current():
             self.task.span.set_attributes(self._recorder.end_task(self))
 
     def so_far(self) -> Mapping[str, float]:
@@ -99,6 +99,3 @@ class TaskUsage:
         while outer is not None and outer is not other:
             outer = outer.outer
         return outer is other
-
-    def _is_worth_reporting(self, first: Sample) -> bool:
-        return time.monotonic() - first.at >= WORTH_SECONDS and self._recorder.is_current()

@@ -14,6 +14,7 @@ from otel_flyte import semconv
 from otel_flyte.adapters.base import TaskDescription
 from otel_flyte.runtime.limits import ENTRIES_LIMIT, attribute, bounded
 from otel_flyte.tasks.resources import Amounts, DeclaredResources
+from otel_flyte.tracing.flyte_span import plain
 
 Attributes = dict[str, Any]
 
@@ -36,7 +37,7 @@ def _describe(task: Any) -> TaskDescription:
     mapped = _mapped(task)
     name = bounded(task.name)
     task_kind = kind(task)
-    attributes = {
+    attributes: Attributes = {
         semconv.TASK_NAME: name,
         semconv.TASK_KIND: task_kind,
         **_type(mapped),
@@ -44,11 +45,12 @@ def _describe(task: Any) -> TaskDescription:
         **_resource_attributes(mapped),
         **_code(getattr(mapped, "task_function", None)),
         **_types(getattr(mapped, "python_interface", None)),
+        semconv.SPAN_ROLE: semconv.SPAN_ROLE_ATTEMPT,
     }
     has_own_dispatch = task_kind in (semconv.KIND_SHIM, semconv.KIND_EAGER_CLEANUP)
     overridden = getattr(type(task), "pre_execute", None) is not PythonTask.pre_execute
     return TaskDescription(
-        semconv.SPAN_TASK.format(name=name), attributes, _resources(mapped), overridden and not has_own_dispatch
+        semconv.SPAN_TASK.format(name=name), plain(attributes), _resources(mapped), overridden and not has_own_dispatch
     )
 
 
