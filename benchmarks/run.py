@@ -2,7 +2,7 @@
 
 Ratios, not times: each round runs all variants one after the other, each in a process of its own, and the figure is the
 median of the rounds' ratios. Telemetry is delivered over HTTP to a receiver on this machine. "Bare" is an environment
-with flytekit alone, without the SDK of OpenTelemetry.
+with flytekit alone; everything else runs in one with otel-flyte and all that it requires.
 """
 
 import json
@@ -13,28 +13,30 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "benchmarks"
 
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "workflows")]
 
-import bare_environment  # noqa: E402  # found beside this file
+import environments  # noqa: E402  # found beside this file, as the next
+import turns  # noqa: E402
+from turns import NOTHING, Variant  # noqa: E402
 
 from support import pods  # noqa: E402  # found in the tests
 from support.receiver import Receiver  # noqa: E402
 
 Figures = dict[str, float]
 WORKFLOWS = {"PYTHONPATH": str(HERE / "workflows")}
+TURNS = 20
+"""Turns of each variant of a dispatch in a round."""
 
 
 def main(rounds: int) -> None:
     """Print the table as Markdown."""
     with Receiver() as receiver, tempfile.TemporaryDirectory() as folder:
-        bare = bare_environment.create(Path(folder) / "bare")
-        sample = _Samples(Path(folder), bare, receiver)
-        # The first round compiles modules, and is left out.
+        sample = _Samples(Path(folder), receiver)
+        # The first round fills caches, and is left out.
         samples = [sample.round(number) for number in range(rounds + 1)][1:]
 
     def ratio(of: Callable[[Figures], float]) -> str:
@@ -59,8 +61,8 @@ def main(rounds: int) -> None:
             "≤ 1.0",
         ),
         (
-            "CPU of the other threads for the spans of a dispatch, over the SDK's",
-            ratio(lambda each: each["ours, others"] / each["by hand, others"]),
+            "CPU of the sending thread for the spans of a dispatch, over the SDK's",
+            ratio(lambda each: each["ours, sending"] / each["by hand, sending"]),
             "≤ 0.7",
         ),
         (
@@ -82,45 +84,38 @@ def main(rounds: int) -> None:
 class _Samples:
     """Measures all variants once."""
 
-    def __init__(self, folder: Path, bare: Path, receiver: Receiver) -> None:
+    def __init__(self, folder: Path, receiver: Receiver) -> None:
         self._folder = folder
-        self._bare = bare
+        self._bare, self._ours = environments.create(folder)
         self._endpoint = receiver.environment("http/protobuf")
 
     def round(self, number: int) -> Figures:
         """Return the figures of all variants, by name."""
-        found: Figures = {}
-        here = Path(sys.executable)
-        nothing: Mapping[str, str] = {}
-        for variant, python, env in (
-            ("bare", self._bare, nothing),
-            ("unconfigured", here, nothing),
-            ("by hand", here, self._endpoint),
-            ("ours", here, self._endpoint),
-            ("their provider", here, self._endpoint),
-        ):
-            figures = printed(python, "dispatch.py", variant, env)
-            found |= {variant: figures["calling"], f"{variant}, others": figures["others"]}
+        found = self._dispatches()
         for side, name in (("ours", "many"), ("stock", "many, stock")):
-            found[name] = printed(here, "many_spans.py", side, self._endpoint)
+            found[name] = json.loads(turns.started(self._ours, "many_spans.py", side, self._endpoint).communicate()[0])
         for name, python, env in (
-            ("bare pod", self._bare, nothing),
-            ("pod", here, nothing),
-            ("pod, HTTP", here, self._endpoint),
+            ("bare pod", self._bare, NOTHING),
+            ("pod", self._ours, NOTHING),
+            ("pod, HTTP", self._ours, self._endpoint),
         ):
             root = self._folder / f"{number}-{name}"
             found[name], _ = _pod(root / "cpu", python, "measured.increment", env)
             found[f"MiB, {name}"] = _pod(root / "memory", python, "measured.unique_kib", env)[1] / 1024
         return found
 
-
-def printed(python: Path | str, program: str, variant: str, env: Mapping[str, str]) -> Any:
-    """Run a variant of a program beside this file; return the JSON value that it prints."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    environment = {**kept, "FLYTE_SDK_LOGGING_LEVEL": "50", **env}
-    command = [str(python), str(HERE / program), variant]
-    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return json.loads(ended.stdout.splitlines()[-1])
+    def _dispatches(self) -> Figures:
+        """Return the times of a dispatch by variant, and those of the sending threads."""
+        variants = {
+            "bare": Variant("bare", self._bare),
+            "unconfigured": Variant("unconfigured", self._ours),
+            "by hand": Variant("by hand", self._ours, self._endpoint),
+            "ours": Variant("ours", self._ours, self._endpoint),
+            "their provider": Variant("their provider", self._ours, self._endpoint),
+        }
+        times = turns.take(variants, TURNS)
+        calling = {name: each.calling for name, each in times.items()}
+        return calling | {f"{name}, sending": each.sending for name, each in times.items()}
 
 
 def _pod(root: Path, python: Path, task: str, env: Mapping[str, str]) -> tuple[float, int]:

@@ -8,7 +8,6 @@ FOLDER, unless they are there; without the option they are left out.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import venv
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import run
+import turns
+from turns import Variant
 
 from support.receiver import Receiver  # `run` makes it importable
 
@@ -66,18 +67,17 @@ def main(rounds: int, folder: Path | None) -> None:
 
 def _added_without_sampling(rounds: int) -> tuple[float, float]:
     """Return the time added to a dispatch without sampling over that with it, and the µs without an exporter."""
-    ratios, idle = [], []
+    here = Path(sys.executable)
     with Receiver() as receiver:
-        with_sampling = receiver.environment()
-        without = {**with_sampling, "OTEL_FLYTE_SAMPLE_INTERVAL": "0"}
-        for _ in range(rounds):
-            found = [
-                run.printed(sys.executable, "dispatch.py", variant, env)["calling"]
-                for variant, env in zip(("unconfigured", "ours", "ours"), ({}, with_sampling, without), strict=True)
-            ]
-            ratios.append((found[2] - found[0]) / (found[1] - found[0]))
-            idle.append(found[0])
-    return statistics.median(ratios), statistics.median(idle)
+        endpoint = receiver.environment()
+        variants = {
+            "idle": Variant("unconfigured", here),
+            "with": Variant("ours", here, endpoint),
+            "without": Variant("ours", here, {**endpoint, "OTEL_FLYTE_SAMPLE_INTERVAL": "0"}),
+        }
+        times = turns.take(variants, run.TURNS * rounds)
+    idle = times["idle"].calling
+    return (times["without"].calling - idle) / (times["with"].calling - idle), idle
 
 
 def _pin() -> None:

@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otel_flyte import semconv
 from otel_flyte.config import standard
@@ -50,12 +50,11 @@ def tracer_provider() -> "TracerProvider":
     """Return the tracer provider in use."""
     if given_tracer_provider is not None:
         return given_tracer_provider
-    trace = _imported("opentelemetry.trace")
-    if _is_loadable():
-        provider: TracerProvider = trace.get_tracer_provider()
-    else:
-        provider = trace._TRACER_PROVIDER or trace.NoOpTracerProvider()
-    return provider
+    from opentelemetry import trace
+
+    if is_loadable():
+        return trace.get_tracer_provider()
+    return trace._TRACER_PROVIDER or trace.NoOpTracerProvider()
 
 
 def global_tracer_provider() -> "TracerProvider | None":
@@ -63,7 +62,7 @@ def global_tracer_provider() -> "TracerProvider | None":
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return None
-    if not _is_loadable():
+    if not is_loadable():
         set_by_program: TracerProvider | None = trace._TRACER_PROVIDER
         return set_by_program
     provider: TracerProvider = trace.get_tracer_provider()
@@ -74,7 +73,9 @@ def meter_provider() -> "MeterProvider | None":
     """Return the meter provider in use, ``None`` where its instruments would record nothing."""
     if given_meter_provider is not None:
         return given_meter_provider
-    provider: MeterProvider = _imported("opentelemetry.metrics").get_meter_provider()
+    # Each task asks: an import statement in a function takes several times as long.
+    metrics = sys.modules.get("opentelemetry.metrics") or import_module("opentelemetry.metrics")
+    provider: MeterProvider = metrics.get_meter_provider()
     return None if type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider") else provider
 
 
@@ -82,7 +83,9 @@ def logger_provider() -> "LoggerProvider | None":
     """Return the logger provider in use, ``None`` where its loggers would record nothing."""
     if given_logger_provider is not None:
         return given_logger_provider
-    provider: LoggerProvider = _imported("opentelemetry._logs").get_logger_provider()
+    from opentelemetry import _logs
+
+    provider = _logs.get_logger_provider()
     return None if type(provider).__name__ in ("ProxyLoggerProvider", "NoOpLoggerProvider") else provider
 
 
@@ -98,13 +101,8 @@ def tracer_provider_is_set() -> bool:
         return False
 
 
-def _imported(name: str) -> Any:
-    # Each task asks: an import statement in a function takes several times as long as this.
-    return sys.modules.get(name) or import_module(name)
-
-
 @functools.cache
-def _is_loadable() -> bool:
+def is_loadable() -> bool:
     """Return whether the global tracer provider can be read: OpenTelemetry loads the one that a variable names."""
     chosen = os.environ.get(semconv.TRACER_PROVIDER)
     return chosen is None or (bool(chosen.strip()) and not standard.unusable({semconv.TRACER_PROVIDER: chosen}))

@@ -29,26 +29,30 @@ from otel_flyte.usage.sample import Sample
 _CAPTURE = "otel_flyte.stdio_capture.capture"
 
 
-def open_task(description: TaskDescription, owner: object, attributes: Mapping[str, Any]) -> OpenTask:
+def open_task(
+    description: TaskDescription, owner: object, attributes: Mapping[str, Any], context: Context | None = None
+) -> OpenTask:
     """Open the span of a task that is nested in another, or runs locally.
 
     Args:
         description: describes the task.
         owner: the task, as the engine has it.
         attributes: those of the description and of this run.
+        context: the current context, where the caller has it.
     """
-    parent, links = _local_parent()
+    parent, links, is_environment_free = _local_parent(context_api.get_current() if context is None else context)
     task = OpenTask(description.span_name, parent, owner, attributes=attributes, links=links)
     task.resources = description.resources
     recorder.begin(task)
-    _expose(task)
+    if not propagation.exposed:
+        _expose(task, is_environment_free=is_environment_free)
     _capture_stdio(task)
     return task
 
 
-def open_workflow(name: str, owner: object) -> OpenTask:
+def open_workflow(name: str, owner: object, context: Context) -> OpenTask:
     """Open the span of a workflow that runs locally."""
-    parent, links = _local_parent()
+    parent, links, _ = _local_parent(context)
     role, attributes = semconv.SPAN_ROLE_EXECUTION, {semconv.WORKFLOW_NAME: name}
     task = OpenTask(semconv.SPAN_WORKFLOW.format(name=name), parent, owner, role, attributes=attributes, links=links)
     _expose(task)
@@ -167,9 +171,10 @@ def _send_now() -> None:
     shutdown.kick()
 
 
-def _expose(task: OpenTask) -> None:
+def _expose(task: OpenTask, *, is_environment_free: bool = False) -> None:
     # The environment has one parent for all processes: attempts that share this process can't be it.
-    task.exposed = not task.identity_attributes and propagation.expose(task.span) is True
+    if not task.identity_attributes:
+        task.exposed = propagation.expose(task.span, is_environment_free=is_environment_free) is True
 
 
 def _capture_stdio(task: OpenTask) -> None:
@@ -191,12 +196,16 @@ def _close(task: OpenTask) -> None:
     task.close()
 
 
-def _local_parent() -> tuple[Context, list[Link]]:
-    """Return the parent of a nested or local span: the current span, else that of the environment."""
-    current = context_api.get_current()
+def _local_parent(current: Context) -> tuple[Context, list[Link], bool]:
+    """Return the parent of a nested or local span: the current span, else that of the environment; and its links.
+
+    Also return whether the environment is known to have no parent: a short task pays for each look-up of a variable.
+    """
     if SPAN_KEY in current and get_current_span(current).get_span_context().is_valid:
-        return current, []
-    return _parent_from(os.environ, current)
+        return current, [], False
+    if semconv.TRACEPARENT not in os.environ:
+        return current, [], True
+    return *_parent_from(os.environ, current), False
 
 
 def _parent_from(carrier: Mapping[str, str], current: Context) -> tuple[Context, list[Link]]:
@@ -230,7 +239,7 @@ def _derived(attempt: Attempt, parent: Context, links: list[Link]) -> tuple[Cont
 
 def add_cached_task(task_name: str, start_time: int) -> None:
     """Record a task whose result was in the cache: it began at ``start_time``, Unix time in ns, and ends now."""
-    parent, links = _local_parent()
+    parent, links, _ = _local_parent(context_api.get_current())
     span = tracer().start_span(
         semconv.SPAN_TASK.format(name=task_name),
         parent,

@@ -6,6 +6,7 @@ span, and goes through several functions for each attribute.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -14,8 +15,13 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from otel_flyte.export.otlp_json import KINDS, flags, plain
+from otel_flyte.tracing.flyte_span import FlyteSpan
 
 _logger = logging.getLogger(__name__)
+
+_UNSET = Status()
+_LONG = 256
+"""Characters of a text that is encoded anew each time; spans of a task repeat shorter ones."""
 
 
 def encode_spans(spans: Sequence[Any]) -> ExportTraceServiceRequest:
@@ -56,7 +62,11 @@ def _scope(scope: Any) -> InstrumentationScope:
 
 
 def _span(span: Any) -> Span:
-    context, parent, status = span.context, span.parent, span.status
+    # A span of ours has the fields of its context, which is created only when it is asked for.
+    context: Any
+    parent: Any
+    context, parent = (span, span.above) if type(span) is FlyteSpan else (span.context, span.parent)
+    status = span.status
     encoded = Span(
         trace_id=context.trace_id.to_bytes(16, "big"),
         span_id=context.span_id.to_bytes(8, "big"),
@@ -66,12 +76,15 @@ def _span(span: Any) -> Span:
         start_time_unix_nano=span.start_time,
         end_time_unix_nano=span.end_time,
         attributes=_attributes(span.attributes),
-        status=Status(code=status.status_code.value, message=status.description),
-        dropped_attributes_count=span.dropped_attributes,
-        dropped_events_count=span.dropped_events,
-        dropped_links_count=span.dropped_links,
+        status=_UNSET if status.is_unset else Status(code=status.status_code.value, message=status.description),
         flags=flags(parent),
     )
+    if span.dropped_attributes:
+        encoded.dropped_attributes_count = span.dropped_attributes
+    if span.dropped_events:
+        encoded.dropped_events_count = span.dropped_events
+    if span.dropped_links:
+        encoded.dropped_links_count = span.dropped_links
     if context.trace_state:
         encoded.trace_state = ",".join(f"{key}={value}" for key, value in context.trace_state.items())
     for event in span.events:
@@ -99,9 +112,15 @@ def _attributes(attributes: Mapping[str, Any] | None) -> list[KeyValue]:
 def _encoded(attributes: Mapping[str, Any]) -> Iterator[KeyValue]:
     for key, value in attributes.items():
         try:
-            yield KeyValue(key=key, value=_value(value))
+            is_text = type(value) is str and len(value) < _LONG
+            yield _text(key, value) if is_text else KeyValue(key=key, value=_value(value))
         except Exception as error:
             _logger.exception("Failed to encode key %s: %s", key, error)  # noqa: TRY401  # OpenTelemetry's own line
+
+
+@lru_cache(maxsize=1024)
+def _text(key: str, value: str) -> KeyValue:
+    return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
 def _value(value: Any) -> AnyValue:

@@ -25,7 +25,9 @@ _NEVER = (semconv.SCOPE, "opentelemetry")
 @guarded
 def capture(logger: logging.Logger, record: logging.LogRecord) -> None:
     """Emit a record that has passed a logger and its filters, where a task is open."""
-    if record.name.partition(".")[0] in _NEVER or not emitter.is_wanted() or is_suppressed():
+    if record.name.partition(".")[0] in _NEVER or not emitter.is_wanted():
+        return
+    if is_suppressed(context_api.get_current()):
         return
     context = context_here()
     if context is None or _has_handler_of_opentelemetry(logger):

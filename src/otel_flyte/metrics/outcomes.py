@@ -37,11 +37,11 @@ class _Ended(NamedTuple):
     provider: metrics.MeterProvider
     name: str
     identity: "Mapping[str, AttributeValue]"
-    outcome: "Mapping[str, AttributeValue]"
+    outcome: "Mapping[str, str]"
     seconds: float
     context: Context
 
-    def attributes(self) -> "Mapping[str, AttributeValue]":
+    def attributes(self) -> "dict[str, Any]":
         """Return the attributes of its data points."""
         by_name = {semconv.TASK_NAME: self.name, semconv.RESULT: semconv.RESULT_SUCCESS}
         return {**self.identity, **by_name, **self.outcome}
@@ -75,7 +75,7 @@ def task_ended(task: "OpenTask") -> None:
     if provider not in _created:
         _instruments(provider)
     _waiting.append(ended)
-    if not _is_ours(provider) or len(_waiting) >= _MOST_WAITING:
+    if not getattr(provider, "is_ours", False) or len(_waiting) >= _MOST_WAITING:
         _record_waiting()
 
 
@@ -88,9 +88,7 @@ def cache_looked_up(task_name: str, status: str) -> None:
         _instruments(provider).lookups.add(1, attributes)
 
 
-def _sent_as_single_points(
-    task: "OpenTask", attributes: "Mapping[str, AttributeValue]", seconds: float, end_time: int
-) -> bool:
+def _sent_as_single_points(task: "OpenTask", attributes: dict[str, Any], seconds: float, end_time: int) -> bool:
     from otel_flyte.export import single_points
 
     if not single_points.are_possible(task.span):
@@ -128,7 +126,7 @@ class _Instruments:
         self.duration = meter.create_histogram(semconv.METRIC_TASK_DURATION, "s", _DURATION, **advice)
         self.attempts = meter.create_counter(semconv.METRIC_TASK_ATTEMPTS, "{attempt}", _ATTEMPTS)
         self.lookups = meter.create_counter(semconv.METRIC_TASK_CACHE, "{lookup}", _LOOKUPS)
-        if _is_ours(provider):
+        if getattr(provider, "is_ours", False):
             meter.create_observable_gauge(semconv.BEFORE_COLLECTION, [_before_collection])
             # An exemplar has the time at which it is recorded.
             ticker.every_second(_record_waiting)
@@ -140,10 +138,6 @@ def _instruments(provider: metrics.MeterProvider) -> _Instruments:
         if provider not in _created:
             _created[provider] = _Instruments(provider)
         return _created[provider]
-
-
-def _is_ours(provider: metrics.MeterProvider) -> bool:
-    return getattr(provider, "is_ours", False) is True
 
 
 _creating = ForkLock(0.5)

@@ -18,7 +18,7 @@ from otel_flyte.tasks.failures import Failure
 from otel_flyte.tasks.past_phase import PastPhase
 from otel_flyte.tasks.resources import NOT_DECLARED, DeclaredResources
 from otel_flyte.tracing.flyte_span import plain
-from otel_flyte.tracing.span_context import with_span
+from otel_flyte.tracing.span_context import SPAN_KEY
 from otel_flyte.tracing.spans import OpenSpan
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 _PHASE = plain({semconv.SPAN_ROLE: semconv.SPAN_ROLE_PHASE})
-_CHECKED_AFTER_NS = 1_000_000
+_CHECKED_AFTER_NS = 10_000_000
 """A phase that is shorter does not look whether a signal has arrived: the thread that waits for it comes soon."""
 
 _OPT_INS = {semconv.EXCEPTION_SIGNAL_LOGS, semconv.EXCEPTION_SIGNAL_BOTH}
@@ -113,7 +113,8 @@ class OpenTask(OpenSpan):
             self.identity_attributes = {**self.identity_attributes, **named}
             self._phase_attributes = plain({**self.identity_attributes, **_PHASE})
             attributes = {**self.identity_attributes, **attributes}
-        super().__init__(name, parent, role, kind=kind, attributes=attributes, links=links, start_time=start_time)
+        self.start_time = start_time or time.time_ns()
+        super().__init__(name, parent, role, kind=kind, attributes=attributes, links=links, start_time=self.start_time)
         self.owner = owner
         self.owns_process = owns_process
         self.phase: Span | None = None
@@ -122,7 +123,6 @@ class OpenTask(OpenSpan):
         self.phase_token: Token[Context] | None = None
         self._phase_start = 0
         self.exposed = False
-        self.start_time = start_time or time.time_ns()
         self.resources: DeclaredResources = NOT_DECLARED
         self.outcome: dict[str, str] = {}
         self.usage: Usage | None = None
@@ -132,16 +132,17 @@ class OpenTask(OpenSpan):
     def open_phase(self, name: str, owner: object) -> None:
         """Start a phase, which ``owner`` will close."""
         try:
+            self._phase_start = time.time_ns()
             phase = self.tracer.start_span(
                 name,
                 self.context,
                 attributes=self._phase_attributes,
+                start_time=self._phase_start,
                 record_exception=False,
                 set_status_on_exception=False,
             )
-            self.phase_token = context_api.attach(with_span(phase, self.context))
+            self.phase_token = context_api.attach(Context({**self.context, SPAN_KEY: phase}))
             self.phase = phase
-            self._phase_start = time.time_ns()
             self.phase_name = name
             self.phase_owner = owner
             if self.usage is not None:

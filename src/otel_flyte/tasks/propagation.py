@@ -15,7 +15,7 @@ from otel_flyte.tracing.flyte_span import FlyteSpan
 _propagator = TraceContextTextMapPropagator()
 _VARIABLES = {"traceparent": semconv.TRACEPARENT, "tracestate": semconv.TRACESTATE}
 
-_exposed: dict[str, str] = {}
+exposed: dict[str, str] = {}
 """Variables that this process has set in its own environment: a parent for its children, never for itself."""
 
 _hidden: dict[str, str] = {}
@@ -25,7 +25,7 @@ _hidden: dict[str, str] = {}
 def incoming(environ: Mapping[str, str]) -> SpanContext:
     """Return the span that the environment names as parent, an invalid one where there is none."""
     traceparent = environ.get(semconv.TRACEPARENT)
-    if not traceparent or traceparent == _exposed.get(semconv.TRACEPARENT):
+    if not traceparent or traceparent == exposed.get(semconv.TRACEPARENT):
         return INVALID_SPAN_CONTEXT
     return parse(environ)
 
@@ -55,21 +55,24 @@ def variables(span: Span) -> dict[str, str]:
 
 
 @guarded
-def expose(span: Span) -> bool:
+def expose(span: Span, *, is_environment_free: bool = False) -> bool:
     """Make a span the parent of every process that this one starts from now on.
 
     Only the outermost span of a process is exposed, the first where threads have several. Returns whether it was.
+
+    Args:
+        span: the span.
+        is_environment_free: whether the variables are known to be unset.
     """
-    if _exposed or not (type(span) is FlyteSpan or span.get_span_context().trace_flags.sampled):
+    if exposed or not (type(span) is FlyteSpan or span.get_span_context().trace_flags.sampled):
         return False
-    _exposed.update(variables(span))
-    # A look-up of a variable that is not set costs a short task as much as a phase. One is enough: a state without a
-    # parent has no meaning.
-    if semconv.TRACEPARENT in os.environ:
+    exposed.update(variables(span))
+    # One look-up is enough: a state without a parent has no meaning.
+    if not is_environment_free and semconv.TRACEPARENT in os.environ:
         for name in _VARIABLES.values():
             if name in os.environ:
                 _hidden[name] = os.environ.pop(name)
-    for name, value in _exposed.items():
+    for name, value in exposed.items():
         os.environ[name] = value
     return True
 
@@ -77,10 +80,10 @@ def expose(span: Span) -> bool:
 @guarded
 def hide() -> None:
     """Restore the variables that :func:`expose` has set, unless the task has changed them."""
-    for name, value in _exposed.items():
+    for name, value in exposed.items():
         if os.environ.get(name) == value:
             del os.environ[name]
-    _exposed.clear()
+    exposed.clear()
     if _hidden:
         for name, value in _hidden.items():
             os.environ.setdefault(name, value)

@@ -80,7 +80,7 @@ class Origin(Protocol):
 
     limits: SpanLimits
     has_default_limits: bool
-    on_end: "Sequence[Callable[[FlyteSpan], object]]"
+    on_end: "list[Callable[[FlyteSpan], object]]"
     resource: Any
     scope: Any
     readable: "Callable[[FlyteSpan], Any]"
@@ -130,16 +130,19 @@ class FlyteSpan(Span):
         *("start_time", "status", "trace_flags", "trace_id", "trace_state"),
     )
 
+    is_remote = False
+    """As of a context: it is a span of this process."""
+
     def __init__(
         self,
         origin: Origin,
         name: str,
+        above: "FlyteSpan | SpanContext | None",
+        *,
         trace_id: int,
         span_id: int,
         trace_flags: TraceFlags,
         trace_state: TraceState | None,
-        above: "FlyteSpan | SpanContext | None",
-        *,
         kind: SpanKind,
         attributes: "Attributes",
         links: Sequence[Link],

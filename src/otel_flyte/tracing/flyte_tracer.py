@@ -12,7 +12,6 @@ from opentelemetry.trace import (
     SpanKind,
     TraceFlags,
     Tracer,
-    TraceState,
     get_current_span,
     use_span,
 )
@@ -93,6 +92,7 @@ class FlyteTracer(Tracer):
         self.readable = readable
         self.instead: Tracer | None = None
         self._sampling = sampling
+        self._root_flags = _FLAGS[sampling.roots, True]
 
     def start_span(
         self,
@@ -118,18 +118,21 @@ class FlyteTracer(Tracer):
             if above is not None:
                 inherited = get_current_span(context).get_span_context()
                 above = inherited if inherited.is_valid else None
-            trace_id, trace_flags, trace_state = self._trace_of(above)
+            if above is None:
+                trace_id, trace_flags, trace_state = self.id_generator.generate_trace_id(), self._root_flags, None
+            else:
+                trace_id, trace_flags, trace_state = above.trace_id, self._flags_below(above), above.trace_state
         span_id = self.id_generator.generate_span_id()
         if not trace_flags & TraceFlags.SAMPLED:
             return NonRecordingSpan(SpanContext(trace_id, span_id, False, trace_flags, trace_state))
         span = FlyteSpan(
             self,
             name,
-            trace_id,
-            span_id,
-            trace_flags,
-            trace_state,
             above,
+            trace_id=trace_id,
+            span_id=span_id,
+            trace_flags=trace_flags,
+            trace_state=trace_state,
             kind=kind,
             attributes=attributes,
             links=links or (),
@@ -162,9 +165,6 @@ class FlyteTracer(Tracer):
         with use_span(span, end_on_exit, record_exception, set_status_on_exception) as current:
             yield current
 
-    def _trace_of(self, parent: SpanContext | None) -> tuple[int, TraceFlags, TraceState | None]:
-        """Return the trace id, the flags with the sampler's decision, and the trace state of a new span."""
-        if parent is None:
-            return self.id_generator.generate_trace_id(), _FLAGS[self._sampling.roots, True], None
+    def _flags_below(self, parent: SpanContext) -> TraceFlags:
         is_sampled = parent.trace_flags.sampled if self._sampling.follows_parent else self._sampling.roots
-        return parent.trace_id, _FLAGS[is_sampled, bool(parent.trace_flags & _RANDOM)], parent.trace_state
+        return _FLAGS[is_sampled, bool(parent.trace_flags & _RANDOM)]

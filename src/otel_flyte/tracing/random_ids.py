@@ -8,35 +8,34 @@ Tasks that call ``random.seed(42)`` never get the same ids.
 import os
 import struct
 
+from otel_flyte.runtime import forks
+
 _BLOCK = struct.Struct("512Q")
 
 _words: list[int] = []
 """Random words of 64 bits that are not used yet."""
 
-_owner = 0
-"""The process that has read them. A forked child must not use the words of its parent."""
+# A forked child must not use the words of its parent.
+forks.register(after_in_child=_words.clear)
 
 
 def span_id() -> int:
     """Return 64 random bits, never 0."""
-    # The process is asked for by each call, as C code may fork past Python's hooks.
-    if not _words or os.getpid() != _owner:
-        _refill()
     try:
         return _words.pop() or 1
-    except IndexError:  # Another thread has taken the last one.
+    except IndexError:
+        _refill()
         return span_id()
 
 
 def trace_id() -> int:
     """Return 128 random bits, never 0."""
-    return span_id() << 64 | span_id()
+    try:
+        return _words.pop() << 64 | _words.pop() or 1
+    except IndexError:
+        _refill()
+        return trace_id()
 
 
 def _refill() -> None:
-    global _owner
-    process = os.getpid()
-    if process != _owner:
-        _words.clear()
-        _owner = process
     _words.extend(_BLOCK.unpack(os.urandom(_BLOCK.size)))

@@ -9,7 +9,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags, T
 
 from otel_flyte import providers, semconv
 from otel_flyte._version import __version__
-from otel_flyte.tracing.span_context import with_span
+from otel_flyte.tracing.span_context import SPAN_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,15 +22,17 @@ _tracer: tuple[trace.TracerProvider, Tracer] | None = None
 def tracer() -> Tracer:
     """Return this project's tracer of the tracer provider in use."""
     global _tracer
-    provider = providers.tracer_provider()
+    provider = providers.given_tracer_provider
+    if provider is None:
+        provider = trace.get_tracer_provider() if providers.is_loadable() else providers.tracer_provider()
     if _tracer is None or _tracer[0] is not provider:
         _tracer = provider, provider.get_tracer(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
     return _tracer[1]
 
 
-def is_suppressed() -> bool:
-    """Return whether the user has suppressed instrumentation in this context."""
-    return bool(context_api.get_current().get(context_api._SUPPRESS_INSTRUMENTATION_KEY))
+def is_suppressed(context: Context) -> bool:
+    """Return whether the user has suppressed instrumentation in a context."""
+    return bool(context.get(context_api._SUPPRESS_INSTRUMENTATION_KEY))
 
 
 def uses_our_ids() -> bool:
@@ -68,7 +70,7 @@ class OpenSpan:
         self.span: Span = self.tracer.start_span(
             name, parent, kind, attributes, links, start_time, record_exception=False, set_status_on_exception=False
         )
-        self.context = with_span(self.span, parent)
+        self.context = Context({**parent, SPAN_KEY: self.span})
         self.token = context_api.attach(self.context)
 
     def close(self) -> None:

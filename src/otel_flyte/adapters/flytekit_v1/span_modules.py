@@ -30,12 +30,13 @@ def if_recording(*, create_providers: bool = True) -> SpanModules | None:
     Providers are not created while a pod loads the task's module. This function holds its own guard, since every
     dispatch calls it.
     """
-    if not switch.is_on():
-        return None
     attempt = pod_attempt.current.get()
     is_loading = attempt is not None and attempt.step is not None
     try:
-        is_recorded = switch.records() if create_providers and not is_loading else providers.tracer_provider_is_set()
+        if create_providers and not is_loading:
+            is_recorded = switch.records()
+        else:
+            is_recorded = switch.is_on() and providers.tracer_provider_is_set()
     except Exception as fault:
         report("activation", fault)
         return None

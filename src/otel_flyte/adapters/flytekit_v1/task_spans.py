@@ -8,6 +8,7 @@ from typing import Any
 
 from flyteidl.core.errors_pb2 import ContainerError
 from flyteidl.core.execution_pb2 import ExecutionError
+from opentelemetry import context as context_api
 
 from otel_flyte import semconv
 from otel_flyte.adapters import patching, task_spans
@@ -34,7 +35,8 @@ _missed: ContextVar[str | None] = ContextVar("otel_flyte_cache_miss", default=No
 @guarded
 def begin_task(task: Any, literals: Any) -> OpenTask | None:
     """Open the span of a dispatch: the attempt's own in a pod, else a nested or local one."""
-    if is_suppressed():
+    context = context_api.get_current()
+    if is_suppressed(context):
         return None
     patching.install_pending()
     description = task_attributes.describe(task)
@@ -42,7 +44,8 @@ def begin_task(task: Any, literals: Any) -> OpenTask | None:
     if attempt is not None and attempt.idle and not attempt.dispatched:
         opened = _begin_dispatch(attempt, task, description, literals)
     else:
-        opened = task_spans.open_task(description, task, _with_cache_miss(description))
+        attributes = description.attributes if _missed.get() is None else _with_cache_miss(description)
+        opened = task_spans.open_task(description, task, attributes, context)
     if opened is not None and description.sets_up:
         opened.open_phase(semconv.PHASE_SETUP, task)
     return opened
@@ -63,12 +66,13 @@ def end_task(task: OpenTask, error: BaseException | None) -> None:
 @guarded
 def begin_workflow(workflow: Any) -> OpenTask | None:
     """Open the span of a workflow that runs locally."""
-    return None if is_suppressed() else task_spans.open_workflow(bounded(workflow.name), workflow)
+    context = context_api.get_current()
+    return None if is_suppressed(context) else task_spans.open_workflow(bounded(workflow.name), workflow, context)
 
 
 def open_attempt(attempt: PodAttempt) -> OpenTask | None:
     """Open the span of a pod's attempt, and record the phases that are over."""
-    if is_suppressed():
+    if is_suppressed(context_api.get_current()):
         return None
     is_measured = bool(settings.current().sample_interval)
     return task_spans.open_attempt(
@@ -181,8 +185,6 @@ def _failure(attempt: PodAttempt) -> BaseException | Failure | None:
 
 def _with_cache_miss(description: TaskDescription) -> Any:
     missed = _missed.get()
-    if missed is None:
-        return description.attributes
     _missed.set(None)
     if missed != description.attributes[semconv.TASK_NAME]:
         return description.attributes
