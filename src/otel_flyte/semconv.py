@@ -372,7 +372,7 @@ EVENT_OUTPUT_LIMIT = "flyte.output.limit"
 
 # --- metrics ---------------------------------------------------------------------------------------------------------
 
-BEFORE_COLLECTION = "flyte.before_collection"
+BEFORE_COLLECTION = "otel_flyte.before_collection"
 """An instrument that has no values: its callback runs before each collection."""
 
 METRIC_TASK_DURATION = "flyte.task.duration"
