@@ -24,6 +24,7 @@ from otel_flyte.export import otlp_spans
 from otel_flyte.export.otlp_json import spans_line
 from otel_flyte.sdk.flyte_provider import FlyteTracerProvider
 from otel_flyte.sdk.processors import Processor
+from otel_flyte.tracing import flyte_span
 from otel_flyte.tracing.flyte_span import FlyteSpan
 from otel_flyte.tracing.flyte_tracer import Sampling
 
@@ -93,12 +94,25 @@ def sides(sampler: str = "parentbased_always_on", limits: Mapping[str, int] = NO
     ids = Counter()
     made = (
         create(Counter()),
-        FlyteTracerProvider(lambda: create(ids), RESOURCE, ours, ids, sdk_limits),
+        FlyteTracerProvider(lambda: create(ids), RESOURCE, ours, ids, flyte_limits(sdk_limits)),
     )
     found = [Side(provider, Kept()) for provider in made]
     for side in found:
         side.provider.add_span_processor(side.kept)
     return found[0], found[1]
+
+
+def flyte_limits(found: SpanLimits) -> flyte_span.SpanLimits:
+    """Return the limits of the SDK's spans as those of ours."""
+    return flyte_span.SpanLimits(
+        attributes=found.max_span_attributes,
+        events=found.max_events,
+        links=found.max_links,
+        event_attributes=found.max_event_attributes,
+        link_attributes=found.max_link_attributes,
+        value_length=found.max_span_attribute_length,
+        other_value_length=found.max_attribute_length,
+    )
 
 
 Call = Callable[[Any], object]

@@ -17,6 +17,7 @@ from otel_flyte import semconv
 
 RATIO = "traceidratio"
 PARENT_BASED = "parentbased_"
+DEFAULT_SAMPLER = f"{PARENT_BASED}always_on"
 SAMPLERS = (
     "always_on",
     "always_off",

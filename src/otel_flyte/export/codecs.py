@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
-from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_flyte import semconv
 from otel_flyte.export import dropped, otlp_requests
@@ -13,6 +12,7 @@ from otel_flyte.export.otlp_json import line_of, request_of, spans_line
 from otel_flyte.export.otlp_spans import encode_spans
 from otel_flyte.runtime.forks import importing
 from otel_flyte.runtime.guard import report
+from otel_flyte.tracing.spans import is_readable
 
 instance_of_child = ""
 """In a forked child: the ``service.instance.id`` of its metrics, because its counts are its own."""
@@ -58,7 +58,7 @@ class Codec(NamedTuple):
 
 def spans_of(span: Any) -> Any:
     """Return the ``ResourceSpans`` of one span of the SDK, or ``None`` for any other span."""
-    return encode_spans([span]).resource_spans[0] if isinstance(span, ReadableSpan) else None
+    return encode_spans([span]).resource_spans[0] if is_readable(span) else None
 
 
 def _encode_logs(records: Sequence[Any]) -> Message:

@@ -9,16 +9,18 @@ import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
 from otel_flyte.export import otlp_requests
 from otel_flyte.runtime.forks import importing
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import Event, ReadableSpan
 
 _SIGNALS = {"resourceSpans": "traces", "resourceMetrics": "metrics", "resourceLogs": "logs"}
 _ID_SIZES = {"traceId": 16, "spanId": 8, "parentSpanId": 8}
@@ -37,7 +39,7 @@ Json = dict[str, Any]
 _Encoded = TypeVar("_Encoded")
 
 
-def spans_line(spans: Sequence[ReadableSpan]) -> bytes:
+def spans_line(spans: "Sequence[ReadableSpan]") -> bytes:
     """Return a line that equals the JSON mapping of the request that OpenTelemetry's encoder returns for the spans.
 
     A lone surrogate, for which that encoder raises, is replaced. Values that no protobuf message can hold are left out.
@@ -160,7 +162,7 @@ def _schema_url(url: str | None) -> str:
     return f',"schemaUrl":{_text(url)}' if url else ""
 
 
-def _span(span: ReadableSpan) -> Json:
+def _span(span: "ReadableSpan") -> Json:
     context: SpanContext = span.context
     parent, status = span.parent, span.status
     fields = _set_fields(
@@ -183,7 +185,7 @@ def _span(span: ReadableSpan) -> Json:
     return fields
 
 
-def _event(event: Event) -> Json:
+def _event(event: "Event") -> Json:
     named = _set_fields(timeUnixNano=event.timestamp and str(event.timestamp), name=event.name and str(event.name))
     return {**named, **_attributes(event.attributes, event.dropped_attributes)}
 

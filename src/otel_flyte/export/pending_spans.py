@@ -8,9 +8,7 @@ records show how far it came.
 
 import os
 import time
-from typing import Any
-
-from opentelemetry.sdk.trace import ReadableSpan
+from typing import TYPE_CHECKING, Any
 
 from otel_flyte import semconv
 from otel_flyte.config import endpoints
@@ -22,6 +20,10 @@ from otel_flyte.runtime import ticker
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import state
 from otel_flyte.tasks.open_task import OpenTask
+from otel_flyte.tracing.spans import is_readable
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 PATIENCE_SECONDS = 1.0
 """A task that ends before this has no pending span, except in a pod. A shorter phase has no log record."""
@@ -71,7 +73,7 @@ def announce(task: OpenTask) -> None:
     """Send the pending span of a task now."""
     watched = _watch(task)
     span = task.span
-    if not isinstance(span, ReadableSpan) or watched.pending is not None:
+    if not is_readable(span) or watched.pending is not None:
         return
     attributes: dict[str, Any] = {semconv.SPAN_ROLE: semconv.SPAN_ROLE_PENDING}
     if task.phase_name:
@@ -82,7 +84,7 @@ def announce(task: OpenTask) -> None:
     pending.end(now)
     # If the task ends in a moment, its spans share the request.
     shutdown.kick(SOON_SECONDS)
-    if isinstance(pending, ReadableSpan):
+    if is_readable(pending):
         watched.pending = pending
         watched.phase = task.phase_name
         watched.since = time.monotonic()
@@ -114,7 +116,7 @@ def _tick() -> None:
             announce(task)
 
 
-def _report(watched: _Watched, pending: ReadableSpan, now: float) -> None:
+def _report(watched: _Watched, pending: "ReadableSpan", now: float) -> None:
     """Send a log record if the phase has changed or a heartbeat is due."""
     phase = watched.task.phase_name
     if phase != watched.phase:
@@ -138,7 +140,7 @@ def _report(watched: _Watched, pending: ReadableSpan, now: float) -> None:
             queue.put_request(request)
 
 
-def _request(pending: ReadableSpan, body: str, texts: dict[str, str], numbers: dict[str, float]) -> Any:
+def _request(pending: "ReadableSpan", body: str, texts: dict[str, str], numbers: dict[str, float]) -> Any:
     """Return a request with one log record. The SDK of logs would take a tenth of a second to import."""
     spans = encode_spans([pending]).resource_spans[0]
     span = spans.scope_spans[0].spans[0]

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opentelemetry import metrics
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Span
 
 from otel_flyte import semconv
 from otel_flyte.export import destinations, otlp_requests
 from otel_flyte.export.otlp_spans import encode_spans
+from otel_flyte.tracing.spans import is_readable
 
 _CUMULATIVE = 2
 _DELTA = 1
@@ -27,7 +27,7 @@ def are_possible(span: Span) -> bool:
 
     Metrics must be exported by us and by OTLP alone, and no meter may exist.
     """
-    if not isinstance(span, ReadableSpan) or getattr(metrics.get_meter_provider(), "is_made", None) is not False:
+    if not is_readable(span) or getattr(metrics.get_meter_provider(), "is_made", None) is not False:
         return False
     aggregation = _chosen(semconv.HISTOGRAM_AGGREGATION)
     found = destinations.of("metrics")

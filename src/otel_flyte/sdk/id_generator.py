@@ -1,29 +1,9 @@
-"""The id generator of our providers, which ``OTEL_PYTHON_ID_GENERATOR=flyte`` selects for other providers."""
+"""The id generator of our SDK providers, which ``OTEL_PYTHON_ID_GENERATOR=flyte`` selects for other providers."""
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-from otel_flyte.tasks import state
-from otel_flyte.tracing import random_ids
+from otel_flyte.sdk.flyte_ids import FlyteIds
 
 
-class FlyteIdGenerator(IdGenerator):
-    """Random ids, except those of an attempt, which are derived.
-
-    The derived ids of an attempt are in a context variable while its span is started.
-    """
-
-    takes_derived_ids = True
-
-    def generate_span_id(self) -> int:
-        """Return the derived span id, else 64 random bits."""
-        ids = state.next_ids.get()
-        return ids[1] if ids is not None else random_ids.span_id()
-
-    def generate_trace_id(self) -> int:
-        """Return the derived trace id, else 128 random bits."""
-        ids = state.next_ids.get()
-        return ids[0] if ids is not None else random_ids.trace_id()
-
-    def is_trace_id_random(self) -> bool:
-        """Return whether the lower 56 bits are uniformly random, as those of a derived id are: it is a digest."""
-        return True
+class FlyteIdGenerator(FlyteIds, IdGenerator):
+    """Ids of spans as an id generator of the SDK."""

@@ -10,13 +10,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from opentelemetry.sdk.trace import TracerProvider
-
 from otel_flyte import providers
 from otel_flyte.process import shutdown
 from otel_flyte.runtime.guard import guarded
-from otel_flyte.sdk.processors import AcknowledgedSpans, OpenSpans
-from otel_flyte.supervisor import client
 
 _adopted: list[Any] = []
 
@@ -28,16 +24,24 @@ def adopt() -> None:
         if any(provider is known for known in _adopted) or shutdown.is_ours(provider):
             continue
         _adopted.append(provider)
-        if isinstance(provider, TracerProvider):
-            provider.add_span_processor(OpenSpans())
-            if client.is_supervised():
-                provider.add_span_processor(AcknowledgedSpans())
+        sdk = sys.modules.get("opentelemetry.sdk.trace")
+        if sdk is not None and isinstance(provider, sdk.TracerProvider):
+            _follow(provider)
         # The SDK keeps its exit handler there, so that a provider can be shut down earlier.
         handler = getattr(provider, "_atexit_handler", None)
         if handler is not None:
             atexit.unregister(handler)
             provider._atexit_handler = None
             shutdown.at_exit(provider)
+
+
+def _follow(provider: Any) -> None:
+    from otel_flyte.sdk.processors import AcknowledgedSpans, OpenSpans
+    from otel_flyte.supervisor import client
+
+    provider.add_span_processor(OpenSpans())
+    if client.is_supervised():
+        provider.add_span_processor(AcknowledgedSpans())
 
 
 def _providers() -> Iterator[Any]:

@@ -12,7 +12,7 @@ from otel_flyte.export import otlp_requests
 from otel_flyte.export.connection import connect
 from otel_flyte.export.otlp_spans import encode_spans
 from otel_flyte.export.transport import Outcome, Verdict
-from otel_flyte.sdk import traces
+from otel_flyte.sdk import sdk_spans
 from otel_flyte.sdk.arguments import usable_environment
 
 TIMEOUT_SECONDS = 5.0
@@ -62,7 +62,7 @@ def _request(signal: str) -> Any:
     if signal != "traces":
         return otlp_requests.request(signal)
     with usable_environment() as values:
-        provider = traces.provider_without_processors(values)
+        provider = sdk_spans.provider_without_processors(values)
     span = provider.get_tracer(semconv.SCOPE).start_span(semconv.SPAN_DOCTOR)
     span.end()
     return encode_spans([span] if isinstance(span, ReadableSpan) else [])

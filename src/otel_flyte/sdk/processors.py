@@ -1,7 +1,7 @@
 """Span processors of ours, for our providers and for other providers."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.context import Context
@@ -15,10 +15,8 @@ from otel_flyte.runtime.guard import guarded
 from otel_flyte.supervisor import client
 from otel_flyte.tasks import state
 from otel_flyte.tracing import open_spans
-from otel_flyte.tracing.flyte_span import FlyteSpan
 
 __all__ = [
-    "OUR_PROCESSORS",
     "AcknowledgedSpans",
     "OpenSpans",
     "Processor",
@@ -55,27 +53,13 @@ class QueueSpans(Queued, SpanProcessor):
         if context is not None and context.trace_flags.sampled and context.span_id not in open_spans.inherited:
             self._queue.put(span)
 
-    @property
-    def on_flyte_end(self) -> Callable[[FlyteSpan], object]:
-        """Puts a span of ours into the queue: it is sampled, and not the parent's."""
-        return self._queue.put
-
 
 class Processor(SpanProcessor):
-    """A processor that delays no span, so that a flush has nothing to do."""
+    """A processor that delays no span, so that a flush has nothing to do. It takes spans of ours, too."""
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  # nothing is delayed
         """Do nothing, with success: OpenTelemetry 1.27 takes the base class's answer for a failure."""
         return True
-
-    def on_flyte_end(self, span: FlyteSpan) -> None:
-        """Take note of a span of ours that has ended; it has all that processors read of the SDK's."""
-        on_end: Callable[[Any], object] = self.on_end
-        on_end(span)
-
-
-OUR_PROCESSORS = (Processor, QueueSpans)
-"""They take spans of ours and of the SDK."""
 
 
 class OpenSpans(Processor):

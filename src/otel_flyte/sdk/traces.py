@@ -1,57 +1,29 @@
 """Spans: the tracer provider that we create."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_OFF,
-    ALWAYS_ON,
-    DEFAULT_OFF,
-    DEFAULT_ON,
-    ParentBasedTraceIdRatio,
-    Sampler,
-    TraceIdRatioBased,
-)
 
 from otel_flyte import providers, semconv
 from otel_flyte.config import standard
 from otel_flyte.export import destinations, pending_spans
 from otel_flyte.process import shutdown, signals
-from otel_flyte.runtime.guard import say_once
 from otel_flyte.sdk import arguments, resource
+from otel_flyte.sdk.flyte_ids import OUR_IDS, FlyteIds
 from otel_flyte.sdk.flyte_provider import FlyteTracerProvider
-from otel_flyte.sdk.id_generator import FlyteIdGenerator
-from otel_flyte.sdk.processors import OpenSpans, QueueSpans, SupervisedSpans
 from otel_flyte.supervisor import client
+from otel_flyte.tracing.flyte_span import SpanLimits
 from otel_flyte.tracing.flyte_tracer import Sampling
 
-_DEFAULT_SAMPLER = f"{standard.PARENT_BASED}always_on"
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
 _SAMPLINGS = {
     "always_on": Sampling(roots=True, follows_parent=False),
     "always_off": Sampling(roots=False, follows_parent=False),
-    _DEFAULT_SAMPLER: Sampling(roots=True),
+    standard.DEFAULT_SAMPLER: Sampling(roots=True),
     f"{standard.PARENT_BASED}always_off": Sampling(roots=False),
-}
-_OUR_IDS = ("flyte", "random")
-_SAMPLERS = {
-    "always_on": ALWAYS_ON,
-    "always_off": ALWAYS_OFF,
-    f"{standard.PARENT_BASED}always_on": DEFAULT_ON,
-    f"{standard.PARENT_BASED}always_off": DEFAULT_OFF,
-}
-_LIMITS = {
-    "max_attributes": semconv.ATTRIBUTE_COUNT_LIMIT,
-    "max_events": semconv.SPAN_EVENT_COUNT_LIMIT,
-    "max_links": semconv.SPAN_LINK_COUNT_LIMIT,
-    "max_span_attributes": semconv.SPAN_ATTRIBUTE_COUNT_LIMIT,
-    "max_event_attributes": semconv.EVENT_ATTRIBUTE_COUNT_LIMIT,
-    "max_link_attributes": semconv.LINK_ATTRIBUTE_COUNT_LIMIT,
-    "max_attribute_length": semconv.ATTRIBUTE_LENGTH_LIMIT,
-    "max_span_attribute_length": semconv.SPAN_ATTRIBUTE_LENGTH_LIMIT,
 }
 
 
@@ -61,14 +33,17 @@ def set_provider() -> None:
         trace.set_tracer_provider(create_provider())
 
 
-def create_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> TracerProvider | FlyteTracerProvider:
+def create_provider(*, extra_processors: "Sequence[SpanProcessor]" = ()) -> "TracerProvider | FlyteTracerProvider":
     """Create a tracer provider with our resource and id generator.
 
     It delivers to the exporters that the environment configures, and to ``extra_processors``.
     """
+    if client.is_supervised():
+        shutdown.at_the_end(client.end_delivery)
+        destinations.on_acknowledged["traces"] = client.acknowledged
     with arguments.usable_environment() as values:
-        provider = _ours(values) or provider_without_processors(values)
-        for processor in (*_processors(values), *extra_processors):
+        provider = _ours(values) or _of_the_sdk(values)
+        for processor in extra_processors:
             provider.add_span_processor(processor)
     shutdown.at_exit(provider)
     pending_spans.begin()
@@ -78,67 +53,38 @@ def create_provider(*, extra_processors: Sequence[SpanProcessor] = ()) -> Tracer
 
 def _ours(values: Mapping[str, str]) -> FlyteTracerProvider | None:
     """Return a provider with spans of our own, ``None`` where the user has chosen what only the SDK has."""
-    sampling = _SAMPLINGS.get(values.get(semconv.SAMPLER, _DEFAULT_SAMPLER))
+    sampling = _SAMPLINGS.get(values.get(semconv.SAMPLER, standard.DEFAULT_SAMPLER))
     has_internal_metrics = values.get(semconv.INTERNAL_METRICS, "").strip().lower() == "true"
-    if sampling is None or has_internal_metrics or values.get(semconv.ID_GENERATOR, "flyte") not in _OUR_IDS:
+    if sampling is None or has_internal_metrics or values.get(semconv.ID_GENERATOR, "flyte") not in OUR_IDS:
+        return None
+    found = destinations.of("traces")
+    if found.exporters:
         return None
 
-    def create() -> TracerProvider:
+    def create() -> "TracerProvider":
         with arguments.usable_environment():
-            return provider_without_processors(values)
+            return _of_the_sdk(values)
 
-    limits = SpanLimits(**arguments.limits(values, _LIMITS))
-    return FlyteTracerProvider(create, resource.ours(), sampling, FlyteIdGenerator(), limits)
-
-
-def provider_without_processors(values: Mapping[str, str]) -> TracerProvider:
-    """Create an SDK tracer provider that exports nothing.
-
-    Args:
-        values: usable standard values.
-    """
-    return TracerProvider(
-        sampler=_sampler(values),
-        resource=resource.ours(),
-        id_generator=_id_generator(values),
-        span_limits=SpanLimits(**arguments.limits(values, _LIMITS)),
-        shutdown_on_exit=False,
-    )
-
-
-def _processors(values: Mapping[str, str]) -> Sequence[SpanProcessor]:
-    processors: list[SpanProcessor] = [OpenSpans()]
+    provider = FlyteTracerProvider(create, resource.ours(), sampling, FlyteIds(), _limits(values), queues=found.queues)
     if client.is_supervised():
-        processors.append(SupervisedSpans())
-        shutdown.at_the_end(client.end_delivery)
-        destinations.on_acknowledged["traces"] = client.acknowledged
-    found = destinations.of("traces")
-    processors += map(QueueSpans, found.queues)
-    options = arguments.batches(values, "BSP")
-    processors += [BatchSpanProcessor(exporter, **options) for exporter in found.exporters]
-    return processors
+        # Before the queues: a span that is acknowledged must be known to have ended.
+        provider.on_end.insert(0, client.ended)
+    return provider
 
 
-def _sampler(values: Mapping[str, str]) -> Sampler:
-    name = values.get(semconv.SAMPLER, _DEFAULT_SAMPLER)
-    if name in _SAMPLERS:
-        return _SAMPLERS[name]
-    kind = ParentBasedTraceIdRatio if name.startswith(standard.PARENT_BASED) else TraceIdRatioBased
-    return kind(float(values[semconv.SAMPLER_ARG]))
+def _of_the_sdk(values: Mapping[str, str]) -> "TracerProvider":
+    from otel_flyte.sdk import sdk_spans
+
+    return sdk_spans.create_provider(values)
 
 
-def _id_generator(values: Mapping[str, str]) -> IdGenerator:
-    """Return our id generator, unless the user has chosen another one: X-Ray requires ids of its own format."""
-    chosen = values.get(semconv.ID_GENERATOR, "flyte")
-    if chosen in _OUR_IDS:
-        return FlyteIdGenerator()
-    try:
-        (entry,) = entry_points(group="opentelemetry_id_generator", name=chosen)
-        generator = entry.load()()
-        if isinstance(generator, IdGenerator):
-            return generator
-        reason = f"{type(generator).__name__} is no IdGenerator"
-    except Exception as error:
-        reason = str(error)
-    say_once(f"{semconv.ID_GENERATOR}={chosen} can't be loaded ({reason}): flyte is used")
-    return FlyteIdGenerator()
+def _limits(values: Mapping[str, str]) -> SpanLimits:
+    return SpanLimits(
+        attributes=standard.limit(values, semconv.SPAN_ATTRIBUTE_COUNT_LIMIT),
+        events=standard.limit(values, semconv.SPAN_EVENT_COUNT_LIMIT),
+        links=standard.limit(values, semconv.SPAN_LINK_COUNT_LIMIT),
+        event_attributes=standard.limit(values, semconv.EVENT_ATTRIBUTE_COUNT_LIMIT),
+        link_attributes=standard.limit(values, semconv.LINK_ATTRIBUTE_COUNT_LIMIT),
+        value_length=standard.limit(values, semconv.SPAN_ATTRIBUTE_LENGTH_LIMIT),
+        other_value_length=standard.limit(values, semconv.ATTRIBUTE_LENGTH_LIMIT),
+    )

@@ -41,7 +41,7 @@ def opened(span: Any) -> None:
 
 
 @guarded
-def ended(span: "ReadableSpan") -> None:
+def ended(span: Any) -> None:
     """Report the end of a span that was reported: if this process dies before it is acknowledged, it is sent as is."""
     if span.context is not None and span.context.span_id in _reported:
         _report(span, has_ended=True)

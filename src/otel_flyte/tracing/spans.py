@@ -1,5 +1,6 @@
 """Spans of this project: its tracer, and a span that is current from its start until it is closed."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as context_api
@@ -9,11 +10,14 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags, T
 
 from otel_flyte import providers, semconv
 from otel_flyte._version import __version__
+from otel_flyte.tracing.flyte_span import FlyteSpan
 from otel_flyte.tracing.span_context import SPAN_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TypeGuard
 
+    from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.util.types import AttributeValue
 
 _tracer: tuple[trace.TracerProvider, Tracer] | None = None
@@ -38,6 +42,12 @@ def is_suppressed(context: Context) -> bool:
 def uses_our_ids() -> bool:
     """Return whether the provider's id generator is ours, so that a span can have derived ids."""
     return bool(getattr(getattr(tracer(), "id_generator", None), "takes_derived_ids", False))
+
+
+def is_readable(span: object) -> "TypeGuard[ReadableSpan]":
+    """Return whether a span has the fields of the SDK's ``ReadableSpan``, so that it can be encoded."""
+    sdk = sys.modules.get("opentelemetry.sdk.trace")
+    return type(span) is FlyteSpan or (sdk is not None and isinstance(span, sdk.ReadableSpan))
 
 
 def link(span_context: SpanContext, kind: str, **attributes: str) -> Link:

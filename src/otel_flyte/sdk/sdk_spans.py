@@ -1,0 +1,107 @@
+"""The SDK's tracer provider: for users' tracers, and for what only the SDK has."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
+
+from otel_flyte import semconv
+from otel_flyte.config import standard
+from otel_flyte.export import destinations
+from otel_flyte.runtime.guard import say_once
+from otel_flyte.sdk import arguments, resource
+from otel_flyte.sdk.flyte_ids import OUR_IDS
+from otel_flyte.sdk.id_generator import FlyteIdGenerator
+from otel_flyte.sdk.processors import OpenSpans, QueueSpans, SupervisedSpans
+from otel_flyte.supervisor import client
+
+_SAMPLERS = {
+    "always_on": ALWAYS_ON,
+    "always_off": ALWAYS_OFF,
+    f"{standard.PARENT_BASED}always_on": DEFAULT_ON,
+    f"{standard.PARENT_BASED}always_off": DEFAULT_OFF,
+}
+_LIMITS = {
+    "max_attributes": semconv.ATTRIBUTE_COUNT_LIMIT,
+    "max_events": semconv.SPAN_EVENT_COUNT_LIMIT,
+    "max_links": semconv.SPAN_LINK_COUNT_LIMIT,
+    "max_span_attributes": semconv.SPAN_ATTRIBUTE_COUNT_LIMIT,
+    "max_event_attributes": semconv.EVENT_ATTRIBUTE_COUNT_LIMIT,
+    "max_link_attributes": semconv.LINK_ATTRIBUTE_COUNT_LIMIT,
+    "max_attribute_length": semconv.ATTRIBUTE_LENGTH_LIMIT,
+    "max_span_attribute_length": semconv.SPAN_ATTRIBUTE_LENGTH_LIMIT,
+}
+
+
+def create_provider(values: Mapping[str, str]) -> TracerProvider:
+    """Create a provider that delivers to the destinations of spans.
+
+    Args:
+        values: usable standard values.
+    """
+    provider = provider_without_processors(values)
+    for processor in _processors(values):
+        provider.add_span_processor(processor)
+    return provider
+
+
+def provider_without_processors(values: Mapping[str, str]) -> TracerProvider:
+    """Create an SDK tracer provider that exports nothing.
+
+    Args:
+        values: usable standard values.
+    """
+    return TracerProvider(
+        sampler=_sampler(values),
+        resource=resource.ours(),
+        id_generator=_id_generator(values),
+        span_limits=SpanLimits(**arguments.limits(values, _LIMITS)),
+        shutdown_on_exit=False,
+    )
+
+
+def _processors(values: Mapping[str, str]) -> Sequence[SpanProcessor]:
+    processors: list[SpanProcessor] = [OpenSpans()]
+    if client.is_supervised():
+        processors.append(SupervisedSpans())
+    found = destinations.of("traces")
+    processors += map(QueueSpans, found.queues)
+    options = arguments.batches(values, "BSP")
+    processors += [BatchSpanProcessor(exporter, **options) for exporter in found.exporters]
+    return processors
+
+
+def _sampler(values: Mapping[str, str]) -> Sampler:
+    name = values.get(semconv.SAMPLER, standard.DEFAULT_SAMPLER)
+    if name in _SAMPLERS:
+        return _SAMPLERS[name]
+    kind = ParentBasedTraceIdRatio if name.startswith(standard.PARENT_BASED) else TraceIdRatioBased
+    return kind(float(values[semconv.SAMPLER_ARG]))
+
+
+def _id_generator(values: Mapping[str, str]) -> IdGenerator:
+    """Return our id generator, unless the user has chosen another one: X-Ray requires ids of its own format."""
+    chosen = values.get(semconv.ID_GENERATOR, "flyte")
+    if chosen in OUR_IDS:
+        return FlyteIdGenerator()
+    try:
+        (entry,) = entry_points(group="opentelemetry_id_generator", name=chosen)
+        generator = entry.load()()
+        if isinstance(generator, IdGenerator):
+            return generator
+        reason = f"{type(generator).__name__} is no IdGenerator"
+    except Exception as error:
+        reason = str(error)
+    say_once(f"{semconv.ID_GENERATOR}={chosen} can't be loaded ({reason}): flyte is used")
+    return FlyteIdGenerator()
