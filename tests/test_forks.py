@@ -13,7 +13,7 @@ import pytest
 
 from otel_flyte import semconv
 from otel_flyte.runtime.forks import ForkLock, importing
-from otel_flyte.sdk.lazy import Once
+from otel_flyte.sdk.once import Once
 from support import fake_nvml, pods, programs, receiver, runs
 from support.receiver import MetricPoint, Protocol, Receiver
 from support.runs import Result, Run, Runs, Scenario

@@ -207,11 +207,11 @@ CREATE_PROVIDERS = """
     sys.addaudithook(lambda event, _: writes.append(event) if event in ("os.putenv", "os.unsetenv") else None)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
 
-    from otel_flyte.sdk import lazy, traces
+    from otel_flyte.sdk import lazy_loggers, lazy_meters, traces
 
     spans = traces.create_provider()
-    lazy.set_meter_provider()
-    lazy.set_logger_provider()
+    lazy_meters.set_provider()
+    lazy_loggers.set_provider()
 
     from opentelemetry import _logs, metrics
 

@@ -831,7 +831,7 @@ def test_a_short_task_has_outcome_metrics_only_and_does_not_import_the_metrics_s
     assert {point.name: point.attributes[semconv.RESULT] for point in points(run)} == dict.fromkeys(
         OUTCOMES, semconv.RESULT_SUCCESS
     )
-    assert "opentelemetry.sdk.trace" in modules
+    assert "opentelemetry.sdk.resources" in modules
     assert [module for module in modules if module.startswith("opentelemetry.sdk.metrics")] == []
 
 

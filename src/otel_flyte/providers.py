@@ -24,6 +24,9 @@ given_tracer_provider: "TracerProvider | None" = None
 given_meter_provider: "MeterProvider | None" = None
 given_logger_provider: "LoggerProvider | None" = None
 
+meters_are_ours_when_imported: bool = False
+"""Whether a meter provider of ours is set once OpenTelemetry's API of metrics is imported."""
+
 resource_attributes: "Callable[[], Mapping[str, str | int]]" = dict
 """Returns the identity of the attempt that owns this process, for the resource. Set by ``activation``."""
 

@@ -6,13 +6,13 @@ than all of its spans. If the SDK is imported already, or the user has chosen vi
 
 import bisect
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from opentelemetry import metrics
 from opentelemetry.trace import Span
 
-from otel_flyte import semconv
+from otel_flyte import providers, semconv
 from otel_flyte.export import destinations, otlp_requests
 from otel_flyte.export.otlp_spans import encode_spans
 from otel_flyte.tracing.spans import is_readable
@@ -27,7 +27,7 @@ def are_possible(span: Span) -> bool:
 
     Metrics must be exported by us and by OTLP alone, and no meter may exist.
     """
-    if not is_readable(span) or getattr(metrics.get_meter_provider(), "is_made", None) is not False:
+    if not is_readable(span) or not _has_no_meter():
         return False
     aggregation = _chosen(semconv.HISTOGRAM_AGGREGATION)
     found = destinations.of("metrics")
@@ -92,6 +92,16 @@ class SinglePoints:
     def _describe(self, point: Any) -> None:
         for name, value in self._attributes.items():
             point.attributes.add(key=name).value.string_value = value
+
+
+def _has_no_meter() -> bool:
+    """Return whether our meter provider is the one in use, and has no meter yet."""
+    if providers.given_meter_provider is not None:
+        return False
+    metrics = sys.modules.get("opentelemetry.metrics")
+    if metrics is None:
+        return providers.meters_are_ours_when_imported
+    return getattr(metrics.get_meter_provider(), "is_made", None) is False
 
 
 def _chosen(variable: str) -> str:

@@ -6,7 +6,6 @@ from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opentelemetry import metrics
 from opentelemetry.context import Context
 
 from otel_flyte import providers, semconv
@@ -19,6 +18,7 @@ from otel_flyte.tasks.open_task import with_identity
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from opentelemetry import metrics
     from opentelemetry.util.types import AttributeValue
 
     from otel_flyte.tasks.open_task import OpenTask
@@ -34,17 +34,10 @@ _LOOKUPS = "Lookups in the local cache."
 class _Ended(NamedTuple):
     """A task that has ended."""
 
-    provider: metrics.MeterProvider
-    name: str
-    identity: "Mapping[str, AttributeValue]"
-    outcome: "Mapping[str, str]"
+    provider: "metrics.MeterProvider"
+    attributes: "Mapping[str, AttributeValue]"
     seconds: float
     context: Context
-
-    def attributes(self) -> "dict[str, Any]":
-        """Return the attributes of its data points."""
-        by_name = {semconv.TASK_NAME: self.name, semconv.RESULT: semconv.RESULT_SUCCESS}
-        return {**self.identity, **by_name, **self.outcome}
 
 
 _MOST_WAITING = 1000
@@ -63,15 +56,14 @@ def task_ended(task: "OpenTask") -> None:
     The SDK takes as long to record it as all spans of a short task take. Our provider does so in a thread of ours,
     before it collects metrics.
     """
-    provider = providers.meter_provider()
-    if provider is None or not task.task_name:
-        return
-    end_time = time.time_ns()
-    seconds = (end_time - task.start_time) / 1e9
-    ended = _Ended(provider, task.task_name, task.identity_attributes, task.outcome, seconds, task.context)
     # The only task of its process needs no SDK of metrics.
-    if task.owns_process and _sent_as_single_points(task, ended.attributes(), seconds, end_time):
+    if not task.task_name or (task.owns_process and _sent_as_single_points(task)):
         return
+    provider = providers.meter_provider()
+    if provider is None:
+        return
+    seconds = (time.time_ns() - task.start_time) / 1e9
+    ended = _Ended(provider, _attributes(task), seconds, task.context)
     if provider not in _created:
         _instruments(provider)
     _waiting.append(ended)
@@ -88,16 +80,23 @@ def cache_looked_up(task_name: str, status: str) -> None:
         _instruments(provider).lookups.add(1, attributes)
 
 
-def _sent_as_single_points(task: "OpenTask", attributes: dict[str, Any], seconds: float, end_time: int) -> bool:
+def _sent_as_single_points(task: "OpenTask") -> bool:
     from otel_flyte.export import single_points
 
     if not single_points.are_possible(task.span):
         return False
-    points = single_points.SinglePoints(task.span, end_time, attributes)
+    end_time = time.time_ns()
+    points = single_points.SinglePoints(task.span, end_time, _attributes(task))
+    seconds = (end_time - task.start_time) / 1e9
     points.histogram(semconv.METRIC_TASK_DURATION, "s", _DURATION, DURATION_BOUNDS, seconds)
     points.count(semconv.METRIC_TASK_ATTEMPTS, "{attempt}", _ATTEMPTS)
     points.send()
     return True
+
+
+def _attributes(task: "OpenTask") -> dict[str, Any]:
+    by_name = {semconv.TASK_NAME: task.task_name, semconv.RESULT: semconv.RESULT_SUCCESS}
+    return {**task.identity_attributes, **by_name, **task.outcome}
 
 
 def _record_waiting() -> None:
@@ -106,18 +105,18 @@ def _record_waiting() -> None:
         while _waiting:
             ended = _waiting.popleft()
             # A collection may wait for this thread: it must create no instruments here.
-            instruments, attributes, exemplar = _created[ended.provider], ended.attributes(), _exemplar(ended.context)
-            instruments.duration.record(ended.seconds, attributes, **exemplar)
-            instruments.attempts.add(1, attributes, **exemplar)
+            instruments, exemplar = _created[ended.provider], _exemplar(ended.context)
+            instruments.duration.record(ended.seconds, ended.attributes, **exemplar)
+            instruments.attempts.add(1, ended.attributes, **exemplar)
 
 
-def _before_collection(_: metrics.CallbackOptions) -> "Iterable[metrics.Observation]":
+def _before_collection(_: "metrics.CallbackOptions") -> "Iterable[metrics.Observation]":
     _record_waiting()
     return ()
 
 
 class _Instruments:
-    def __init__(self, provider: metrics.MeterProvider) -> None:
+    def __init__(self, provider: "metrics.MeterProvider") -> None:
         meter = provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
         bounds: dict[str, Any] = {"explicit_bucket_boundaries_advisory": DURATION_BOUNDS}
         # OpenTelemetry has taken advice since 1.30.
@@ -132,7 +131,7 @@ class _Instruments:
             ticker.every_second(_record_waiting)
 
 
-def _instruments(provider: metrics.MeterProvider) -> _Instruments:
+def _instruments(provider: "metrics.MeterProvider") -> _Instruments:
     # Two tasks may end at once, and older SDKs do not expect a second instrument of the same name.
     with _creating:
         if provider not in _created:
@@ -141,11 +140,13 @@ def _instruments(provider: metrics.MeterProvider) -> _Instruments:
 
 
 _creating = ForkLock(0.5)
-_created: dict[metrics.MeterProvider, _Instruments] = {}
+_created: "dict[metrics.MeterProvider, _Instruments]" = {}
 
 
 @cache
 def _takes_context() -> bool:
+    from opentelemetry import metrics
+
     return "context" in inspect.signature(metrics.Histogram.record).parameters
 
 

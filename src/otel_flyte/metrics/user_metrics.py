@@ -4,14 +4,15 @@ import inspect
 import re
 import threading
 from collections.abc import Mapping
-from typing import Any
-
-from opentelemetry.metrics import MeterProvider
+from typing import TYPE_CHECKING, Any
 
 from otel_flyte import semconv
 from otel_flyte._version import __version__
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import say_once
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
 
 NAMES_LIMIT = 200
 SETS_LIMIT = 1000
@@ -49,7 +50,7 @@ class _Metric:
 class UserMetrics:
     """Records user metrics with a meter provider, under a prefix that none of our own metrics has."""
 
-    def __init__(self, provider: MeterProvider) -> None:
+    def __init__(self, provider: "MeterProvider") -> None:
         self._meter = provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
         self._metrics: dict[str, _Metric] = {}
         self._lock = threading.RLock()

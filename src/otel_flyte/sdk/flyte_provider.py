@@ -19,7 +19,7 @@ from otel_flyte import semconv
 from otel_flyte._version import __version__
 from otel_flyte.export.queue import ExportQueue
 from otel_flyte.process import shutdown
-from otel_flyte.sdk.lazy import Once
+from otel_flyte.sdk.once import Once
 from otel_flyte.tracing.flyte_span import FlyteSpan, SpanLimits
 from otel_flyte.tracing.flyte_tracer import FlyteTracer, Ids, Sampling
 

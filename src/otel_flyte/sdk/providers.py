@@ -3,17 +3,17 @@
 import os
 import threading
 from collections.abc import Collection
+from importlib import import_module
 
 from otel_flyte import providers, semconv
 from otel_flyte.config import endpoints
 from otel_flyte.runtime.guard import guarded, say_once
 from otel_flyte.runtime.limits import first_line
-from otel_flyte.sdk import lazy, traces
+from otel_flyte.runtime.when_imported import when_imported
+from otel_flyte.sdk import traces
 
 _lock = threading.Lock()
 _file_was_read = False
-
-_SETTERS = {"traces": traces.set_provider, "metrics": lazy.set_meter_provider, "logs": lazy.set_logger_provider}
 
 
 def ensure(signals: Collection[str] = endpoints.SIGNALS) -> None:
@@ -28,6 +28,19 @@ def ensure(signals: Collection[str] = endpoints.SIGNALS) -> None:
         for signal in signals:
             if endpoints.plan(signal, os.environ).exporters:
                 guarded(_SETTERS[signal])()
+
+
+def _set_meter_provider() -> None:
+    # A task that measures nothing does not need OpenTelemetry's API of metrics, either.
+    providers.meters_are_ours_when_imported = True
+    when_imported("opentelemetry.metrics", lambda: import_module("otel_flyte.sdk.lazy_meters").set_provider())
+
+
+def _set_logger_provider() -> None:
+    when_imported("opentelemetry._logs", lambda: import_module("otel_flyte.sdk.lazy_loggers").set_provider())
+
+
+_SETTERS = {"traces": traces.set_provider, "metrics": _set_meter_provider, "logs": _set_logger_provider}
 
 
 def _configure_by_file(path: str) -> bool:

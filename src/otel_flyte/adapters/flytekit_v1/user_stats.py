@@ -9,10 +9,9 @@ import os
 from datetime import timedelta
 from functools import cache
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flytekit.core.mock_stats import MockStats
-from opentelemetry.metrics import MeterProvider
 
 from otel_flyte import providers, semconv
 from otel_flyte.logs.capture import task_attributes
@@ -20,6 +19,9 @@ from otel_flyte.metrics.user_metrics import UserMetrics
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.runtime.limits import ENTRIES_LIMIT, bounded
 from otel_flyte.tasks import identity
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
 
 PARAMETERS = {
     "incr": ("count", "rate"),
@@ -127,5 +129,5 @@ def _tags_of(stats: Any) -> dict[Any, Any]:
 
 
 @cache
-def _metrics_of(provider: MeterProvider) -> UserMetrics:
+def _metrics_of(provider: "MeterProvider") -> UserMetrics:
     return UserMetrics(provider)

@@ -1,0 +1,62 @@
+"""Calls a function when a module has been imported. A module that nobody needs is then never imported for us."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from otel_flyte.runtime.guard import guarded
+
+
+def when_imported(name: str, function: Callable[[], object]) -> None:
+    """Call a function when a module has been imported: now if it is, else in the thread that imports it."""
+    if name in sys.modules:
+        function()
+    else:
+        sys.meta_path.insert(0, _Finder(name, function))
+
+
+class _Finder:
+    """A finder that has the others find its module, once. It stays: an import of another thread may be at it."""
+
+    def __init__(self, name: str, function: Callable[[], object]) -> None:
+        self._name = name
+        self._function = function
+        self._is_done = False
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002 - the protocol's
+        target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
+    ) -> ModuleSpec | None:
+        """Return the spec of the module, with a loader that calls the function."""
+        if name != self._name or self._is_done:
+            return None
+        self._is_done = True
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            self._is_done = False
+            return None
+        spec.loader = _Loader(spec.loader, self._function)
+        return spec
+
+
+class _Loader(Loader):
+    """Loads a module by its own loader, and calls a function."""
+
+    def __init__(self, loader: Loader, function: Callable[[], object]) -> None:
+        self._loader = loader
+        self._function = function
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        guarded(self._function)()

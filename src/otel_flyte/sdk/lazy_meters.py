@@ -1,0 +1,28 @@
+"""The meter provider that is created with its first meter."""
+
+from typing import Any
+
+from opentelemetry import metrics
+from opentelemetry.metrics import Meter
+
+from otel_flyte.sdk.lazy import Lazy
+
+
+class LazyMeterProvider(Lazy[metrics.MeterProvider], metrics.MeterProvider):
+    """A meter provider of the SDK that is created with its first meter."""
+
+    is_ours = True
+    """All its readers are ours: measurements may be recorded just before they are collected."""
+
+    def __init__(self) -> None:
+        super().__init__("otel_flyte.sdk.metrics", metrics.NoOpMeterProvider)
+
+    def get_meter(self, *args: Any, **kwargs: Any) -> Meter:
+        """Return a meter of the SDK's provider."""
+        return self._provider().get_meter(*args, **kwargs)
+
+
+def set_provider() -> None:
+    """Set the global meter provider, unless there is one."""
+    if type(metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider":
+        metrics.set_meter_provider(LazyMeterProvider())
