@@ -19,12 +19,12 @@ def when_imported(name: str, function: Callable[[], object]) -> None:
 
 
 class _Finder:
-    """A finder that has the others find its module, once. It stays: an import of another thread may be at it."""
+    """A finder that has the others find its module. It stays: an import of another thread may be at it."""
 
     def __init__(self, name: str, function: Callable[[], object]) -> None:
-        self._name = name
-        self._function = function
-        self._is_done = False
+        self.name = name
+        self.function = function
+        self.is_done = False
 
     def find_spec(
         self,
@@ -33,23 +33,23 @@ class _Finder:
         target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
     ) -> ModuleSpec | None:
         """Return the spec of the module, with a loader that calls the function."""
-        if name != self._name or self._is_done:
+        if name != self.name or self.is_done:
             return None
-        self._is_done = True
+        self.is_done = True
         spec = importlib.util.find_spec(name)
         if spec is None or spec.loader is None:
-            self._is_done = False
+            self.is_done = False
             return None
-        spec.loader = _Loader(spec.loader, self._function)
+        spec.loader = _Loader(spec.loader, self)
         return spec
 
 
 class _Loader(Loader):
-    """Loads a module by its own loader, and calls a function."""
+    """Loads a module by its own loader, and calls the function."""
 
-    def __init__(self, loader: Loader, function: Callable[[], object]) -> None:
+    def __init__(self, loader: Loader, finder: _Finder) -> None:
         self._loader = loader
-        self._function = function
+        self._finder = finder
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -58,5 +58,9 @@ class _Loader(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        guarded(self._function)()
+        try:
+            self._loader.exec_module(module)
+        except BaseException:
+            self._finder.is_done = False
+            raise
+        guarded(self._finder.function)()

@@ -27,21 +27,25 @@ def psutil_later() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
+        finder.is_done = True
         importer = sys.modules.get(_IMPORTER)
         if importer is not None and vars(importer).get(_NAME, importer) is None:
             setattr(importer, _NAME, _Later(_NAME))
 
 
 class _NotYet:
-    """A finder that finds no psutil for this thread; other threads are not affected."""
+    """A finder that finds no psutil for this thread; other threads are not affected.
+
+    It stays in ``sys.meta_path``: an import of another thread that is at it would skip the next finder.
+    """
 
     def __init__(self) -> None:
         self._thread = get_ident()
+        self.is_done = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002 - the protocol's
         """Raise an error for psutil."""
-        if name == _NAME and get_ident() == self._thread:
+        if name == _NAME and get_ident() == self._thread and not self.is_done:
             raise ModuleNotFoundError(f"{name} is imported later", name=name)
 
 
