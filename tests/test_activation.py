@@ -124,7 +124,7 @@ def test_an_unrecorded_task_does_not_import_opentelemetry(tmp_path: Path) -> Non
     result, loaded = ended(tmp_path, LOADED, program, env=CONFIGURED).printed
     assert result == 8
     assert "opentelemetry.sdk.resources" in loaded
-    assert {"opentelemetry.sdk.trace", "opentelemetry.metrics", "opentelemetry._logs"}.isdisjoint(loaded)
+    assert {"opentelemetry.sdk.trace", "opentelemetry._logs"}.isdisjoint(loaded)
 
 
 def test_an_unused_signal_is_not_imported(tmp_path: Path) -> None:

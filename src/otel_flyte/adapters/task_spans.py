@@ -171,21 +171,18 @@ def _send_now() -> None:
     shutdown.kick()
 
 
+@guarded
 def _expose(task: OpenTask, *, is_environment_free: bool = False) -> None:
     # The environment has one parent for all processes: attempts that share this process can't be it.
     if not task.identity_attributes:
-        task.exposed = propagation.expose(task.span, is_environment_free=is_environment_free) is True
-
-
-def _capture_stdio(task: OpenTask) -> None:
-    # Where the user does not want it, it is not even loaded.
-    if _CAPTURE in sys.modules or settings.current().capture_output:
-        _begin_capture(task)
+        task.exposed = propagation.expose(task.span, is_environment_free=is_environment_free)
 
 
 @guarded
-def _begin_capture(task: OpenTask) -> None:
-    import_module(_CAPTURE).begin(task)
+def _capture_stdio(task: OpenTask) -> None:
+    # Where the user does not want it, it is not even loaded.
+    if _CAPTURE in sys.modules or settings.current().capture_output:
+        import_module(_CAPTURE).begin(task)
 
 
 def _close(task: OpenTask) -> None:

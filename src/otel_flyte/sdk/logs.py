@@ -11,7 +11,7 @@ from otel_flyte import semconv
 from otel_flyte.export import destinations
 from otel_flyte.process import shutdown
 from otel_flyte.sdk import arguments, resource
-from otel_flyte.sdk.processors import Queued
+from otel_flyte.sdk.queued import Queued
 
 _LIMITS = {
     "max_attributes": semconv.ATTRIBUTE_COUNT_LIMIT,

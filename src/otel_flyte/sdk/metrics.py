@@ -25,7 +25,7 @@ from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.sdk import arguments, resource
-from otel_flyte.sdk.processors import Queued
+from otel_flyte.sdk.queued import Queued
 
 _DELTA = {"delta": (Counter, ObservableCounter, Histogram), "lowmemory": (Counter, Histogram)}
 """https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/"""

@@ -1,17 +1,14 @@
 """Span processors of ours, for our providers and for other providers."""
 
-import math
 from collections.abc import Mapping
-from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
 from otel_flyte import semconv
-from otel_flyte.export.queue import ExportQueue
-from otel_flyte.process import shutdown
 from otel_flyte.runtime.guard import guarded
+from otel_flyte.sdk.queued import Queued
 from otel_flyte.supervisor import client
 from otel_flyte.tasks import state
 from otel_flyte.tracing import open_spans
@@ -21,27 +18,11 @@ __all__ = [
     "OpenSpans",
     "Processor",
     "QueueSpans",
-    "Queued",
     "ReadableSpan",
     "Span",
     "SupervisedSpans",
     "TracerProvider",
 ]
-
-
-class Queued:
-    """A processor or exporter of any signal that puts records into a queue, which another thread sends."""
-
-    def __init__(self, queue: ExportQueue) -> None:
-        self._queue = queue
-
-    def force_flush(self, timeout_millis: float = 30_000) -> bool:
-        """Wait until the records so far are delivered, never longer than the exit bound."""
-        return shutdown.wait_for(self._queue, timeout_millis / 1000)
-
-    def shutdown(self, timeout_millis: float = math.inf, **_: Any) -> None:
-        """Wait likewise, but not at the end of the process, which waits for all queues itself."""
-        shutdown.wait_for(self._queue, timeout_millis / 1000)
 
 
 class QueueSpans(Queued, SpanProcessor):

@@ -54,7 +54,6 @@ def variables(span: Span) -> dict[str, str]:
     return found
 
 
-@guarded
 def expose(span: Span, *, is_environment_free: bool = False) -> bool:
     """Make a span the parent of every process that this one starts from now on.
 
