@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ADAPTERS: tuple[Adapter, ...] = (FlytekitV1(),)
 """The engines that can be instrumented."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def activate(

@@ -1,6 +1,5 @@
 """The items of a queue, and the batches that are made of them."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,17 +8,18 @@ from google.protobuf.message import Message
 
 from otel_flyte.export import otlp_requests
 from otel_flyte.runtime.guard import guarded
+from otel_flyte.runtime.wakeup import Wakeup
 
 
 class Lines(tuple[bytes, ...]):  # noqa: SLOT001  # there are few of them
     """Lines of OTLP JSON from forked children."""
 
 
-MADE = (Message, Lines, threading.Event)
+MADE = (Message, Lines, Wakeup)
 """Queued items that are not records of the SDK. Each is a batch of its own."""
 
 
-class Callback(threading.Event):
+class Callback(Wakeup):
     """An event that calls a function when it is set."""
 
     def __init__(self, function: Callable[[], object]) -> None:
@@ -52,7 +52,7 @@ class Batch:
         self.records: Sequence[Any] = content if isinstance(content, list) else ()
         self.lines: Sequence[bytes] = content if isinstance(content, Lines) else ()
         self.parts = deque([content]) if isinstance(content, Message) else None
-        self.mark = content if isinstance(content, threading.Event) else None
+        self.mark = content if isinstance(content, Wakeup) else None
         self.start = self.end = 0
         self.is_partly_done = False
 

@@ -39,7 +39,7 @@ _ADVICE = {
 }
 _NO_CONNECTION = f"check the endpoint, or set {semconv.OTEL_FLYTE_SPOOL} to keep such records for a replay"
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _dropped: Counter[tuple[str, str]] = Counter()
 """Number of dropped records by signal and reason."""
 
@@ -128,7 +128,7 @@ def _reset() -> None:
 def _begin_child() -> None:
     """In a forked child: begin new counts, with a lock that no thread of the parent holds."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _reset()
 
 

@@ -23,6 +23,7 @@ from otel_flyte.export.spool.write_ahead import WriteAhead
 from otel_flyte.export.transport import Transport
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded, report, say_once, start_thread
+from otel_flyte.runtime.wakeup import Wakeup
 
 QUEUE_BYTES = 64 * 2**20
 """Bytes that queued records may have as OTLP JSON if there are more than ``FEW``."""
@@ -87,8 +88,8 @@ class ExportQueue:
         self._on_acknowledged = on_acknowledged
         self._queue: deque[Any] = deque()
         self._pending: deque[Batch] = deque()
-        self._taking = threading.Lock()
-        self._wake = threading.Event()
+        self._taking = threading.RLock()
+        self._wake = Wakeup()
         self._grace = 0.0
         self._done = threading.Event()
         self._deadline: float | None = None
@@ -141,12 +142,12 @@ class ExportQueue:
             self._grace = 0.0 if self._wake.is_set() else grace
             self._wake.set()
 
-    def mark(self) -> threading.Event:
+    def mark(self) -> Wakeup:
         """Start sending, and return an event that is set when all records that are queued now are done.
 
         After the end of delivery it is set already: ``logging`` flushes its handlers later than that.
         """
-        mark = threading.Event()
+        mark = Wakeup()
         if self._in_child or self._is_closed or self._done.is_set():
             mark.set()
             return mark
@@ -212,7 +213,7 @@ class ExportQueue:
 
     def _drop_oldest(self) -> None:
         oldest = self._pop()
-        if isinstance(oldest, threading.Event):
+        if isinstance(oldest, Wakeup):
             oldest.set()
         if oldest is not None:
             dropped.count(self.signal, dropped.QUEUE_FULL, self._count(oldest))
@@ -226,7 +227,7 @@ class ExportQueue:
 
     def _count(self, item: Any) -> int:
         match item:
-            case threading.Event():
+            case Wakeup():
                 return 0
             case Message():
                 return otlp_requests.count(item)

@@ -2,24 +2,17 @@
 
 import inspect
 import time
-from collections import deque
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from opentelemetry.context import Context
+from typing import TYPE_CHECKING, Any
 
 from otel_flyte import providers, semconv
 from otel_flyte._version import __version__
-from otel_flyte.runtime import forks, ticker
+from otel_flyte.metrics import handover
 from otel_flyte.runtime.forks import ForkLock
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks.open_task import with_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from opentelemetry import metrics
-    from opentelemetry.util.types import AttributeValue
 
     from otel_flyte.tasks.open_task import OpenTask
 
@@ -31,44 +24,21 @@ _ATTEMPTS = "Attempts of tasks, by how they ended."
 _LOOKUPS = "Lookups in the local cache."
 
 
-class _Ended(NamedTuple):
-    """A task that has ended."""
-
-    provider: "metrics.MeterProvider"
-    attributes: "Mapping[str, AttributeValue]"
-    seconds: float
-    context: Context
-
-
-_MOST_WAITING = 1000
-"""Ended tasks that wait to be recorded; a loop of short tasks must not fill the memory."""
-
-_waiting: deque[_Ended] = deque()
-_recording = ForkLock(0.5)
-# The parent of a forked child records its own tasks.
-forks.register(after_in_child=_waiting.clear)
-
-
 @guarded
 def task_ended(task: "OpenTask") -> None:
-    """Count a task that ends now. Its span has its outcome already.
-
-    The SDK takes as long to record it as all spans of a short task take. Our provider does so in a thread of ours,
-    before it collects metrics.
-    """
+    """Count a task that ends now. Its span has its outcome already."""
     # The only task of its process needs no SDK of metrics.
-    if not task.task_name or (task.owns_process and _sent_as_single_points(task)):
+    is_alone = task.owns_process and not handover.is_waiting()
+    if not task.task_name or (is_alone and _sent_as_single_points(task)):
         return
     provider = providers.meter_provider()
     if provider is None:
         return
-    seconds = (time.time_ns() - task.start_time) / 1e9
-    ended = _Ended(provider, _attributes(task), seconds, task.context)
     if provider not in _created:
-        _instruments(provider)
-    _waiting.append(ended)
-    if not getattr(provider, "is_ours", False) or len(_waiting) >= _MOST_WAITING:
-        _record_waiting()
+        _create_instruments(provider)
+    seconds = (time.time_ns() - task.start_time) / 1e9
+    # The SDK takes as long to record it as all spans of a short task take.
+    handover.later(_record, provider, seconds, _attributes(task), context=task.context)
 
 
 @guarded
@@ -76,8 +46,9 @@ def cache_looked_up(task_name: str, status: str) -> None:
     """Count a lookup in the local cache."""
     provider = providers.meter_provider()
     if provider is not None:
+        _create_instruments(provider)
         attributes = with_identity({semconv.TASK_NAME: task_name, semconv.CACHE_STATUS: status})
-        _instruments(provider).lookups.add(1, attributes)
+        handover.later(_created[provider].lookups.add, 1, attributes)
 
 
 def _sent_as_single_points(task: "OpenTask") -> bool:
@@ -99,20 +70,10 @@ def _attributes(task: "OpenTask") -> dict[str, Any]:
     return {**task.identity_attributes, **by_name, **task.outcome}
 
 
-def _record_waiting() -> None:
-    """Record the tasks that have ended; a collection waits until all of them are recorded."""
-    with _recording:
-        while _waiting:
-            ended = _waiting.popleft()
-            # A collection may wait for this thread: it must create no instruments here.
-            instruments, exemplar = _created[ended.provider], _exemplar(ended.context)
-            instruments.duration.record(ended.seconds, ended.attributes, **exemplar)
-            instruments.attempts.add(1, ended.attributes, **exemplar)
-
-
-def _before_collection(_: "metrics.CallbackOptions") -> "Iterable[metrics.Observation]":
-    _record_waiting()
-    return ()
+def _record(provider: "metrics.MeterProvider", seconds: float, attributes: dict[str, Any]) -> None:
+    instruments = _created[provider]
+    instruments.duration.record(seconds, attributes)
+    instruments.attempts.add(1, attributes)
 
 
 class _Instruments:
@@ -125,31 +86,15 @@ class _Instruments:
         self.duration = meter.create_histogram(semconv.METRIC_TASK_DURATION, "s", _DURATION, **advice)
         self.attempts = meter.create_counter(semconv.METRIC_TASK_ATTEMPTS, "{attempt}", _ATTEMPTS)
         self.lookups = meter.create_counter(semconv.METRIC_TASK_CACHE, "{lookup}", _LOOKUPS)
-        if getattr(provider, "is_ours", False):
-            meter.create_observable_gauge(semconv.BEFORE_COLLECTION, [_before_collection])
-            # An exemplar has the time at which it is recorded.
-            ticker.every_second(_record_waiting)
-
-
-def _instruments(provider: "metrics.MeterProvider") -> _Instruments:
-    # Two tasks may end at once, and older SDKs do not expect a second instrument of the same name.
-    with _creating:
-        if provider not in _created:
-            _created[provider] = _Instruments(provider)
-        return _created[provider]
+        handover.before_collections(meter)
 
 
 _creating = ForkLock(0.5)
 _created: "dict[metrics.MeterProvider, _Instruments]" = {}
 
 
-@cache
-def _takes_context() -> bool:
-    from opentelemetry import metrics
-
-    return "context" in inspect.signature(metrics.Histogram.record).parameters
-
-
-def _exemplar(context: Context) -> dict[str, Any]:
-    """Make the task's trace the exemplar; before OpenTelemetry 1.29 it was always the current one."""
-    return {"context": context} if _takes_context() else {}
+def _create_instruments(provider: "metrics.MeterProvider") -> None:
+    # Two tasks may end at once, and older SDKs do not expect a second instrument of the same name.
+    with _creating:
+        if provider not in _created:
+            _created[provider] = _Instruments(provider)

@@ -2,13 +2,12 @@
 
 import inspect
 import re
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_flyte import semconv
 from otel_flyte._version import __version__
-from otel_flyte.runtime import forks
+from otel_flyte.metrics import handover
 from otel_flyte.runtime.guard import say_once
 
 if TYPE_CHECKING:
@@ -48,13 +47,15 @@ class _Metric:
 
 
 class UserMetrics:
-    """Records user metrics with a meter provider, under a prefix that none of our own metrics has."""
+    """Records user metrics with a meter provider, under a prefix that none of our own metrics has.
+
+    One thread at a time uses it: see :mod:`otel_flyte.metrics.handover`.
+    """
 
     def __init__(self, provider: "MeterProvider") -> None:
         self._meter = provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
         self._metrics: dict[str, _Metric] = {}
-        self._lock = threading.RLock()
-        forks.register(after_in_child=self._renew)
+        handover.before_collections(self._meter)
 
     def count(self, name: str, amount: float, attributes: Attributes) -> None:
         """Add to a counter. A counter never falls, so decrements have a counter of their own."""
@@ -71,8 +72,7 @@ class UserMetrics:
             return
         bounded = self._bounded(name, metric, attributes)
         key = frozenset(bounded.items())
-        with self._lock:
-            level = metric.levels[key] = metric.levels.get(key, 0) + value if is_change else value
+        level = metric.levels[key] = metric.levels.get(key, 0) + value if is_change else value
         metric.instrument.set(level, bounded)
 
     def duration(self, name: str, seconds: float, attributes: Attributes) -> None:
@@ -87,13 +87,12 @@ class UserMetrics:
         if metric is None:
             return
         bounded = self._bounded(name, metric, attributes)
-        with self._lock:
-            values = metric.values.setdefault(frozenset(bounded.items()), set())
-            # A value may have any length: its hash is bounded.
-            hashed = hash(str(value))
-            if hashed not in values and metric.values_count < VALUES_LIMIT:
-                values.add(hashed)
-                metric.values_count += 1
+        values = metric.values.setdefault(frozenset(bounded.items()), set())
+        # A value may have any length: its hash is bounded.
+        hashed = hash(str(value))
+        if hashed not in values and metric.values_count < VALUES_LIMIT:
+            values.add(hashed)
+            metric.values_count += 1
         if metric.values_count >= VALUES_LIMIT:
             say_once(f"the user metric {name} has {VALUES_LIMIT} distinct values: further values are not counted")
         metric.instrument.set(len(values), bounded)
@@ -110,10 +109,9 @@ class UserMetrics:
         return metric
 
     def _add(self, key: str, name: str, kind: str) -> _Metric | None:
-        with self._lock:
-            if key not in self._metrics and len(self._metrics) < NAMES_LIMIT:
-                self._metrics[key] = _Metric(kind, self._instrument(name, kind))
-            return self._metrics.get(key)
+        if key not in self._metrics and len(self._metrics) < NAMES_LIMIT:
+            self._metrics[key] = _Metric(kind, self._instrument(name, kind))
+        return self._metrics.get(key)
 
     def _instrument(self, name: str, kind: str) -> Any:
         match kind:
@@ -139,6 +137,3 @@ class UserMetrics:
             return _OVERFLOW
         metric.sets.add(key)
         return attributes
-
-    def _renew(self) -> None:
-        self._lock = threading.RLock()

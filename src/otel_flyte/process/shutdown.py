@@ -12,6 +12,7 @@ from typing import Protocol
 from otel_flyte.config import settings
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded, start_thread
+from otel_flyte.runtime.wakeup import Wakeup
 
 
 class Queue(Protocol):
@@ -21,7 +22,7 @@ class Queue(Protocol):
     def last_answer(self) -> float:
         """The time of the receiver's last answer (``time.monotonic``), 0 if it never answered."""
 
-    def mark(self) -> threading.Event:
+    def mark(self) -> Wakeup:
         """Return an event that is set once all records that are queued now are done."""
 
     def kick(self, grace: float = 0.0) -> None:
@@ -53,6 +54,7 @@ _collectors: list[Callable[[], object]] = []
 _reports: list[Callable[[], object]] = []
 _in_the_time_left: list[Callable[[float], object]] = []
 _at_the_end: list[Callable[[], object]] = []
+_before_the_end: list[Callable[[], object]] = []
 _exiting = threading.Event()
 _providers_done = threading.Event()
 _sent = threading.Event()
@@ -63,7 +65,7 @@ _dying = threading.Event()
 
 _is_dying = False
 _deadline_of_the_rest: list[float] = []
-_lock = threading.Lock()
+_lock = threading.RLock()
 _owner = 0
 _ended = False
 
@@ -101,6 +103,13 @@ def at_the_end(function: Callable[[], object]) -> None:
 def collect_with(function: Callable[[], object]) -> None:
     """Call a function that queues the measurements so far, before the last flush."""
     _collectors.append(function)
+
+
+def before_the_end(function: Callable[[], object]) -> None:
+    """Call a quick function that hands records over, at the end of the process and before anything is sent."""
+    _prepare()
+    _before_the_end.append(function)
+    collect_with(function)
 
 
 def report_with(function: Callable[[], object]) -> None:
@@ -176,6 +185,8 @@ def end_before_death() -> None:
 
 
 def _end(deadline: float) -> None:
+    for function in _before_the_end:
+        guarded(function)()
     kick()
     # A meter provider queues its last collection.
     _exiting.set()
@@ -203,6 +214,7 @@ def _prepare() -> None:
         _owner, _ended = os.getpid(), False
         _providers.clear()
         _queues.clear()
+        _before_the_end.clear()
         for event in (_exiting, _providers_done, _sent, _rest_done, _all_done):
             event.clear()
         start_thread("otel-flyte-exit", _work_when_exiting)
@@ -224,7 +236,7 @@ def _work_when_exiting() -> None:
     _rest_done.set()
 
 
-def _wait(marks: Sequence[threading.Event], timeout: float) -> bool:
+def _wait(marks: Sequence[Wakeup], timeout: float) -> bool:
     """Wait for all marks; time without an answer is subtracted from the time that the end of the process may wait."""
     global _unanswered
     began = time.monotonic()
@@ -263,7 +275,7 @@ def _end_child() -> None:
 
 def _begin_child() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 forks.register(after_in_child=_begin_child)

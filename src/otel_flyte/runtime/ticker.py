@@ -5,6 +5,7 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.descriptors import Owned, moved
@@ -12,9 +13,10 @@ from otel_flyte.runtime.guard import report, start_thread
 
 INTERVAL_SECONDS = 1.0
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _thread_of = 0
 _functions: list[Callable[[], None]] = []
+_when_woken: list[Callable[[], None]] = []
 _descriptors: dict[int, Callable[[], object]] = {}
 _news: Owned | None = None
 """The writing end of the pipe that wakes the thread."""
@@ -27,13 +29,25 @@ def every_second(function: Callable[[], None]) -> None:
     _start()
 
 
+def when_woken(function: Callable[[], None]) -> None:
+    """Call a function after each :func:`wake` as well."""
+    if function not in _when_woken:
+        _when_woken.append(function)
+
+
+def wake() -> None:
+    """Call the functions for it soon. Never waits, so that a signal handler may call it."""
+    # Without the pipe, the thread calls those of the interval.
+    if _news is not None and _news.is_ours:
+        with suppress(BlockingIOError):
+            os.write(_news.number, b"\0")
+
+
 def when_readable(descriptor: int, function: Callable[[], object]) -> None:
     """Call a function as soon as a descriptor is readable; the function must read it."""
     _descriptors[descriptor] = function
     _start()
-    # Without the pipe, the thread sees the descriptor after the interval.
-    if _news is not None and _news.is_ours:
-        os.write(_news.number, b"\0")
+    wake()
 
 
 def forget(descriptor: int) -> None:
@@ -48,6 +62,7 @@ def _start() -> None:
             return
         _thread_of = os.getpid()
         reading, _news = (Owned(moved(end)) for end in os.pipe())
+        os.set_blocking(_news.number, False)
         start_thread("otel-flyte-watch", functools.partial(_run, reading))
 
 
@@ -60,6 +75,8 @@ def _run(news: Owned) -> None:
                     _descriptors[descriptor]()
                 elif descriptor == news.number and news.is_ours:
                     os.read(descriptor, 512)
+                    for function in tuple(_when_woken):
+                        function()
             if not ready:
                 for function in tuple(_functions):
                     function()
@@ -81,8 +98,9 @@ def _wait(news: Owned) -> list[int]:
 
 def _forget_all() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _functions.clear()
+    _when_woken.clear()
     _descriptors.clear()
 
 

@@ -11,9 +11,6 @@ from otel_flyte.sdk.lazy import Lazy
 class LazyMeterProvider(Lazy[metrics.MeterProvider], metrics.MeterProvider):
     """A meter provider of the SDK that is created with its first meter."""
 
-    is_ours = True
-    """All its readers are ours: measurements may be recorded just before they are collected."""
-
     def __init__(self) -> None:
         super().__init__("otel_flyte.sdk.metrics", metrics.NoOpMeterProvider)
 

@@ -12,7 +12,7 @@ from otel_flyte.runtime.limits import first_line
 from otel_flyte.runtime.when_imported import when_imported
 from otel_flyte.sdk import traces
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _file_was_read = False
 
 

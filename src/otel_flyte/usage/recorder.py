@@ -54,7 +54,7 @@ class Recorder:
     def __init__(self, interval: float) -> None:
         self.open: dict[int, TaskUsage] = {}
         self.sampling: Sampling | None = None
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self._interval = interval
         self._last = of_process()
         self._pause = SHORTEST_PAUSE_SECONDS

@@ -15,6 +15,7 @@ from flytekit.core.mock_stats import MockStats
 
 from otel_flyte import providers, semconv
 from otel_flyte.logs.capture import task_attributes
+from otel_flyte.metrics import handover
 from otel_flyte.metrics.user_metrics import UserMetrics
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.runtime.limits import ENTRIES_LIMIT, bounded
@@ -50,7 +51,6 @@ def record(stats: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any
     provider = providers.meter_provider()
     if provider is None:
         return
-    metrics = _metrics_of(provider)
     name = str(args[0] if args else kwargs.get("stat"))
     scope = stats.scope if isinstance(stats, MockStats) else stats._scope_prefix
     name = f"{scope}.{name}" if scope else name
@@ -58,27 +58,44 @@ def record(stats: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any
     given = {**dict(zip(parameters, args[1:], strict=False)), **kwargs}
     attributes = _attributes(stats, given.get("tags"))
     if method == "timer":
-        _observe(result, metrics, name, attributes)
+        _observe(result, provider, name, attributes)
     else:
-        _add(metrics, method, name, given, attributes)
+        _add(provider, method, name, given, attributes)
 
 
-def _add(metrics: UserMetrics, method: str, name: str, given: dict[str, Any], attributes: dict[str, Any]) -> None:
+def _add(provider: "MeterProvider", method: str, name: str, given: dict[str, Any], attributes: dict[str, Any]) -> None:
     value = (
         given.get("count", 1) if method in ("incr", "decr") else given.get("delta" if method == "timing" else "value")
     )
     if method == "set":
-        metrics.distinct(name, value, attributes)
+        # A value may change before it is recorded.
+        handover.later(_distinct, provider, name, str(value), attributes)
     elif isinstance(value, timedelta):  # The mock's timers are gauges of it.
-        metrics.duration(name, value.total_seconds(), attributes)
+        handover.later(_duration, provider, name, value.total_seconds(), attributes)
     elif not isinstance(value, Real) or not math.isfinite(value):
         return
     elif method == "gauge":
-        metrics.gauge(name, _plain(value), attributes, is_change=bool(given.get("delta")))
+        handover.later(_gauge, provider, name, _plain(value), attributes, given.get("delta"))
     elif method == "timing":
-        metrics.duration(name, float(value) / 1000, attributes)
+        handover.later(_duration, provider, name, float(value) / 1000, attributes)
     else:
-        metrics.count(name, -_plain(value) if method == "decr" else _plain(value), attributes)
+        handover.later(_count, provider, name, -_plain(value) if method == "decr" else _plain(value), attributes)
+
+
+def _count(provider: "MeterProvider", name: str, amount: float, attributes: dict[str, Any]) -> None:
+    _metrics_of(provider).count(name, amount, attributes)
+
+
+def _gauge(provider: "MeterProvider", name: str, value: float, attributes: dict[str, Any], is_change: object) -> None:
+    _metrics_of(provider).gauge(name, value, attributes, is_change=bool(is_change))
+
+
+def _duration(provider: "MeterProvider", name: str, seconds: float, attributes: dict[str, Any]) -> None:
+    _metrics_of(provider).duration(name, seconds, attributes)
+
+
+def _distinct(provider: "MeterProvider", name: str, value: str, attributes: dict[str, Any]) -> None:
+    _metrics_of(provider).distinct(name, value, attributes)
 
 
 def _plain(value: Real) -> float:
@@ -86,25 +103,25 @@ def _plain(value: Real) -> float:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
-def _observe(timer: Any, metrics: UserMetrics, name: str, attributes: dict[str, Any]) -> None:
+def _observe(timer: Any, provider: "MeterProvider", name: str, attributes: dict[str, Any]) -> None:
     """Record the duration that a timer of ``statsd`` measures: it bypasses the wrapped methods of its client."""
     if hasattr(timer, "client"):
-        timer.client = _ObservedClient(timer.client, metrics, name, attributes)
+        timer.client = _ObservedClient(timer.client, provider, name, attributes)
 
 
 class _ObservedClient:
     """The client of a timer, which calls its method ``timing`` only."""
 
-    def __init__(self, client: Any, metrics: UserMetrics, name: str, attributes: dict[str, Any]) -> None:
+    def __init__(self, client: Any, provider: "MeterProvider", name: str, attributes: dict[str, Any]) -> None:
         self._client = client
-        self._metrics = metrics
+        self._provider = provider
         self._name = name
         self._attributes = attributes
 
     def timing(self, stat: str, delta: float, *args: Any, **kwargs: Any) -> Any:
         """Send a duration in milliseconds, and record it."""
         result = self._client.timing(stat, delta, *args, **kwargs)
-        guarded(self._metrics.duration)(self._name, delta / 1000, self._attributes)
+        guarded(handover.later)(_duration, self._provider, self._name, delta / 1000, self._attributes)
         return result
 
     def __getattr__(self, name: str) -> Any:

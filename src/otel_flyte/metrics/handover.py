@@ -1,0 +1,118 @@
+"""Measurements of users' threads, which a thread of ours records.
+
+The instruments of the SDK take locks that are not re-entrant. A signal handler, a finalizer or a callback of the
+garbage collector may measure something while the thread that it interrupts holds one, and would wait for ever. So a
+user's thread only appends to a deque.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as context_api
+from opentelemetry.context import Context
+
+from otel_flyte import semconv
+from otel_flyte.export import dropped, relay
+from otel_flyte.process import shutdown
+from otel_flyte.runtime import forks, ticker
+from otel_flyte.runtime.forks import ForkLock
+from otel_flyte.runtime.guard import report
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+_BATCH = 1000
+"""Measurements after which our thread is woken before its time."""
+
+_MOST = 10_000
+"""Measurements that wait. A user's thread that is faster than ours waits for it, and drops the oldest ones at last."""
+
+_PATIENCE_SECONDS = 0.1
+
+_waiting: deque[tuple[Context, Callable[..., object], tuple[Any, ...]]] = deque()
+_recording = ForkLock(0.5)
+_is_ready = False
+_lost = 0
+
+
+def later(function: Callable[..., object], *args: object, context: Context | None = None) -> None:
+    """Call a function that records a measurement, in a thread of ours.
+
+    Args:
+        function: takes ``args``; its faults are reported.
+        args: its arguments.
+        context: the context for exemplars, by default the current one.
+    """
+    if not _is_ready:
+        _prepare()
+    _waiting.append((context_api.get_current() if context is None else context, function, args))
+    waiting = len(_waiting)
+    if waiting % _BATCH == 0:
+        ticker.wake()
+        if waiting >= _MOST:
+            _make_room()
+
+
+def is_waiting() -> bool:
+    """Return whether a measurement is not recorded yet."""
+    return bool(_waiting)
+
+
+def before_collections(meter: "Meter") -> None:
+    """Record what waits whenever the provider of a meter collects."""
+    meter.create_observable_gauge(semconv.BEFORE_COLLECTION, [_before_collection])
+
+
+def record_waiting() -> None:
+    """Record the measurements that wait; another thread that does so already is waited for."""
+    global _lost
+    with _recording:
+        while _waiting:
+            context, function, args = _waiting.popleft()
+            token = context_api.attach(context)
+            try:
+                function(*args)
+            except Exception as fault:
+                report(function.__qualname__, fault)
+            finally:
+                context_api.detach(token)
+    lost, _lost = _lost, 0
+    dropped.count("metrics", dropped.QUEUE_FULL, lost)
+
+
+def _before_collection(_: "CallbackOptions") -> "Iterable[Observation]":
+    record_waiting()
+    return ()
+
+
+def _make_room() -> None:
+    global _lost
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while len(_waiting) >= _MOST and time.monotonic() < deadline:
+        time.sleep(0.001)
+    while len(_waiting) >= _MOST:
+        _waiting.popleft()
+        _lost += 1
+
+
+def _prepare() -> None:
+    global _is_ready
+    _is_ready = True
+    ticker.every_second(record_waiting)
+    ticker.when_woken(record_waiting)
+    if relay.is_child():
+        shutdown.collect_with(record_waiting)
+    else:
+        shutdown.before_the_end(record_waiting)
+
+
+def _begin_child() -> None:
+    """In a forked child: the parent records its own measurements."""
+    global _is_ready, _lost
+    _is_ready, _lost = False, 0
+    _waiting.clear()
+
+
+forks.register(after_in_child=_begin_child)
