@@ -11,31 +11,24 @@ from support.receiver import Receiver
 TASK = """
     import gc
     import json
-    import signal
     import sys
-    import time
-    import weakref
 
     from flytekit import current_context, task
     from opentelemetry import trace
 
     import otel_flyte
 
-    SECONDS = 1.5
 
 
-    def interrupt(function):
-        signal.signal(signal.SIGALRM, lambda *_: function())
-        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
-
-
-    def repeat(function):
-        count, end = 0, time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            function()
-            count += 1
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        return count
+    def interrupted(function, by, times=30):
+        # A signal handler interrupts anywhere: here wherever Python calls or leaves a function.
+        for _ in range(times):
+            sys.setprofile(lambda *_: by())
+            try:
+                function()
+            finally:
+                sys.setprofile(None)
+        return times
 """
 
 INTERRUPTED = {
@@ -43,15 +36,17 @@ INTERRUPTED = {
         @task
         def work() -> int:
             stats = current_context().stats
-            interrupt(lambda: stats.gauge("interrupts", 1))
-            return repeat(lambda: stats.gauge("interrupts", 0))
+            return interrupted(lambda: stats.gauge("level", 0), by=lambda: stats.gauge("level", 1))
     """,
     "a new metric each time": """
         @task
         def work() -> int:
             stats, names = current_context().stats, iter(range(10**9))
-            interrupt(lambda: stats.incr(f"of_handler_{next(names)}"))
-            return repeat(lambda: stats.incr(f"of_task_{next(names)}"))
+
+            def count():
+                stats.incr(f"count_{next(names)}")
+
+            return interrupted(count, by=count)
     """,
     "a finalizer": """
         class Counted:
@@ -64,27 +59,25 @@ INTERRUPTED = {
         @task
         def work() -> int:
             gc.set_threshold(10)
-            return repeat(lambda: (Counted(), current_context().stats.incr("made")))
+            for _ in range(10_000):
+                Counted()
+                current_context().stats.incr("made")
+            return 1
     """,
     "a span": """
         @task
         def work() -> int:
             tracer = trace.get_tracer("otel_flyte")
-            interrupt(lambda: tracer.start_span("of the handler").end())
-            return repeat(lambda: tracer.start_span("of the task").end())
+
+            def traced():
+                tracer.start_span("traced").end()
+
+            return interrupted(traced, by=traced)
     """,
     "a flush": """
         @task
         def work() -> int:
-            tracer = trace.get_tracer("user")
-
-            def traced():
-                with tracer.start_as_current_span("traced"):
-                    pass
-                otel_flyte.flush(0.2)
-
-            interrupt(lambda: otel_flyte.flush(0.01))
-            return repeat(traced)
+            return interrupted(lambda: otel_flyte.flush(0.2), by=lambda: otel_flyte.flush(0.01), times=3)
     """,
 }
 
@@ -94,6 +87,7 @@ INTERRUPTED = {
 def test_a_task_does_not_hang_when_it_is_interrupted_inside(name: str, receiver: Receiver, tmp_path: Path) -> None:
     # A batch of one span wakes the sending thread with each span that ends.
     env = {**receiver.environment(), "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1"}
-    ended = programs.run(f"{dedent(TASK)}{dedent(INTERRUPTED[name])}print(json.dumps(work()))", tmp_path, env)
+    program = f"{dedent(TASK)}{dedent(INTERRUPTED[name])}print(json.dumps(work()))"
+    ended = programs.run(program, tmp_path, env, timeout=30)
 
     assert ended.printed > 0
