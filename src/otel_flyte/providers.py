@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from otel_flyte import semconv
 from otel_flyte.config import standard
 from otel_flyte.runtime.guard import say_once
+from otel_flyte.runtime.interrupts import pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,6 +100,7 @@ def tracer_provider_is_set() -> bool:
     try:
         return global_tracer_provider() is not None
     except Exception as error:
+        pass_on(error)
         named = f"{semconv.TRACER_PROVIDER}={os.environ.get(semconv.TRACER_PROVIDER)}"
         say_once(f"{named} fails ({error!r}), no spans are recorded: correct it, or unset it")
         return False

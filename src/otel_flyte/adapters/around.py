@@ -10,8 +10,8 @@ T = TypeVar("T")
 class Around(Generic[T]):
     """Closes a span when a block of user code ends: ``with Around(begin(), end): user_code()``.
 
-    ``begin`` and ``end`` are guarded. The block is not: its exceptions pass unchanged, with no frame of this class in
-    their tracebacks. Coroutines are awaited in such a block as well.
+    ``begin`` and ``end`` are guarded, and ``end`` may be called twice. The block is not guarded: its exceptions pass
+    unchanged, with no frame of this class in their tracebacks. Coroutines are awaited in such a block as well.
 
     Args:
         opened: result of ``begin``; ``None`` where nothing is to be closed.
@@ -30,5 +30,11 @@ class Around(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._opened is not None:
+        if self._opened is None:
+            return
+        try:
             self._end(self._opened, error)
+        except BaseException:
+            # A signal handler of the user has raised it. What is open must be closed all the same.
+            self._end(self._opened, error)
+            raise

@@ -113,14 +113,33 @@ def open_attempt(
     return task
 
 
+def abandon(outer: OpenTask | None, context: Context) -> None:
+    """Close what an exception has left open while a task began; the attempt of this process goes on.
+
+    Args:
+        outer: the task that was open before.
+        context: the context that was current before.
+    """
+    task = state.current.get()
+    while task is not None and task is not outer and not task.owns_process:
+        _close(task)
+        task = state.current.get()
+    if task is outer and context_api.get_current() is not context:
+        context_api.attach(context)
+
+
 def end(task: OpenTask, error: BaseException | Failure | None = None) -> None:
     """End a task, an attempt or a workflow."""
     try:
         if error is not None:
             task.finish(error)
     finally:
-        outcomes.task_ended(task)
-        _close(task)
+        try:
+            if not task.is_counted:
+                task.is_counted = True
+                outcomes.task_ended(task)
+        finally:
+            _close(task)
 
 
 def end_attempt(task: OpenTask, error: BaseException | Failure | None = None) -> None:

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 from otel_flyte import semconv
+from otel_flyte.runtime.interrupts import pass_on
 from otel_flyte.runtime.limits import ELLIPSIS, ENTRIES_LIMIT, attribute, bounded, encodable
 from otel_flyte.tasks.failures import STACKTRACE_LIMIT, Failure
 
@@ -45,7 +45,8 @@ def event(name: str, body: str, attributes: Mapping[str, Any]) -> logging.LogRec
 def _body(record: logging.LogRecord) -> str:
     try:
         body = record.getMessage()
-    except Exception:
+    except Exception as fault:
+        pass_on(fault)
         # `logging` prints a traceback for it; here the unformatted message is kept.
         body = str(record.msg) if isinstance(record.msg, str) else object.__repr__(record.msg)
     return encodable(body if len(body) <= BODY_LIMIT else body[: BODY_LIMIT - len(ELLIPSIS)] + ELLIPSIS)
@@ -54,8 +55,10 @@ def _body(record: logging.LogRecord) -> str:
 def _extra(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
     for name, value in vars(record).items():
         if name not in _OWN and value is not None:
-            with suppress(Exception):
+            try:
                 yield bounded(name), attribute(value)
+            except Exception as fault:
+                pass_on(fault)
 
 
 def _failure(record: logging.LogRecord) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from otel_flyte import semconv
 from otel_flyte.runtime.forks import ForkLock
+from otel_flyte.runtime.interrupts import pass_on
 
 logger = logging.getLogger(semconv.SCOPE)
 
@@ -42,7 +43,11 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
 
 
 def report(where: str, error: Exception) -> None:
-    """Log a fault of ours once for each place; raise it in our own tests."""
+    """Log a fault of ours once for each place; raise it in our own tests.
+
+    An exception that a signal handler of the user has raised meanwhile is no fault: it is raised again.
+    """
+    pass_on(error)
     if os.environ.get(semconv.RAISE_INTERNAL_ERRORS):
         raise error
     if where in _reported:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from otel_flyte import semconv
+from otel_flyte.runtime.interrupts import pass_on
 from otel_flyte.runtime.limits import bounded, encodable
 from otel_flyte.runtime.tracebacks import without_our_frames
 from otel_flyte.tasks import state
@@ -152,7 +153,8 @@ def _message(error: BaseException) -> str:
     """Return the text of an exception; a broken ``__str__`` must not become a second failure."""
     try:
         return bounded(str(error))
-    except Exception:
+    except Exception as fault:
+        pass_on(fault)
         return ""
 
 

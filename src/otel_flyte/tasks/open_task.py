@@ -81,6 +81,7 @@ class OpenTask(OpenSpan):
         task_name: name of the task, empty for a workflow.
         resources: the resources that it declares.
         outcome: attributes of its end, unless that was a success.
+        is_counted: whether its end has been counted.
         usage: the resources that it uses, where that is measured.
     """
 
@@ -126,7 +127,8 @@ class OpenTask(OpenSpan):
         self.resources: DeclaredResources = NOT_DECLARED
         self.outcome: dict[str, str] = {}
         self.usage: Usage | None = None
-        self.outer_token: Token[OpenTask | None] = state.current.set(self)
+        self.is_counted = False
+        self.outer_token: Token[OpenTask | None] | None = state.current.set(self)
         state.open_tasks[id(self)] = self
 
     def open_phase(self, name: str, owner: object) -> None:
@@ -152,20 +154,23 @@ class OpenTask(OpenSpan):
 
     def close_phase(self, error: BaseException | None = None) -> None:
         """End the open phase, if there is one."""
-        phase, token = self.phase, self.phase_token
-        if phase is None or token is None:
+        phase = self.phase
+        if phase is None:
             return
         if error is not None or time.time_ns() - self._phase_start > _CHECKED_AFTER_NS:
             state.check_signals()
-        self.phase = self.phase_owner = self.phase_token = None
+        # A signal handler may raise an exception between any two lines: this method is called again then.
+        token, self.phase_token = self.phase_token, None
         try:
-            context_api.detach(token)
+            if token is not None:
+                context_api.detach(token)
             try:
                 if self.usage is not None:
                     self.usage.end_phase(phase)
                 if error is not None:
                     fail(phase, error)
             finally:
+                self.phase = self.phase_owner = None
                 phase.end()
         except Exception as fault:
             report("OpenTask.close_phase", fault)
@@ -196,12 +201,18 @@ class OpenTask(OpenSpan):
         self.span.set_attribute(semconv.RESULT, self.outcome[semconv.RESULT])
 
     def close(self) -> None:
-        """End the open phase and the span."""
+        """End the open phase and the span. A second call ends what an exception of a signal handler has left open."""
         state.open_tasks.pop(id(self), None)
         if self.phase is not None:
             self.close_phase()
-        state.current.reset(self.outer_token)
-        context_api.detach(self.token)
+        outer_token, self.outer_token = self.outer_token, None
+        if outer_token is not None:
+            state.current.reset(outer_token)
+        token, self.token = self.token, None
+        if token is not None:
+            context_api.detach(token)
+        if not self.span.is_recording():
+            return
         try:
             if self.usage is not None:
                 self.usage.end()

@@ -15,6 +15,7 @@ from otel_flyte.tracing.span_context import SPAN_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextvars import Token
     from typing import TypeGuard
 
     from opentelemetry.sdk.trace import ReadableSpan
@@ -81,9 +82,12 @@ class OpenSpan:
             name, parent, kind, attributes, links, start_time, record_exception=False, set_status_on_exception=False
         )
         self.context = Context({**parent, SPAN_KEY: self.span})
-        self.token = context_api.attach(self.context)
+        self.token: Token[Context] | None = context_api.attach(self.context)
 
     def close(self) -> None:
-        """Make the parent current again and end the span."""
-        context_api.detach(self.token)
-        self.span.end()
+        """Make the parent current again and end the span. A second call ends what an exception has left open."""
+        token, self.token = self.token, None
+        if token is not None:
+            context_api.detach(token)
+        if self.span.is_recording():
+            self.span.end()
