@@ -1,5 +1,6 @@
 """A signal handler, a finalizer or a time limit interrupts a task inside our bookkeeping: it goes on as without us."""
 
+import json
 from pathlib import Path
 from textwrap import dedent
 
@@ -91,3 +92,96 @@ def test_a_task_does_not_hang_when_it_is_interrupted_inside(name: str, receiver:
     ended = programs.run(program, tmp_path, env, timeout=30)
 
     assert ended.printed > 0
+
+
+LIMITED = """
+    import json
+    import os
+    import sys
+
+    from flytekit import current_context, task
+    from opentelemetry import trace
+
+    import otel_flyte
+
+
+    class Late(Exception):
+        pass
+
+
+    def interrupted_at(number, function):
+        # As a handler of a signal does: it raises at any step, and gets the frame that it interrupts.
+        steps = 0
+
+        def step(frame, event, arg):
+            nonlocal steps
+            steps += "otel_flyte" in frame.f_code.co_filename
+            if steps == number:
+                sys.setprofile(None)
+                raise Late
+
+        sys.setprofile(step)
+        try:
+            function()
+        except BaseException as error:
+            return chain_of(error)
+        finally:
+            sys.setprofile(None)
+        return None if steps < number else []
+
+
+    def chain_of(error):
+        return [] if error is None else [type(error), *chain_of(error.__cause__ or error.__context__)]
+
+
+    def missed(function):
+        found, number = [], 1
+        while (chain := interrupted_at(number, function)) is not None:
+            if Late not in chain:
+                found.append(number)
+            number += 1
+        return [number > 20, found]
+
+
+    @task
+    def twice(value: int) -> int:
+        return 2 * value
+
+
+    @task
+    def measured() -> str:
+        stats = current_context().stats
+        return json.dumps([missed(lambda: stats.incr("rows")), missed(lambda: stats.gauge("level", 1))])
+
+    twice(value=1)
+"""
+
+
+@pytest.mark.quick
+def test_a_time_limit_inside_a_user_metric_is_the_users(receiver: Receiver, tmp_path: Path) -> None:
+    ended = programs.run(f"{dedent(LIMITED)}\nprint(measured())", tmp_path, receiver.environment())
+
+    assert ended.printed == [[True, []], [True, []]]
+    assert ended.our_lines == []
+
+
+def test_a_time_limit_inside_a_dispatch_is_the_users_and_leaves_nothing_open(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    program = """
+    left = []
+
+    def run():
+        try:
+            twice(value=2)
+        finally:
+            sys.setprofile(None)
+            if trace.get_current_span() is not trace.INVALID_SPAN or "TRACEPARENT" in os.environ:
+                left.append("a current span")
+
+    print(json.dumps([missed(run), left]))
+    twice(value=3)
+    """
+    ended = programs.run(f"{dedent(LIMITED)}{dedent(program)}", tmp_path, receiver.environment(), timeout=60)
+
+    assert json.loads(ended.stdout.splitlines()[-1]) == [[True, []], []]

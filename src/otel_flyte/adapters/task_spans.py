@@ -1,5 +1,6 @@
 """Spans of attempts, tasks and workflows: their parents, their ids and their ends. Every adapter uses them."""
 
+import contextvars
 import os
 import sys
 import time
@@ -113,16 +114,18 @@ def open_attempt(
     return task
 
 
-def abandon(outer: OpenTask | None, context: Context) -> None:
-    """Close what an exception has left open while a task began; the attempt of this process goes on.
+def abandon(before: contextvars.Context) -> None:
+    """Close what an exception of a signal handler has left open; the attempt that owns this process goes on.
 
     Args:
-        outer: the task that was open before.
-        context: the context that was current before.
+        before: the context variables from before the task began.
     """
+    outer, context = before.run(state.current.get), before.run(context_api.get_current)
     task = state.current.get()
     while task is not None and task is not outer and not task.owns_process:
         _close(task)
+        if state.current.get() is task:
+            state.current.set(task.outer)
         task = state.current.get()
     if task is outer and context_api.get_current() is not context:
         context_api.attach(context)
@@ -131,7 +134,7 @@ def abandon(outer: OpenTask | None, context: Context) -> None:
 def end(task: OpenTask, error: BaseException | Failure | None = None) -> None:
     """End a task, an attempt or a workflow."""
     try:
-        if error is not None:
+        if error is not None and not task.is_counted:
             task.finish(error)
     finally:
         try:

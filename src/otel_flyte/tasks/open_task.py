@@ -85,6 +85,12 @@ class OpenTask(OpenSpan):
         usage: the resources that it uses, where that is measured.
     """
 
+    # A signal handler may raise an exception before they are set.
+    exposed = False
+    phase: Span | None = None
+    usage: "Usage | None" = None
+    outer_token: "Token[OpenTask | None] | None" = None
+
     def __init__(
         self,
         name: str,
@@ -118,17 +124,14 @@ class OpenTask(OpenSpan):
         super().__init__(name, parent, role, kind=kind, attributes=attributes, links=links, start_time=self.start_time)
         self.owner = owner
         self.owns_process = owns_process
-        self.phase: Span | None = None
         self.phase_name = ""
         self.phase_owner: object = None
         self.phase_token: Token[Context] | None = None
         self._phase_start = 0
-        self.exposed = False
         self.resources: DeclaredResources = NOT_DECLARED
         self.outcome: dict[str, str] = {}
-        self.usage: Usage | None = None
         self.is_counted = False
-        self.outer_token: Token[OpenTask | None] | None = state.current.set(self)
+        self.outer_token = state.current.set(self)
         state.open_tasks[id(self)] = self
 
     def open_phase(self, name: str, owner: object) -> None:
@@ -167,11 +170,12 @@ class OpenTask(OpenSpan):
             try:
                 if self.usage is not None:
                     self.usage.end_phase(phase)
-                if error is not None:
+                if error is not None and phase.is_recording():
                     fail(phase, error)
             finally:
+                if phase.is_recording():
+                    phase.end()
                 self.phase = self.phase_owner = None
-                phase.end()
         except Exception as fault:
             report("OpenTask.close_phase", fault)
 

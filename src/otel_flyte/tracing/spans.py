@@ -64,6 +64,8 @@ def derived_context(trace_id: int, span_id: int) -> SpanContext:
 class OpenSpan:
     """A span that is current from its start until it is closed."""
 
+    token: "Token[Context] | None" = None
+
     def __init__(
         self,
         name: str,
@@ -82,7 +84,7 @@ class OpenSpan:
             name, parent, kind, attributes, links, start_time, record_exception=False, set_status_on_exception=False
         )
         self.context = Context({**parent, SPAN_KEY: self.span})
-        self.token: Token[Context] | None = context_api.attach(self.context)
+        self.token = context_api.attach(self.context)
 
     def close(self) -> None:
         """Make the parent current again and end the span. A second call ends what an exception has left open."""

@@ -9,7 +9,6 @@ from typing import Any
 from flyteidl.core.errors_pb2 import ContainerError
 from flyteidl.core.execution_pb2 import ExecutionError
 from opentelemetry import context as context_api
-from opentelemetry.context import Context
 
 from otel_flyte import semconv
 from otel_flyte.adapters import patching, task_spans
@@ -21,7 +20,7 @@ from otel_flyte.config import settings
 from otel_flyte.metrics import outcomes
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.runtime.limits import bounded
-from otel_flyte.tasks import failures, identity, state
+from otel_flyte.tasks import failures, identity
 from otel_flyte.tasks.failures import Failure
 from otel_flyte.tasks.open_task import OpenTask, close_span, open_span
 from otel_flyte.tracing.spans import OpenSpan, is_suppressed
@@ -36,14 +35,20 @@ _missed: ContextVar[str | None] = ContextVar("otel_flyte_cache_miss", default=No
 @guarded
 def begin_task(task: Any, literals: Any) -> OpenTask | None:
     """Open the span of a dispatch: the attempt's own in a pod, else a nested or local one."""
-    outer, context = state.current.get(), context_api.get_current()
+    context = context_api.get_current()
     if is_suppressed(context):
         return None
-    try:
-        return _begin_task(task, literals, context)
-    except BaseException:
-        task_spans.abandon(outer, context)
-        raise
+    patching.install_pending()
+    description = task_attributes.describe(task)
+    attempt = pod_attempt.current.get()
+    if attempt is not None and attempt.idle and not attempt.dispatched:
+        opened = _begin_dispatch(attempt, task, description, literals)
+    else:
+        attributes = description.attributes if _missed.get() is None else _with_cache_miss(description)
+        opened = task_spans.open_task(description, task, attributes, context)
+    if opened is not None and description.sets_up:
+        opened.open_phase(semconv.PHASE_SETUP, task)
+    return opened
 
 
 @guarded
@@ -58,17 +63,14 @@ def end_task(task: OpenTask, error: BaseException | None) -> None:
         task_spans.end(task, error)
 
 
+abandon = guarded(task_spans.abandon)
+
+
 @guarded
 def begin_workflow(workflow: Any) -> OpenTask | None:
     """Open the span of a workflow that runs locally."""
-    outer, context = state.current.get(), context_api.get_current()
-    if is_suppressed(context):
-        return None
-    try:
-        return task_spans.open_workflow(bounded(workflow.name), workflow, context)
-    except BaseException:
-        task_spans.abandon(outer, context)
-        raise
+    context = context_api.get_current()
+    return None if is_suppressed(context) else task_spans.open_workflow(bounded(workflow.name), workflow, context)
 
 
 def open_attempt(attempt: PodAttempt) -> OpenTask | None:
@@ -147,20 +149,6 @@ class ObservedTask:
     def _begin_item(self) -> OpenSpan:
         index, self._index = self._index, self._index + 1
         return open_span(semconv.SPAN_MAP_ITEM, semconv.SPAN_ROLE_ITEM, {semconv.ARRAY_INDEX: index})
-
-
-def _begin_task(task: Any, literals: Any, context: Context) -> OpenTask | None:
-    patching.install_pending()
-    description = task_attributes.describe(task)
-    attempt = pod_attempt.current.get()
-    if attempt is not None and attempt.idle and not attempt.dispatched:
-        opened = _begin_dispatch(attempt, task, description, literals)
-    else:
-        attributes = description.attributes if _missed.get() is None else _with_cache_miss(description)
-        opened = task_spans.open_task(description, task, attributes, context)
-    if opened is not None and description.sets_up:
-        opened.open_phase(semconv.PHASE_SETUP, task)
-    return opened
 
 
 def _begin_dispatch(attempt: PodAttempt, task: Any, description: TaskDescription, literals: Any) -> OpenTask | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import Any
 
 from otel_flyte import semconv
@@ -24,12 +25,17 @@ def dispatch(wrapped: Function) -> Function:
         if spans is None:
             return wrapped(self, ctx, input_literal_map)
         deck = _begin_deck(ctx) if getattr(self, "enable_deck", False) else None
-        with Around(spans.tasks.begin_task(self, input_literal_map), spans.tasks.end_task) as task:
-            if deck is None:
-                return wrapped(self, ctx, input_literal_map)
-            deck.follow(task)
-            with Around(deck, _end_deck):
-                return wrapped(self, ctx, input_literal_map)
+        before = copy_context()
+        try:
+            with Around(spans.tasks.begin_task(self, input_literal_map), spans.tasks.end_task) as task:
+                if deck is None:
+                    return wrapped(self, ctx, input_literal_map)
+                deck.follow(task)
+                with Around(deck, _end_deck):
+                    return wrapped(self, ctx, input_literal_map)
+        except BaseException:
+            spans.tasks.abandon(before)
+            raise
 
     return call
 
@@ -151,8 +157,13 @@ def execute_workflow(wrapped: Function) -> Function:
         spans = if_recording()
         if spans is None:
             return wrapped(self, ctx, **kwargs)
-        with Around(spans.tasks.begin_workflow(self), spans.tasks.end_task):
-            return wrapped(self, ctx, **kwargs)
+        before = copy_context()
+        try:
+            with Around(spans.tasks.begin_workflow(self), spans.tasks.end_task):
+                return wrapped(self, ctx, **kwargs)
+        except BaseException:
+            spans.tasks.abandon(before)
+            raise
 
     return call
 
