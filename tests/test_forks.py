@@ -179,3 +179,36 @@ def test_metrics_of_a_child_start_at_0_and_have_their_own_identity(ran: Runs) ->
 @pytest.mark.parametrize("task", TASKS)
 def test_nothing_is_left_in_the_temporary_folder(task: str, ran: Runs) -> None:
     assert list((ran(task).root / "tmp").glob("otel-flyte*")) == []
+
+
+RETURNS = """
+    import os
+
+    from flytekit import task
+
+
+    @task
+    def work() -> int:
+        return os.fork()
+
+
+    child = work()
+    if child:
+        os.waitpid(child, 0)
+"""
+
+
+def test_a_child_that_returns_through_flytekit_adds_its_own_spans_alone(receiver: Receiver, tmp_path: Path) -> None:
+    ended = programs.run(RETURNS, tmp_path, receiver.environment())
+    assert ended.returncode == 0, ended.stderr
+
+    spans = receiver.spans()
+    (task,) = (span for span in spans if span.name.startswith("task "))
+    assert sorted(span.name for span in spans if span is not task) == [
+        "input translation",
+        # Each process translates the output that it returns.
+        *("output translation", "output translation"),
+        "user code",
+    ]
+    assert len({span.span_id for span in spans}) == len(spans)
+    assert {span.parent_span_id for span in spans if span is not task} == {task.span_id}
