@@ -21,6 +21,7 @@ def target(**environ: str) -> Target:
         ("https://host/otlp/", "https://host/otlp/v1/traces"),
         ("http://host:4318/otlp?tenant=a", "http://host:4318/otlp/v1/traces?tenant=a"),
         ("http://[::1]:4318/", "http://[::1]:4318/v1/traces"),
+        ("http://[::1]", "http://[::1]/v1/traces"),
     ],
 )
 def test_the_path_of_the_signal_is_appended_to_the_endpoint_of_all(endpoint: str, address: str) -> None:
@@ -40,6 +41,17 @@ def test_the_endpoint_of_a_signal_is_used_unchanged(endpoint: str) -> None:
         ("https://host", "host", True),
         ("https://host:443/", "host:443", True),
         ("http://user:secret@host:4317", "host:4317", False),
+        ("http://[::1]", "[::1]:4317", False),
+        ("http://[::1]:4444", "[::1]:4444", False),
+        ("http://[::1]:", "[::1]:4317", False),
+        ("http://user:secret@[::1]/", "[::1]:4317", False),
+        ("http://[fe80::1%25eth0]", "[fe80::1%25eth0]:4317", False),
+        ("http://[fe80::1%eth0]", "[fe80::1%eth0]:4317", False),
+        ("[::1]", "[::1]:4317", False),
+        ("grpc://[::1]", "[::1]:4317", False),
+        ("grpc://host:", "host:4317", False),
+        ("https://[::1]", "[::1]", True),
+        ("grpcs://[::1]", "[::1]:4317", True),
     ],
 )
 def test_a_grpc_address_is_host_and_port(endpoint: str, address: str, *, secure: bool) -> None:

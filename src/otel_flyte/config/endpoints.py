@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from otel_flyte import semconv
-from otel_flyte.config.urls import without_password
+from otel_flyte.config.urls import without_empty_port, without_password
 
 SIGNALS = ("traces", "metrics", "logs")
 GRPC = "grpc"
@@ -119,7 +119,7 @@ def _url(variable: str, value: str, problems: list[str]) -> str:
         parts = urlsplit(corrected)
         usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
         if usable and scheme in _GRPC_SCHEMES and parts.port is None:
-            corrected = parts._replace(netloc=f"{parts.netloc}:{GRPC_PORT}").geturl()
+            corrected = parts._replace(netloc=f"{without_empty_port(parts.netloc)}:{GRPC_PORT}").geturl()
     except ValueError:
         usable = False
     shown = f"{variable}={without_password(value)}"

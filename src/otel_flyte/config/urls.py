@@ -1,4 +1,4 @@
-"""URLs as they may be shown to anybody: without passwords."""
+"""URLs as they may be shown to anybody, without passwords, and their hosts."""
 
 import re
 
@@ -19,6 +19,11 @@ def without_password(url: str) -> str:
 def without_passwords(text: str) -> str:
     """Return a text, such as the message of an error, with each URL in it without password."""
     return _URL_IN_TEXT.sub(lambda url: without_password(url[0]), text)
+
+
+def without_empty_port(place: str) -> str:
+    """Return ``host`` for ``host:``, as a URL may have a colon without a port."""
+    return place.removesuffix(":")
 
 
 def _public(url: re.Match[str]) -> str:

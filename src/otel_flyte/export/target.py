@@ -13,6 +13,7 @@ from opentelemetry.util.re import parse_env_headers
 from otel_flyte import semconv
 from otel_flyte._version import __version__
 from otel_flyte.config.endpoints import GRPC, GRPC_PORT, SignalPlan
+from otel_flyte.config.urls import without_empty_port
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 USER_AGENT = f"otel-flyte/{__version__}"
@@ -93,9 +94,10 @@ def _url(plan: SignalPlan) -> str:
 
 def _host_and_port(plan: SignalPlan) -> str:
     parts = urlsplit(plan.endpoint)
-    if parts.port is not None or parts.scheme == "https":
-        return parts.netloc.rpartition("@")[2]
-    return f"{parts.hostname}:{GRPC_PORT}"
+    # `hostname` lacks the brackets of an IPv6 address: gRPC would take its last groups for an IPv4 address.
+    place = without_empty_port(parts.netloc.rpartition("@")[2])
+    has_port = parts.port is not None or parts.scheme == "https"
+    return place if has_port else f"{place}:{GRPC_PORT}"
 
 
 def _seconds(value: str) -> float:
