@@ -115,6 +115,7 @@ WATCHED_TRAFFIC = """
 
     import grpc
     import requests
+    import urllib3.connectionpool
     from opentelemetry import trace
     from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled, is_instrumentation_enabled
 
@@ -129,6 +130,16 @@ WATCHED_TRAFFIC = """
             return send(self, request, **options)
 
     requests.Session.send = watched_send
+    urlopen = urllib3.connectionpool.HTTPConnectionPool.urlopen
+
+    @functools.wraps(urlopen)
+    def watched_urlopen(self, method, url, *args, **options):
+        if not is_http_instrumentation_enabled():
+            return urlopen(self, method, url, *args, **options)
+        with tracer.start_as_current_span(f"urllib3 {method}"):
+            return urlopen(self, method, url, *args, **options)
+
+    urllib3.connectionpool.HTTPConnectionPool.urlopen = watched_urlopen
 
     class Watcher(grpc.UnaryUnaryClientInterceptor):
         def intercept_unary_unary(self, continuation, details, request):
@@ -142,7 +153,7 @@ WATCHED_TRAFFIC = """
         insecure_channel(*args, **options), Watcher()
     )
 """
-"""A short form of contrib's instrumentations of requests and gRPC."""
+"""A short form of contrib's instrumentations of requests, urllib3 and gRPC."""
 
 
 def calls(receiver: Receiver) -> dict[str, str]:
@@ -463,9 +474,14 @@ def test_an_exporter_of_the_sdk_can_be_named(ran: Runs) -> None:
 def test_export_requests_are_not_recorded(protocol: str, ran: Runs) -> None:
     run = ran(f"watched, {protocol}")
     user_code = run.named("user code")
+    post = run.named("http POST")
     of_contrib = [(span.name, span.parent_span_id) for span in run.spans if span.scope == "contrib"]
 
-    assert sorted(of_contrib) == [("grpc /users.own/Get", user_code.span_id), ("http POST", user_code.span_id)]
+    assert sorted(of_contrib) == [
+        ("grpc /users.own/Get", user_code.span_id),
+        ("http POST", user_code.span_id),
+        ("urllib3 POST", post.span_id),
+    ]
     assert {request.signal for request in run.requests} == {"traces", "metrics"}
 
 

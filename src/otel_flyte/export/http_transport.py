@@ -1,4 +1,4 @@
-"""OTLP over HTTP by ``requests``, which supports proxies, certificates and sessions."""
+"""OTLP over HTTP: requests, and the meaning of their answers."""
 
 import gzip
 import re
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from otel_flyte import semconv
 from otel_flyte.config.endpoints import GRPC
 from otel_flyte.config.urls import without_password, without_passwords
+from otel_flyte.export.http_client import Client, OwnClient, Response, SessionClient
 from otel_flyte.export.target import USER_AGENT, Target, load_credentials
 from otel_flyte.export.transport import Outcome, Verdict, accepted
 from otel_flyte.runtime.forks import importing
@@ -24,6 +25,7 @@ REQUEST_LIMIT = 20 * 2**20
 """The Collector's default limit of a body, in bytes."""
 
 _RETRYABLE = (408, 429, 502, 503, 504)
+_REDIRECTS = (301, 302, 303, 307, 308)
 _HINTS = {
     400: f", the receiver may not speak OTLP over HTTP, try {semconv.PROTOCOL}={GRPC}",
     401: f", check {semconv.HEADERS}",
@@ -36,6 +38,7 @@ _NO_RESPONSE = (
     (("Connection refused",), Verdict.RETRY, "connection refused, nothing listens there"),
     (("timed out", "Timeout"), Verdict.RETRY, "timed out"),
     (("reset", "RemoteDisconnected", "Broken pipe"), Verdict.RETRY, "connection reset"),
+    (("unreachable", "No route"), Verdict.RETRY, "the host can't be reached"),
     (("resolve", "Name or service", "getaddrinfo"), Verdict.RETRY, "the host's name can't be resolved"),
     (
         ("CERTIFICATE", "SSL", "certificate"),
@@ -63,13 +66,7 @@ class HttpTransport:
         self.timeout = target.timeout
         self.destination = without_password(target.address)
         self._target = target
-        credentials = target.credentials
-        self._session = load_credentials(credentials, requests.Session) if credentials else requests.Session()
-        self._session.headers.update(
-            {"User-Agent": USER_AGENT, **target.headers, "Content-Type": "application/x-protobuf"}
-        )
-        if target.compression:
-            self._session.headers["Content-Encoding"] = target.compression
+        self._client = _client(target)
 
     def send(self, request: Message, timeout: float) -> Outcome:
         """Post a request once."""
@@ -78,39 +75,41 @@ class HttpTransport:
         if target.compression:
             body = _COMPRESS[target.compression](body)
         try:
-            response = self._session.post(
-                target.address,
-                data=body,
-                timeout=timeout,
-                allow_redirects=False,
-                verify=target.certificate or True,
-                cert=(target.client_certificate, target.client_key) if target.client_key else target.client_certificate,
-            )
+            response = self._client.post(body, timeout)
         except Exception as error:
             return _no_response(error)
         return _outcome(target, response)
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self._client.close()
 
 
-def _outcome(target: Target, response: requests.Response) -> Outcome:
-    status, content_type = response.status_code, response.headers.get("Content-Type", "")
+def _client(target: Target) -> Client:
+    headers = {"user-agent": USER_AGENT, **target.headers, "content-type": "application/x-protobuf"}
+    if target.compression:
+        headers["content-encoding"] = target.compression
+    if target.credentials:
+        return SessionClient(target, headers, load_credentials(target.credentials, requests.Session))
+    return OwnClient(target, headers)
+
+
+def _outcome(target: Target, response: Response) -> Outcome:
+    status, content_type = response.status, response.headers.get("Content-Type", "")
     if 200 <= status < 300:
         if "html" in content_type:
             return Outcome(Verdict.REFUSED, f"answered {status} with a web page, it is no OTLP receiver")
-        return accepted(target.signal, response.content)
-    answer = f"{status} {in_brief(response.reason or '')}".rstrip()
+        return accepted(target.signal, response.body)
+    answer = f"{status} {in_brief(response.reason)}".rstrip()
     if status in _RETRYABLE:
         return Outcome(Verdict.RETRY, answer, retry_after=_retry_after(response.headers.get("Retry-After", "")))
     if status == 413:
         return Outcome(Verdict.TOO_LARGE, answer)
-    if response.is_redirect:
+    if status in _REDIRECTS and "Location" in response.headers:
         location = in_brief(without_password(response.headers["Location"]))
         return Outcome(Verdict.REFUSED, f"redirected to {location}, use that as endpoint")
     is_bad = status == 400
-    hint = _message(response.content) if is_bad and "protobuf" in content_type else _hint(target, status)
+    hint = _message(response.body) if is_bad and "protobuf" in content_type else _hint(target, status)
     return Outcome(Verdict.REJECTED if is_bad else Verdict.REFUSED, answer + hint)
 
 
