@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from otel_flyte import semconv
+from otel_flyte.config import endpoints
 
 RATIO = "traceidratio"
 PARENT_BASED = "parentbased_"
@@ -32,6 +33,16 @@ _UNLIMITED = "no limit"
 _HEADER_KEY = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+")
 _HEADER_VALUE = re.compile(r"[ !#-+\--:<-\[\]-~]*")
 """The characters of a header that the SDK accepts, URL-encoded or not."""
+
+_FRAMING = ("content-encoding", "content-length", "transfer-encoding")
+"""Headers that describe the body. A receiver can't read a body that they describe wrongly."""
+
+_GRPC_KEY = re.compile(r"[0-9a-z_.-]+")
+_GRPC_HEADER = "ASCII with a name of letters, digits, '-', '_' and '.'"
+GRPC_BINARY = "-bin"
+"""The end of names of gRPC metadata whose value is any bytes."""
+
+_KEY_VALUE = "must be key=value"
 
 
 class _Reading(NamedTuple):
@@ -162,32 +173,48 @@ def _file(value: str) -> _Reading:
         return _Reading(None, f"can't be read ({getattr(error, 'strerror', None) or error})")
 
 
-def _entries(is_right: Callable[[str], bool]) -> Callable[[str], _Reading]:
+def _entries(problem_of: Callable[[str], str]) -> Callable[[str], _Reading]:
     def read(value: str) -> _Reading:
         entries = [entry for entry in value.split(",") if entry.strip()]
-        wrong = [str(position) for position, entry in enumerate(entries, 1) if not is_right(entry)]
-        used = ",".join(entry for entry in entries if is_right(entry)) or None
-        if not wrong:
+        right: list[str] = []
+        problems: dict[str, list[str]] = {}
+        for position, entry in enumerate(entries, 1):
+            problem = problem_of(entry)
+            if problem:
+                problems.setdefault(problem, []).append(str(position))
+            else:
+                right.append(entry)
+        used = ",".join(right) or None
+        if not problems:
             return _Reading(used)
-        which = f"entry {wrong[0]}" if len(wrong) == 1 else f"entries {', '.join(wrong)}"
-        return _Reading(used, f"{which} must be key=value", "the other entries are used" if used else "", True)
+        wrong = " and ".join(
+            f"entr{'y' if len(which) == 1 else 'ies'} {', '.join(which)} {problem}"
+            for problem, which in problems.items()
+        )
+        return _Reading(used, wrong, "the other entries are used" if used else "", True)
 
     return read
 
 
-def _is_header(entry: str) -> bool:
+def _problem_of_header(entry: str) -> str:
     key, separator, value = (part.strip() for part in entry.partition("="))
-    return (
-        bool(separator)
-        and _HEADER_KEY.fullmatch(key) is not None
-        and _HEADER_VALUE.fullmatch(value) is not None
-        and unquote(value).isprintable()
-    )
+    if not separator or _HEADER_KEY.fullmatch(key) is None:
+        return _KEY_VALUE
+    if _HEADER_VALUE.fullmatch(value) is None or not unquote(value).isprintable():
+        return "must have a URL-encoded value of printable characters"
+    return "must not name a header that the exporter sets" if key.lower() in _FRAMING else ""
 
 
-def _is_attribute(entry: str) -> bool:
+def _problem_of_grpc_header(entry: str) -> str:
+    key, _, value = (part.strip() for part in entry.partition("="))
+    name = key.lower()
+    fits = _GRPC_KEY.fullmatch(name) and (name.endswith(GRPC_BINARY) or unquote(value).isascii())
+    return _problem_of_header(entry) or ("" if fits else f"must be {_GRPC_HEADER}, as the protocol is {endpoints.GRPC}")
+
+
+def _problem_of_attribute(entry: str) -> str:
     key, separator, _ = entry.partition("=")
-    return bool(separator) and bool(key.strip())
+    return "" if separator and key.strip() else _KEY_VALUE
 
 
 def _installed(kind: str, *also: str) -> Callable[[str], _Reading]:
@@ -212,7 +239,7 @@ def _installed(kind: str, *also: str) -> Callable[[str], _Reading]:
 # --- the variables ---------------------------------------------------------------------------------------------------
 
 _FOR_EACH_SIGNAL = {
-    semconv.HEADERS: _Variable(_entries(_is_header), "no header"),
+    semconv.HEADERS: _Variable(_entries(_problem_of_header), "no header"),
     semconv.COMPRESSION: _Variable(_one_of("none", "gzip", "deflate"), "none"),
     semconv.TIMEOUT: _Variable(_positive_number, "10"),
     semconv.CERTIFICATE: _Variable(_file, "the system's certificate store"),
@@ -264,7 +291,7 @@ VARIABLES = {
         _one_of("explicit_bucket_histogram", EXPONENTIAL), "explicit_bucket_histogram"
     ),
     semconv.SAMPLER: _Variable(_one_of(*SAMPLERS), "parentbased_always_on"),
-    semconv.RESOURCE_ATTRIBUTES: _Variable(_entries(_is_attribute), "no attribute"),
+    semconv.RESOURCE_ATTRIBUTES: _Variable(_entries(_problem_of_attribute), "no attribute"),
     semconv.RESOURCE_DETECTORS: _Variable(_installed("resource detector", "*"), "the SDK's default"),
     semconv.PROPAGATORS: _Variable(_installed("propagator", "none"), "tracecontext,baggage"),
     semconv.ID_GENERATOR: _Variable(_installed("id generator"), "flyte"),
@@ -282,9 +309,24 @@ def _readings(environ: Mapping[str, str]) -> Iterator[tuple[str, _Reading]]:
             yield name, variable.read(value.strip())
         elif value is not None and not variable.may_be_blank:
             yield name, _Reading(None)
+    yield from _grpc_headers(environ)
     yield from _sampler_argument(environ)
     for batch in semconv.BATCHES:
         yield from _batch_size(environ, batch)
+
+
+def _grpc_headers(environ: Mapping[str, str]) -> Iterator[tuple[str, _Reading]]:
+    """Read the headers of signals that are sent over gRPC, which fails with a header that HTTP can send."""
+    for signal in endpoints.SIGNALS:
+        if endpoints.plan(signal, environ).protocol != endpoints.GRPC:
+            continue
+        for name in (semconv.HEADERS.replace("_OTLP_", f"_OTLP_{signal.upper()}_"), semconv.HEADERS):
+            reading = _entries(_problem_of_grpc_header)(environ.get(name, "").strip())
+            if reading.used or reading.wrong:
+                yield name, reading
+            # Without a usable entry of its own, the signal has the headers for all.
+            if reading.used:
+                break
 
 
 def _sampler_argument(environ: Mapping[str, str]) -> Iterator[tuple[str, _Reading]]:

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 
 from otel_flyte import semconv
 from otel_flyte.config.endpoints import HTTP
+from otel_flyte.config.standard import GRPC_BINARY
 from otel_flyte.export.otlp_requests import SHAPES
 from otel_flyte.export.target import USER_AGENT, Target, load_credentials
 from otel_flyte.export.transport import Outcome, Verdict, accepted
@@ -55,7 +56,7 @@ class GrpcTransport:
         self.timeout = target.timeout
         self.destination = target.address
         self._signal = target.signal
-        self._metadata = tuple(target.headers.items())
+        self._metadata = tuple(_metadata(*header) for header in target.headers.items())
         compression = grpc.Compression.Gzip if target.compression == "gzip" else grpc.Compression.NoCompression
         if target.secure:
             self._channel = grpc.secure_channel(target.address, _credentials(target), _OPTIONS, compression)
@@ -77,6 +78,11 @@ class GrpcTransport:
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()
+
+
+def _metadata(name: str, value: str) -> tuple[str, str | bytes]:
+    """Return a header as metadata, whose value is bytes if its name says so."""
+    return name, value.encode() if name.endswith(GRPC_BINARY) else value
 
 
 def _credentials(target: Target) -> grpc.ChannelCredentials:

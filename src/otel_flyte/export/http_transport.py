@@ -86,7 +86,9 @@ class HttpTransport:
 
 
 def _client(target: Target) -> Client:
-    headers = {"user-agent": USER_AGENT, **target.headers, "content-type": "application/x-protobuf"}
+    # `http.client` writes Latin-1, in which these are the bytes of UTF-8.
+    given = {name: value.encode().decode("latin-1") for name, value in target.headers.items()}
+    headers = {"user-agent": USER_AGENT, **given, "content-type": "application/x-protobuf"}
     if target.compression:
         headers["content-encoding"] = target.compression
     if target.credentials:
