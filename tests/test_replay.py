@@ -334,6 +334,15 @@ class TestRefusals:
             assert by_command(spool, tmp_path, **receiver.environment(protocol)).returncode == 0
             assert arrived(receiver) == once(["a", "b", "c"])
 
+    def test_a_header_that_can_not_be_sent_is_left_out_and_reported(self, tmp_path: Path) -> None:
+        spooled(tmp_path, line("a"))
+        with Receiver() as receiver:
+            environ = {**receiver.environment("grpc"), "OTEL_EXPORTER_OTLP_HEADERS": "x-ok=1,x-team=%E2%82%AC"}
+            ended = by_command(tmp_path, tmp_path, **environ)
+            assert ended.returncode == 0, ended.stderr
+            assert arrived(receiver) == once(["a"])
+        assert "otel-flyte: OTEL_EXPORTER_OTLP_HEADERS: entry 2 must be ASCII " in ended.stderr
+
     def test_kept_records_have_the_permissions_of_the_spool(self, tmp_path: Path) -> None:
         path = spooled(tmp_path, line("a"))
         path.chmod(0o640)

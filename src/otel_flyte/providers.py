@@ -76,11 +76,17 @@ def global_tracer_provider() -> "TracerProvider | None":
 def meter_provider() -> "MeterProvider | None":
     """Return the meter provider in use, ``None`` where its instruments would record nothing."""
     if given_meter_provider is not None:
-        return given_meter_provider
+        return None if is_shut_down(given_meter_provider) else given_meter_provider
     # Each task asks: an import statement in a function takes several times as long.
     metrics = sys.modules.get("opentelemetry.metrics") or import_module("opentelemetry.metrics")
     provider: MeterProvider = metrics.get_meter_provider()
-    return None if type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider") else provider
+    is_idle = type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider") or is_shut_down(provider)
+    return None if is_idle else provider
+
+
+def is_shut_down(provider: object) -> bool:
+    """Return whether a meter provider of the SDK is shut down: it prints a line for each meter that is requested."""
+    return getattr(provider, "_shutdown", False) is True
 
 
 def logger_provider() -> "LoggerProvider | None":

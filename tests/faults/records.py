@@ -16,7 +16,8 @@ from support.receiver import Request
 NOUNS = {"spans": "span", "metric data points": "point", "log records": "log"}
 """The names of the kinds of records in otel-flyte's lines on stderr."""
 
-_DROPPED = re.compile(r"otel-flyte: \d+ ([a-z ]+?)s? (?:was|were) dropped \((.*?)\): ", re.MULTILINE)
+_DROPPED = re.compile(r"otel-flyte: (\d+ .+?) (?:was|were) dropped \((.*?)\): ", re.MULTILINE)
+_COUNTED = re.compile(r"(\d+) ([a-z ]+?)s?(?:, | and |$)")
 _REASON = re.compile(r"(\d+) (.*?)(?=, \d+ |$)")
 
 
@@ -71,9 +72,13 @@ def put_aside(folder: Path) -> Counter[str]:
 def dropped(stderr: str) -> dict[str, Counter[str]]:
     """Return the reported numbers of dropped records by reason, for each kind of record."""
     found: dict[str, Counter[str]] = {}
-    for noun, reasons in _DROPPED.findall(stderr):
-        counts = found.setdefault(NOUNS[f"{noun}s"], Counter())
-        counts.update({reason: int(number) for number, reason in _REASON.findall(reasons)})
+    for kinds, reasons in _DROPPED.findall(stderr):
+        counted = _COUNTED.findall(kinds)
+        for number, noun in counted:
+            counts = found.setdefault(NOUNS[f"{noun}s"], Counter())
+            # One line for several kinds has one reason.
+            each = _REASON.findall(reasons) if len(counted) == 1 else [(number, reasons)]
+            counts.update({reason: int(of_reason) for of_reason, reason in each})
     return found
 
 

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from otel_flyte import semconv
 from otel_flyte.cli.output import UserError, print_problem
 
 if TYPE_CHECKING:
     from otel_flyte.export.spool.replay import Replay, Summary
+
+
+_EXPORTER = semconv.OTLP_OPTION.format(option="")
+"""The start of the names of the variables that a replay reads."""
 
 
 @click.command()
@@ -25,12 +30,17 @@ def replay(context: click.Context, spool: str, endpoint: str | None) -> None:
     left, 2 if nothing could be tried.
     """
     from otel_flyte.cli.replay_output import ReplayOutput
+    from otel_flyte.config import standard
     from otel_flyte.export.spool import remote
     from otel_flyte.export.spool.replay import NoEndpointError, Replay, environ_with
 
     output = ReplayOutput(sys.stderr)
     try:
-        work = Replay(environ_with(endpoint, os.environ), output.update)
+        environ = environ_with(endpoint, os.environ)
+        work = Replay(standard.usable(environ), output.update)
+        for variable, problem in standard.unusable(environ).items():
+            if variable.startswith(_EXPORTER):
+                print_problem(problem)
         summary = remote.replay(spool, work) if remote.is_url(spool) else _replay(spool, work)
     except NoEndpointError as error:
         raise UserError(str(error)) from None

@@ -1,13 +1,14 @@
-"""Counts of records that are dropped or kept in a spool, reported as one line each and as metrics."""
+"""Counts of records that are dropped or kept in a spool, reported in one line for each cause and as metrics."""
 
 import shlex
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from otel_flyte import semconv
-from otel_flyte.export.otlp_requests import SHAPES
+from otel_flyte import providers, semconv
+from otel_flyte.export.otlp_requests import SHAPES, were
 from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks
 from otel_flyte.runtime.guard import guarded, say
@@ -86,11 +87,29 @@ def publish() -> None:
     Only the series with an ``error.type``, which is the reason:
     https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/.
     """
-    # The end of the process shuts the meter provider down, and the SDK reports a meter that is requested after that.
-    if _dropped == _published or shutdown.has_begun_to_end() or "opentelemetry.sdk.metrics" not in sys.modules:
-        return
+    if _dropped != _published and "opentelemetry.sdk.metrics" in sys.modules:
+        # The end of the process shuts the meter provider down.
+        shutdown.before_the_end(_publish)
+
+
+def report() -> None:
+    """Log the dropped and the kept records in one line for each cause, and reset all counts."""
+    with _lock:
+        dropped, kept, details = dict(_dropped), dict(_kept), dict(_details)
+        _reset()
+    for numbers, causes, advice in _by_cause(dropped, details):
+        say("otel-flyte: %s dropped (%s): %s", were(numbers), causes, advice)
+    for folder in dict.fromkeys(folder for _, folder in kept):
+        numbers = {signal: kept[signal, folder] for signal in SHAPES if (signal, folder) in kept}
+        command = f"otel-flyte replay {shlex.quote(folder)}"
+        say("otel-flyte: %s kept in %s: run `%s` to send them", were(numbers), folder, command)
+
+
+def _publish() -> None:
     from opentelemetry import metrics
 
+    if providers.is_shut_down(metrics.get_meter_provider()):
+        return
     with _lock:
         news = _dropped - _published
         _published.update(news)
@@ -101,23 +120,30 @@ def publish() -> None:
         counter.add(number, {semconv.ERROR_TYPE: reason.partition(",")[0].replace(" ", "_")})
 
 
-def report() -> None:
-    """Log the dropped and the kept records of each signal as one line each, and reset all counts."""
-    with _lock:
-        dropped, kept, details = dict(_dropped), dict(_kept), dict(_details)
-        _reset()
-    for signal, shape in SHAPES.items():
+def _by_cause(
+    dropped: Mapping[tuple[str, str], int], details: Mapping[tuple[str, str], str]
+) -> Iterator[tuple[dict[str, int], str, str]]:
+    """Return the numbers by signal, the causes and the advice: once for signals with the same single cause."""
+    groups: dict[tuple[str, str], dict[str, int]] = {}
+    for signal in SHAPES:
         reasons = Counter({reason: number for (of, reason), number in dropped.items() if of == signal})
-        if reasons:
-            listed = ", ".join(
-                f"{number} {reason} {details[signal, reason]}".rstrip() for reason, number in reasons.items()
-            )
-            advice = _ADVICE.get(reasons.most_common(1)[0][0], _NO_CONNECTION)
-            say("otel-flyte: %s dropped (%s): %s", shape.were(reasons.total()), listed, advice)
-        for (of, folder), number in kept.items():
-            if of == signal:
-                command = f"otel-flyte replay {shlex.quote(folder)}"
-                say("otel-flyte: %s kept in %s: run `%s` to send them", shape.were(number), folder, command)
+        if len(reasons) == 1:
+            [(reason, number)] = reasons.items()
+            # The URLs of the signals differ in their paths.
+            groups.setdefault((reason, details[signal, reason].replace(f"/v1/{signal}", "")), {})[signal] = number
+        elif reasons:
+            listed = (f"{number} {reason} {details[signal, reason]}".rstrip() for reason, number in reasons.items())
+            yield {signal: reasons.total()}, ", ".join(listed), _advice(reasons.most_common(1)[0][0])
+    for (reason, detail), numbers in groups.items():
+        if len(numbers) == 1:
+            [(signal, number)] = numbers.items()
+            yield numbers, f"{number} {reason} {details[signal, reason]}".rstrip(), _advice(reason)
+        else:
+            yield numbers, f"{reason} {detail}".rstrip(), _advice(reason)
+
+
+def _advice(reason: str) -> str:
+    return _ADVICE.get(reason, _NO_CONNECTION)
 
 
 def _reset() -> None:

@@ -1,6 +1,6 @@
 """OTLP requests of the three signals under one interface: resources hold scopes, and scopes hold records."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -19,9 +19,9 @@ class Shape(NamedTuple):
     records: str
     noun: str
 
-    def were(self, number: int) -> str:
-        """Return the start of sentences such as ``1 span was dropped``, ``2 spans were kept``."""
-        return f"1 {self.noun[:-1]} was" if number == 1 else f"{number} {self.noun} were"
+    def counted(self, number: int) -> str:
+        """Return ``1 span``, ``2 spans``."""
+        return f"{number} {self.noun[:-1] if number == 1 else self.noun}"
 
 
 SHAPES = {
@@ -29,6 +29,17 @@ SHAPES = {
     "metrics": Shape("Metrics", "resource_metrics", "scope_metrics", "metrics", "metric data points"),
     "logs": Shape("Logs", "resource_logs", "scope_logs", "log_records", "log records"),
 }
+
+
+def were(numbers: Mapping[str, int]) -> str:
+    """Return the start of sentences such as ``1 span was dropped``, ``2 spans and 1 log record were kept``.
+
+    Args:
+        numbers: the numbers of records by their signals.
+    """
+    *others, last = (SHAPES[signal].counted(number) for signal, number in numbers.items())
+    counted = f"{', '.join(others)} and {last}" if others else last
+    return f"{counted} {'was' if sum(numbers.values()) == 1 else 'were'}"
 
 
 def request(signal: str) -> Any:

@@ -16,7 +16,7 @@ REFUSED_PAUSE_SECONDS = 60.0
 """Pause after a receiver has refused records that the spool holds."""
 
 PATIENCE_SECONDS = 10.0
-"""A receiver that does not answer for this time is reported."""
+"""A receiver that accepts nothing for this time is reported."""
 
 _SHORTEST_ATTEMPT_SECONDS = 0.05
 
@@ -42,6 +42,7 @@ class Sender:
         self._transport = transport
         self._failures = 0
         self._away_since = 0.0
+        self._refused_since = 0.0
 
     def deliver(self, parts: deque[Message], deadline: float | None, *, is_kept: bool) -> bool:
         """Send parts of a batch and return whether all of them are done.
@@ -113,6 +114,15 @@ class Sender:
                 details = f"for {self.destination}: {name}, {part.ByteSize():,} bytes"
             case Verdict.REFUSED:
                 reason = dropped.REFUSED
-                say_once(f"{self._signal} are refused {answer}")
+                self._say_refused(answer)
+        if outcome.verdict is not Verdict.REFUSED:
+            self._refused_since = 0.0
         if self.is_counting:
             dropped.count(self._signal, reason, number, details)
+
+    def _say_refused(self, answer: str) -> None:
+        """Report refusals that last: the end of the process reports the records in any case."""
+        now = time.monotonic()
+        self._refused_since = self._refused_since or now
+        if now - self._refused_since > PATIENCE_SECONDS:
+            say_once(f"{self._signal} are refused {answer}")

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from otel_flyte.config import settings
 from otel_flyte.runtime import forks
+from otel_flyte.runtime.forks import ForkLock
 from otel_flyte.runtime.guard import guarded, start_thread
 from otel_flyte.runtime.wakeup import Wakeup
 
@@ -66,6 +67,7 @@ _dying = threading.Event()
 _is_dying = False
 _deadline_of_the_rest: list[float] = []
 _lock = threading.RLock()
+_using_providers = ForkLock(0.5)
 _owner = 0
 _ended = False
 
@@ -139,6 +141,13 @@ def has_begun_to_end() -> bool:
     return _exiting.is_set()
 
 
+def before_the_end(function: Callable[[], object]) -> None:
+    """Call a function that uses providers, unless the process is at its end. They are shut down after it returns."""
+    with _using_providers:
+        if not has_begun_to_end():
+            function()
+
+
 def wait_for(queue: Queue, timeout: float | None = None) -> bool:
     """Wait until the records in a queue are done, no longer than ``timeout`` seconds and the exit bound."""
     if has_begun_to_end():
@@ -187,9 +196,9 @@ def end_before_death() -> None:
 def _end(deadline: float) -> None:
     for function in _before_the_end:
         guarded(function)()
-    kick()
     # A meter provider queues its last collection.
     _exiting.set()
+    kick()
     _wait_until(deadline, _providers_done)
     queues = tuple(_queues)
     for queue in queues:
@@ -227,6 +236,9 @@ def _prepare() -> None:
 
 def _work_when_exiting() -> None:
     _exiting.wait()
+    with _using_providers:
+        # Whoever uses one now has begun before the end.
+        pass
     for provider in _providers:
         guarded(provider.shutdown)()
     _providers_done.set()

@@ -57,7 +57,7 @@ def create(collect: Callable[[], Collection | None]) -> None:
         collect: returns the usage since the previous collection.
     """
     provider = providers.given_meter_provider or metrics.get_meter_provider()
-    if provider in _created:
+    if provider in _created or providers.is_shut_down(provider):
         return
     _created.append(provider)
     meter = provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)

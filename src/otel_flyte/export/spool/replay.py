@@ -220,14 +220,15 @@ class Replay:
             return parts
         outcome = self._answer(signal, request, transport)
         count = otlp_requests.count(request)
-        shape = otlp_requests.SHAPES[signal]
         destination = transport.destination
         match outcome.verdict:
             case Verdict.ACCEPTED:
                 progress.sent[signal] += count - outcome.rejected
                 if outcome.rejected:
                     reason = f": {outcome.reason}" if outcome.reason else ""
-                    progress.problems.append(f"{shape.were(outcome.rejected)} rejected by {destination}{reason}")
+                    progress.problems.append(
+                        f"{otlp_requests.were({signal: outcome.rejected})} rejected by {destination}{reason}"
+                    )
             case Verdict.TOO_LARGE:
                 if halves := otlp_requests.split(request):
                     return list(halves)
@@ -236,7 +237,9 @@ class Replay:
                 progress.problems.append(f"{record} is too large for {destination}: {kept}")
             case Verdict.REJECTED:
                 kept = _keep_rejected(progress.path, line_of(request))
-                progress.problems.append(f"{shape.were(count)} rejected by {destination} ({outcome.reason}): {kept}")
+                progress.problems.append(
+                    f"{otlp_requests.were({signal: count})} rejected by {destination} ({outcome.reason}): {kept}"
+                )
             case _:
                 raise _Stopped(f"{signal} are refused by {destination}: {outcome.reason}")
         return []
