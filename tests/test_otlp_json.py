@@ -27,6 +27,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from otel_flyte.export import otlp_spans
 from otel_flyte.export.otlp_json import line_of, request_of, spans_line
 from support.traces import Kept
 
@@ -44,7 +45,6 @@ VALUES: tuple[Any, ...] = (
     -1,
     2**63 - 1,
     -(2**63),
-    2**63,
     0.0,
     -0.5,
     1e300,
@@ -267,6 +267,23 @@ class TestSpans:
         line = spans_line([span_with({"key": "a\ud800b", "pair": "\ud83d\ude80", "other": "ü"})])
         found = {key: value["stringValue"] for key, value in attributes_in(line).items()}
         assert found == {"key": "a\ufffdb", "pair": "🚀", "other": "ü"}
+
+    @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+    def test_an_integer_beyond_64_bits_is_a_double(self, number: int) -> None:
+        spans = [span_with({"one": number, "array": (1, number), "other": "kept"})]
+        double = {"doubleValue": float(number)}
+        expected = {
+            "one": double,
+            "array": {"arrayValue": {"values": [{"intValue": "1"}, double]}},
+            "other": {"stringValue": "kept"},
+        }
+        assert attributes_in(spans_line(spans)) == expected
+        assert attributes_in(line_of(otlp_spans.encode_spans(spans))) == expected
+
+    def test_only_an_integer_beyond_every_double_is_left_out(self) -> None:
+        spans = [span_with({"huge": 10**400, "other": "kept"})]
+        for line in (spans_line(spans), line_of(otlp_spans.encode_spans(spans))):
+            assert attributes_in(line) == {"other": {"stringValue": "kept"}}
 
     @pytest.mark.skipif(not nests(), reason="this SDK takes no mappings as values")
     def test_a_value_nested_too_deeply_for_receivers_affects_no_other(self) -> None:

@@ -6,16 +6,11 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from otel_flyte import semconv
-from otel_flyte.export import dropped, otlp_requests
+from otel_flyte.export import dropped, otlp_logs, otlp_metrics, otlp_requests
 from otel_flyte.export.otlp_json import line_of, request_of, spans_line
 from otel_flyte.export.otlp_spans import encode_spans
-from otel_flyte.runtime.forks import importing
 from otel_flyte.runtime.guard import report
 from otel_flyte.tracing.spans import is_readable
-
-instance_of_child = ""
-"""In a forked child: the ``service.instance.id`` of its metrics, because its counts are its own."""
 
 
 class Codec(NamedTuple):
@@ -61,42 +56,10 @@ def spans_of(span: Any) -> Any:
     return encode_spans([span]).resource_spans[0] if is_readable(span) else None
 
 
-def _encode_logs(records: Sequence[Any]) -> Message:
-    with importing:
-        from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
-
-    request: Message = encode_logs(records)
-    return request
-
-
-def _encode_metrics(collections: Sequence[Any]) -> Message:
-    with importing:
-        from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-
-    request: Message = otlp_requests.request("metrics")
-    for collection in collections:
-        encoded = encode_metrics(collection)
-        for each in encoded.resource_metrics if instance_of_child else ():
-            attributes = each.resource.attributes
-            found = (attribute for attribute in attributes if attribute.key == semconv.SERVICE_INSTANCE_ID)
-            attribute = next(found, None) or attributes.add(key=semconv.SERVICE_INSTANCE_ID)
-            attribute.value.string_value = instance_of_child
-        request.MergeFrom(encoded)
-    return request
-
-
-def _count_points(collections: Sequence[Any]) -> int:
-    return sum(
-        len(metric.data.data_points)
-        for collection in collections
-        for each in collection.resource_metrics
-        for scope in each.scope_metrics
-        for metric in scope.metrics
-    )
-
-
 CODECS = {
     "traces": Codec("traces", encode_spans, spans_line),
-    "metrics": Codec("metrics", _encode_metrics, lambda records: line_of(_encode_metrics(records)), _count_points),
-    "logs": Codec("logs", _encode_logs, lambda records: line_of(_encode_logs(records))),
+    "metrics": Codec(
+        "metrics", otlp_metrics.encode, lambda records: line_of(otlp_metrics.encode(records)), otlp_metrics.count_points
+    ),
+    "logs": Codec("logs", otlp_logs.encode, lambda records: line_of(otlp_logs.encode(records))),
 }

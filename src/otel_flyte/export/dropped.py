@@ -32,7 +32,7 @@ _ADVICE = {
     TOO_LARGE: "raise the receiver's limit or record smaller values",
     REJECTED: "check why the receiver rejects them",
     REFUSED: "check the endpoint and its headers",
-    UNENCODABLE: "check the values of their attributes",
+    UNENCODABLE: "check their names and values",
     UNWRITTEN: "free space in the temporary folder",
     # Reasons of `stdio_capture.lines`.
     "too many lines": "print less",

@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind
 
 from otel_flyte.export import otlp_requests
 from otel_flyte.runtime.forks import importing
+from otel_flyte.runtime.limits import in_64_bits
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -29,7 +30,6 @@ KINDS: Mapping[SpanKind, Any] = {kind: kind.value + 1 for kind in SpanKind}
 """OTLP's numbers of kinds."""
 
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
-_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _DEEPEST = 30
 """Values that nest deeper are left out: parsers of protobuf fail at 100 messages, and a mapping takes three."""
 
@@ -42,7 +42,8 @@ _Encoded = TypeVar("_Encoded")
 def spans_line(spans: "Sequence[ReadableSpan]") -> bytes:
     """Return a line that equals the JSON mapping of the request that OpenTelemetry's encoder returns for the spans.
 
-    A lone surrogate, for which that encoder raises, is replaced. Values that no protobuf message can hold are left out.
+    A lone surrogate, for which that encoder raises, is replaced. An integer beyond 64 bits, which that encoder leaves
+    out, is a double. Values that no protobuf message can hold are left out.
     """
     grouped: dict[tuple[str, str], dict[str, list[Json]]] = {}
     for span in spans:
@@ -242,7 +243,11 @@ def _any_value(value: Any, room: int = _DEEPEST) -> Json | None:
 
 
 def _integer(value: int) -> Json | None:
-    return {"intValue": int.__repr__(value)} if _SMALLEST <= value <= _LARGEST else None
+    try:
+        held = in_64_bits(value)
+    except OverflowError:
+        return None
+    return _double(held) if isinstance(held, float) else {"intValue": int.__repr__(held)}
 
 
 def _double(value: float) -> Json:

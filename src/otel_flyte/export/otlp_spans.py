@@ -1,6 +1,7 @@
 """Spans of this project and of the SDK as OTLP requests.
 
-The result equals that of OpenTelemetry's encoder to the byte. That encoder computes a hash of the resource for each
+The result equals that of OpenTelemetry's encoder to the byte, except for integers beyond 64 bits, which that encoder
+leaves out: they become doubles. That encoder computes a hash of the resource for each
 span, and goes through several functions for each attribute.
 """
 
@@ -15,6 +16,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from otel_flyte.export.otlp_json import KINDS, flags, plain
+from otel_flyte.runtime.limits import in_64_bits
 from otel_flyte.tracing.flyte_span import FlyteSpan
 
 _logger = logging.getLogger(__name__)
@@ -128,7 +130,8 @@ def _value(value: Any) -> AnyValue:
 
     Raises:
         TypeError: OTLP has no such value.
-        ValueError: an integer is too large, or a text is none.
+        OverflowError: an integer is larger than every double.
+        ValueError: a text is none.
     """
     match value:
         case str():
@@ -136,7 +139,8 @@ def _value(value: Any) -> AnyValue:
         case bool():
             return AnyValue(bool_value=value)
         case int():
-            return AnyValue(int_value=value)
+            held = in_64_bits(value)
+            return AnyValue(double_value=held) if isinstance(held, float) else AnyValue(int_value=held)
         case float():
             return AnyValue(double_value=value)
         case None:

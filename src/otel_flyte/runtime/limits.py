@@ -12,6 +12,7 @@ Labels, annotations and inputs together must leave room for other attributes: th
 """
 
 ELLIPSIS = "…"
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
 def bounded(value: object) -> str:
@@ -48,12 +49,27 @@ def uri(value: object) -> str:
 
 
 def attribute(value: Any) -> bool | int | float | str | tuple[str, ...]:
-    """Return a value that OpenTelemetry accepts: a scalar unchanged, a sequence of bounded strings, or a string."""
-    if isinstance(value, (bool, int, float)):
+    """Return a value that OpenTelemetry accepts: a scalar of 64 bits, a sequence of bounded strings, or a string."""
+    if isinstance(value, (bool, float)):
         return value
+    if isinstance(value, int):
+        try:
+            return in_64_bits(value)
+        except OverflowError:
+            # Beyond some thousand digits Python refuses to convert an integer to decimal text.
+            return bounded(hex(value))
     if isinstance(value, (list, tuple, set, frozenset)):
         return tuple(bounded(item) for item in list(value)[:ENTRIES_LIMIT])
     return bounded(value)
+
+
+def in_64_bits(value: int) -> int | float:
+    """Return an integer that OTLP can hold, else the nearest double.
+
+    Raises:
+        OverflowError: it is larger than every double.
+    """
+    return value if _SMALLEST <= value <= _LARGEST else float(value)
 
 
 LONGEST = 200

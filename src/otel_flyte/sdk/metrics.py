@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogr
 
 from otel_flyte import semconv
 from otel_flyte.config import standard
-from otel_flyte.export import codecs, destinations, relay
+from otel_flyte.export import destinations, otlp_metrics, relay
 from otel_flyte.export.queue import ExportQueue
 from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks
@@ -81,7 +81,7 @@ def create_provider(values: Mapping[str, str]) -> MeterProvider:
     shutdown.at_exit(provider)
     shutdown.collect_with(collect)
     if relay.is_child():
-        codecs.instance_of_child = str(uuid.uuid4())
+        otlp_metrics.instance_of_child = str(uuid.uuid4())
     forks.register(after_in_child=lambda: _begin_child(provider, readers))
     return provider
 
@@ -116,7 +116,7 @@ def _begin_child(provider: MeterProvider, readers: Sequence[PeriodicExportingMet
     """
     if not relay.is_child():
         return
-    codecs.instance_of_child = str(uuid.uuid4())
+    otlp_metrics.instance_of_child = str(uuid.uuid4())
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         # Its workers end by `os._exit`. They call only functions that are registered after they began.

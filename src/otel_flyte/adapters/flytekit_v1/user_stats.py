@@ -17,8 +17,8 @@ from otel_flyte import providers, semconv
 from otel_flyte.logs.capture import task_attributes
 from otel_flyte.metrics import handover
 from otel_flyte.metrics.user_metrics import UserMetrics
-from otel_flyte.runtime.guard import guarded
-from otel_flyte.runtime.limits import ENTRIES_LIMIT, bounded
+from otel_flyte.runtime.guard import guarded, say_once
+from otel_flyte.runtime.limits import ENTRIES_LIMIT, bounded, in_64_bits, in_brief
 from otel_flyte.tasks import identity
 
 if TYPE_CHECKING:
@@ -72,14 +72,16 @@ def _add(provider: "MeterProvider", method: str, name: str, given: dict[str, Any
         handover.later(_distinct, provider, name, str(value), attributes)
     elif isinstance(value, timedelta):  # The mock's timers are gauges of it.
         handover.later(_duration, provider, name, value.total_seconds(), attributes)
-    elif not isinstance(value, Real) or not math.isfinite(value):
-        return
-    elif method == "gauge":
-        handover.later(_gauge, provider, name, _plain(value), attributes, given.get("delta"))
-    elif method == "timing":
-        handover.later(_duration, provider, name, float(value) / 1000, attributes)
-    else:
-        handover.later(_count, provider, name, -_plain(value) if method == "decr" else _plain(value), attributes)
+    elif isinstance(value, Real):
+        number = _plain(value)
+        if number is None:
+            say_once(f"the user metric {in_brief(name)} has values that are no finite number: they are left out")
+        elif method == "gauge":
+            handover.later(_gauge, provider, name, number, attributes, given.get("delta"))
+        elif method == "timing":
+            handover.later(_duration, provider, name, number / 1000, attributes)
+        else:
+            handover.later(_count, provider, name, -number if method == "decr" else number, attributes)
 
 
 def _count(provider: "MeterProvider", name: str, amount: float, attributes: dict[str, Any]) -> None:
@@ -98,9 +100,13 @@ def _distinct(provider: "MeterProvider", name: str, value: str, attributes: dict
     _metrics_of(provider).distinct(name, value, attributes)
 
 
-def _plain(value: Real) -> float:
-    """Return a number of a library as a number of Python, which OTLP needs."""
-    return int(value) if isinstance(value, Integral) else float(value)
+def _plain(value: Real) -> float | None:
+    """Return a number of a library as one of Python that OTLP can hold, ``None`` where there is none."""
+    try:
+        number = in_64_bits(int(value)) if isinstance(value, Integral) else float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _observe(timer: Any, provider: "MeterProvider", name: str, attributes: dict[str, Any]) -> None:
