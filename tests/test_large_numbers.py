@@ -136,32 +136,40 @@ def test_a_log_record_with_such_an_attribute_arrives(name: str, receiver: Receiv
 
 def test_a_log_record_of_a_users_logger_arrives(receiver: Receiver, tmp_path: Path) -> None:
     program = """
-        import warnings
+        from functools import partial
 
         import flytekit, otel_flyte
         from opentelemetry import _logs
+        from opentelemetry.trace import TraceFlags
         from opentelemetry._logs import SeverityNumber
 
         @flytekit.task
         def record() -> int:
             logger = _logs.get_logger("user")
-            values = {"size": 2**63, "sizes": [1, 2**64]}
+            values = {"dropped": 1, "size": 2**63, "sizes": [1, 2**64]}
             for body in (2**65, "text"):
                 logger.emit(RECORD(body=body, attributes=values, severity_number=SeverityNumber.WARN))
             return 1
 
         try:
-            from opentelemetry.sdk._logs import LogRecord as RECORD  # before OpenTelemetry 1.35
+            from opentelemetry.sdk._logs import LogRecord  # before OpenTelemetry 1.35
         except ImportError:
             from opentelemetry._logs import LogRecord as RECORD
+        else:
+            RECORD = partial(LogRecord, trace_id=0, span_id=0, trace_flags=TraceFlags())
         otel_flyte.instrument()
         record()
     """
-    ended = programs.run(programs.joined(program), tmp_path, receiver.environment() | programs.RAISE)
+    environ = receiver.environment() | programs.RAISE | {"OTEL_ATTRIBUTE_COUNT_LIMIT": "2"}
+    ended = programs.run(programs.joined(program), tmp_path, environ)
 
     assert ended.returncode == 0, ended.stderr
     assert [record.body for record in receiver.logs()] == [2.0**65, "text"]
     for record in receiver.logs():
         assert record.attributes["size"] == 2.0**63
         assert tuple(record.attributes["sizes"]) == (1, 2.0**64)
+    [request] = receiver.requests("logs")
+    [scope] = request.message.resource_logs[0].scope_logs
+    # Old versions of the SDK have no limit for records that users create.
+    assert {len(record.attributes) + record.dropped_attributes_count for record in scope.log_records} == {3}
     assert "Failed to encode" not in ended.stderr

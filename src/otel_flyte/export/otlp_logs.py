@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from google.protobuf.message import Message
+from opentelemetry.attributes import BoundedAttributes
 
 from otel_flyte.export.otlp_json import plain
 from otel_flyte.runtime.forks import importing
@@ -22,16 +23,29 @@ def encode(records: Sequence[Any]) -> Message:
 
 
 def _with_doubles(record: Any) -> Any:
-    fields = {"body": record.log_record.body, "attributes": plain(record.log_record.attributes)}
-    changed = {name: _converted(value) for name, value in fields.items() if _is_beyond(value)}
-    if not changed:
+    of_user = record.log_record
+    is_body, is_attribute = _is_beyond(of_user.body), _is_beyond(plain(of_user.attributes))
+    if not is_body and not is_attribute:
         return record
-    # The records belong to the SDK and to the user's processors, and their classes depend on the version.
-    converted, converted_log = copy.copy(record), copy.copy(record.log_record)
-    for name, value in changed.items():
-        object.__setattr__(converted_log, name, value)
-    object.__setattr__(converted, "log_record", converted_log)
-    return converted
+    # The record belongs to the SDK and to the user's processors; its classes are frozen in some versions.
+    copied, log_record = copy.copy(record), copy.copy(of_user)
+    if is_body:
+        object.__setattr__(log_record, "body", _converted(of_user.body))
+    if is_attribute:
+        object.__setattr__(log_record, "attributes", _converted_attributes(of_user.attributes))
+    object.__setattr__(copied, "log_record", log_record)
+    return copied
+
+
+def _converted_attributes(attributes: Any) -> Any:
+    """Return attributes with the number of those that a limit has dropped."""
+    converted = _converted(plain(attributes))
+    if not isinstance(attributes, BoundedAttributes):
+        return converted
+    bounded: Any = copy.copy(attributes)
+    # Its constructor drops what a version of the SDK does not accept, such as mappings.
+    bounded._dict = converted
+    return bounded
 
 
 def _is_beyond(value: Any) -> bool:
