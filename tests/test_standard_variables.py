@@ -12,6 +12,7 @@ from otel_flyte.config import standard
 from otel_flyte.config.standard import sampled_out, unusable, usable
 from otel_flyte.sdk.arguments import usable_environment
 from support import programs
+from support.receiver import Receiver
 
 pytestmark = pytest.mark.quick
 
@@ -254,6 +255,115 @@ def test_valid_values_reach_the_sdk(tmp_path: Path) -> None:
     assert ended.stderr == ""
     assert ended.printed["sampler"].startswith("ParentBased{root:TraceIdRatioBased{0.25}")
     assert (ended.printed["team"], ended.printed["writes"]) == ("vision", [])
+
+
+SAMPLERS_OF_OTHERS = """
+    from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+
+    class Keep(Sampler):
+        def __init__(self, argument):
+            self.argument = argument
+
+        def should_sample(self, parent_context, trace_id, name, *args, **kwargs):
+            kept = name == self.argument
+            return SamplingResult(Decision.RECORD_AND_SAMPLE if kept else Decision.DROP)
+
+        def get_description(self):
+            return f"Keep{{{self.argument!r}}}"
+
+    def keep(argument):
+        return Keep(argument)
+
+    def broken(argument):
+        raise ValueError(f"no rule {argument}\\nin the file")
+
+    def odd(argument):
+        return 3
+"""
+
+
+def samplers_of_others(folder: Path) -> Path:
+    entry_points = {name: name for name in ("keep", "broken", "odd")} | {
+        "my_traceidratio": "keep",
+        "gone": "gone",
+        "not_here.always_off": "keep",
+    }
+    return programs.distribution(
+        folder, "samplers_of_others", SAMPLERS_OF_OTHERS, {standard.SAMPLER_GROUP: entry_points}
+    )
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "description"),
+    [
+        ("keep", "endpoint=x,rate=3", "Keep{'endpoint=x,rate=3'}"),
+        (" keep ", None, "Keep{None}"),
+        ("my_traceidratio", "half", "Keep{'half'}"),
+        ("not_here.always_off", None, "Keep{None}"),
+    ],
+)
+def test_an_installed_sampler_is_used(sampler: str, argument: str | None, description: str, tmp_path: Path) -> None:
+    environ = {"OTEL_TRACES_SAMPLER": sampler} | ({"OTEL_TRACES_SAMPLER_ARG": argument} if argument else {})
+    path = [samplers_of_others(tmp_path / "others")]
+    ended = programs.run(CREATE_PROVIDERS, tmp_path, EXPORTERS | environ, path=path)
+
+    assert ended.stderr == ""
+    assert ended.printed["sampler"] == description
+
+
+@pytest.mark.parametrize(
+    ("sampler", "reason"),
+    [
+        ("broken", "no rule 7"),
+        ("odd", "int is no Sampler"),
+        ("gone", "module 'samplers_of_others' has no attribute 'gone'"),
+    ],
+)
+def test_an_installed_sampler_that_fails_is_one_line(sampler: str, reason: str, tmp_path: Path) -> None:
+    environ = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": "7"}
+    path = [samplers_of_others(tmp_path / "others")]
+    ended = programs.run(CREATE_PROVIDERS, tmp_path, EXPORTERS | environ, path=path)
+
+    line = f"OTEL_TRACES_SAMPLER={sampler} can't be loaded ({reason}): parentbased_always_on is used"
+    assert ended.stderr.splitlines() == [f"WARNING:otel_flyte:otel-flyte: {line}"]
+    assert ended.printed["sampler"].startswith("ParentBased{root:AlwaysOnSampler")
+
+
+def test_an_unknown_sampler_is_reported_with_the_installed_ones(tmp_path: Path) -> None:
+    program = """
+        import os
+        from otel_flyte.config.standard import unusable
+        print("\\n".join(unusable(os.environ).values()))
+    """
+    path = [samplers_of_others(tmp_path / "others")]
+    ended = programs.run(program, tmp_path, {"OTEL_TRACES_SAMPLER": "Keep"}, path=path)
+
+    assert "parentbased_traceidratio, broken, gone, keep, my_traceidratio, " in ended.stdout
+    assert ended.stdout.endswith(": parentbased_always_on is used\n")
+
+
+def test_an_installed_sampler_decides_about_the_spans_of_a_task(receiver: Receiver, tmp_path: Path) -> None:
+    program = """
+        import flytekit, otel_flyte
+
+        @flytekit.task
+        def first() -> int:
+            return 1
+
+        @flytekit.task
+        def second() -> int:
+            return 2
+
+        otel_flyte.instrument()
+        first()
+        second()
+    """
+    environ = {"OTEL_TRACES_SAMPLER": "keep", "OTEL_TRACES_SAMPLER_ARG": "task program.second"}
+    path = [samplers_of_others(tmp_path / "others")]
+    ended = programs.run(program, tmp_path, receiver.environment() | environ | programs.RAISE, path=path)
+
+    assert (ended.returncode, ended.our_lines) == (0, [])
+    assert {span.name for span in receiver.spans()} == {"task program.second"}
 
 
 @pytest.mark.parametrize(("value", "number"), [("7", 7), ("", None), ("0", 0), ("x", 128)])

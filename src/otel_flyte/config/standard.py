@@ -27,6 +27,9 @@ SAMPLERS = (
     RATIO,
     f"{PARENT_BASED}{RATIO}",
 )
+SAMPLER_GROUP = "opentelemetry_traces_sampler"
+"""The entry points of other samplers: functions that take the argument's text, or ``None``, and return a sampler."""
+
 EXPONENTIAL = "base2_exponential_bucket_histogram"
 _UNLIMITED = "no limit"
 
@@ -114,6 +117,8 @@ def sampled_out(environ: Mapping[str, str]) -> str:
     values = usable(environ)
     sampler, argument = values.get(semconv.SAMPLER, ""), values.get(semconv.SAMPLER_ARG, "")
     chosen = f"{semconv.SAMPLER}={sampler}"
+    if sampler not in SAMPLERS:
+        return ""
     if sampler.endswith(RATIO) and float(argument) == 0:
         chosen += f" with {semconv.SAMPLER_ARG}={argument}"
     elif not sampler.endswith("always_off"):
@@ -157,6 +162,18 @@ def _one_of(*choices: str) -> Callable[[str], _Reading]:
         return _Reading(chosen) if chosen in choices else _Reading(None, f"must be one of {', '.join(choices)}")
 
     return read
+
+
+def _sampler(value: str) -> _Reading:
+    """Read the name of a sampler of the SDK, which it compares in lower case, or of an installed one."""
+    if value.lower() in SAMPLERS:
+        return _Reading(value.lower())
+    from importlib.metadata import entry_points
+
+    others = sorted({entry.name for entry in entry_points(group=SAMPLER_GROUP)}.difference(SAMPLERS))
+    if value in others:
+        return _Reading(value)
+    return _Reading(None, f"must be one of {', '.join((*SAMPLERS, *others))}")
 
 
 def _boolean(value: str) -> _Reading:
@@ -290,7 +307,7 @@ VARIABLES = {
     semconv.HISTOGRAM_AGGREGATION: _Variable(
         _one_of("explicit_bucket_histogram", EXPONENTIAL), "explicit_bucket_histogram"
     ),
-    semconv.SAMPLER: _Variable(_one_of(*SAMPLERS), "parentbased_always_on"),
+    semconv.SAMPLER: _Variable(_sampler, DEFAULT_SAMPLER),
     semconv.RESOURCE_ATTRIBUTES: _Variable(_entries(_problem_of_attribute), "no attribute"),
     semconv.RESOURCE_DETECTORS: _Variable(_installed("resource detector", "*"), "the SDK's default"),
     semconv.PROPAGATORS: _Variable(_installed("propagator", "none"), "tracecontext,baggage"),

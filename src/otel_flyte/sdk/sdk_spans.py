@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -20,6 +21,7 @@ from otel_flyte import semconv
 from otel_flyte.config import standard
 from otel_flyte.export import destinations
 from otel_flyte.runtime.guard import say_once
+from otel_flyte.runtime.limits import first_line, in_brief
 from otel_flyte.sdk import arguments, resource
 from otel_flyte.sdk.flyte_ids import OUR_IDS
 from otel_flyte.sdk.id_generator import FlyteIdGenerator
@@ -86,8 +88,15 @@ def _sampler(values: Mapping[str, str]) -> Sampler:
     name = values.get(semconv.SAMPLER, standard.DEFAULT_SAMPLER)
     if name in _SAMPLERS:
         return _SAMPLERS[name]
-    kind = ParentBasedTraceIdRatio if name.startswith(standard.PARENT_BASED) else TraceIdRatioBased
-    return kind(float(values[semconv.SAMPLER_ARG]))
+    if name in standard.SAMPLERS:
+        kind = ParentBasedTraceIdRatio if name.startswith(standard.PARENT_BASED) else TraceIdRatioBased
+        return kind(float(values[semconv.SAMPLER_ARG]))
+    try:
+        sampler: Sampler = _made(Sampler, standard.SAMPLER_GROUP, name, values.get(semconv.SAMPLER_ARG))
+        return sampler
+    except Exception as error:
+        say_once(_unloaded(semconv.SAMPLER, name, error, standard.DEFAULT_SAMPLER))
+        return _SAMPLERS[standard.DEFAULT_SAMPLER]
 
 
 def _id_generator(values: Mapping[str, str]) -> IdGenerator:
@@ -96,12 +105,25 @@ def _id_generator(values: Mapping[str, str]) -> IdGenerator:
     if chosen in OUR_IDS:
         return FlyteIdGenerator()
     try:
-        (entry,) = entry_points(group="opentelemetry_id_generator", name=chosen)
-        generator = entry.load()()
-        if isinstance(generator, IdGenerator):
-            return generator
-        reason = f"{type(generator).__name__} is no IdGenerator"
+        generator: IdGenerator = _made(IdGenerator, "opentelemetry_id_generator", chosen)
+        return generator
     except Exception as error:
-        reason = str(error)
-    say_once(f"{semconv.ID_GENERATOR}={chosen} can't be loaded ({reason}): flyte is used")
-    return FlyteIdGenerator()
+        say_once(_unloaded(semconv.ID_GENERATOR, chosen, error, "flyte"))
+        return FlyteIdGenerator()
+
+
+def _made(kind: Any, group: str, name: str, *arguments: str | None) -> Any:
+    """Call an installed entry point, as the SDK does.
+
+    Raises:
+        TypeError: the result is of another kind.
+        Exception: the package of the entry point fails.
+    """
+    made = next(iter(entry_points(group=group, name=name))).load()(*arguments)
+    if not isinstance(made, kind):
+        raise TypeError(f"{type(made).__name__} is no {kind.__name__}")
+    return made
+
+
+def _unloaded(variable: str, name: str, error: Exception, instead: str) -> str:
+    return f"{variable}={name} can't be loaded ({in_brief(first_line(error))}): {instead} is used"
