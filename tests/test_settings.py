@@ -543,5 +543,63 @@ def test_a_variable_of_the_bundled_stack_is_never_reported_as_misspelt() -> None
     assert settings.read(dict.fromkeys(names, "")).problems == ()
 
 
+def variables_of_service(name: str, address: str, *ports: tuple[str, int, str]) -> dict[str, str]:
+    """Return the variables that the kubelet sets for a Service with these names, numbers and protocols of ports."""
+    prefix = name.upper().replace("-", "_")
+    _, first, protocol = ports[0]
+    variables = {
+        f"{prefix}_SERVICE_HOST": address,
+        f"{prefix}_SERVICE_PORT": str(first),
+        f"{prefix}_PORT": f"{protocol}://{address}:{first}",
+    }
+    for port, number, protocol in ports:
+        one = f"{prefix}_PORT_{number}_{protocol.upper()}"
+        variables |= {one: f"{protocol}://{address}:{number}", f"{one}_PROTO": protocol}
+        variables |= {f"{one}_PORT": str(number), f"{one}_ADDR": address}
+        if port:
+            variables[f"{prefix}_SERVICE_PORT_{port.upper().replace('-', '_')}"] = str(number)
+    return variables
+
+
+GRPC, HTTP, STATSD = ("otlp", 4317, "tcp"), ("otlp-http", 4318, "tcp"), ("statsd", 8125, "udp")
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "[fd00::1]"])
+@pytest.mark.parametrize(
+    "service",
+    [
+        "otel-flyte",
+        "otel-flyte-gateway",
+        "otel-flyte-spool",
+        "otel-flyte-enabled",
+        "otel-exporter",
+        "otel-exporter-otlp",
+        "otel-exporter-otlp-traces",
+        "otel-service",
+        "otlp",
+    ],
+)
+def test_the_variables_of_a_service_are_not_misspelt(service: str, address: str) -> None:
+    environ = variables_of_service(service, address, GRPC, HTTP, STATSD)
+
+    assert len(environ) > 15
+    assert settings.read(environ).problems == ()
+
+
+@pytest.mark.parametrize("variable", ["OTEL_FLYTE_PORT", "OTEL_FLYTE_GATEWAY_PORT", "OTEL_FLYTE_SERVICE"])
+def test_a_port_that_a_user_has_set_is_reported(variable: str) -> None:
+    (problem,) = settings.read({variable: "4317"}).problems
+
+    assert problem.startswith(f"{variable} is not a variable of otel-flyte")
+
+
+@pytest.mark.parametrize("service", ["otel-flyte-stack-tempo", "otel-flyte-stack-otlp-grpc"])
+def test_a_port_of_the_stack_is_not_the_address_of_a_service(service: str) -> None:
+    environ = variables_of_service(service, "10.0.0.1", ("", 1234, "tcp"))
+
+    assert stack_settings.read(environ) == stack_settings.read({})
+    assert settings.read(environ).problems == ()
+
+
 def test_variables_of_other_programs_are_ignored() -> None:
     assert settings.read({"PATH": "/bin", "HOTEL_FLYTE_ENABLED": "1", "otel_flyte_enable": "1"}).problems == ()

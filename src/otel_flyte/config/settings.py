@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from otel_flyte import semconv
 from otel_flyte.config.endpoints import SIGNALS
+from otel_flyte.config.services import is_of_service
 from otel_flyte.config.urls import without_password
 from otel_flyte.runtime.guard import say_once
 
@@ -195,8 +196,8 @@ class _Variables:
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
     problems = []
-    for variable in environ:
-        if variable in _OURS or variable.startswith(semconv.STACK_VARIABLES):
+    for variable, value in environ.items():
+        if variable in _OURS or variable.startswith(semconv.STACK_VARIABLES) or is_of_service(variable, value):
             continue
         if variable.startswith(_OUR_PREFIX):
             owner, similar = "otel-flyte", _similar(variable, _OURS, 0.7, _OUR_PREFIX)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from itertools import combinations
 
+from otel_flyte.config.services import is_address
 from otel_flyte.stack.status import StackError
 
 HOST = "OTEL_FLYTE_STACK_HOST"
@@ -111,7 +112,10 @@ def _retention(environ: Mapping[str, str]) -> str:
 
 
 def _port(port: Port, environ: Mapping[str, str]) -> int:
-    text = environ.get(port.variable) or str(port.default)
+    text = environ.get(port.variable, "")
+    # Kubernetes sets the variable, too, for a Service such as otel-flyte-stack-tempo.
+    if not text or is_address(text):
+        text = str(port.default)
     if not text.isdecimal() or not 0 < int(text) < 2**16:
         raise StackError(f"{port.variable}={text} is not a port: use a number from 1 to 65535")
     return int(text)
