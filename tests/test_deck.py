@@ -8,12 +8,13 @@ from types import ModuleType
 
 import flytekit
 import pytest
-from flytekit import Deck, dynamic, task
+from flytekit import Deck, FlyteContextManager, dynamic, task
 from opentelemetry.sdk.trace import TracerProvider
 
 import otel_flyte
 from otel_flyte import semconv
 from otel_flyte.adapters.flytekit_v1 import decks
+from otel_flyte.config import settings
 from otel_flyte.recording.otlp_file import read
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
@@ -134,6 +135,78 @@ def test_a_task_without_decks_has_none_and_keeps_no_spans(local: TracerProvider)
     assert id(local) not in decks._kept
 
 
+@pytest.mark.quick
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_user_code_sees_the_same_decks_as_without_otel_flyte(*, ends_well: bool, local: TracerProvider) -> None:
+    @task(enable_deck=True)
+    def counts(value: int) -> int:
+        Deck("Findings", "<p>mine</p>")
+        seen.append([deck.name for deck in flytekit.current_context().decks])
+        FlyteContextManager.current_context().get_deck()
+        seen.append([deck.name for deck in flytekit.current_context().decks])
+        if not ends_well:
+            raise ValueError("no result")
+        return value
+
+    def observed() -> list[list[str]]:
+        seen.clear()
+        with flytekit.new_context() as context:
+            try:
+                counts(value=1)
+            except ValueError:
+                assert not ends_well
+            rendered.append(NAV.findall(context.get_deck()))
+            seen.append([deck.name for deck in context.user_space_params.decks])
+        return list(seen)
+
+    seen: list[list[str]] = []
+    rendered: list[list[str]] = []
+    ours = observed()
+    otel_flyte.uninstrument()
+    assert ours == observed()
+    with_ours, without = rendered
+    assert with_ours == [*without, "Telemetry"]
+
+
+@pytest.mark.quick
+def test_the_outermost_task_is_shown_and_nested_ones_leave_no_deck(local: TracerProvider) -> None:
+    @dynamic(enable_deck=True)
+    def outer(value: int) -> int:
+        return well(value=well(value=value))
+
+    with flytekit.new_context() as context:
+        outer(value=1)
+        names = [deck.name for deck in context.user_space_params.decks]
+    html = context.get_deck()
+    assert "Telemetry" not in names
+    assert rows(html)[0].endswith("outer")
+
+
+@pytest.mark.quick
+def test_a_users_deck_of_the_same_name_is_shown(local: TracerProvider) -> None:
+    @task(enable_deck=True)
+    def own() -> int:
+        Deck("Telemetry", "<p>my own</p>")
+        return 1
+
+    with flytekit.new_context() as context:
+        own()
+    assert "<p>my own</p>" in context.get_deck()
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(("value", "is_shown"), [("false", False), ("0", False), ("true", True), ("", True)])
+def test_a_variable_switches_it_off(
+    value: str, is_shown: bool, local: TracerProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(semconv.OTEL_FLYTE_DECK, value)
+    monkeypatch.setattr(settings, "_current", None)
+    with flytekit.new_context() as context:
+        well(value=1)
+    assert ("Telemetry" in NAV.findall(context.get_deck())) is is_shown
+    assert (id(local) in decks._kept) is is_shown
+
+
 def test_many_spans_in_a_loop_are_bounded_and_do_not_hide_the_phases(local: TracerProvider) -> None:
     @task(enable_deck=True)
     def loops() -> int:
@@ -188,7 +261,7 @@ def test_the_deck_published_by_a_running_task_says_that_it_runs(tmp_path: Path, 
 
     @task(enable_deck=True)
     def publishes() -> int:
-        seen.extend(deck.html for deck in flytekit.current_context().decks if deck.name == decks.NAME)
+        seen.append(str(FlyteContextManager.current_context().get_deck()))
         return 1
 
     with flytekit.new_context():

@@ -46,6 +46,9 @@ OTEL_FLYTE_CAPTURE_OUTPUT = "OTEL_FLYTE_CAPTURE_OUTPUT"
 OTEL_FLYTE_CAPTURE_VALUES = "OTEL_FLYTE_CAPTURE_VALUES"
 """``true`` puts the values of inputs and outputs on spans, bounded. They may be secrets. Default: ``false``."""
 
+OTEL_FLYTE_DECK = "OTEL_FLYTE_DECK"
+"""``false``: a task with decks enabled has no deck "Telemetry". Default: ``true``."""
+
 OTEL_FLYTE_TRACE_URL = "OTEL_FLYTE_TRACE_URL"
 """URL of a trace in your backend, with ``{trace_id}`` and ``{span_id}``, for links in the deck and the page.
 

@@ -65,6 +65,7 @@ class Settings(NamedTuple):
         sample_interval: seconds between two samples of a task's resource usage, 0 for no samples.
         capture_values: whether the values of inputs and outputs are recorded on spans.
         capture_output: whether a task's stdout and stderr become log records, ``None`` where the variable is not set.
+        deck: whether a task with decks enabled has a deck with its telemetry.
         trace_url: template of a link to a span, empty for none.
         problems: one line for each value that can't be used.
     """
@@ -76,6 +77,7 @@ class Settings(NamedTuple):
     sample_interval: float
     capture_values: bool
     capture_output: bool | None
+    deck: bool
     trace_url: str
     problems: tuple[str, ...]
 
@@ -111,6 +113,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         ),
         capture_values=variables.boolean(semconv.OTEL_FLYTE_CAPTURE_VALUES, False),
         capture_output=variables.boolean(semconv.OTEL_FLYTE_CAPTURE_OUTPUT, None),
+        deck=variables.boolean(semconv.OTEL_FLYTE_DECK, True),
         trace_url=variables.trace_url(),
         problems=(*variables.problems, *_misspelt(environ)),
     )

@@ -1,14 +1,15 @@
 """The deck "Telemetry": the spans of a task until now and its usage, beside the user's decks.
 
-It is added when a task with decks enabled is dispatched, and rendered only when flytekit reads its HTML: at the end of
-the pod, of a failed and of a dynamic task too; by ``Deck.publish()`` while the task runs; and by
-``FlyteContext.get_deck()`` after a local run. Until then this process keeps the spans that ended last.
+It begins when a task with decks enabled is dispatched, and is beside the user's decks only while flytekit renders them:
+at the end of the pod, of a failed and of a dynamic task too; by ``Deck.publish()`` while the task runs; and by
+``FlyteContext.get_deck()`` after a local run. User code may count the decks of its context, and never sees this one.
+Until then this process keeps the spans that ended last.
 """
 
 import json
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flytekit.deck import Deck
@@ -29,18 +30,21 @@ NAME = "Telemetry"
 RUNNING = "running"
 
 BEGIN, END = "<!-- otel-flyte -->", "<!-- /otel-flyte -->"
+_ENDED = 8
+"""Lists of decks of ended tasks that can still be rendered: a user's decks may be large."""
+
 _EMPTY = "<p>No span was recorded.</p>"
 
 
 class TelemetryDeck(Deck):  # type: ignore[misc]
     """A deck that is rendered when its HTML is read."""
 
-    def __init__(self, kept: KeptSpans, trace_url: str, decks: list[Deck]) -> None:
+    def __init__(self, kept: KeptSpans, trace_url: str, beside: "_Beside") -> None:
         super().__init__(NAME, "", auto_add_to_deck=False)
         self._task: OpenTask | None = None
         self._kept = kept
         self._trace_url = trace_url
-        self._decks = decks
+        self._beside = beside
         self._result: str = RUNNING
 
     @property
@@ -53,18 +57,17 @@ class TelemetryDeck(Deck):  # type: ignore[misc]
         """Show a task from now on; the deck is removed where the task is not recorded."""
         self._task = task
         if task is None:
-            self._decks.remove(self)
+            self._beside.telemetry.remove(self)
 
     @guarded
     def end(self, error: BaseException | None) -> None:
-        """Set the result of the dispatch, and move the deck behind the user's own.
+        """Set the result of the dispatch, and show this task: one that ends later is the outer one.
 
         In a pod the task's span goes on until its outputs are uploaded.
         """
         self._result = semconv.RESULT_SUCCESS if error is None else failures.result(error)
-        if self in self._decks:
-            self._decks.remove(self)
-            self._decks.append(self)
+        decks = self._beside.telemetry
+        decks[:] = [*(deck for deck in decks if deck is not self and deck._result == RUNNING), self]
 
     @guarded
     def _rendered(self) -> str | None:
@@ -86,13 +89,28 @@ class TelemetryDeck(Deck):  # type: ignore[misc]
         return self._html
 
 
+@dataclass(eq=False)
+class _Beside:
+    """The user's list of decks, and the telemetry of its tasks; the last one is shown."""
+
+    decks: list[Deck]
+    telemetry: list[TelemetryDeck] = field(default_factory=list)
+
+    @property
+    def is_running(self) -> bool:
+        return any(deck._result == RUNNING for deck in self.telemetry)
+
+
 _kept: dict[int, tuple[Any, KeptSpans]] = {}
 """The processor that keeps the spans of each provider, by the provider's identity."""
+
+_lists: list[_Beside] = []
+"""By the lists themselves: the parameters of a task and those of its context are several objects with one list."""
 
 
 @guarded
 def begin(params: Any) -> TelemetryDeck | None:
-    """Add the deck to those of a task, before the task's span begins; ``None`` without a provider of the SDK."""
+    """Begin the deck of a task, before the task's span begins; ``None`` without a provider of the SDK."""
     provider = providers.tracer_provider()
     if params is None or not hasattr(provider, "add_span_processor"):
         return None
@@ -100,9 +118,34 @@ def begin(params: Any) -> TelemetryDeck | None:
         kept = KeptSpans()
         provider.add_span_processor(kept)
         _kept[id(provider)] = provider, kept
-    deck = TelemetryDeck(_kept[id(provider)][1], settings.current().trace_url, params.decks)
-    params.decks.append(deck)
+    beside = _found(params.decks) or _add(params.decks)
+    deck = TelemetryDeck(_kept[id(provider)][1], settings.current().trace_url, beside)
+    beside.telemetry.append(deck)
     return deck
+
+
+@guarded
+def show(params: Any) -> Callable[[], None] | None:
+    """Put the deck beside the user's own, where there is one; return a function that takes it away again."""
+    beside = _found(params.decks)
+    # Of two decks with one name flytekit renders the last.
+    if beside is None or not beside.telemetry or any(deck.name == NAME for deck in beside.decks):
+        return None
+    deck = beside.telemetry[-1]
+    beside.decks.append(deck)
+    return guarded(lambda: beside.decks.remove(deck))
+
+
+def _found(decks: list[Deck]) -> _Beside | None:
+    return next((beside for beside in list(_lists) if beside.decks is decks), None)
+
+
+def _add(decks: list[Deck]) -> _Beside:
+    for old in [beside for beside in _lists if not beside.is_running][:-_ENDED]:
+        _lists.remove(old)
+    beside = _Beside(decks)
+    _lists.append(beside)
+    return beside
 
 
 def _picture(recording: Recording, trace_url: str) -> str:

@@ -9,6 +9,7 @@ _SHIM = "flytekit.core.shim_task"
 _FUNCTION = "flytekit.core.python_function_task"
 _MAP = "flytekit.core.array_node_map_task"
 _OLD_MAP = "flytekit.core.legacy_map_task"
+_DECK = "flytekit.deck.deck"
 _UTILS = "flytekit.core.utils"
 _DATA = "flytekit.core.data_persistence"
 _WORKFLOW = "flytekit.core.workflow"
@@ -37,6 +38,7 @@ _REQUIRED = (
     Hook(_SHIM, "ExecutableTemplateShimTask.dispatch_execute", tasks.dispatch_shim, _DISPATCH, "span of a shim task"),
     Hook(_SHIM, "ExecutableTemplateShimTask.execute", tasks.execute_shim, "self kwargs", "user code of a shim task"),
     Hook(_FUNCTION, "PythonFunctionTask._write_decks", tasks.write_decks, _DECKS, "deck of a function task"),
+    Hook(_DECK, "_get_deck", tasks.render_decks, "new_user_params", "deck of telemetry"),
     Hook(_MAP, "ArrayNodeMapTask._literal_map_to_python_input", tasks.translate_input, _INPUT, "inputs of a map task"),
     Hook(_MAP, "ArrayNodeMapTask._raw_execute", tasks.execute_items, "self kwargs", "items of a local map task"),
     Hook(_UTILS, "timeit.__enter__", tasks.enter_timeit, "self", "begin of user code and output translation"),

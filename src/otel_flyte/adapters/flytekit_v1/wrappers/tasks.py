@@ -1,5 +1,6 @@
 """Wrappers of the dispatch of tasks, their phases and decks, and of local workflows."""
 
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
@@ -10,6 +11,7 @@ from otel_flyte.adapters.around import Around
 from otel_flyte.adapters.flytekit_v1 import span_modules
 from otel_flyte.adapters.flytekit_v1.span_modules import if_recording
 from otel_flyte.adapters.patching import Function
+from otel_flyte.config import settings
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import state
 
@@ -138,6 +140,16 @@ def write_decks(wrapped: Function) -> Function:
     return call
 
 
+def render_decks(wrapped: Function) -> Function:
+    """Render the deck of a task's telemetry with those of the user."""
+
+    def call(new_user_params: Any, *args: Any, **kwargs: Any) -> Any:
+        with Around(_show_deck(new_user_params), _hide_deck):
+            return wrapped(new_user_params, *args, **kwargs)
+
+    return call
+
+
 def execute_items(wrapped: Function) -> Function:
     """Record each item of a local map, by a copy of the map task with an observed mapped task."""
 
@@ -188,9 +200,22 @@ def _close_phase(task: Any, error: BaseException | None) -> None:
 
 @guarded
 def _begin_deck(ctx: Any) -> Any:
+    if not settings.current().deck:
+        return None
     from otel_flyte.adapters.flytekit_v1 import decks
 
     return decks.begin(ctx.user_space_params)
+
+
+@guarded
+def _show_deck(params: Any) -> Any:
+    # Without this module no deck has begun.
+    decks = sys.modules.get("otel_flyte.adapters.flytekit_v1.decks")
+    return None if decks is None else decks.show(params)
+
+
+def _hide_deck(hide: Callable[[], None], _: BaseException | None) -> None:
+    hide()
 
 
 def _end_deck(deck: Any, error: BaseException | None) -> None:
