@@ -304,3 +304,76 @@ def children_of(pid: int) -> set[str]:
     if not task.exists():
         pytest.skip("the kernel does not list children here")
     return set(task.read_text().split())
+
+
+# --- values that no device can have ---
+
+
+@pytest.mark.parametrize(
+    ("line", "unknown"),
+    [
+        ("Aicore Usage Rate(%) : 4294967295", "utilization"),
+        ("Aicore Usage Rate(%) : -1", "utilization"),
+        ("Aicore Usage Rate(%) : nan", "utilization"),
+        ("HBM Usage Rate(%) : 255", "memory_used"),
+        ("HBM Usage Rate(%) : 1e400", "memory_used"),
+        ("NPU Real-time Power(W) : 429496729.5", "power"),
+        ("NPU Real-time Power(W) : -0.1", "power"),
+        ("Temperature(C) : 32767", "temperature"),
+        ("Temperature(C) : NA", "temperature"),
+    ],
+)
+def test_a_value_of_npu_smi_that_no_npu_can_have_is_unknown(
+    line: str, unknown: str, npu_smi: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(FIXTURES / "910b_pair", tmp_path / "recorded")
+    output = tmp_path / "recorded/info_-t_common_-i_4"
+    text = output.read_text()
+    name = line.partition(" :")[0]
+    there = next(each for each in text.splitlines() if each.strip().startswith(name))
+    output.write_text(text.replace(there, f"\t{line}", 1))
+    ascend = npu_smi("910b_pair")
+    monkeypatch.setenv("FAKE_NPU_SMI", str(tmp_path / "recorded"))
+    ascend.open()
+    sample, other = all_read(ascend, 2)
+    assert getattr(sample, unknown) is None
+    assert getattr(other, unknown) is not None
+    values = {"utilization", "memory_used", "power", "temperature"} - {unknown}
+    assert all(getattr(sample, name) is not None for name in values)
+
+
+@pytest.mark.parametrize("capacity", ["nan", "inf", "-1", "18446744073709551615", "NA"])
+def test_a_capacity_that_no_npu_can_have_is_unknown(
+    capacity: str, npu_smi: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(FIXTURES / "910b_pair", tmp_path / "recorded")
+    (tmp_path / "recorded/info_-t_usages_-i_4").write_text(f"HBM Capacity(MB) : {capacity}\n")
+    ascend = npu_smi("910b_pair")
+    monkeypatch.setenv("FAKE_NPU_SMI", str(tmp_path / "recorded"))
+    assert [device.memory_limit for device in ascend.open()] == [None, None]
+
+
+def test_values_of_dcmi_that_no_npu_can_have_are_unknown(tmp_path: Path, clock: Clock) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("the library needs Linux and a C compiler")
+    source = (FIXTURES / "dcmi.c").read_text()
+    for usual, garbage in (
+        ("*percent = card == 4 ? 87", "*percent = card == 4 ? 4294967295u"),
+        ("hbm->used = 3425", "hbm->used = 18446744073709551615ull"),
+        ("*power = 1640", "*power = 0x7fffffff"),
+        ("*temperature = 48", "*temperature = -2147483647"),
+        ("ecc->single_bit = 3", "ecc->single_bit = 4294967295u"),
+        ("memory->percent = 25", "memory->percent = 4294967295u"),
+    ):
+        assert usual in source
+        source = source.replace(usual, garbage)
+    (tmp_path / "dcmi.c").write_text(source)
+    path = tmp_path / "libdcmi_garbage.so"
+    subprocess.run([compiler, "-w", "-shared", "-fPIC", "-o", path, tmp_path / "dcmi.c"], check=True, timeout=60)
+    ascend = Ascend({}, [str(path)], clock)
+    hbm, ddr, _ = ascend.open()
+    assert (hbm.memory_limit, ddr.memory_limit) == (65536 * MIB, 44280 * MIB)
+    sample, other, _ = ascend.read()
+    assert sample == DeviceSample(sample.device, errors={"uncorrected": 1})
+    assert other == DeviceSample(other.device)

@@ -15,8 +15,8 @@ import pytest
 
 from otel_flyte import semconv
 from otel_flyte.runtime import guard
-from otel_flyte.usage.devices import discovery
-from otel_flyte.usage.devices.accelerators import DeviceSample
+from otel_flyte.usage.devices import discovery, ranges
+from otel_flyte.usage.devices.accelerators import Device, DeviceSample
 from otel_flyte.usage.devices.nvml import Nvml
 from support import fake_nvml
 
@@ -494,3 +494,90 @@ def test_the_module_pynvml_reads_a_library_with_the_interface_of_nvml(tmp_path: 
         "io_transmit": 6000000000 + 2048,
         "is_lost": False,
     }
+
+
+# --- values that no device can have ---
+
+ALL_ONES_32, ALL_ONES_64 = 2**32 - 1, 2**64 - 1
+PLAUSIBLE: dict[str, Any] = fake_nvml.EQUAL["frames"][0]  # type: ignore[index]
+
+
+def samples_of(proc: Path, *frames: dict[str, Any], **gpu: Any) -> list[DeviceSample]:
+    script = {"gpus": [{**fake_nvml.EQUAL, "uuid": "GPU-1", "frames": [{**PLAUSIBLE, **frame} for frame in frames]}]}
+    script["gpus"][0].update(gpu)
+    machine = Machine(fake_nvml.Nvml(script), proc)
+    machine.nvml.open()
+    return [machine.read()[0] for _ in frames]
+
+
+@pytest.mark.parametrize("percent", [ALL_ONES_32, 101, -1, 2**31])
+def test_a_utilization_that_no_gpu_can_have_is_unknown(percent: int, proc: Path) -> None:
+    samples = samples_of(proc, {"utilization": percent}, {"utilization": percent})
+    assert [sample.utilization for sample in samples] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("key", "garbage", "unknown"),
+    [
+        ("used", ALL_ONES_64, {"memory_used"}),
+        ("used", -1, {"memory_used"}),
+        ("used", 85_520_809_985, {"memory_used"}),
+        ("power", ALL_ONES_32, {"power"}),
+        ("power", -1, {"power"}),
+        ("energy", ALL_ONES_64, {"energy"}),
+        ("energy", ALL_ONES_32, {"energy"}),
+        ("temperature", ALL_ONES_32, {"temperature"}),
+        ("temperature", 255, {"temperature"}),
+        ("temperature", -273, {"temperature"}),
+        ("pcie", [ALL_ONES_64, ALL_ONES_64], {"io_receive", "io_transmit"}),
+        ("nvlink", [ALL_ONES_64, 0], {"io_receive"}),
+        ("nvlink", [-1, 0], {"io_receive"}),
+        ("processes", [["self", ALL_ONES_64, 80]], {"process_memory"}),
+        ("processes", [["self", 2**41, 80]], {"process_memory"}),
+    ],
+)
+def test_only_the_value_that_no_gpu_can_have_is_unknown(
+    key: str, garbage: object, unknown: set[str], proc: Path
+) -> None:
+    (usual,), (sample,) = samples_of(proc, {}), samples_of(proc, {key: garbage})
+    expected = {name: None if name in unknown else value for name, value in asdict(usual).items()}
+    assert asdict(sample) == expected
+
+
+@pytest.mark.parametrize("count", [ALL_ONES_32, ALL_ONES_64, -1])
+def test_counts_of_errors_that_no_gpu_can_have_are_missing(count: int, proc: Path) -> None:
+    (sample,) = samples_of(proc, {"ecc": [count, 2]})
+    assert sample.errors == {"uncorrected": 2, "xid": 0}
+
+
+def test_power_that_no_gpu_can_have_adds_no_energy(proc: Path) -> None:
+    frames = [{"power": 100_000}, {"power": ALL_ONES_32}, {"power": 100_000}, {"power": 100_000}]
+    samples = samples_of(proc, *frames, not_supported=["nvmlDeviceGetTotalEnergyConsumption"])
+    assert [sample.energy for sample in samples] == [0.0, 0.0, 0.0, 100.0]
+
+
+@pytest.mark.parametrize("memory", [ALL_ONES_64, -1, 0])
+def test_a_size_of_memory_that_no_gpu_can_have_is_unknown(memory: int, proc: Path) -> None:
+    (sample,) = samples_of(proc, {}, memory=memory)
+    assert sample.device.memory_limit is None
+    assert sample.memory_used == 12 * GIB
+
+
+@pytest.mark.parametrize("percent", [float("nan"), float("inf"), 4294967295.0])
+def test_a_utilization_that_no_mig_instance_can_have_is_unknown(percent: float, proc: Path) -> None:
+    mig = {"uuid": "MIG-1", "name": "MIG", "instance": 1, "compute_instance": 0, "memory": GIB, "frames": [{}]}
+    mig["frames"] = [{"utilization": percent, "used": 1}]
+    script = {"gpus": [{**fake_nvml.EQUAL, "uuid": "GPU-1", "gpm": True, "migs": [mig]}]}
+    machine = Machine(fake_nvml.Nvml(script), proc)
+    machine.nvml.open()
+    assert [machine.read()[0].utilization for _ in range(2)] == [None, None]
+
+
+def test_values_of_other_readers_are_checked_too() -> None:
+    device = Device("gpu", 0, "x", "X", "ACME", memory_limit=100)
+    sample = DeviceSample(
+        device, utilization=float("nan"), memory_used=101, power=-1, energy=float("inf"), temperature=1000
+    )
+    assert ranges.credible(sample) == DeviceSample(device)
+    usual = DeviceSample(device, 1.0, 100, 350.5, 1e6, -5.0, {"xid": 3}, 1, 2, 50, 0.0)
+    assert ranges.credible(usual) == usual

@@ -181,11 +181,16 @@ def _device(attributes: Attributes, kind: str, index: int) -> Device:
     return Device(
         kind,
         index,
-        utilization_mean=known(semconv.USAGE_DEVICE_MEAN),
-        utilization_peak=known(semconv.USAGE_DEVICE_PEAK),
+        utilization_mean=_share(known(semconv.USAGE_DEVICE_MEAN)),
+        utilization_peak=_share(known(semconv.USAGE_DEVICE_PEAK)),
         memory_peak=known(semconv.USAGE_DEVICE_MEMORY_PEAK),
         memory_limit=known(semconv.USAGE_DEVICE_MEMORY_LIMIT),
     )
+
+
+def _share(value: float | None) -> float | None:
+    """Return a fraction of 1; ``None`` for a number that a driver returned for want of one."""
+    return value if value is not None and 0 <= value <= 1 else None
 
 
 def _series_value(item: object) -> float:

@@ -14,7 +14,7 @@ from otel_flyte.runtime.guard import guarded
 from otel_flyte.usage import attributes
 from otel_flyte.usage.attributes import Attributes
 from otel_flyte.usage.collection import Collection, OwnProcess
-from otel_flyte.usage.devices import discovery
+from otel_flyte.usage.devices import discovery, ranges
 from otel_flyte.usage.devices.accelerators import Accelerator, DeviceSample
 from otel_flyte.usage.quota import Quota
 from otel_flyte.usage.sample import Sample, of_process
@@ -181,4 +181,5 @@ class Sampling:
 
 def _read(accelerators: Iterable[Accelerator]) -> Iterator[DeviceSample]:
     for accelerator in accelerators:
-        yield from guarded(accelerator.read)() or ()
+        # A reader of a third party may pass on what its driver returns.
+        yield from map(ranges.credible, guarded(accelerator.read)() or ())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from otel_flyte import semconv
 from otel_flyte.runtime import guard
-from otel_flyte.usage.devices import visible
+from otel_flyte.usage.devices import ranges, visible
 from otel_flyte.usage.devices.accelerators import Device, DeviceSample
 from otel_flyte.usage.devices.ascend_chip import Chip, Reading, Source
 from otel_flyte.usage.devices.dcmi import LIBRARIES, Dcmi
@@ -82,7 +82,7 @@ class Ascend:
         return [sample for sample in samples if sample]
 
     def _npu(self, index: int, chip: Chip) -> _Npu:
-        device = Device(semconv.DEVICE_NPU, index, chip.id, chip.name, _VENDOR, chip.memory_limit)
+        device = Device(semconv.DEVICE_NPU, index, chip.id, chip.name, _VENDOR, ranges.memory(chip.memory_limit))
         return _Npu(device, chip, Energy(self._clock))
 
     def _sample(self, npu: _Npu, source: Source) -> DeviceSample | None:
@@ -102,15 +102,17 @@ class Ascend:
 
 
 def _sample(npu: _Npu, reading: Reading) -> DeviceSample:
-    return DeviceSample(
+    power = ranges.watts(reading.power)
+    sample = DeviceSample(
         npu.device,
         utilization=reading.utilization,
         memory_used=reading.memory_used,
-        power=reading.power,
-        energy=npu.energy.add(reading.power),
+        power=power,
+        energy=npu.energy.add(power),
         temperature=reading.temperature,
         errors=reading.errors,
     )
+    return ranges.credible(sample)
 
 
 def _visible(environ: Mapping[str, str], chips: Sequence[Chip]) -> list[Chip]:

@@ -51,8 +51,3 @@ class Source(Protocol):
 
     def read(self, chip: Chip) -> Reading | None:
         """Read a chip, ``None`` where nothing is known yet."""
-
-
-def share(percent: float | None) -> float | None:
-    """Return a share of 1, ``None`` for more than 100 (239 means that a profiler uses the counters)."""
-    return percent / FULL if percent is not None and 0 <= percent <= FULL else None

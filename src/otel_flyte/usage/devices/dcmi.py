@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from otel_flyte import semconv
+from otel_flyte.usage.devices import ranges
 from otel_flyte.usage.devices.accelerators import logger
-from otel_flyte.usage.devices.ascend_chip import FULL, MIB, Chip, Reading, share
+from otel_flyte.usage.devices.ascend_chip import FULL, MIB, Chip, Reading
 
 LIBRARIES = ("libdcmi.so", "/usr/local/dcmi/libdcmi.so")
 
 _MOST_CARDS = 64
+_MOST_CHIPS = 64
 _NAME_LENGTH = 32
 _NEVER = frozenset((-8255, -8013, -8002))
 """Not supported, not in a container, not permitted: not called again."""
@@ -139,7 +141,7 @@ class Dcmi:
             chips, controller, processor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
             numbers = (ctypes.byref(chips), ctypes.byref(controller), ctypes.byref(processor))
             if self._ask("dcmi_get_device_id_in_card", card, *numbers):
-                yield from filter(None, (self._chip(card, number) for number in range(chips.value)))
+                yield from filter(None, (self._chip(card, number) for number in range(min(chips.value, _MOST_CHIPS))))
 
     def _chip(self, card: int, number: int) -> Chip | None:
         try:
@@ -174,7 +176,7 @@ class Dcmi:
         for kind in _UTILIZATION:
             percent = self._number("dcmi_get_device_utilization_rate", card, number, kind)
             if percent is not None:
-                return share(percent)
+                return ranges.percent(percent)
         return None
 
     def _memory(self, card: int, number: int) -> tuple[int | None, int | None]:
@@ -183,7 +185,8 @@ class Dcmi:
         if self._ask("dcmi_get_device_hbm_info", card, number, ctypes.byref(hbm)) and hbm.total:
             return hbm.total * MIB, hbm.used * MIB
         if self._ask("dcmi_get_device_memory_info_v3", card, number, ctypes.byref(memory)) and memory.total:
-            return memory.total * MIB, memory.total * MIB * memory.percent // FULL
+            share = ranges.percent(memory.percent)
+            return memory.total * MIB, None if share is None else memory.total * MIB * memory.percent // FULL
         return None, None
 
     def _errors(self, card: int, number: int) -> dict[str, int]:

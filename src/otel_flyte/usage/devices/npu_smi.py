@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from otel_flyte.usage.devices import ranges
 from otel_flyte.usage.devices.accelerators import logger
-from otel_flyte.usage.devices.ascend_chip import FULL, MIB, Chip, Reading, share
+from otel_flyte.usage.devices.ascend_chip import MIB, Chip, Reading
 
 _COMMAND = "npu-smi"
 _LIMIT_SECONDS = 5.0
 _PERIOD_SECONDS = 10.0
+_DIGITS = 9
 _CAPACITIES = ("HBM Capacity(MB)", "Memory Capacity(MB)", "DDR Capacity(MB)")
 _MEMORY_PERCENT = ("HBM Usage Rate(%)", "Memory Usage Rate(%)", "DDR Usage Rate(%)")
 _UTILIZATION = ("Aicore Usage Rate(%)", "NPU Utilization(%)")
@@ -141,12 +143,12 @@ def _mapped(text: str) -> Iterator[Chip]:
         row = dict(zip(columns, line.split(maxsplit=max(0, len(columns) - 1)), strict=False))
         card, number, physical = row.get("NPU ID", ""), row.get("Chip ID", ""), row.get("Chip Phy-ID", "")
         logic = row.get("Chip Logic ID", physical)
-        if card.isdecimal() and number.isdecimal() and logic.isdecimal():
+        if all(map(_is_number, (card, number, logic))):
             yield Chip(
                 int(card),
                 int(number),
                 int(logic),
-                int(physical if physical.isdecimal() else logic),
+                int(physical if _is_number(physical) else logic),
                 id=f"{card}-{number}",
                 name=row.get("Chip Name", "").strip(),
             )
@@ -156,8 +158,9 @@ def _capacity(values: Mapping[str, str]) -> int | None:
     """Return the bytes of memory; kinds of memory that a chip lacks are 0 or missing."""
     for name in _CAPACITIES:
         capacity = _first(values, (name,))
-        if capacity:
-            return int(capacity * MIB)
+        size = None if capacity is None else ranges.memory(capacity * MIB)
+        if size:
+            return size
     return None
 
 
@@ -173,11 +176,11 @@ def _values(text: str) -> dict[str, str]:
 
 
 def _reading(chip: Chip, values: Mapping[str, str]) -> Reading:
-    percent = _first(values, _MEMORY_PERCENT)
+    share = ranges.percent(_first(values, _MEMORY_PERCENT))
     total = chip.memory_limit
     return Reading(
-        utilization=share(_first(values, _UTILIZATION)),
-        memory_used=None if percent is None or total is None else int(total * percent / FULL),
+        utilization=ranges.percent(_first(values, _UTILIZATION)),
+        memory_used=None if share is None or total is None else int(total * share),
         power=_first(values, _POWER),
         temperature=_first(values, _TEMPERATURE),
     )
@@ -191,3 +194,8 @@ def _first(values: Mapping[str, str], names: tuple[str, ...]) -> float | None:
         except (KeyError, ValueError):
             continue
     return None
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text is the number of a card or a chip."""
+    return text.isdecimal() and len(text) <= _DIGITS

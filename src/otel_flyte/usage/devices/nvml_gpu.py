@@ -11,6 +11,7 @@ from typing import Any
 
 from otel_flyte import semconv
 from otel_flyte.runtime import guard
+from otel_flyte.usage.devices import ranges
 from otel_flyte.usage.devices.accelerators import Device, DeviceSample
 from otel_flyte.usage.devices.energy import Energy
 from otel_flyte.usage.devices.nvml_driver import NEVER, Driver, LostError, Part, text
@@ -72,7 +73,7 @@ class Gpu:
             id=part.id,
             name=text(self._ask("nvmlDeviceGetName")),
             vendor=_VENDOR,
-            memory_limit=memory.total if memory else None,
+            memory_limit=ranges.memory(memory.total) if memory else None,
             is_partition=part.is_partition,
         )
 
@@ -100,7 +101,7 @@ class Gpu:
         power, energy = self._power_and_energy()
         receive, transmit = self._bytes()
         process_memory, process_utilization = self._of_processes(own) if own else (None, None)
-        return DeviceSample(
+        sample = DeviceSample(
             self.device,
             utilization=self._instance_use.read() if self._instance_use else self._utilization(),
             memory_used=memory.used if memory else None,
@@ -113,6 +114,7 @@ class Gpu:
             process_memory=process_memory,
             process_utilization=process_utilization,
         )
+        return ranges.credible(sample)
 
     def _is_found_again(self) -> bool:
         """Look up the device again, but seldom: a driver may take long over a device that is gone."""
@@ -140,14 +142,14 @@ class Gpu:
         kind, samples = self._ask("nvmlDeviceGetSamples", _UTILIZATION_SAMPLES, self._sampled_until) or (0, ())
         since, shares = self._sampled_until, []
         for sample in samples:
-            share = _number(kind, sample.sampleValue)
-            if sample.timeStamp > since and 0 <= share <= 100:
+            share = ranges.percent(_number(kind, sample.sampleValue))
+            if sample.timeStamp > since and share is not None:
                 self._sampled_until = max(self._sampled_until, sample.timeStamp)
                 shares.append(share)
         if shares and since:
-            return sum(shares) / len(shares) / 100
+            return sum(shares) / len(shares)
         rates = self._ask("nvmlDeviceGetUtilizationRates")
-        return rates.gpu / 100 if rates else None
+        return ranges.percent(rates.gpu) if rates else None
 
     def _memory(self) -> Any:
         """Return total and used bytes; unlike version 1, version 2 does not count reserved memory as used."""
@@ -156,8 +158,8 @@ class Gpu:
 
     def _power_and_energy(self) -> tuple[float | None, float | None]:
         milliwatts = self._ask_whole("nvmlDeviceGetPowerUsage")
-        watts = None if milliwatts is None else milliwatts / 1000
-        millijoules = self._ask_whole("nvmlDeviceGetTotalEnergyConsumption")
+        watts = None if milliwatts is None else ranges.watts(milliwatts / 1000)
+        millijoules = ranges.counter(self._ask_whole("nvmlDeviceGetTotalEnergyConsumption"))
         if millijoules is not None:
             return watts, millijoules / 1000
         is_uncounted = self._driver.lacks(self.part.id, "nvmlDeviceGetTotalEnergyConsumption")
@@ -186,7 +188,8 @@ class Gpu:
             if value.nvmlReturn in NEVER or (value.nvmlReturn == 0 and value.valueType not in _WIDE):
                 self._counters.remove(counter)
             elif value.nvmlReturn == 0:
-                counts[counter] = int(_number(value.valueType, value.value)) * _BYTES[counter]
+                count = ranges.counter(int(_number(value.valueType, value.value)))
+                counts[counter] = None if count is None else count * _BYTES[counter]
             else:
                 counts[counter] = None
         return _sum(counts, _PCIE_RECEIVE, _NVLINK_RECEIVE), _sum(counts, _PCIE_TRANSMIT, _NVLINK_TRANSMIT)
@@ -196,8 +199,9 @@ class Gpu:
         pids = None if listed is None else own([process.pid for process in listed])
         if pids is None:
             return None, None
-        used = [process.usedGpuMemory for process in listed if process.pid in pids]
-        return None if None in used else sum(used), self._process_utilization(pids)
+        used = [ranges.counter(process.usedGpuMemory) for process in listed if process.pid in pids]
+        known = [count for count in used if count is not None]
+        return sum(known) if len(known) == len(used) else None, self._process_utilization(pids)
 
     def _process_utilization(self, pids: frozenset[int]) -> float | None:
         since = self._processes_sampled_until
@@ -205,12 +209,13 @@ class Gpu:
         samples = self._ask_whole("nvmlDeviceGetProcessUtilization", since, nothing=())
         if samples is None:
             return None
-        shares: dict[int, list[int]] = {}
+        shares: dict[int, list[float]] = {}
         for sample in samples:
-            if sample.timeStamp > since and sample.smUtil <= 100:
+            share = ranges.percent(sample.smUtil)
+            if sample.timeStamp > since and share is not None:
                 self._processes_sampled_until = max(self._processes_sampled_until, sample.timeStamp)
-                shares.setdefault(sample.pid, []).append(sample.smUtil)
-        return min(1.0, sum(sum(share) / len(share) / 100 for pid, share in shares.items() if pid in pids))
+                shares.setdefault(sample.pid, []).append(share)
+        return min(1.0, sum(sum(share) / len(share) for pid, share in shares.items() if pid in pids))
 
     def _ask_whole(self, name: str, *arguments: Any, nothing: Any = None) -> Any:
         """Call a function that supports whole GPUs only."""
@@ -299,7 +304,7 @@ class _InstanceUse:
         request.metrics[0].metricId = _GPM_GRAPHICS_UTILIZATION
         answer = self._ask("nvmlGpmMetricsGet", request)
         is_known = answer is not None and answer.metrics[0].nvmlReturn == 0
-        return min(1.0, answer.metrics[0].value / 100) if is_known else None
+        return ranges.percent(answer.metrics[0].value) if is_known else None
 
     def _ask(self, name: str, *arguments: Any) -> Any:
         return self._driver.ask(self._part.id, name, *arguments)
