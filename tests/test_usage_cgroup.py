@@ -3,13 +3,16 @@
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from otel_flyte import semconv
 from otel_flyte.usage.readers import cgroup, host
 from otel_flyte.usage.readers.cgroup import Cgroup, CgroupLimits, CgroupSample
 from otel_flyte.usage.readers.files import KernelFile
+from otel_flyte.usage.sources import Sources
 
 pytestmark = pytest.mark.quick
 
@@ -247,3 +250,137 @@ def test_psutil_has_the_memory_of_the_machine_without_proc() -> None:
     psutil = pytest.importorskip("psutil")
 
     assert host.memory_total(RECORDED / "not there") == psutil.virtual_memory().total
+
+
+# --- a container whose cgroup lacks figures ---
+
+BALLAST = 64 * 2**20
+
+
+def sources_of_a_pod(root: Path, monkeypatch: pytest.MonkeyPatch, *lacking: str) -> Sources:
+    shutil.copytree(RECORDED / "v2_pod", root, dirs_exist_ok=True)
+    for name in lacking:
+        (root / "sys/fs/cgroup" / name).unlink()
+    monkeypatch.setenv(semconv.FLYTE_EXECUTION_NAME[0], "x")
+    sources = Sources(cgroup.find(root))
+    assert sources.kind == semconv.USAGE_OF_CONTAINER
+    return sources
+
+
+def test_a_container_with_all_figures_has_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = sources_of_a_pod(tmp_path, monkeypatch)
+    sample = sources.read()
+    assert sources.described() == {semconv.USAGE_SOURCE: semconv.USAGE_OF_CONTAINER}
+    assert (sample.cpu_seconds, sample.memory, sample.io_write) == (12.345678, 209715200, 2097152)
+
+
+def test_memory_without_memory_stat_is_that_of_the_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = sources_of_a_pod(tmp_path, monkeypatch, "memory.stat")
+    before = sources.read()
+    ballast = bytearray(BALLAST)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    after = sources.read()
+    assert before.memory is not None
+    assert after.memory is not None
+    assert after.memory - before.memory > BALLAST / 2
+    assert (after.cpu_seconds, after.io_write, after.oom_kills) == (12.345678, 2097152, 1)
+    assert sources.described() == {
+        semconv.USAGE_SOURCE: semconv.USAGE_OF_CONTAINER,
+        semconv.USAGE_MEMORY_SOURCE: semconv.USAGE_OF_PROCESSES,
+    }
+
+
+def test_cpu_time_without_cpu_stat_is_that_of_the_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = sources_of_a_pod(tmp_path, monkeypatch, "cpu.stat")
+    sample = sources.read()
+    assert sample.cpu_seconds is not None
+    assert abs(sample.cpu_seconds - time.process_time()) < 5
+    assert sample.memory == 209715200
+    assert sources.described()[semconv.USAGE_CPU_SOURCE] == semconv.USAGE_OF_PROCESSES
+
+
+def test_io_without_io_stat_is_that_of_the_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = sources_of_a_pod(tmp_path, monkeypatch, "io.stat")
+    sample = sources.read()
+    tree = sources.tree.read()
+    assert (sample.io_read is None) is (tree.io_read is None)
+    assert sample.memory == 209715200
+    assert sources.described()[semconv.USAGE_IO_SOURCE] == semconv.USAGE_OF_PROCESSES
+
+
+def test_a_figure_keeps_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = sources_of_a_pod(tmp_path, monkeypatch)
+    (tmp_path / "sys/fs/cgroup/memory.stat").write_text("")
+    assert sources.read().memory is None
+    assert sources.described() == {semconv.USAGE_SOURCE: semconv.USAGE_OF_CONTAINER}
+
+
+# --- IO of broken files ---
+
+
+@pytest.mark.parametrize(
+    ("text", "read", "written"),
+    [
+        ("7:1 7:0 rbytes=5 wbytes=6 rios=1\n", 5, 6),
+        ("7:1 7:2 7:0 rbytes=5 wbytes=6\n8:0 rbytes=1 wbytes=2\n", 6, 8),
+        ("7:1 rbytes=1 wbytes=2 7:0 rbytes=5 wbytes=6\n", 6, 8),
+        ("8:0 rbytes=5 wbytes=6 cost.vrate=100.00 cost.wait=x future\n", 5, 6),
+        ("8:0 rbytes wbytes=6 =7 rios=\n", 0, 6),
+        ("8:0 rbytes=-5 wbytes=6\n", 0, 6),
+        (f"8:0 rbytes={2**70} wbytes=6\n8:1 rbytes=1\n", 1, 6),
+        (f"8:0 rbytes={'9' * 5000} wbytes=6\n", 0, 6),
+        ("\n\nnone\n8:0 rbytes=5 wbytes=6", 5, 6),
+        ("", 0, 0),
+        ("7:0 \n", 0, 0),
+        ("none of it\n", None, None),
+    ],
+)
+def test_io_of_version_2_is_that_of_the_words_that_can_be_read(
+    text: str, read: int | None, written: int | None, tmp_path: Path
+) -> None:
+    shutil.copytree(RECORDED / "v2_pod", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "sys/fs/cgroup/io.stat").write_text(text)
+    found = cgroup.find(tmp_path)
+    assert found is not None
+    sample = found.read()
+    assert (sample.io_read, sample.io_write) == (read, written)
+
+
+@pytest.mark.parametrize(
+    ("text", "read", "written"),
+    [
+        ("8:0 Read 5\n8:0 Write 6\n8:0 Sync 9\n8:0\n8:0 Read\nTotal 20\n", 5, 6),
+        ("8:0 Read x\n8:0 Write 6\n", 0, 6),
+        (f"8:0 Read {2**70}\n8:0 Read 5 6\n\n", 5, 0),
+        ("8:0 Read -5\nTotal 0\n", None, None),
+    ],
+)
+def test_io_of_version_1_is_that_of_the_lines_that_can_be_read(
+    text: str, read: int | None, written: int | None, tmp_path: Path
+) -> None:
+    shutil.copytree(RECORDED / "v1_pod", tmp_path, dirs_exist_ok=True)
+    (file,) = tmp_path.rglob("blkio.throttle.io_service_bytes_recursive")
+    file.write_text(text)
+    found = cgroup.find(tmp_path)
+    assert found is not None
+    sample = found.read()
+    assert (sample.io_read, sample.io_write) == (read, written)
+
+
+def test_a_number_of_more_than_64_bits_is_unknown(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "v2_pod", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "sys/fs/cgroup/cpu.stat").write_text(f"usage_usec {'9' * 400}\n")
+    found = cgroup.find(tmp_path)
+    assert found is not None
+    assert found.read().cpu_seconds is None
+    assert found.read().io_write == 2097152
+
+
+@pytest.mark.parametrize("line", ["1 - cgroup2\n", "1 2 3 \\999 /x - cgroup2 a b\n", "1 2 3 / /x - cgroup\n"])
+def test_a_broken_mount_hides_no_other(line: str, tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "v2_pod", tmp_path, dirs_exist_ok=True)
+    mounts = tmp_path / "proc/self/mountinfo"
+    mounts.write_text(line + mounts.read_text())
+    found = cgroup.find(tmp_path)
+    assert found is not None
+    assert found.read() == SAMPLES["v2_pod"]

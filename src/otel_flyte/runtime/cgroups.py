@@ -44,7 +44,7 @@ def find(root: str = "/", pid: int | str = "self") -> dict[str, Folder]:
     with suppress(OSError, ValueError):
         mounts = list(_mounts(f"{root}proc/{pid}/mountinfo"))
         for line in lines(f"{root}proc/{pid}/cgroup"):
-            _, names, group = line.split(":", 2)
+            _, names, group = (*line.split(":", 2), "", "")[:3]
             for controller in names.split(","):
                 for top, mount_point, controllers in mounts:
                     if controller in controllers:
@@ -66,13 +66,14 @@ def _folder(mount_point: str, top: str, group: str) -> Folder | None:
 
 
 def _mounts(path: str) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield the root, the mount point and the controllers of each mounted hierarchy."""
+    """Yield the root, the mount point and the controllers of each mounted hierarchy; other lines are left out."""
     for line in lines(path):
         mount, _, file_system = line.partition(" - ")
         if file_system.startswith("cgroup"):
-            _, _, _, top, mount_point, *_ = mount.split(" ")
-            kind, _, options = file_system.split(" ", 2)
-            yield _unescaped(top), _unescaped(mount_point), [UNIFIED] if kind == "cgroup2" else options.split(",")
+            with suppress(ValueError):
+                _, _, _, top, mount_point, *_ = mount.split(" ")
+                kind, _, options = file_system.split(" ", 2)
+                yield _unescaped(top), _unescaped(mount_point), [UNIFIED] if kind == "cgroup2" else options.split(",")
 
 
 def _unescaped(text: str) -> str:

@@ -18,13 +18,13 @@ Attributes = dict[str, bool | int | float | str | list[float]]
 _DECIMALS = 4
 
 
-def of_window(window: Window, quota: Quota, source: str) -> Attributes:
+def of_window(window: Window, quota: Quota, sources: "Sources") -> Attributes:
     """Return the usage in a window, in seconds, cores, bytes and joules, and as shares of 1."""
     memory = window.memory_peak
     declared = quota.declared
     return _known(
         {
-            semconv.USAGE_SOURCE: source,
+            **sources.described(),
             semconv.USAGE_SAMPLES: window.samples,
             semconv.USAGE_CPU_TIME: _rounded(window.growth("cpu_seconds")),
             semconv.USAGE_CPU_MEAN: _rounded(window.mean_cores),
@@ -49,7 +49,7 @@ def of_task(windows: "Windows", quota: Quota, sources: "Sources", *, shared: boo
     window = windows.task
     return {
         **of_quota(quota),
-        **of_window(window, quota, sources.kind),
+        **of_window(window, quota, sources),
         **_known(
             {
                 semconv.USAGE_SHARED: shared or None,

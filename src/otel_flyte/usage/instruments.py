@@ -271,7 +271,10 @@ _CONTAINER = (
     Instrument(
         *(semconv.METRIC_CONTAINER_CPU_USAGE, GAUGE, "{cpu}"),
         "Cores that the container used, as the mean since the last collection.",
-        _of_container(lambda _, collection: collection.window.mean_cores),
+        # A container whose CPU time is not counted has that of the processes in its window.
+        _of_container(
+            lambda container, collection: None if container.cpu_seconds is None else collection.window.mean_cores
+        ),
     ),
     Instrument(
         *(semconv.METRIC_TASK_CPU_THROTTLED, COUNTER, "s", "Time in which the CPU quota throttled the container."),

@@ -96,7 +96,7 @@ class Sampling:
 
     def describe_window(self, usage: "TaskUsage", window: Window) -> Attributes:
         """Return the usage in a window, by attribute."""
-        return attributes.of_window(window, self.quota(usage), self.sources.kind)
+        return attributes.of_window(window, self.quota(usage), self.sources)
 
     def describe_task(self, usage: "TaskUsage", windows: Windows) -> Attributes:
         """Return the usage of a task, by attribute."""

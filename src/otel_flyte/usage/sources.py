@@ -1,4 +1,8 @@
-"""The sources of samples: the container's cgroup in a pod, else this process and all its descendants."""
+"""The sources of samples: the container's cgroup in a pod, else this process and all its descendants.
+
+Some runtimes count only a part in a cgroup: gVisor has no ``memory.stat``, and a kubelet may leave out IO. Each figure
+that the cgroup lacks is that of the processes.
+"""
 
 import os
 import time
@@ -24,14 +28,23 @@ class Sources:
         tree: this process and its descendants.
         container: that control group where Flyte assigns resources to it.
         kind: the subject of samples, ``container`` or ``processes``.
+
+    Args:
+        group: the control group, that of this process by default.
     """
 
-    def __init__(self) -> None:
-        self.cgroup = cgroup.find()
+    def __init__(self, group: cgroup.Cgroup | None = None) -> None:
+        self.cgroup = group or cgroup.find()
         self.tree = processes.ProcessTree()
         in_a_pod = identity.execution_from_environment(os.environ) is not None
         self.container = self.cgroup if in_a_pod and self.cgroup is not None and self.cgroup.is_container else None
         self.kind = semconv.USAGE_OF_CONTAINER if self.container is not None else semconv.USAGE_OF_PROCESSES
+        # Once for all samples: the counters of both sources differ, so that a change would look like usage.
+        self._lacking = _lacking(self.container.read()) if self.container is not None else frozenset()
+
+    def described(self) -> dict[str, str]:
+        """Return the source of all figures, and the source of each figure that has another, by attribute."""
+        return {semconv.USAGE_SOURCE: self.kind, **dict.fromkeys(sorted(self._lacking), semconv.USAGE_OF_PROCESSES)}
 
     @cached_property
     def machine(self) -> Machine:
@@ -44,7 +57,7 @@ class Sources:
         container = self.container
         if container is not None:
             found = container.read()
-            return Sample(
+            sample = Sample(
                 at=time.monotonic(),
                 cpu_seconds=found.cpu_seconds,
                 throttled_seconds=found.throttled_seconds,
@@ -55,6 +68,10 @@ class Sources:
                 oom_kills=found.oom_kills,
                 devices=devices,
             )
+            return self._completed(sample) if self._lacking else sample
+        return self._of_tree(devices)
+
+    def _of_tree(self, devices: Sequence[DeviceSample] | None) -> Sample:
         tree = self.tree.read()
         return Sample(
             at=time.monotonic(),
@@ -66,6 +83,17 @@ class Sources:
             devices=devices,
         )
 
+    def _completed(self, sample: Sample) -> Sample:
+        """Return a container's sample with the figures of the processes that the cgroup lacks."""
+        tree = self._of_tree(sample.devices)
+        if semconv.USAGE_CPU_SOURCE in self._lacking:
+            sample = sample._replace(cpu_seconds=tree.cpu_seconds)
+        if semconv.USAGE_MEMORY_SOURCE in self._lacking:
+            sample = sample._replace(memory=tree.memory)
+        if semconv.USAGE_IO_SOURCE in self._lacking:
+            sample = sample._replace(io_read=tree.io_read, io_write=tree.io_write)
+        return sample
+
     def descendants(self) -> list[tuple[float, float]]:
         """Return the start (``time.monotonic``) and the CPU time of each descendant."""
         self.tree.read()
@@ -75,6 +103,16 @@ class Sources:
     def peak_with_page_cache(self) -> int | None:
         """Return the container's high-water mark, which includes page cache."""
         return self.container.memory_peak() if self.container is not None else None
+
+
+def _lacking(found: cgroup.CgroupSample) -> frozenset[str]:
+    """Return the attributes that name the sources of the figures that a cgroup does not have."""
+    figures = {
+        semconv.USAGE_CPU_SOURCE: found.cpu_seconds,
+        semconv.USAGE_MEMORY_SOURCE: found.working_set,
+        semconv.USAGE_IO_SOURCE: found.io_read,
+    }
+    return frozenset(name for name, value in figures.items() if value is None)
 
 
 def _precise(tree: processes.TreeSample) -> float | None:

@@ -22,6 +22,9 @@ _NANOSECONDS = 10**9
 _TELLING = ("release_agent", "cgroup.events", "tasks")
 """Files of a root in version 1, of every other group in version 2, and of every other group in version 1."""
 
+_DEVICE = re.compile(rb"[0-9]{1,10}:[0-9]{1,10}")
+"""Major and minor number of a block device."""
+
 _CONTAINER = re.compile(
     r"/[^/]*kubepods[^/]*/"  # both drivers of the kubelet, and its own folder above (kubelet-kubepods.slice)
     r"|/(?:docker|ecs|lxc|garden|actions_job|libpod_parent)/"
@@ -222,13 +225,11 @@ class _Io:
         text = self.file.read()
         if text is None:
             return None, None
-        try:
-            counts = [count for count in self._counts(text) if not self._is_stacked(count.device)]
-        except ValueError:
+        found = list(self._counts(text))
+        # Newer kernels with version 1 count only where a limit of blkio is set; otherwise no device has a line.
+        if not found and (self._counts is _counts_v1 or text.strip()):
             return None, None
-        if self._counts is _counts_v1 and not counts:
-            # Newer kernels with version 1 count only where a limit of blkio is set; otherwise no device has a line.
-            return None, None
+        counts = [count for count in found if not self._is_stacked(count.device)]
         return sum(count.read for count in counts), sum(count.written for count in counts)
 
     def _is_stacked(self, device: bytes) -> bool:
@@ -250,17 +251,35 @@ class _Count(NamedTuple):
 def _counts_v1(text: bytes) -> Iterator[_Count]:
     """Parse lines such as ``8:0 Read 4096``; the last one, ``Total 4096``, has no device."""
     for line in text.splitlines():
-        device, kind, *count = line.split()
-        if count:
-            yield _Count(device, int(count[0]) * (kind == b"Read"), int(count[0]) * (kind == b"Write"))
+        device, kind, count = (*line.split(), b"", b"", b"")[:3]
+        number = _count(count)
+        if _DEVICE.fullmatch(device) and number is not None:
+            yield _Count(device, number * (kind == b"Read"), number * (kind == b"Write"))
 
 
 def _counts_v2(text: bytes) -> Iterator[_Count]:
-    """Parse lines such as ``8:0 rbytes=4096 wbytes=0 rios=1``; a device may have no pairs."""
-    for line in text.splitlines():
-        device, *pairs = line.split()
-        counts = dict(pair.split(b"=", 1) for pair in pairs)
-        yield _Count(device, int(counts.get(b"rbytes", 0)), int(counts.get(b"wbytes", 0)))
+    """Parse lines such as ``8:0 rbytes=4096 wbytes=0 rios=1``.
+
+    Some kernels end the line of a device without pairs with no newline: ``7:1 7:0 rbytes=5``.
+    """
+    device, counts = b"", dict[bytes, int]()
+    for word in text.split():
+        if _DEVICE.fullmatch(word):
+            if device:
+                yield _Count(device, counts.get(b"rbytes", 0), counts.get(b"wbytes", 0))
+            device, counts = word, {}
+            continue
+        name, _, value = word.partition(b"=")
+        number = _count(value)
+        if number is not None:
+            counts[name] = number
+    if device:
+        yield _Count(device, counts.get(b"rbytes", 0), counts.get(b"wbytes", 0))
+
+
+def _count(text: bytes) -> int | None:
+    number = files.integer(text)
+    return number if number is not None and number >= 0 else None
 
 
 def _is_machine(folder: str) -> bool:

@@ -12,6 +12,7 @@ _BYTES = 32768
 _PAGE = 4096
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _STALE = (ENODEV, ESRCH)
+_LARGEST = 2**64 - 1
 
 
 class KernelFile:
@@ -67,11 +68,12 @@ class KernelFile:
 
 
 def integer(text: bytes | None) -> int | None:
-    """Return a text as a number, ``None`` where it is not one."""
+    """Return a text as a number of 64 bits, ``None`` where it is not one."""
     try:
-        return None if text is None else int(text)
+        number = None if text is None else int(text)
     except ValueError:
         return None
+    return number if number is not None and -_LARGEST <= number <= _LARGEST else None
 
 
 def field(text: bytes | None, name: bytes) -> int | None:

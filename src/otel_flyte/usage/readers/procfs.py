@@ -5,6 +5,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from otel_flyte.usage.readers import files
 from otel_flyte.usage.readers.files import KernelFile, field
 from otel_flyte.usage.readers.process import Key, Process
 
@@ -54,13 +55,13 @@ class Procfs:
         newest = (self._news.read() or b"").rpartition(b" ")[2].strip() if self._news is not None else b""
         if anew or newest in _UNKNOWN or newest != self._newest:
             listed = os.listdir(self._root)  # noqa: PTH208  # pathlib takes twice as long
-            self._newest, self._pids = newest, set(map(int, filter(str.isdigit, listed)))
+            self._newest, self._pids = newest, set(map(int, filter(str.isdecimal, listed)))
         return self._pids
 
     def parent(self, pid: int) -> int | None:
         """Return the parent of a process, ``None`` where it is gone."""
         fields = _fields(KernelFile(f"{self._root}/{pid}/stat", held=False).read())
-        return int(fields[_PARENT]) if fields else None
+        return files.integer(fields[_PARENT]) if fields else None
 
     def age(self, key: Key) -> float:
         """Return the largest possible age of a process in seconds; its start is known by the clock tick."""
@@ -96,7 +97,13 @@ class _Reader:
         self._written_bytes: int | None = None
 
     def read(self) -> Process | None:
-        """Read the process, ``None`` where it is gone."""
+        """Read the process, ``None`` where it is gone or its files are not those of a process."""
+        try:
+            return self._read()
+        except (ValueError, OverflowError):
+            return None
+
+    def _read(self) -> Process | None:
         fields = _fields(self._stat.read())
         if not fields or not self._read_pages(fields[_RESIDENT]):
             return None
