@@ -1,6 +1,7 @@
 """The reader of OTLP files, and the tree of their spans."""
 
 import base64
+import gzip
 import json
 import subprocess
 import sys
@@ -244,7 +245,8 @@ os.waitpid(child, 0)
             (b'"text"', "line 1 is JSON but not OTLP (a string instead of an object with resourceSpans)"),
             (b"null", "line 1 is JSON but not OTLP (null instead of an object with resourceSpans)"),
             (b"7.5", "line 1 is JSON but not OTLP (a number instead of an object with resourceSpans)"),
-            (b"\x1f\x8b\x08\x00\xff\xfe", "is not text, it may be compressed or protobuf: use a file written by"),
+            (b"\x0a\xff\xfe", "is not text, it may be compressed or protobuf: use a file written by"),
+            (b"\x1f\x8b\x07\x00\xff\xfe", "is no valid gzip file (Error -3 while decompressing data"),
             (b"[" * 100_000, "is JSON that is nested too deeply for OTLP"),
             (b'{"resourceLogs": []}', "holds no span, only logs: name the file with the traces"),
             (b"{}", "holds no span: name the file with the traces"),
@@ -274,9 +276,9 @@ os.waitpid(child, 0)
             ({"traceId": "xyz"}, "'xyz' is not an id of 16 bytes"),
             ({"spanId": "01"}, "is not an id of 8 bytes"),
             ({"startTimeUnixNano": "-5"}, "'-5' is not a time"),
-            ({"endTimeUnixNano": "1e99"}, "invalid literal for int()"),
-            ({"attributes": [{}]}, "lacks 'key'"),
-            ({"events": 7}, "line 1 is not OTLP JSON"),
+            ({"startTimeUnixNano": [1]}, "a value has the wrong type"),
+            ({"traceId": "0" * 32}, "is not an id of 16 bytes"),
+            ({"spanId": None}, "lacks 'spanId'"),
         ],
     )
     def test_an_invalid_span_is_reported_in_one_line(
@@ -324,6 +326,229 @@ os.waitpid(child, 0)
         rejected = written(tmp_path / "a.spool.jsonl.rejected.jsonl", request(span(CHILD, ROOT)))
         assert [found.span_id for found in read(tmp_path).spans] == [ROOT]
         assert [found.span_id for found in read(rejected).spans] == [CHILD]
+
+
+NINES, ZEROS, WHOLE = "9" * 40, "0" * 32, "an integer of 64 bits"
+OTHERS_LINK = {"traceId": "ef" * 16, "spanId": "05" * 8}
+
+
+class TestFilesOfOtherPrograms:
+    @pytest.mark.parametrize(
+        ("fields", "remark"),
+        [
+            (
+                {"links": [{"traceId": "", "spanId": ""}, OTHERS_LINK]},
+                "a link that is not OTLP JSON ('' is not an id of 16 bytes): the link is ignored",
+            ),
+            (
+                {"links": [{"traceId": "0" * 32, "spanId": "0" * 16}, {}, 7, OTHERS_LINK]},
+                f"a link that is not OTLP JSON ('{ZEROS}' is not an id of 16 bytes): the link is ignored, and 2 more",
+            ),
+            (
+                {"links": 7},
+                "a link that is not OTLP JSON (a value has the wrong type): the link is ignored",
+            ),
+            (
+                {"events": [{"name": "e", "timeUnixNano": "x"}]},
+                "an event that is not OTLP JSON ('x' is not an integer of 64 bits): the event is ignored",
+            ),
+            (
+                {"attributes": [{}, {"key": "kept", "value": {"intValue": "7"}}]},
+                "an attribute that is not OTLP JSON (lacks 'key'): the attribute is ignored",
+            ),
+            (
+                {"attributes": [{"key": "huge", "value": {"intValue": NINES}}]},
+                f"an attribute that is not OTLP JSON ('{NINES}' is not {WHOLE}): the attribute is ignored",
+            ),
+            (
+                {"endTimeUnixNano": "1e99"},
+                "an end time that is not OTLP JSON ('1e99' is not an integer of 64 bits): the end time is ignored",
+            ),
+            (
+                {"parentSpanId": "xyz"},
+                "a parent id that is not OTLP JSON ('xyz' is not an id of 8 bytes): the parent id is ignored",
+            ),
+            ({"kind": {}}, None),
+            ({"kind": [1]}, "a kind that is not OTLP JSON (a value has the wrong type): the kind is ignored"),
+            ({"status": 7}, "a status that is not OTLP JSON (a value has the wrong type): the status is ignored"),
+            (
+                {"status": {"code": "2.5"}},
+                "a status that is not OTLP JSON ('2.5' is not an integer of 64 bits): the status is ignored",
+            ),
+        ],
+    )
+    def test_an_invalid_field_costs_only_itself(
+        self, tmp_path: Path, fields: dict[str, Any], remark: str | None
+    ) -> None:
+        spans = [span(f"{number:016x}") for number in range(1, 100)]
+        path = written(tmp_path / "f.jsonl", request(span(CHILD, **fields), *spans))
+        recording = read(path)
+        assert len(recording.spans) == 100
+        assert recording.spans[0].name == "task t"
+        expected = () if remark is None else (f"{path}, line 1 has {remark}",)
+        assert tuple(each for each in recording.remarks) == expected
+        assert all(link.span_id == "05" * 8 for link in recording.spans[0].links)
+
+    @pytest.mark.parametrize(
+        ("fields", "reason"),
+        [
+            ({"traceId": "xyz"}, "'xyz' is not an id of 16 bytes"),
+            ({"spanId": 7}, "7 is not an id of 8 bytes"),
+            ({"startTimeUnixNano": "-5"}, "'-5' is not a time"),
+        ],
+    )
+    def test_an_invalid_span_costs_only_itself(self, tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
+        path = written(tmp_path / "f.jsonl", request(span(), {**span(CHILD), **fields}, {**span(CHILD), **fields}))
+        recording = read(path)
+        assert [found.span_id for found in recording.spans] == [ROOT]
+        assert recording.remarks == (
+            f"{path}, line 1 has a span that is not OTLP JSON ({reason}): the span is ignored, and 1 more",
+        )
+
+    @pytest.mark.parametrize("broken", [7, {"scopeSpans": 7}, {"scopeSpans": [7]}, {"resource": 7, "scopeSpans": "x"}])
+    def test_an_invalid_resource_costs_only_itself(self, tmp_path: Path, broken: object) -> None:
+        document = request(span())
+        document["resourceSpans"].insert(0, broken)
+        recording = read(written(tmp_path / "f.jsonl", document))
+        assert [found.span_id for found in recording.spans] == [ROOT]
+        assert all("a value has the wrong type" in remark for remark in recording.remarks)
+        assert recording.remarks
+
+    def test_an_invalid_log_record_or_point_costs_only_itself(self, tmp_path: Path) -> None:
+        logs = [{"body": {"stringValue": "a"}, "traceId": "x"}, {"body": 7}, {"body": {"stringValue": "b"}}]
+        name = semconv.METRIC_TASK_SERIES.format(name=semconv.SERIES[0])
+        points = [{"asDouble": "x", "timeUnixNano": "1"}, 7, {"asInt": "5", "timeUnixNano": "1e3"}]
+        metric = {"name": name, "gauge": {"dataPoints": points}}
+        path = written(
+            tmp_path / "f.jsonl",
+            request(span()),
+            {"resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}]},
+            {"resourceMetrics": [{"scopeMetrics": [{"metrics": [7, metric]}]}]},
+        )
+        recording = read(path)
+        assert [record.body for record in recording.logs] == ["a", "b"]
+        assert [(point.value, point.time_ns) for point in recording.points] == [(5.0, 1000)]
+        assert [remark.partition(" that ")[0].rpartition("line ")[2] for remark in recording.remarks] == [
+            "2 has a trace id",
+            "2 has a body",
+            "3 has a metric",
+            "3 has a data point",
+        ]
+
+    @pytest.mark.parametrize("parent", ["0" * 16, "", None, "AAAAAAAAAAA=", "AAAAAAAAAAA"])
+    def test_a_parent_of_zeros_is_none(self, tmp_path: Path, parent: str | None) -> None:
+        recording = read(written(tmp_path / "f.jsonl", request({**span(), "parentSpanId": parent})))
+        assert recording.spans[0].parent_id is None
+        assert recording.remarks == ()
+
+    def test_all_spellings_of_protobufs_json_are_read(self, tmp_path: Path) -> None:
+        usual = span(
+            CHILD,
+            ROOT,
+            kind=3,
+            status={"code": 2, "message": "m"},
+            attributes=[{"key": "a", "value": {"intValue": "7"}}, {"key": "b", "value": {"boolValue": False}}],
+            links=[OTHERS_LINK],
+            events=[{"name": "e", "timeUnixNano": "5000"}],
+        )
+        other = {
+            "trace_id": base64.urlsafe_b64encode(bytes.fromhex(TRACE)).decode().rstrip("="),
+            "span_id": base64.b64encode(bytes.fromhex(CHILD)).decode(),
+            "parent_span_id": ROOT.upper(),
+            "name": "task t",
+            "kind": "SPAN_KIND_CLIENT",
+            "start_time_unix_nano": traces.BEGIN_NS,
+            "end_time_unix_nano": str(traces.BEGIN_NS + 10**9),
+            "status": {"code": "STATUS_CODE_ERROR", "message": "m"},
+            "attributes": [{"key": "a", "value": {"int_value": 7.0}}, {"key": "b", "value": {"bool_value": "false"}}],
+            "links": [{"trace_id": OTHERS_LINK["traceId"], "span_id": OTHERS_LINK["spanId"]}],
+            "events": [{"name": "e", "time_unix_nano": "5e3"}],
+        }
+        scope = {"name": "s"}
+        expected = read(written(tmp_path / "a.jsonl", request(usual, scope="s")))
+        for kind, code in (("SPAN_KIND_CLIENT", "STATUS_CODE_ERROR"), ("3", "2"), (3.0, 2.0), ("client", "error")):
+            other["kind"], other["status"] = kind, {"code": code, "message": "m"}
+            document = {"resource_spans": [{"scope_spans": [{"scope": scope, "spans": [other]}]}]}
+            assert read(written(tmp_path / "b.jsonl", document)) == expected
+        old = {"instrumentation_library_spans": [{"instrumentation_library": scope, "spans": [other]}]}
+        assert read(written(tmp_path / "b.jsonl", {"resource_spans": [old]})) == expected
+
+    @pytest.mark.parametrize(("number", "name"), [(9, "INFO"), ("9", "INFO"), ("SEVERITY_NUMBER_INFO2", "INFO")])
+    def test_a_severity_is_read_as_number_and_by_name(self, tmp_path: Path, number: object, name: str) -> None:
+        record = {"body": {"stringValue": "a"}, "severityNumber": number}
+        path = written(tmp_path / "f.jsonl", {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]})
+        assert [found.severity for found in read(path, required=("logs",)).logs] == [name]
+
+    @pytest.mark.parametrize("shape", ["batches", "trace", "trace of batches"])
+    def test_an_answer_of_tempos_api_is_read(self, tmp_path: Path, shape: str) -> None:
+        usual = request(span(), span(CHILD, ROOT))
+        batches = {"batches": usual["resourceSpans"]}
+        document = {"batches": batches, "trace": {"trace": usual}, "trace of batches": {"trace": batches}}[shape]
+        expected = read(written(tmp_path / "a.jsonl", usual))
+        assert read(written(tmp_path / "b.json", document)) == expected
+        (tmp_path / "c.json").write_text(json.dumps(document, indent=2))
+        assert read(tmp_path / "c.json") == expected
+
+    @pytest.mark.parametrize("indent", [None, 2])
+    @pytest.mark.parametrize("is_array", [False, True])
+    def test_arrays_and_documents_of_several_lines_are_read(
+        self, tmp_path: Path, indent: int | None, is_array: bool
+    ) -> None:
+        documents = [request(span()), request(span(CHILD, ROOT))]
+        parts = [documents] if is_array else documents
+        (tmp_path / "f.json").write_text("\n".join(json.dumps(part, indent=indent) for part in parts))
+        recording = read(tmp_path / "f.json")
+        assert [found.span_id for found in recording.spans] == [ROOT, CHILD]
+        assert recording.remarks == ()
+
+    def test_a_cut_document_of_several_lines_costs_only_itself(self, tmp_path: Path) -> None:
+        text = "\n".join(json.dumps(request(span(each)), indent=1) for each in (ROOT, CHILD))
+        (tmp_path / "f.json").write_text(text[:-5])
+        recording = read(tmp_path / "f.json")
+        assert [found.span_id for found in recording.spans] == [ROOT]
+        (remark,) = recording.remarks
+        assert "is not JSON" in remark
+
+    def test_a_gzip_file_is_read(self, local_run: Path, tmp_path: Path) -> None:
+        content = local_run.read_bytes()
+        half = content.index(b"\n") + 1
+        compressed = gzip.compress(content[:half]) + gzip.compress(content[half:])
+        (tmp_path / "zip").mkdir()
+        (tmp_path / "zip/local.jsonl.gz").write_bytes(compressed)
+        assert read(tmp_path / "zip") == read(local_run)
+
+    def test_a_gzip_file_that_is_still_written_shows_what_it_has(self, local_run: Path, tmp_path: Path) -> None:
+        path = tmp_path / "local.jsonl.gz"
+        path.write_bytes(gzip.compress(local_run.read_bytes() * 50)[:-300])
+        recording = read(path)
+        assert len(recording.spans) == 15
+        assert all("incomplete" in remark for remark in recording.remarks)
+
+    def test_a_zstd_file_is_read_if_zstandard_is_installed(self, local_run: Path, tmp_path: Path) -> None:
+        zstandard = pytest.importorskip("zstandard")
+        frame = zstandard.ZstdCompressor().compress(local_run.read_bytes())
+        (tmp_path / "a.zst").write_bytes(frame + frame)
+        (tmp_path / "b.zst").write_bytes((len(frame).to_bytes(4, "big") + frame) * 2)
+        assert read(tmp_path / "a.zst").spans == read(tmp_path / "b.zst").spans == read(local_run).spans
+
+    def test_a_zstd_file_without_zstandard_is_reported_in_one_line(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "zstandard", None)
+        (tmp_path / "f.zst").write_bytes(b"\x28\xb5\x2f\xfd\x04")
+        expected = "f.zst is compressed by zstd: install the package zstandard, or decompress it by `zstd -d`$"
+        with pytest.raises(UnreadableError, match=expected):
+            read(tmp_path / "f.zst")
+
+    @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ud83d x"])
+    def test_a_lone_surrogate_is_replaced(self, tmp_path: Path, text: str) -> None:
+        attributes = [{"key": text, "value": {"stringValue": text}}]
+        path = written(tmp_path / "f.jsonl", request(span(name=text, attributes=attributes, status={"message": text})))
+        tree = ExecutionTree.from_file(path)
+        for shown in (tree.dump(), tree.explain(), render(tree)):
+            assert "\ufffd" in shown.encode().decode()
+        spans = [plain(f"task {text}", ROOT, attributes={text: [text]})]
+        assert "\ufffd" in ExecutionTree.from_spans(spans).dump()
 
 
 class TestAttemptsThatNeverEnded:

@@ -166,6 +166,8 @@ class _Dumper(SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # No encoding has halves of surrogate pairs, and the writer fails at them.
+    text = text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 

@@ -1,21 +1,27 @@
 """Read files of OTLP JSON (https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/).
 
-Each line is an object of OTLP JSON; a file that is one pretty-printed object is read too.
+Each line is an object of OTLP JSON. A file of objects that take several lines is read too, and so are arrays of them
+and compressed files.
 """
 
 import json
 import os
-from collections.abc import Collection, Iterable
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from otel_flyte.recording.compressed import DecompressionError, decompressed
 from otel_flyte.recording.model import Recording, Span
-from otel_flyte.recording.otlp_json import LOGS, METRICS, SPANS, parse
+from otel_flyte.recording.otlp_json import LOGS, METRICS, SPANS, Fault, parse, signals
 
 _SIGNALS = {SPANS: "spans", LOGS: "logs", METRICS: "metrics"}
 _REJECTED = ".rejected.jsonl"
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+_BETWEEN = re.compile(r"\s*")
 _OTHER_FILE = "use a file written by otel-flyte or an OTLP file exporter"
 _JSON_TYPES = {"NoneType": "null", "list": "an array", "str": "a string", "bool": "a boolean"}
 
@@ -33,7 +39,7 @@ class UnreadableError(Exception):
 
 
 def read(*paths: str | os.PathLike[str], required: Collection[str] = ("spans",)) -> Recording:
-    """Read files, and of each folder its ``*.jsonl`` files but those of rejected records.
+    """Read files, and of each folder its ``*.jsonl`` files, also compressed, but those of rejected records.
 
     Args:
         paths: files and folders.
@@ -85,7 +91,7 @@ def _read_folder(folder: Path) -> list[tuple[Recording, UnreadableError | None]]
     """Read each file that can be read: a broken file must not hide the others of its folder."""
     try:
         # `Path.glob` returns nothing for a folder that can't be read.
-        files = sorted(path for path in folder.iterdir() if path.name.endswith(".jsonl") and not path.is_fifo())
+        files = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIXES) and not path.is_fifo())
     except OSError as error:
         raise unreadable(folder, error) from None
     files = [path for path in files if not path.name.endswith(_REJECTED)]
@@ -110,26 +116,36 @@ def _read(path: Path) -> tuple[Recording, UnreadableError | None]:
         content = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from None
+    try:
+        content = decompressed(content)
+    except DecompressionError as error:
+        raise UnreadableError(f"{path} {error}", error.remedy) from None
     if not content.strip():
         empty = UnreadableError(
             f"{path} is empty, its process ended before the first span ended", "record the run again"
         )
         return Recording(remarks=(empty.ignored("file"),)), empty
     documents, errors = _documents(content, path)
-    parts, signals = [], set()
+    parts: list[Recording] = []
+    others: set[str] = set()
+    faults: list[tuple[int, Fault]] = []
     for number, document in documents:
         try:
-            parts.append(_parse(document, path, number))
-            signals |= {name for key, name in _SIGNALS.items() if key in document and key != SPANS}
+            part, found = _parse(document, path, number)
         except UnreadableError as error:
             errors[number] = error
+            continue
+        parts.append(part)
+        faults += [(number, fault) for fault in found]
+        others |= {name for key, name in _SIGNALS.items() if key in (signals(document) or ()) and key != SPANS}
     in_order = [errors[number] for number in sorted(errors)]
     if not parts:
         raise in_order[0]
-    recording = replace(_joined(parts), remarks=tuple(error.ignored("line") for error in in_order))
+    remarks = (*(error.ignored("line") for error in in_order), *_remarks(faults, path))
+    recording = replace(_joined(parts), remarks=remarks)
     if recording.spans:
         return recording, None
-    only = f", only {' and '.join(sorted(signals))}" if signals else ""
+    only = f", only {' and '.join(sorted(others))}" if others else ""
     no_span = UnreadableError(f"{path} holds no span{only}", "name the file with the traces")
     return recording, next(iter(in_order), no_span)
 
@@ -137,25 +153,56 @@ def _read(path: Path) -> tuple[Recording, UnreadableError | None]:
 def _documents(content: bytes, path: Path) -> tuple[list[tuple[int, Any]], dict[int, UnreadableError]]:
     """Return the parsed lines by number, and an error for each line that is not JSON.
 
-    Where the first line is not JSON, the content may be one object of several lines.
+    Where the first line is not JSON, the content may be objects of several lines. The items of an array have its line.
     """
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     documents: list[tuple[int, Any]] = []
     errors: dict[int, UnreadableError] = {}
     for number, line in lines:
         try:
-            documents.append((number, json.loads(line)))
+            documents += [(number, item) for item in _items(json.loads(line))]
         except (ValueError, RecursionError) as error:
             is_last = number == lines[-1][0]
             problem = "incomplete because its writer was interrupted" if is_last else f"not JSON ({error})"
             errors[number] = UnreadableError(f"{path}, line {number} is {problem}")
     if lines[0][0] in errors:
-        try:
-            return [(1, _whole(content, path))], {}
-        except UnreadableError:
-            if not any(_is_otlp(document) for _, document in documents):
-                raise
+        several, broken = _of_several_lines(content, path)
+        if broken is None:
+            return several, {}
+        if any(signals(document) is not None for _, document in several):
+            return several, {lines[-1][0]: broken}
+        if not any(signals(document) is not None for _, document in documents):
+            raise broken
     return documents, errors
+
+
+def _items(document: Any) -> list[Any]:
+    """Return the items of an array of OTLP, and any other document as the only one."""
+    is_array = isinstance(document, list) and any(signals(item) is not None for item in document)
+    return document if is_array else [document]
+
+
+def _of_several_lines(content: bytes, path: Path) -> tuple[list[tuple[int, Any]], UnreadableError | None]:
+    """Return objects that take several lines by the number of their first line, and the error that ends them."""
+    documents: list[tuple[int, Any]] = []
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return [], UnreadableError(f"{path} is not text, it may be compressed or protobuf")
+    decoder = json.JSONDecoder()
+    begin = at = 0
+    number = 1
+    while (at := _BETWEEN.match(text, at).end()) < len(text):  # type: ignore[union-attr]
+        number += text.count("\n", begin, at)
+        begin = at
+        try:
+            document, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            return documents, UnreadableError(f"{path}, line {error.lineno} is not JSON ({error.msg})")
+        except (ValueError, RecursionError):
+            return documents, UnreadableError(f"{path} is JSON that is nested too deeply for OTLP")
+        documents += [(number, item) for item in _items(document)]
+    return documents, None
 
 
 def _whole(content: bytes, path: Path) -> Any:
@@ -170,28 +217,41 @@ def _whole(content: bytes, path: Path) -> Any:
     raise UnreadableError(problem)
 
 
-def _parse(document: Any, path: Path, number: int) -> Recording:
+def _parse(document: Any, path: Path, number: int) -> tuple[Recording, list[Fault]]:
+    """Return the records of a document, and the parts of it that can't be read.
+
+    Raises:
+        UnreadableError: no part of it can be read.
+    """
     _check_shape(document, path, number)
-    try:
-        return parse(document)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        problem = str(error) if isinstance(error, ValueError) else "a value has the wrong type"
-        problem = f"lacks {error}" if isinstance(error, KeyError) else problem
-        raise UnreadableError(f"{path}, line {number} is not OTLP JSON ({problem})") from error
+    faults: list[Fault] = []
+    recording = parse(document, faults)
+    if faults and not (recording.spans or recording.logs or recording.points):
+        raise UnreadableError(f"{path}, line {number} is not OTLP JSON ({faults[0].reason})")
+    return recording, faults
+
+
+def _remarks(faults: Iterable[tuple[int, Fault]], path: Path) -> Iterator[str]:
+    """Return a line for the faults of each part: another program's file has the same fault in each record."""
+    by_part: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for number, fault in faults:
+        by_part[fault.part].append((number, fault.reason))
+    for part, found in by_part.items():
+        number, reason = found[0]
+        article = "an" if part[0] in "aeiou" else "a"
+        others = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        problem = UnreadableError(f"{path}, line {number} has {article} {part} that is not OTLP JSON ({reason})")
+        yield f"{problem.ignored(part)}{others}"
 
 
 def _check_shape(document: Any, path: Path, number: int) -> None:
-    if _is_otlp(document):
+    if signals(document) is not None:
         return
     if isinstance(document, dict):
         found = f"an object with {', '.join(list(document)[:3])[:60]}, no {SPANS}"
     else:
         found = f"{_JSON_TYPES.get(type(document).__name__, 'a number')} instead of an object with {SPANS}"
     raise UnreadableError(f"{path}, line {number} is JSON but not OTLP ({found})")
-
-
-def _is_otlp(document: Any) -> bool:
-    return isinstance(document, dict) and (not document or not _SIGNALS.keys().isdisjoint(document))
 
 
 def _joined(parts: Iterable[Recording]) -> Recording:

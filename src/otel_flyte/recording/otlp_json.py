@@ -1,101 +1,147 @@
 """Parse one object of OTLP JSON (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding).
 
-Ids are read in hexadecimal and in base 64, 64-bit integers as strings and as numbers, enums as numbers and by name.
+Every spelling of protobuf's own JSON is read too: ids in hexadecimal and in base 64, numbers as strings, enums as
+numbers and by name, fields in camel case and in snake case. So are answers of Tempo's API. A record or a field that
+can't be read is left out, and is a fault; it does not affect the others.
 """
 
 import base64
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from otel_flyte import semconv
 from otel_flyte.recording.model import Attributes, AttributeValue, Event, Link, LogRecord, Point, Recording, Scope, Span
 
 Json: TypeAlias = Mapping[str, Any]
+_T = TypeVar("_T")
 
 SPANS, LOGS, METRICS = "resourceSpans", "resourceLogs", "resourceMetrics"
 _BELOW = {SPANS: ("scopeSpans", "spans"), LOGS: ("scopeLogs", "logRecords"), METRICS: ("scopeMetrics", "metrics")}
+_OLD_SCOPES = {"scopeSpans": "instrumentationLibrarySpans", "scopeLogs": "instrumentationLibraryLogs"}
+"""The names of OTLP before 0.19."""
+
+_RECORDS = {SPANS: "span", LOGS: "log record", METRICS: "metric"}
+_TEMPO_TRACE, _TEMPO_SPANS = "trace", "batches"
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS_CODES = ("unset", "ok", "error")
 _SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+_SEVERITY = re.compile(r"(?:SEVERITY_NUMBER_)?([A-Z]+?)[2-4]?")
 _LATEST_NS = 2**64
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _TRACE_ID_SIZE, _SPAN_ID_SIZE = 16, 8
 _USAGE_METRIC = semconv.METRIC_TASK_SERIES.format(name="")
+_ERRORS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
-def parse(document: Json) -> Recording:
-    """Return the spans, log records and usage points of an object.
+class Fault(NamedTuple):
+    """A part of an object that is left out, such as a ``link``, and the reason."""
 
-    Raises:
-        ValueError, TypeError, KeyError, AttributeError: the object does not follow the OTLP JSON mapping.
-    """
+    part: str
+    reason: str
+
+
+Faults: TypeAlias = list[Fault]
+
+
+def signals(document: Any) -> Json | None:
+    """Return the object with the signals: that of Tempo's API is inside another one; ``None`` for other JSON."""
+    if not isinstance(document, dict):
+        return None
+    if isinstance(document.get(_TEMPO_TRACE), dict):
+        document = document[_TEMPO_TRACE]
+    if _TEMPO_SPANS in document and SPANS not in document:
+        return {SPANS: document[_TEMPO_SPANS]}
+    is_otlp = not document or any(name in document or _snake(name) in document for name in _BELOW)
+    return document if is_otlp else None
+
+
+def parse(document: Json, faults: Faults) -> Recording:
+    """Return the spans, log records and usage points of an object, and add its faults."""
+    document = signals(document) or {}
     return Recording(
-        spans=tuple(_span(*record) for record in _records(document, SPANS)),
-        logs=tuple(_logs(document)),
-        points=tuple(_points(document)),
+        spans=tuple(_each(document, SPANS, _span, faults)),
+        logs=tuple(record for record in _each(document, LOGS, _log, faults) if record),
+        points=tuple(point for points in _each(document, METRICS, _points, faults) for point in points),
     )
 
 
-def _records(document: Json, resources: str) -> Iterator[tuple[Json, Scope, Attributes]]:
-    """Return the records of a signal, each with its scope and the attributes of its resource."""
+def _each(
+    document: Json, resources: str, parsed: Callable[[Json, Scope, Attributes, Faults], _T], faults: Faults
+) -> Iterator[_T]:
+    """Return the parsed records of a signal, each with its scope and the attributes of its resource."""
     scopes, records = _BELOW[resources]
-    for in_resource in document.get(resources) or ():
-        resource = _attributes((in_resource.get("resource") or {}).get("attributes"))
-        for in_scope in in_resource.get(scopes) or ():
-            scope = in_scope.get("scope") or {}
-            made_by = Scope(scope.get("name", ""), scope.get("version", ""))
-            for record in in_scope.get(records) or ():
-                yield record, made_by, resource
+    for in_resource in _members(document, resources, "resource", faults):
+        resource = _attributes(_object(in_resource, "resource", faults), faults)
+        old = _OLD_SCOPES.get(scopes, scopes)
+        for in_scope in _members(in_resource, scopes if _get(in_resource, scopes) else old, "scope", faults):
+            scope = _scope(in_scope, faults)
+            for record in _members(in_scope, records, _RECORDS[resources], faults):
+                try:
+                    yield parsed(record, scope, resource, faults)
+                except _ERRORS as error:
+                    faults.append(Fault(_RECORDS[resources], _reason(error)))
 
 
-def _span(span: Json, scope: Scope, resource: Attributes) -> Span:
-    status = span.get("status") or {}
+def _scope(in_scope: Json, faults: Faults) -> Scope:
+    name = "scope" if _get(in_scope, "scope") else "instrumentationLibrary"
+    scope = _object(in_scope, name, faults)
+    return Scope(_text(scope.get("name")), _text(scope.get("version")))
+
+
+def _span(span: Json, scope: Scope, resource: Attributes, faults: Faults) -> Span:
+    status = _object(span, "status", faults)
     return Span(
-        trace_id=_id(span["traceId"], _TRACE_ID_SIZE),
-        span_id=_id(span["spanId"], _SPAN_ID_SIZE),
-        parent_id=_optional_id(span.get("parentSpanId"), _SPAN_ID_SIZE) or None,
-        name=str(span.get("name", "")),
-        start_ns=_time(span.get("startTimeUnixNano")) or 0,
-        end_ns=_time(span.get("endTimeUnixNano")),
-        kind=_enum(span.get("kind") or 0, _KINDS, "SPAN_KIND_"),
-        status_code=_enum(status.get("code") or 0, _STATUS_CODES, "STATUS_CODE_"),
-        status_message=str(status.get("message", "")),
-        attributes=_attributes(span.get("attributes")),
-        events=tuple(
-            Event(
-                str(event.get("name", "")), _time(event.get("timeUnixNano")) or 0, _attributes(event.get("attributes"))
-            )
-            for event in span.get("events") or ()
-        ),
-        links=tuple(
-            Link(
-                _id(link["traceId"], _TRACE_ID_SIZE),
-                _id(link["spanId"], _SPAN_ID_SIZE),
-                _attributes(link.get("attributes")),
-            )
-            for link in span.get("links") or ()
-        ),
+        trace_id=_id(_required(span, "traceId"), _TRACE_ID_SIZE),
+        span_id=_id(_required(span, "spanId"), _SPAN_ID_SIZE),
+        parent_id=_field("parent id", faults, _optional_id, _get(span, "parentSpanId"), _SPAN_ID_SIZE) or None,
+        name=_text(span.get("name")),
+        start_ns=_time(_get(span, "startTimeUnixNano")) or 0,
+        end_ns=_field("end time", faults, _time, _get(span, "endTimeUnixNano")),
+        kind=_field("kind", faults, _enum, span.get("kind"), _KINDS, "SPAN_KIND_") or _KINDS[0],
+        status_code=_field("status", faults, _enum, status.get("code"), _STATUS_CODES, "STATUS_CODE_")
+        or _STATUS_CODES[0],
+        status_message=_text(status.get("message")),
+        attributes=_attributes(span, faults),
+        events=_fields("event", faults, _event, _members(span, "events", "event", faults)),
+        links=_fields("link", faults, _link, _members(span, "links", "link", faults)),
         scope=scope,
         resource=resource,
     )
 
 
-def _logs(document: Json) -> Iterator[LogRecord]:
-    for record, _, _ in _records(document, LOGS):
-        attributes = _attributes(record.get("attributes"))
-        in_span = bool(record.get("spanId") and record.get("traceId"))
-        event = (record.get("eventName") or attributes.get(semconv.EVENT_NAME) or "") if in_span else ""
-        if event or record.get("body"):
-            yield LogRecord(
-                _optional_id(record.get("traceId"), _TRACE_ID_SIZE),
-                _optional_id(record.get("spanId"), _SPAN_ID_SIZE),
-                _time(record.get("timeUnixNano")) or _time(record.get("observedTimeUnixNano")) or 0,
-                str(event),
-                _body(record["body"]) if record.get("body") else None,
-                str(record.get("severityText") or _severity(int(record.get("severityNumber") or 0))),
-                attributes,
-            )
+def _event(event: Json, faults: Faults) -> Event:
+    return Event(_text(event.get("name")), _time(_get(event, "timeUnixNano")) or 0, _attributes(event, faults))
+
+
+def _link(link: Json, faults: Faults) -> Link:
+    trace_id, span_id = _required(link, "traceId"), _required(link, "spanId")
+    return Link(_id(trace_id, _TRACE_ID_SIZE), _id(span_id, _SPAN_ID_SIZE), _attributes(link, faults))
+
+
+def _log(record: Json, _: Scope, __: Attributes, faults: Faults) -> LogRecord | None:
+    """Return a log record; ``None`` for one that is no event and has no body."""
+    attributes = _attributes(record, faults)
+    trace_id = _field("trace id", faults, _optional_id, _get(record, "traceId"), _TRACE_ID_SIZE) or ""
+    span_id = _field("span id", faults, _optional_id, _get(record, "spanId"), _SPAN_ID_SIZE) or ""
+    in_span = bool(trace_id and span_id)
+    event = (_get(record, "eventName") or attributes.get(semconv.EVENT_NAME) or "") if in_span else ""
+    body = _field("body", faults, _body, record["body"]) if record.get("body") else None
+    if not event and body is None:
+        return None
+    severity = _field("severity", faults, _severity, _get(record, "severityNumber")) or ""
+    return LogRecord(
+        trace_id,
+        span_id,
+        _time(_get(record, "timeUnixNano")) or _time(_get(record, "observedTimeUnixNano")) or 0,
+        _text(event),
+        body,
+        _text(_get(record, "severityText")) or severity,
+        attributes,
+    )
 
 
 def _body(body: Json) -> str:
@@ -103,74 +149,198 @@ def _body(body: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
 
 
-def _severity(number: int) -> str:
+def _severity(number: Any) -> str:
     """Return a severity's short name: https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber."""
-    return _SEVERITIES[(number - 1) // 4] if 1 <= number <= 24 else ""
+    named = _SEVERITY.fullmatch(number) if isinstance(number, str) else None
+    if named:
+        return named[1] if named[1] in _SEVERITIES else ""
+    value = _integer(number or 0)
+    return _SEVERITIES[(value - 1) // 4] if 1 <= value <= 24 else ""
 
 
-def _points(document: Json) -> Iterator[Point]:
-    for metric, _, resource in _records(document, METRICS):
-        name = str(metric.get("name", ""))
-        if not name.startswith(_USAGE_METRIC):
-            continue
-        for point in (metric.get("gauge") or {}).get("dataPoints") or ():
-            value = float(point.get("asDouble", point.get("asInt", "nan")))
-            time_ns = _time(point.get("timeUnixNano"))
-            if time_ns and math.isfinite(value):
-                series = name.removeprefix(_USAGE_METRIC)
-                yield Point(series, time_ns, value, _attributes(point.get("attributes")), resource)
+def _points(metric: Json, _: Scope, resource: Attributes, faults: Faults) -> list[Point]:
+    name = _text(metric.get("name"))
+    if not name.startswith(_USAGE_METRIC):
+        return []
+    points = _members(_object(metric, "gauge", faults), "dataPoints", "data point", faults)
+    series = name.removeprefix(_USAGE_METRIC)
+    found = _fields("data point", faults, lambda point, _: _point(point, series, resource, faults), points)
+    return [point for point in found if point]
 
 
-def _id(value: str, size: int) -> str:
+def _point(point: Json, series: str, resource: Attributes, faults: Faults) -> Point | None:
+    given = (_get(point, "asDouble"), _get(point, "asInt"))
+    value = float(next((number for number in given if number is not None), math.nan))
+    time_ns = _time(_get(point, "timeUnixNano"))
+    if not time_ns or not math.isfinite(value):
+        return None
+    return Point(series, time_ns, value, _attributes(point, faults), resource)
+
+
+def _id(value: Any, size: int) -> str:
     """Return an id in hexadecimal: Tempo's API and protobuf's own JSON have it in base 64."""
-    try:
-        identifier = bytes.fromhex(value) if len(value) == 2 * size else base64.b64decode(value, validate=True)
-    except ValueError:
-        identifier = b""
-    if len(identifier) != size:
-        raise ValueError(f"{value!r} is not an id of {size} bytes")
+    identifier = b""
+    if isinstance(value, str):
+        try:
+            identifier = bytes.fromhex(value) if len(value) == 2 * size else _of_base64(value)
+        except ValueError:
+            identifier = b""
+    if len(identifier) != size or not any(identifier):
+        raise ValueError(f"{value!r:.60} is not an id of {size} bytes")
     return identifier.hex()
 
 
-def _optional_id(value: str | None, size: int) -> str:
-    return _id(value, size) if value else ""
+def _optional_id(value: Any, size: int) -> str:
+    """Return an id; none for an empty one and for zeros, which mean the same."""
+    is_none = not value or (isinstance(value, str) and (not value.strip("0") or not value.rstrip("=").strip("A")))
+    return "" if is_none else _id(value, size)
 
 
-def _time(value: str | int | None) -> int | None:
+def _of_base64(text: str) -> bytes:
+    """Decode base 64 in either alphabet, with or without padding, as protobuf does."""
+    standard = text.rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+
+
+def _time(value: Any) -> int | None:
     """Return nanoseconds since the epoch; ``None`` for 0, proto3's value of a field that is not set."""
-    nanoseconds = int(value or 0)
+    nanoseconds = _integer(value or 0)
     if not 0 <= nanoseconds < _LATEST_NS:
-        raise ValueError(f"{value!r} is not a time")
+        raise ValueError(f"{value!r:.60} is not a time")
     return nanoseconds or None
 
 
-def _enum(value: int | str, names: tuple[str, ...], prefix: str) -> str:
+def _integer(value: Any) -> int:
+    """Return an integer of 64 bits, which JSON may have as a text or as ``1e3``."""
+    is_whole = isinstance(value, int) or (isinstance(value, str) and value.lstrip("-").isdecimal())
+    try:
+        number = int(value) if is_whole else float(value)
+    except ValueError:
+        number = math.nan
+    if _SMALLEST <= number <= _LARGEST and number == int(number):
+        return int(number)
+    raise ValueError(f"{value!r:.60} is not an integer of 64 bits")
+
+
+def _enum(value: Any, names: tuple[str, ...], prefix: str) -> str:
     """Return the name of an enum's value; the first name for a value that is newer than this code."""
-    if isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else names[0]
-    name = value.removeprefix(prefix).lower()
-    return name if name in names else names[0]
+    if isinstance(value, str) and value.removeprefix(prefix).replace("_", "").isalpha():
+        name = value.removeprefix(prefix).lower()
+        return name if name in names else names[0]
+    number = _integer(value or 0)
+    return names[number] if 0 <= number < len(names) else names[0]
 
 
-def _attributes(pairs: Iterable[Json] | None) -> Attributes:
-    return {str(pair["key"]): _value(pair.get("value") or {}) for pair in pairs or ()}
+def _attributes(of: Json, faults: Faults) -> Attributes:
+    found: dict[str, AttributeValue] = {}
+    pairs = of.get("attributes") or ()
+    if not isinstance(pairs, list):
+        faults += [Fault("attribute", _WRONG_TYPE)] * bool(pairs)
+        return found
+    for pair in pairs:
+        try:
+            found[_text(pair["key"])] = _value(pair.get("value") or {})
+        except _ERRORS as error:
+            faults.append(Fault("attribute", _reason(error)))
+    return found
 
 
 def _value(value: Json) -> AttributeValue:
     for kind, content in value.items():
         match kind:
-            case "stringValue":
-                return str(content)
-            case "boolValue":
-                return bool(content)
-            case "intValue":
-                return int(content)
-            case "doubleValue":
+            case "stringValue" | "string_value":
+                return _text(content)
+            case "boolValue" | "bool_value":
+                return content.lower() == "true" if isinstance(content, str) else bool(content)
+            case "intValue" | "int_value":
+                return _integer(content)
+            case "doubleValue" | "double_value":
                 return float(content)
-            case "bytesValue":
-                return base64.b64decode(content)
-            case "arrayValue":
+            case "bytesValue" | "bytes_value":
+                return _of_base64(content)
+            case "arrayValue" | "array_value":
                 return [_value(item) for item in content.get("values") or ()]
-            case "kvlistValue":
-                return _attributes(content.get("values"))
+            case "kvlistValue" | "kvlist_value":
+                return {_text(pair["key"]): _value(pair.get("value") or {}) for pair in content.get("values") or ()}
     return None
+
+
+def _text(value: Any) -> str:
+    """Return a text, without halves of surrogate pairs: JSON can have them, and no encoding has."""
+    text: str = value if type(value) is str else "" if value is None else str(value)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _members(of: Json, name: str, part: str, faults: Faults) -> Iterator[Json]:
+    """Return the objects of a list; anything else is a fault."""
+    members = _get(of, name) or ()
+    if not isinstance(members, (list, tuple)):
+        faults.append(Fault(part, _WRONG_TYPE))
+        return
+    for member in members:
+        if isinstance(member, dict):
+            yield member
+        else:
+            faults.append(Fault(part, _WRONG_TYPE))
+
+
+def _object(of: Json, name: str, faults: Faults) -> Json:
+    """Return an object in another one, empty where it is not set; anything else is a fault."""
+    found = _get(of, name) or {}
+    if isinstance(found, dict):
+        return found
+    faults.append(Fault(name, _WRONG_TYPE))
+    return {}
+
+
+def _field(part: str, faults: Faults, parsed: Callable[..., _T], *arguments: Any) -> _T | None:
+    """Return a parsed field, ``None`` where it is a fault."""
+    try:
+        return parsed(*arguments)
+    except _ERRORS as error:
+        faults.append(Fault(part, _reason(error)))
+        return None
+
+
+def _fields(part: str, faults: Faults, parsed: Callable[[Json, Faults], _T], members: Iterator[Json]) -> tuple[_T, ...]:
+    """Return those of several fields that can be parsed."""
+    found = []
+    for member in members:
+        try:
+            found.append(parsed(member, faults))
+        except _ERRORS as error:
+            faults.append(Fault(part, _reason(error)))
+    return tuple(found)
+
+
+_WRONG_TYPE = "a value has the wrong type"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"lacks {error}"
+    return str(error) if isinstance(error, ValueError) else _WRONG_TYPE
+
+
+def _required(of: Json, name: str) -> Any:
+    found = _get(of, name)
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+def _get(of: Json, name: str) -> Any:
+    """Return a field by either of its names in JSON."""
+    found = of.get(name)
+    return found if found is not None else of.get(_snake(name))
+
+
+@cache
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)

@@ -155,7 +155,7 @@ def _picture(recording: Recording, trace_url: str) -> str:
 
 def _read(spans: list[ReadableSpan]) -> Iterable[Span]:
     """Return spans of the SDK as they are read from a file."""
-    return otlp_json.parse(json.loads(spans_line(spans))).spans
+    return otlp_json.parse(json.loads(spans_line(spans)), []).spans
 
 
 def _ended_now(span: Span, result: str) -> Span:
