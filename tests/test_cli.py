@@ -28,6 +28,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from otel_flyte import semconv
 from otel_flyte.cli import main as cli
 from otel_flyte.export.file_exporter import FileSpanExporter
+from otel_flyte.recording import otlp_file
 from otel_flyte.recording.tree import ExecutionTree
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run import recording
@@ -143,6 +144,13 @@ class TestRecordedTraces:
         assert result.stderr.count("\n") == 1
         assert result.stderr.startswith(f"otel-flyte: {path}")
         assert complaint in result.stderr
+
+    @pytest.mark.parametrize("control", ["\u202e", "\x1b[2J", "\u2067"])
+    def test_an_error_line_has_no_control_characters_of_names(self, tmp_path: Path, control: str) -> None:
+        result = call("explain", str(tmp_path / f"a{control}live"))
+        assert result.exit_code == 2
+        assert control not in result.stderr
+        assert "live does not exist: check the path" in result.stderr
 
     @pytest.mark.parametrize("command", ["explain", "dump", "show"])
     def test_a_part_that_is_ignored_is_reported_beside_the_result(self, recorded: str, command: str) -> None:
@@ -383,14 +391,37 @@ main(["run", "wf.py", "main"])
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == "otel-flyte: flytekit is not installed: run pip install 'flytekit>=1.15,<2'\n"
 
-    def test_an_unwritable_folder_is_reported_before_the_run(self, project: Path) -> None:
+    def test_a_run_in_an_unwritable_folder_is_recorded_elsewhere(self, project: Path) -> None:
         (project / ".otel-flyte").touch()
         done = process("otel-flyte", "run", "wf.py", "main")
+        assert done.returncode == 0
+        (line,) = (line for line in done.stderr.splitlines() if "can't be written" in line)
+        begin = "otel-flyte: .otel-flyte/ can't be written (File exists): the run is recorded in "
+        assert line.startswith(begin)
+        folder, _, remedy = line.removeprefix(begin).partition(", ")
+        assert remedy == "choose another place by --output"
+        assert [path.suffix for path in sorted(Path(folder).iterdir())] == [".html", ".jsonl"]
+        assert f"recorded in {folder}/" in done.stdout
+
+    @pytest.mark.parametrize("output", ["new/folder", "there", "file.jsonl"])
+    def test_the_output_is_the_place_of_the_recording(self, project: Path, output: str) -> None:
+        (project / "there").mkdir()
+        done = process("otel-flyte", "run", "--output", output, "wf.py", "main")
+        assert done.returncode == 0
+        (path,) = (line.partition(" in ")[2] for line in done.stdout.splitlines() if line.startswith("recorded in "))
+        assert path.startswith(output)
+        assert len(otlp_file.read(project / path).spans) > 1
+        assert not (project / ".otel-flyte").exists()
+
+    @pytest.mark.parametrize(
+        ("output", "reason"), [("wf.py", "File exists"), ("old.jsonl", "File exists"), ("wf.py/x", "Not a directory")]
+    )
+    def test_an_unwritable_output_is_reported_before_the_run(self, project: Path, output: str, reason: str) -> None:
+        (project / "old.jsonl").touch()
+        done = process("otel-flyte", "run", "--output", output, "wf.py", "main")
         assert (done.returncode, done.stdout) == (2, "")
-        assert (
-            done.stderr
-            == "otel-flyte: .otel-flyte/ can't be written (File exists): run in a folder that can be written\n"
-        )
+        remedy = "name a new file, or a folder that can be written, by --output"
+        assert done.stderr == f"otel-flyte: {output} can't be written ({reason}): {remedy}\n"
 
     @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
     @pytest.mark.parametrize(("number", "code"), [("8", 0), ("0", 1)])
@@ -514,7 +545,7 @@ main(["run", "wf.py", "main"])
         assert len(recordings(project)) == 1
 
     def test_runs_within_one_second_have_separate_files(self, project: Path) -> None:
-        assert len({recording.open_file("a b/c").path for _ in range(3)}) == 3
+        assert len({recording.open_file("a b/c")[0].path for _ in range(3)}) == 3
         assert all("-a_b_c" in file.name for file in recordings(project))
 
 

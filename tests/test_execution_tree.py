@@ -26,7 +26,8 @@ from otel_flyte.recording.model import Span
 from otel_flyte.recording.otlp_file import UnreadableError, read
 from otel_flyte.recording.roles import Role
 from otel_flyte.recording.span_tree import NEVER_ENDED, LastSeen
-from otel_flyte.recording.tree import ExecutionTree
+from otel_flyte.recording.tree import Analysis, ExecutionTree
+from otel_flyte.report import metrics, page
 from otel_flyte.report.text import render
 from support import traces
 
@@ -223,14 +224,20 @@ os.waitpid(child, 0)
         recording = read(tmp_path)
         assert [found.span_id for found in recording.spans] == [ROOT, CHILD]
         assert recording.remarks == (
-            f"{tmp_path / 'c.jsonl'} is empty, its process ended before the first span ended: the file is ignored",
+            f"{tmp_path / 'c.jsonl'} is empty, its process has ended no span yet: the file is ignored",
         )
 
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"", "is empty, its process ended before the first span ended: record the run again"),
-            (b"\n \n", "is empty, its process ended before the first span ended: record the run again"),
+            (
+                b"",
+                "is empty, its process has ended no span yet: read it again later, or record it again",
+            ),
+            (
+                b"\n \n",
+                "is empty, its process has ended no span yet: read it again later, or record it again",
+            ),
             (b'{"resourceSp', "line 1 is not JSON (Unterminated string starting at): use a file written by"),
             (
                 b"hello\nworld\n",
@@ -549,6 +556,25 @@ class TestFilesOfOtherPrograms:
             assert "\ufffd" in shown.encode().decode()
         spans = [plain(f"task {text}", ROOT, attributes={text: [text]})]
         assert "\ufffd" in ExecutionTree.from_spans(spans).dump()
+
+    @pytest.mark.parametrize("control", ["\u202e", "\u2066", "\u200f", "\u061c"])
+    def test_no_text_is_shown_in_another_direction(self, tmp_path: Path, control: str) -> None:
+        name = f"a{control}live"
+        attributes = [{"key": name, "value": {"stringValue": f"{name}\nb"}}]
+        events = [{"name": "exception", "attributes": [{"key": "exception.message", "value": {"stringValue": name}}]}]
+        fields: dict[str, Any] = {
+            "attributes": attributes,
+            "events": events,
+            "status": {"code": 2, "message": name},
+        }
+        tree = ExecutionTree.from_file(written(tmp_path / "f.jsonl", request(span(name=f"task {name}", **fields))))
+        analysis = Analysis.of(read(tmp_path / "f.jsonl"))
+        shown = [tree.dump(), tree.explain(), render(tree), page.render(analysis)]
+        shown += [metrics.list_as_table(analysis.attempts), metrics.list_as_csv(analysis.attempts)]
+        assert [control in text for text in shown] == [False] * len(shown)
+        (dumped,) = yaml.safe_load(tree.dump()).values()
+        (task,) = next(iter(dumped["nodes"].values()))["task_attempts"].values()
+        assert task["attributes"] == {name: f"{name}\nb"}
 
 
 class TestAttemptsThatNeverEnded:

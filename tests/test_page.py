@@ -393,7 +393,7 @@ def test_the_printed_page_has_the_timeline_and_the_details(chromium: Browser, tm
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("empty", "is empty, its process ended before the first span ended"),
+        ("empty", "is empty, its process has ended no span yet"),
         ("without a root", "parent not recorded"),
         ("another program", "GET /reviews"),
         ("running", "last seen in user code for 42.0 s"),

@@ -4,23 +4,25 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from otel_flyte.export.file_exporter import FileSpanExporter
 from otel_flyte.recording.otlp_file import read
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run.progress import ProgressProcessor
-from otel_flyte.run.recording import RecordingProcessor
+from otel_flyte.run.recording import RecordingProcessor, file_name
 
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
 from opentelemetry.sdk.trace import TracerProvider
 from otel_flyte.export.file_exporter import FileSpanExporter
-from otel_flyte.run.recording import RecordingProcessor
+from otel_flyte.run.recording import RecordingProcessor, file_name
 
 provider = TracerProvider()
 provider.add_span_processor(RecordingProcessor(FileSpanExporter(Path(sys.argv[1]))))
@@ -91,3 +93,81 @@ def test_a_flush_includes_later_processors(tmp_path: Path) -> None:
 
 def test_spans_ended_after_the_shutdown_are_recorded(tmp_path: Path) -> None:
     assert recorded(tmp_path, "end('a'); end('b'); provider.shutdown(); end('late')")[:2] == (0, ["a", "b", "late"])
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("main", "main"),
+        ("学習パイプライン", "学習パイプライン"),
+        ("हिन्दी", "हिन्दी"),
+        ("обучение.модели-2", "обучение.модели-2"),
+        ("a/b c\u202ed\n", "a_b_c_d_"),
+        ("\udc80x", "_x"),
+        ("界" * 100, "界" * 53),
+        ("x" * 500, "x" * 160),
+    ],
+)
+def test_the_name_of_a_file_has_the_letters_of_all_scripts(name: str, expected: str, tmp_path: Path) -> None:
+    assert file_name(name) == expected
+    (tmp_path / f"20260101T000000Z-{file_name(name)}-999.jsonl").touch()
+
+
+def test_a_running_task_is_recorded_with_a_provider_of_another_program(tmp_path: Path) -> None:
+    (tmp_path / "wf.py").write_text(WORKFLOW)
+    program = tmp_path / "program.py"
+    program.write_text(OTHERS_PROVIDER)
+    running = subprocess.Popen(
+        [sys.executable, str(program)], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(600):
+            shown = subprocess.run(
+                [sys.executable, "-m", "otel_flyte", "explain", ".otel-flyte"],
+                cwd=tmp_path,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            if "task wf.slow" in shown.stdout or running.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert "never ended" in shown.stdout
+        listed = subprocess.run(
+            [sys.executable, "-m", "otel_flyte", "metrics", ".otel-flyte"],
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert "wf.slow" in listed.stdout
+        assert running.poll() is None
+    finally:
+        running.kill()
+        running.wait()
+
+
+WORKFLOW = """
+import time
+from flytekit import task, workflow
+
+
+@task
+def slow() -> int:
+    time.sleep(60)
+    return 1
+
+
+@workflow
+def main() -> int:
+    return slow()
+"""
+
+OTHERS_PROVIDER = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+trace.set_tracer_provider(TracerProvider())
+from otel_flyte.cli.main import main
+main(["run", "wf.py", "main"])
+"""

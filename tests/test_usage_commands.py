@@ -375,7 +375,7 @@ class TestBadInput:
         (tmp_path / "z.jsonl").touch()
         result = call("metrics", str(tmp_path), "n0@1")
         assert len(json.loads(result.stdout)["metrics"]) == 6
-        problem = "is empty, its process ended before the first span ended: the file is ignored"
+        problem = "is empty, its process has ended no span yet: the file is ignored"
         assert result.stderr == f"otel-flyte: {tmp_path / 'z.jsonl'} {problem}\n"
 
 

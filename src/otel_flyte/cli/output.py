@@ -14,7 +14,7 @@ class UserError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print it, as click asks for."""
-        click.echo(f"otel-flyte: {self.message}", file=file or sys.stderr)
+        click.echo(f"otel-flyte: {_one_line(self.message)}", file=file or sys.stderr)
 
 
 class OutputError(UserError):
@@ -44,7 +44,14 @@ def print_text(text: str) -> None:
 
 def print_problem(text: str) -> None:
     """Print an error line, or a remark, on standard error."""
-    click.echo(f"otel-flyte: {text}", err=True)
+    click.echo(f"otel-flyte: {_one_line(text)}", err=True)
+
+
+def _one_line(text: str) -> str:
+    """Return a line without the control characters of names in it, on which a terminal would act."""
+    from otel_flyte.recording.cells import printable
+
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def standard_output() -> TextIO:

@@ -203,10 +203,8 @@ def _attempts(sources: Sequence[str]) -> "Sequence[Attempt]":
 
 def _without_remarks(recording: "Recording") -> "Recording":
     """Print the remarks on standard error, away from the result."""
-    from otel_flyte.recording.cells import printable
-
     for remark in recording.remarks:
-        print_problem(printable(remark))
+        print_problem(remark)
     return replace(recording, remarks=())
 
 

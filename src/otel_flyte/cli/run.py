@@ -36,9 +36,15 @@ _FIRST_STEPS = (
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     options_metavar="[OPTIONS]",
 )
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The recording: a new *.jsonl file, or a folder. Given first. Default: .otel-flyte.",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="FILE WORKFLOW [INPUTS]")
 @click.pass_context
-def run(context: click.Context, arguments: Sequence[str]) -> None:
+def run(context: click.Context, arguments: Sequence[str], output: Path | None) -> None:
     """Run a workflow or task locally, and show its trace.
 
     It runs as by `pyflyte run`.
@@ -50,12 +56,13 @@ def run(context: click.Context, arguments: Sequence[str]) -> None:
       otel-flyte run FILE                    the workflows and tasks in a file
       otel-flyte run FILE WORKFLOW --help    the inputs of a workflow
 
-    Its spans are written to .otel-flyte/ under the current folder, and exported as OTEL_* variables configure.
+    Its spans are written to .otel-flyte/ under the current folder, or to --output, and exported as OTEL_* variables
+    configure.
     """  # noqa: D301  # click wants the character itself
     if not arguments or arguments[0] in ("-h", "--help"):
         click.echo(context.get_help(), err=not arguments)
         context.exit(0 if arguments else 2)
-    context.exit(_run(arguments))
+    context.exit(_run(arguments, output=output))
 
 
 @click.command()
@@ -97,7 +104,13 @@ def execute(command: Sequence[str]) -> None:
 COMMANDS = (run, demo, execute)
 
 
-def _run(arguments: Sequence[str], *, first_steps: bool = False, then: Callable[[Path], None] | None = None) -> int:
+def _run(
+    arguments: Sequence[str],
+    *,
+    output: Path | None = None,
+    first_steps: bool = False,
+    then: Callable[[Path], None] | None = None,
+) -> int:
     """Run ``pyflyte run``, recorded unless the arguments run nothing; ``then`` is called with the recording."""
     from otel_flyte.run import pyflyte_run
 
@@ -107,7 +120,7 @@ def _run(arguments: Sequence[str], *, first_steps: bool = False, then: Callable[
             return pyflyte_run.invoke(arguments)
         from otel_flyte.run import local_run
 
-        outcome = local_run.run(arguments, target)
+        outcome = local_run.run(arguments, target, output)
     except pyflyte_run.NotRunnableError as error:
         raise UserError(str(error)) from None
     if outcome.recording:

@@ -3,6 +3,10 @@
 import unicodedata
 from datetime import datetime, timedelta, timezone
 
+DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""The characters of Unicode with the property Bidi_Control."""
+
+_NO_DIRECTION = dict.fromkeys(map(ord, DIRECTIONS), "\ufffd")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -53,6 +57,11 @@ def counted(number: int, noun: str) -> str:
 def printable(text: str) -> str:
     """Replace control characters, on which a terminal would act, and halves of surrogate pairs."""
     return "".join("\ufffd" if unicodedata.category(character)[0] == "C" else character for character in text)
+
+
+def without_direction(text: str) -> str:
+    """Replace the characters that change the direction of a text: "evil" would read "live"."""
+    return text if text.isascii() else text.translate(_NO_DIRECTION)
 
 
 def width(text: str) -> int:

@@ -13,7 +13,7 @@ except ImportError:
     from yaml import SafeDumper  # type: ignore[assignment]
 
 from otel_flyte import semconv
-from otel_flyte.recording.cells import moment
+from otel_flyte.recording.cells import DIRECTIONS, moment
 from otel_flyte.recording.model import Attributes
 from otel_flyte.recording.roles import Role, entity_name
 from otel_flyte.recording.span_tree import Execution, TreeSpan, in_order
@@ -22,6 +22,9 @@ Entry: TypeAlias = dict[str, Any]
 
 DEEPEST = 50
 """The depth below which spans are only counted: YAML's writer is recursive."""
+
+_ESCAPES = {ord(each): f"\\u{ord(each):04X}" for each in DIRECTIONS}
+"""A terminal would act on these characters, and YAML's writer does not escape them."""
 
 _KEYED = {Role.EXECUTION: "workflows", Role.PHASE: "phases", Role.TRANSFER: "phases", Role.ITEM: "items"}
 """Collections with the name as key; spans of other roles are a list."""
@@ -36,7 +39,8 @@ def as_yaml(executions: Iterable[Execution]) -> str:
     document: Entry = {}
     for execution in executions:
         document[_unique(execution.name or _entity(execution.roots[0]), document)] = _execution(execution)
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text if text.isascii() else text.translate(_ESCAPES)
 
 
 def _execution(execution: Execution) -> Entry:
@@ -168,7 +172,10 @@ class _Dumper(SafeDumper):
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     # No encoding has halves of surrogate pairs, and the writer fails at them.
     text = text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    style = "|" if "\n" in text else None
+    # Only a text in quotes can have escapes.
+    style = '"' if not text.isascii() and not _ESCAPES.keys().isdisjoint(map(ord, text)) else style
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def _list(dumper: _Dumper, items: list[Any]) -> yaml.SequenceNode:

@@ -122,7 +122,8 @@ def _read(path: Path) -> tuple[Recording, UnreadableError | None]:
         raise UnreadableError(f"{path} {error}", error.remedy) from None
     if not content.strip():
         empty = UnreadableError(
-            f"{path} is empty, its process ended before the first span ended", "record the run again"
+            f"{path} is empty, its process has ended no span yet",
+            "read it again later, or record it again",
         )
         return Recording(remarks=(empty.ignored("file"),)), empty
     documents, errors = _documents(content, path)

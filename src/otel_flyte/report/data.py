@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from otel_flyte import semconv
 from otel_flyte.recording.attempts import Attempt
+from otel_flyte.recording.cells import without_direction
 from otel_flyte.recording.failures import Error
 from otel_flyte.recording.model import Attributes, LogRecord
 from otel_flyte.recording.roles import Role
@@ -78,8 +79,8 @@ def page_data(analysis: Analysis, trace_url: str = "") -> Json:
 
 
 def as_script(data: Json) -> str:
-    """Return data as the content of a ``<script>`` element, which no text may end."""
-    written = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """Return data as the content of a ``<script>`` element, which no text may end, nor turn around in the page."""
+    written = without_direction(json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
     return written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

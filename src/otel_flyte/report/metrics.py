@@ -69,7 +69,8 @@ def list_as_json(attempts: Sequence[Attempt]) -> str:
 
 def list_as_csv(attempts: Sequence[Attempt]) -> str:
     """Return the list as comma-separated values; the duration in seconds."""
-    return _csv([_COLUMNS, *_rows(attempts)])
+    rows = [(printable(task), printable(name), *others) for task, name, *others in _rows(attempts)]
+    return _csv([_COLUMNS, *rows])
 
 
 def _rows(attempts: Sequence[Attempt]) -> list[tuple[Any, ...]]:

@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 
 from otel_flyte._version import __version__
+from otel_flyte.recording.cells import without_direction
 from otel_flyte.recording.span_tree import Execution
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import data, static
@@ -69,7 +70,8 @@ def _title(executions: tuple[Execution, ...]) -> str:
     if not executions:
         return "nothing recorded · otel-flyte"
     more = f" and {len(executions) - 1} more" if len(executions) > 1 else ""
-    return f"{executions[0].name or executions[0].roots[0].span.name}{more} · otel-flyte"
+    name = without_direction(executions[0].name or executions[0].roots[0].span.name)
+    return f"{name}{more} · otel-flyte"
 
 
 def _hash(content: str) -> str:

@@ -33,23 +33,22 @@ class Outcome(NamedTuple):
     problem: str
 
 
-def run(arguments: Sequence[str], target: Target) -> Outcome:
-    """Run ``pyflyte run`` and record it.
+def run(arguments: Sequence[str], target: Target, output: Path | None = None) -> Outcome:
+    """Run ``pyflyte run`` and record it, in ``output`` if the user has chosen a place.
 
     Raises:
-        NotRunnableError: the recording can't be written; nothing was run.
+        NotRunnableError: the recording can't be written anywhere; nothing was run.
     """
     _occupy_standard_descriptors()
     _report_ignored_variables()
     from otel_flyte.run import recording
 
     try:
-        exporter = recording.open_file(target.entity)
-    except OSError as error:
-        reason = error.strerror or error
-        raise NotRunnableError(
-            f"{recording.FOLDER}/ can't be written ({reason}): run in a folder that can be written"
-        ) from None
+        exporter, elsewhere = recording.open_file(target.entity, output)
+    except recording.NoPlaceError as error:
+        raise NotRunnableError(f"{error}: name a new file, or a folder that can be written, by --output") from None
+    if elsewhere:
+        say_once(elsewhere)
     folder = Path.cwd()
     with ExitStack() as recorded:
         recorded.enter_context(named(target.entity))

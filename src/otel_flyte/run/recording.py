@@ -1,10 +1,14 @@
 """Record the spans of this process into a file, and show its progress."""
 
+import os
 import re
+import sys
+import tempfile
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
@@ -12,6 +16,7 @@ from typing import TextIO
 from opentelemetry import trace
 
 from otel_flyte import providers, semconv
+from otel_flyte.export import pending_spans
 from otel_flyte.export.file_exporter import FileSpanExporter
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run.progress import ProgressProcessor
@@ -23,6 +28,9 @@ from otel_flyte.stdio_capture import capture
 FOLDER = ".otel-flyte"
 BATCH_SECONDS = 0.1
 """Spans that end sooner after a write are written together."""
+
+_LONGEST_NAME = 160
+"""Bytes: a file system has 255 for a file's name, with the time, a number and the suffix."""
 
 _TASK = semconv.SPAN_TASK.format(name="")
 
@@ -83,12 +91,49 @@ class RecordingProcessor(Processor):
         self._is_unbatched = True
 
 
-def open_file(name: str) -> FileSpanExporter:
-    """Open ``.otel-flyte/<UTC time>-<name>.jsonl`` under the current folder.
+class NoPlaceError(Exception):
+    """No file can be written. The message is the problem."""
+
+
+def open_file(name: str, output: Path | None = None) -> tuple[FileSpanExporter, str]:
+    """Open the file of a run, and return it with one line where it is not in its usual place.
+
+    The usual place is ``.otel-flyte/<UTC time>-<name>.jsonl`` under the current folder. A folder that can't be written
+    is no reason not to run: the file is in a temporary one then.
+
+    Args:
+        name: the name of the workflow or task.
+        output: the file, a ``*.jsonl`` that does not exist yet, or the folder for it.
 
     Raises:
-        OSError: it can't be written.
+        NoPlaceError: the output, or any folder, can't be written.
     """
+    if output is not None:
+        try:
+            return _open_output(output, name), ""
+        except OSError as error:
+            raise NoPlaceError(f"{output} can't be written ({error.strerror or error})") from None
+    try:
+        return _open_usual(name), ""
+    except OSError as error:
+        problem = f"{FOLDER}/ can't be written ({error.strerror or error})"
+    try:
+        exporter = _open_in(Path(tempfile.mkdtemp(prefix="otel-flyte-")), name)
+    except OSError:
+        raise NoPlaceError(problem) from None
+    return exporter, f"{problem}: the run is recorded in {exporter.path.parent}, choose another place by --output"
+
+
+def _open_output(output: Path, name: str) -> FileSpanExporter:
+    if output.suffix != ".jsonl" or output.is_dir():
+        output.mkdir(parents=True, exist_ok=True)
+        return _open_in(output, name)
+    # A second run in the same file would be shown together with the first.
+    output.touch(exist_ok=False)
+    return FileSpanExporter(output)
+
+
+def _open_usual(name: str) -> FileSpanExporter:
     folder = Path(FOLDER)
     folder.mkdir(exist_ok=True)
     ignore = folder / ".gitignore"
@@ -96,10 +141,25 @@ def open_file(name: str) -> FileSpanExporter:
         try:
             ignore.write_text("*\n", encoding="ascii")
         except OSError:  # A full disk is no reason not to run.
-            ignore.unlink(missing_ok=True)
-    stem = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
+            with suppress(OSError):
+                ignore.unlink(missing_ok=True)
+    return _open_in(folder, name)
+
+
+def _open_in(folder: Path, name: str) -> FileSpanExporter:
+    stem = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{file_name(name)}"
     paths = (folder / f"{stem}{suffix}.jsonl" for suffix in ("", *map("-{}".format, range(2, 1000))))
     return FileSpanExporter(next(path for path in paths if not path.exists()))
+
+
+def file_name(name: str) -> str:
+    """Return a name as a part of a file's: letters of all scripts, as many as fit, and ``_`` for what is no letter."""
+    kept = "".join(each if each in "_.-" or unicodedata.category(each)[0] in "LMN" else "_" for each in name)
+    try:
+        encoded = os.fsencode(kept)
+    except UnicodeEncodeError:  # The locale has no such letters.
+        return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:_LONGEST_NAME]
+    return encoded[:_LONGEST_NAME].decode(sys.getfilesystemencoding(), "ignore")
 
 
 @contextmanager
@@ -116,6 +176,8 @@ def to(exporter: FileSpanExporter, stream: TextIO, terminal: Terminal) -> Iterat
     if isinstance(provider, TracerProvider):
         for processor in (recording, progress):
             provider.add_span_processor(processor)
+        # A provider of otel-flyte has begun to: what runs is in the file before it ends.
+        pending_spans.begin()
     else:
         trace.set_tracer_provider(traces.create_provider(extra_processors=(recording, progress)))
     try:
