@@ -254,6 +254,8 @@ os.waitpid(child, 0)
             (b"7.5", "line 1 is JSON but not OTLP (a number instead of an object with resourceSpans)"),
             (b"\x0a\xff\xfe", "is not text, it may be compressed or protobuf: use a file written by"),
             (b"\x1f\x8b\x07\x00\xff\xfe", "is no valid gzip file (Error -3 while decompressing data"),
+            (b"\xef\xbb\xbf", "line 1 is incomplete because its writer was interrupted"),
+            (b"\xc2\xa0", "line 1 is not JSON (Expecting value)"),
             (b"[" * 100_000, "is JSON that is nested too deeply for OTLP"),
             (b'{"resourceLogs": []}', "holds no span, only logs: name the file with the traces"),
             (b"{}", "holds no span: name the file with the traces"),

@@ -21,7 +21,7 @@ from otel_flyte.recording.otlp_json import LOGS, METRICS, SPANS, Fault, parse, s
 _SIGNALS = {SPANS: "spans", LOGS: "logs", METRICS: "metrics"}
 _REJECTED = ".rejected.jsonl"
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-_BETWEEN = re.compile(r"\s*")
+_BETWEEN = re.compile(r"[ \t\r\n]*")
 _OTHER_FILE = "use a file written by otel-flyte or an OTLP file exporter"
 _JSON_TYPES = {"NoneType": "null", "list": "an array", "str": "a string", "bool": "a boolean"}
 
@@ -168,12 +168,12 @@ def _documents(content: bytes, path: Path) -> tuple[list[tuple[int, Any]], dict[
             errors[number] = UnreadableError(f"{path}, line {number} is {problem}")
     if lines[0][0] in errors:
         several, broken = _of_several_lines(content, path)
-        if broken is None:
+        if broken is None and several:
             return several, {}
         if any(signals(document) is not None for _, document in several):
-            return several, {lines[-1][0]: broken}
+            return several, {} if broken is None else {lines[-1][0]: broken}
         if not any(signals(document) is not None for _, document in documents):
-            raise broken
+            raise broken or errors[lines[0][0]]
     return documents, errors
 
 
