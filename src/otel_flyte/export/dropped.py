@@ -89,7 +89,7 @@ def publish() -> None:
     """
     if _dropped != _published and "opentelemetry.sdk.metrics" in sys.modules:
         # The end of the process shuts the meter provider down.
-        shutdown.before_the_end(_publish)
+        shutdown.unless_at_the_end(_publish)
 
 
 def report() -> None:

@@ -141,7 +141,7 @@ def has_begun_to_end() -> bool:
     return _exiting.is_set()
 
 
-def before_the_end(function: Callable[[], object]) -> None:
+def unless_at_the_end(function: Callable[[], object]) -> None:
     """Call a function that uses providers, unless the process is at its end. They are shut down after it returns."""
     with _using_providers:
         if not has_begun_to_end():
