@@ -65,7 +65,7 @@ ENDS_MEANWHILE = """
 
     double(value=1)
     begun = threading.Event()
-    threading.Thread(target=shutdown.before_the_end, args=(count,), daemon=True).start()
+    threading.Thread(target=shutdown.unless_at_the_end, args=(count,), daemon=True).start()
     begun.wait()
 """
 

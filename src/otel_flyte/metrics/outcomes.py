@@ -39,6 +39,9 @@ def task_ended(task: "OpenTask") -> None:
     seconds = (time.time_ns() - task.start_time) / 1e9
     # The SDK takes as long to record it as all spans of a short task take.
     handover.later(_record, provider, seconds, _attributes(task), context=task.context)
+    if not getattr(provider, "is_ours", False):
+        # The program may shut its provider down at any time.
+        handover.record_waiting()
 
 
 @guarded

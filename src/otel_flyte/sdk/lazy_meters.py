@@ -11,6 +11,8 @@ from otel_flyte.sdk.lazy import Lazy
 class LazyMeterProvider(Lazy[metrics.MeterProvider], metrics.MeterProvider):
     """A meter provider of the SDK that is created with its first meter."""
 
+    is_ours = True
+
     def __init__(self) -> None:
         super().__init__("otel_flyte.sdk.metrics", metrics.NoOpMeterProvider)
 
