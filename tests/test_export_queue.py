@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from faults import collectors
 from otel_flyte import semconv
 from otel_flyte.config import endpoints, settings
-from otel_flyte.export import dropped
+from otel_flyte.export import dropped, sender
 from otel_flyte.export.codecs import CODECS
 from otel_flyte.export.connection import connect
 from otel_flyte.export.queue import ExportQueue, Limits
@@ -193,6 +193,19 @@ def test_a_refusal_for_wrong_headers_is_reported_with_the_dropped_records(
     [line] = drop_reports(caplog)
     assert line.startswith("otel-flyte: 5 spans were dropped (5 refused by ")
     assert "check OTEL_EXPORTER_OTLP_HEADERS" in line
+
+
+@pytest.mark.parametrize("patience", [0.0, LONG])
+def test_a_refusal_is_reported_at_once_only_if_it_lasts(
+    patience: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender, "PATIENCE_SECONDS", patience)
+    with Receiver(lambda _: Reply(401)) as receiver, open_queue(receiver.endpoint()) as made:
+        for _ in range(2):
+            put(made, numbered(1))
+
+    assert sum(" are refused by " in message for message in caplog.messages) == (0 if patience else 1)
+    assert len(drop_reports(caplog)) == 1
 
 
 def test_unanswered_requests_are_counted_by_reason(caplog: pytest.LogCaptureFixture) -> None:
