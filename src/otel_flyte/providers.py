@@ -25,6 +25,10 @@ given_tracer_provider: "TracerProvider | None" = None
 given_meter_provider: "MeterProvider | None" = None
 given_logger_provider: "LoggerProvider | None" = None
 
+recorded_meter_provider: "Callable[[], MeterProvider] | None" = None
+recorded_logger_provider: "Callable[[], LoggerProvider] | None" = None
+"""Return the provider of a local run, which writes to its recording beside the provider in use."""
+
 meters_are_ours_when_imported: bool = False
 """Whether a meter provider of ours is set once OpenTelemetry's API of metrics is imported."""
 

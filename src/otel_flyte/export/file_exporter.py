@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_flyte.export.otlp_json import spans_line
 from otel_flyte.export.spool.files import append_line
+from otel_flyte.runtime.guard import say_once
 
 _logger = logging.getLogger(__name__)
 
@@ -50,6 +51,15 @@ class FileSpanExporter(SpanExporter):
             return SpanExportResult.FAILURE
         self.written += len(spans)
         return SpanExportResult.SUCCESS
+
+    def write_line(self, line: bytes) -> None:
+        """Write a line of another signal. A full disk is logged once."""
+        if self._descriptor is None:
+            return
+        try:
+            append_line(self._descriptor, line)
+        except OSError as error:
+            say_once(f"{self.path} can't be written ({error}): metrics and log records are dropped")
 
     def shutdown(self) -> None:
         """Close the file."""

@@ -32,32 +32,40 @@ _lock = ForkLock(0.5)
 _here = threading.local()
 """Whether this thread is emitting a record."""
 
-_handler: "tuple[LoggerProvider, logging.Handler] | None" = None
+_handlers: "dict[int, tuple[LoggerProvider, logging.Handler]]" = {}
+"""By the identity of their provider: of the one in use, and of that of a local run."""
 
 
 def is_wanted() -> bool:
-    """Return whether a logger provider is configured, and this thread is not emitting a record already."""
-    return not getattr(_here, "emits", False) and _provider() is not None
+    """Return whether records are exported or recorded, and this thread is not emitting a record already."""
+    is_recorded = providers.recorded_logger_provider is not None
+    return not getattr(_here, "emits", False) and (is_recorded or _provider() is not None)
 
 
 def emit(record: logging.LogRecord) -> bool:
     """Emit a record with the ids of the current span; return whether a logger provider is configured.
 
-    Records that are made while one is emitted are ignored.
+    The recording of a local run gets it, too, and does not count as one. Records that are made while one is emitted are
+    ignored.
     """
-    global _handler
-    provider = _provider()
-    if provider is None or getattr(_here, "emits", False):
+    if getattr(_here, "emits", False):
         return False
+    provider, recorded = _provider(), providers.recorded_logger_provider
     with _lock:
         _here.emits = True
         try:
-            if _handler is None or _handler[0] is not provider:
-                _handler = provider, _create_handler(provider)
-            _handler[1].emit(record)
+            for each in (provider, recorded and recorded()):
+                if each is not None:
+                    _handler(each).emit(record)
         finally:
             _here.emits = False
-    return True
+    return provider is not None
+
+
+def _handler(provider: "LoggerProvider") -> logging.Handler:
+    if id(provider) not in _handlers:
+        _handlers[id(provider)] = provider, _create_handler(provider)
+    return _handlers[id(provider)][1]
 
 
 def _provider() -> "LoggerProvider | None":

@@ -266,6 +266,7 @@ def _outcome(span: TreeSpan) -> tuple[str, ...]:
         f"run {run!s}" if run else "",
         ", ".join(str(part) for part in (own.get(semconv.ERROR_CODE), kind) if part),
         str(span.last_seen or ""),
+        ", ".join(f"{count} {level}" for level, count in span.levels.items()),
         *usage.notes(own),
         _ORPHAN if span.orphan else "",
     )

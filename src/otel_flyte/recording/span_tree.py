@@ -3,9 +3,9 @@
 The tree is built from spans alone, so that local runs, pods and any store have the same tree.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from otel_flyte import semconv
 from otel_flyte.recording.cells import duration
@@ -53,6 +53,7 @@ class TreeSpan:
         orphan: whether its parent is named but not recorded.
         error: the span's error, where no span below has the same.
         errors_below: the errors of the spans below.
+        levels: the numbers of log records by their severity; lines of stdout and stderr have none of their own.
     """
 
     span: Span
@@ -61,6 +62,7 @@ class TreeSpan:
     orphan: bool = False
     error: Error | None = None
     errors_below: tuple[Error, ...] = ()
+    levels: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def start_ns(self) -> int:
@@ -216,6 +218,10 @@ def _trees(recorded: Sequence[Span], logs: Sequence[LogRecord]) -> tuple[TreeSpa
         if top.span_id not in order:
             roots.add(top.span_id)
             _add_below(top, children, order)
+    levels: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in logs:
+        if record.severity and not record.event and semconv.LOG_IOSTREAM not in record.attributes:
+            levels[record.span_id][record.severity] += 1
     trees: dict[str, TreeSpan] = {}
     for span in reversed(order.values()):
         below = tuple(trees[child.span_id] for child in children[span.span_id] if child.span_id in trees)
@@ -228,6 +234,7 @@ def _trees(recorded: Sequence[Span], logs: Sequence[LogRecord]) -> tuple[TreeSpa
             orphan=span.span_id in adopted or (span.span_id in roots and span.parent_id is not None),
             error=error_of(span, known) if _result(span) == semconv.RESULT_FAILURE else None,
             errors_below=known,
+            levels=levels.get(span.span_id, {}),
         )
     return tuple(trees[span_id] for span_id in order if span_id in roots)
 

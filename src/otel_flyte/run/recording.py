@@ -7,11 +7,12 @@ import tempfile
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from importlib import import_module
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from opentelemetry import trace
 
@@ -21,7 +22,8 @@ from otel_flyte.export.file_exporter import FileSpanExporter
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run.progress import ProgressProcessor
 from otel_flyte.runtime import forks
-from otel_flyte.sdk import traces
+from otel_flyte.sdk import arguments, traces
+from otel_flyte.sdk.once import Once
 from otel_flyte.sdk.processors import Processor, ReadableSpan, TracerProvider
 from otel_flyte.stdio_capture import capture
 
@@ -180,12 +182,24 @@ def to(exporter: FileSpanExporter, stream: TextIO, terminal: Terminal) -> Iterat
         pending_spans.begin()
     else:
         trace.set_tracer_provider(traces.create_provider(extra_processors=(recording, progress)))
+    meters = Once(lambda: _created("metrics", exporter.write_line))
+    providers.recorded_meter_provider = meters
+    providers.recorded_logger_provider = Once(lambda: _created("logs", exporter.write_line))
     try:
         yield
     finally:
+        providers.recorded_meter_provider = providers.recorded_logger_provider = None
         capture.finish()
+        if meters.is_made:
+            meters().force_flush()
         recording.force_flush()
         progress.shutdown()
+
+
+def _created(signal: str, write: Callable[[bytes], None]) -> Any:
+    """Create the provider of a signal. Its SDK is imported with the first record: most runs have none."""
+    with arguments.usable_environment() as values:
+        return import_module(f"otel_flyte.sdk.recorded_{signal}").create_provider(values, write)
 
 
 def discard_if_empty(exporter: FileSpanExporter) -> bool:

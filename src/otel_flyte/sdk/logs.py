@@ -28,7 +28,7 @@ class QueueLogRecords(Queued, LogRecordProcessor):
 
     def on_emit(self, log_record: Any) -> None:
         """Put a record into the queue as it is now."""
-        self._queue.put(_readable(log_record))
+        self._queue.put(readable(log_record))
 
     def emit(self, log_data: Any) -> None:
         """Put a record into the queue: the name of :meth:`on_emit` before OpenTelemetry 1.35."""
@@ -41,7 +41,7 @@ def create_provider(values: Mapping[str, str]) -> LoggerProvider:
     Args:
         values: usable standard values.
     """
-    provider = LoggerProvider(resource.ours(), shutdown_on_exit=False, **_limits(values))
+    provider = LoggerProvider(resource.ours(), shutdown_on_exit=False, **limits(values))
     found = destinations.of("logs")
     for queue in found.queues:
         provider.add_log_record_processor(QueueLogRecords(queue))
@@ -52,16 +52,17 @@ def create_provider(values: Mapping[str, str]) -> LoggerProvider:
     return provider
 
 
-def _limits(values: Mapping[str, str]) -> dict[str, Any]:
+def limits(values: Mapping[str, str]) -> dict[str, Any]:
     """Return the limits as an argument; older versions have no argument for them."""
     kind = getattr(_logs, "LogRecordLimits", None)
     if kind is None:
         return {}
-    limits = kind(**arguments.accepted(kind, **arguments.limits(values, _LIMITS)))
-    return arguments.accepted(LoggerProvider, log_record_limits=limits)
+    found = kind(**arguments.accepted(kind, **arguments.limits(values, _LIMITS)))
+    return arguments.accepted(LoggerProvider, log_record_limits=found)
 
 
-def _readable(record: Any) -> Any:
+def readable(record: Any) -> Any:
+    """Return a record in the form that encoders accept."""
     is_old = _ReadableLogRecord is None or not hasattr(record, "instrumentation_scope")
     if is_old or isinstance(record, _ReadableLogRecord):
         return record

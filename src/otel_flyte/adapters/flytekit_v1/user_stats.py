@@ -48,8 +48,9 @@ _VARIABLES = {
 @guarded
 def record(stats: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
     """Record a call of a statsd client, or of flytekit's mock of one."""
-    provider = providers.meter_provider()
-    if provider is None:
+    recorded = providers.recorded_meter_provider
+    used = [each for each in (providers.meter_provider(), recorded and recorded()) if each is not None]
+    if not used:
         return
     name = str(args[0] if args else kwargs.get("stat"))
     scope = stats.scope if isinstance(stats, MockStats) else stats._scope_prefix
@@ -57,10 +58,11 @@ def record(stats: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any
     parameters = _OF_MOCK[method] if isinstance(stats, MockStats) else PARAMETERS[method]
     given = {**dict(zip(parameters, args[1:], strict=False)), **kwargs}
     attributes = _attributes(stats, given.get("tags"))
-    if method == "timer":
-        _observe(result, provider, name, attributes)
-    else:
-        _add(provider, method, name, given, attributes)
+    for provider in used:
+        if method == "timer":
+            _observe(result, provider, name, attributes)
+        else:
+            _add(provider, method, name, given, attributes)
 
 
 def _add(provider: "MeterProvider", method: str, name: str, given: dict[str, Any], attributes: dict[str, Any]) -> None:
