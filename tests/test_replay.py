@@ -1,5 +1,6 @@
 """Replays of a spool to a real receiver that accepts, refuses, rejects or delays requests, or is not running."""
 
+import base64
 import io
 import json
 import signal
@@ -440,6 +441,56 @@ class TestBrokenFiles:
         assert replayed(receiver, path).is_complete
         assert arrived(receiver) == once(["a", "b", "c"])
         assert [file.name for file in tmp_path.iterdir() if "rejected" in file.name] == []
+
+    def test_a_record_of_another_program_that_is_not_otlp_costs_only_itself(
+        self, tmp_path: Path, receiver: Receiver
+    ) -> None:
+        documents = [json.loads(line(name)) for name in ("good", "bad id", "bad kind", "bad time")]
+        (first, *_) = documents
+        spans = [document["resourceSpans"][0]["scopeSpans"][0]["spans"][0] for document in documents]
+        spans[1]["links"] = [{"traceId": "xyz", "spanId": "01"}]
+        spans[2]["kind"] = "NO_KIND"
+        spans[3]["startTimeUnixNano"] = {}
+        first["resourceSpans"][0]["scopeSpans"][0]["spans"] = spans
+        path = tmp_path / "collector.jsonl"
+        path.write_text(json.dumps(first) + "\n")
+        (problem,) = problems(replayed(receiver, path))
+        reason = "'xyz' is no id of 16 bytes"
+        assert problem == f"line 1 has a record that is not OTLP ({reason}): it is not sent, and 1 more"
+        assert arrived(receiver) == once(["good", "bad kind"])
+
+    @pytest.mark.parametrize("shape", ["snake case", "base 64", "batches", "trace", "zeros", "names"])
+    def test_other_spellings_of_otlp_are_sent(self, tmp_path: Path, receiver: Receiver, shape: str) -> None:
+        (span,) = json.loads(line("a"))["resourceSpans"][0]["scopeSpans"][0]["spans"]
+        identity = span["traceId"], span["spanId"]
+        span["links"] = [{"traceId": "", "spanId": ""}]
+        match shape:
+            case "snake case":
+                span = {
+                    "trace_id": span["traceId"],
+                    "span_id": span["spanId"],
+                    "name": "a",
+                    "start_time_unix_nano": span["startTimeUnixNano"],
+                }
+            case "base 64":
+                for name in ("traceId", "spanId"):
+                    span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
+            case "zeros":
+                span["parentSpanId"] = "0" * 16
+            case "names":
+                span["kind"], span["status"] = "SPAN_KIND_SERVER", {"code": "STATUS_CODE_OK"}
+        resources = [{"scopeSpans": [{"spans": [span]}]}]
+        document: dict[str, object] = {"resourceSpans": resources}
+        if shape == "snake case":
+            document = {"resource_spans": [{"scope_spans": [{"spans": [span]}]}]}
+        elif shape in ("batches", "trace"):
+            document = {"batches": resources} if shape == "batches" else {"trace": document}
+        path = tmp_path / "f.jsonl"
+        path.write_text(json.dumps(document) + "\n")
+        assert replayed(receiver, path).is_complete
+        (found,) = receiver.spans()
+        assert (found.trace_id, found.span_id) == identity
+        assert not found.parent_span_id
 
     def test_a_file_that_is_not_otlp_is_reported_and_not_changed(self, tmp_path: Path, receiver: Receiver) -> None:
         (tmp_path / "data.jsonl").write_text(json.dumps({"row": 1}) + "\n" + json.dumps({"row": 2}) + "\n")

@@ -8,7 +8,9 @@ The mapping is that of proto3, with 64-bit integers as strings, except that ids 
 import base64
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
@@ -24,7 +26,19 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Event, ReadableSpan
 
 _SIGNALS = {"resourceSpans": "traces", "resourceMetrics": "metrics", "resourceLogs": "logs"}
+_BELOW = {
+    "resourceSpans": ("scopeSpans", "spans"),
+    "resourceMetrics": ("scopeMetrics", "metrics"),
+    "resourceLogs": ("scopeLogs", "logRecords"),
+}
 _ID_SIZES = {"traceId": 16, "spanId": 8, "parentSpanId": 8}
+_SNAKE = {
+    name: re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+    for name in (*_ID_SIZES, *_BELOW, *(name for names in _BELOW.values() for name in names))
+}
+_ALL_ID_SIZES = {**_ID_SIZES, **{_SNAKE[name]: size for name, size in _ID_SIZES.items()}}
+"""By both names that protobuf's JSON has for a field."""
+
 _VALUES = ("attributes", "body")
 KINDS: Mapping[SpanKind, Any] = {kind: kind.value + 1 for kind in SpanKind}
 """OTLP's numbers of kinds."""
@@ -68,25 +82,74 @@ def line_of(request: Message) -> bytes:
     return _line(_text(document))
 
 
-def request_of(line: bytes) -> tuple[str, Message]:
+def request_of(line: bytes, faults: list[str] | None = None) -> tuple[str, Message]:
     """Return the signal and the request of a line. Fields that are newer than this code are left out.
+
+    Args:
+        line: the line, in any spelling of protobuf's JSON, or an answer of Tempo's API.
+        faults: receives the reason for each record that is not OTLP, so that the others are returned; without it, such
+            a record is an error.
 
     Raises:
         ValueError: the line is not OTLP, for the reason in the message.
     """
+    # Only a replay needs it.
+    from otel_flyte.recording.otlp_json import signals
+
+    try:
+        document: Any = signals(json.loads(line)) or {}
+        found = [key for key in _SIGNALS if key in document or _SNAKE[key] in document]
+        if len(found) != 1:
+            raise ValueError(f"not one of {', '.join(_SIGNALS)}")
+        try:
+            return _SIGNALS[found[0]], _parsed(document, _SIGNALS[found[0]])
+        except ValueError:
+            if faults is None:
+                raise
+        kept = _without_faults(document, found[0], faults)
+        return _SIGNALS[found[0]], _parsed(kept, _SIGNALS[found[0]])
+    except (RecursionError, AttributeError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _parsed(document: Any, signal: str) -> Message:
+    """Return a request.
+
+    Raises:
+        ValueError, RecursionError, AttributeError, TypeError: a part of it is not OTLP.
+    """
     with importing:
         from google.protobuf.json_format import ParseDict, ParseError
 
+    _convert_ids(document, _base64_id)
     try:
-        document = json.loads(line)
-        found = [key for key in _SIGNALS if key in document] if isinstance(document, dict) else []
-        if len(found) != 1:
-            raise ValueError(f"not one of {', '.join(_SIGNALS)}")
-        _convert_ids(document, _base64_id)
-        signal = _SIGNALS[found[0]]
-        return signal, ParseDict(document, otlp_requests.request(signal), ignore_unknown_fields=True)
-    except (ParseError, RecursionError, AttributeError, TypeError) as error:
+        request: Message = ParseDict(document, otlp_requests.request(signal), ignore_unknown_fields=True)
+    except ParseError as error:
         raise ValueError(str(error)) from error
+    return request
+
+
+def _without_faults(document: Json, resources: str, faults: list[str]) -> Json:
+    """Return an object without the records that can't be parsed."""
+    scopes, records = _BELOW[resources]
+    kept: Json = {resources: []}
+    for in_resource in document.get(resources) or document.get(_SNAKE[resources]) or ():
+        others = {key: value for key, value in in_resource.items() if key not in (scopes, _SNAKE[scopes])}
+        kept_scopes = []
+        for in_scope in in_resource.get(scopes) or in_resource.get(_SNAKE[scopes]) or ():
+            beside = {key: value for key, value in in_scope.items() if key not in (records, _SNAKE[records])}
+            kept_records = []
+            for record in in_scope.get(records) or in_scope.get(_SNAKE[records]) or ():
+                alone = {resources: [{**others, scopes: [{**beside, records: [record]}]}]}
+                try:
+                    _parsed(alone, _SIGNALS[resources])
+                except (ValueError, AttributeError, TypeError) as error:
+                    faults.append(str(error).partition("\n")[0])
+                else:
+                    kept_records.append(record)
+            kept_scopes.append({**beside, records: kept_records})
+        kept[resources].append({**others, scopes: kept_scopes})
+    return kept
 
 
 def count_records(lines: Iterable[bytes]) -> int:
@@ -119,16 +182,22 @@ def _convert_ids(document: Any, convert: Callable[[str, int], str]) -> None:
         if isinstance(part, list):
             waiting += part
         elif isinstance(part, dict):
-            for key in _ID_SIZES.keys() & part.keys():
-                part[key] = convert(part[key], _ID_SIZES[key])
+            for key, size in _ALL_ID_SIZES.items():
+                if key in part:
+                    part[key] = convert(part[key], size)
             waiting += [value for key, value in part.items() if isinstance(value, (dict, list)) and key not in _VALUES]
 
 
 def _base64_id(text: str, size: int) -> str:
-    identifier = bytes.fromhex(text)
-    if identifier and len(identifier) != size:
+    """Return an id in base 64, as protobuf's own JSON has it; zeros are none."""
+    if not text:
+        return ""
+    identifier = b""
+    with suppress(ValueError):
+        identifier = bytes.fromhex(text) if len(text) == 2 * size else base64.b64decode(text, validate=True)
+    if len(identifier) != size:
         raise ValueError(f"{text!r} is no id of {size} bytes")
-    return base64.b64encode(identifier).decode()
+    return base64.b64encode(identifier).decode() if any(identifier) else ""
 
 
 def _cached(encode: Callable[[Any], _Encoded], shared: object) -> _Encoded:

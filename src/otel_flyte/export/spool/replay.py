@@ -191,7 +191,7 @@ class Replay:
             progress.remarks.append(f"{spool.sent_path(held.path).name} belongs to another file: all of it is sent")
         if not progress.acknowledged and not spool.is_spool(held.path):
             # Nothing is written beside a file that is not OTLP.
-            _request(*next(_lines(held.descriptor, 0))[:2], progress)
+            _request(*next(_lines(held.descriptor, 0))[:2], Progress(held.path))
         # Without a note of the acknowledged offset, the next replay would send all of it again.
         held.acknowledge(progress.acknowledged)
         rest = spool.SpoolFile(held.path.parent, "rest")
@@ -331,8 +331,16 @@ def _request(number: int, line: bytes, progress: Progress) -> tuple[str, Message
     content = line.strip()
     if content in _EMPTY:
         return None
+    # A spool file keeps the whole line: its records must not be lost.
+    faults: list[str] | None = None if spool.is_spool(progress.path) else []
     try:
-        return request_of(content)
+        request = request_of(content, faults)
+        if faults:
+            others = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+            progress.problems.append(
+                f"line {number} has a record that is not OTLP ({faults[0]}): it is not sent{others}"
+            )
+        return request if otlp_requests.count(request[1]) or not faults else None
     except ValueError as error:
         is_cut = not line.endswith(b"\n")
         problem = f"line {number} is " + ("incomplete" if is_cut else f"not OTLP ({error})")
