@@ -19,6 +19,7 @@ from opentelemetry import trace
 from otel_flyte import providers, semconv
 from otel_flyte.export import pending_spans
 from otel_flyte.export.file_exporter import FileSpanExporter
+from otel_flyte.metrics import handover
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run.progress import ProgressProcessor
 from otel_flyte.runtime import forks
@@ -190,6 +191,7 @@ def to(exporter: FileSpanExporter, stream: TextIO, terminal: Terminal) -> Iterat
     finally:
         providers.recorded_meter_provider = providers.recorded_logger_provider = None
         capture.finish()
+        handover.record_waiting()
         if meters.is_made:
             meters().force_flush()
         recording.force_flush()
