@@ -29,6 +29,9 @@ _BATCH = 1000
 _MOST = 10_000
 """Measurements that wait. A user's thread that is faster than ours waits for it, and drops the oldest ones at last."""
 
+_AT_ONCE = 100
+"""Measurements that are recorded while a fork waits."""
+
 _PATIENCE_SECONDS = 0.1
 
 _waiting: deque[tuple[Context, Callable[..., object], tuple[Any, ...]]] = deque()
@@ -66,11 +69,23 @@ def before_collections(meter: "Meter") -> None:
 
 
 def record_waiting() -> None:
-    """Record the measurements that wait; another thread that does so already is waited for."""
+    """Record the measurements that wait now; another thread that does so already is waited for."""
     global _lost
+    # A task may measure faster than they are recorded: those that come meanwhile are left for the next time.
+    for _ in range(len(_waiting) // _AT_ONCE + 1):
+        _record_some()
+    lost, _lost = _lost, 0
+    dropped.count("metrics", dropped.QUEUE_FULL, lost)
+
+
+def _record_some() -> None:
+    # A fork waits for the lock.
     with _recording:
-        while _waiting:
-            context, function, args = _waiting.popleft()
+        for _ in range(_AT_ONCE):
+            try:
+                context, function, args = _waiting.popleft()
+            except IndexError:
+                return
             token = context_api.attach(context)
             try:
                 function(*args)
@@ -78,8 +93,6 @@ def record_waiting() -> None:
                 report(function.__qualname__, fault)
             finally:
                 context_api.detach(token)
-    lost, _lost = _lost, 0
-    dropped.count("metrics", dropped.QUEUE_FULL, lost)
 
 
 def _before_collection(_: "CallbackOptions") -> "Iterable[Observation]":
