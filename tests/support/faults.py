@@ -44,7 +44,7 @@ OUT_OF_REACH = (
     *("supervisor.cgroup", "supervisor.command", "supervisor.ending", "supervisor.listener", "supervisor.process"),
     *("run.pyflyte_run", "adapters.flytekit_v1.submission_spans", "adapters.flytekit_v1.rank_spans"),
     # The guard, and the hooks themselves: they call user code, and call our functions in guards.
-    *("runtime.guard", "autoload", "adapters.flytekit_v1.wrappers"),
+    *("runtime.guard", "runtime.interrupts", "autoload", "adapters.flytekit_v1.wrappers"),
 )
 PARTS_OF_HOOKS = (
     *("adapters.switch.is_on", "adapters.switch.records", "providers.tracer_provider_is_set"),

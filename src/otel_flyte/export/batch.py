@@ -58,5 +58,5 @@ class Batch:
 
     @property
     def left(self) -> int:
-        """Number of records that are not done."""
-        return self.count if self.parts is None else sum(map(otlp_requests.count, self.parts))
+        """Number of records that are not done; the sending thread may remove parts meanwhile."""
+        return self.count if self.parts is None else sum(map(otlp_requests.count, list(self.parts)))

@@ -8,6 +8,7 @@ user's thread only appends to a deque.
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
@@ -113,12 +114,13 @@ def _make_room() -> None:
 def _prepare() -> None:
     global _is_ready
     _is_ready = True
-    ticker.every_second(record_waiting)
-    ticker.when_woken(record_waiting)
-    if relay.is_child():
-        shutdown.collect_with(record_waiting)
-    else:
-        shutdown.before_the_end(record_waiting)
+    with suppress(RuntimeError):  # Without a thread, they are recorded before a collection.
+        ticker.when_woken(record_waiting)
+        ticker.every_second(record_waiting)
+        if relay.is_child():
+            shutdown.collect_with(record_waiting)
+        else:
+            shutdown.before_the_end(record_waiting)
 
 
 def _begin_child() -> None:
