@@ -15,6 +15,7 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context
 
 from otel_flyte import semconv
+from otel_flyte._version import __version__
 from otel_flyte.export import dropped, relay
 from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks, ticker
@@ -22,7 +23,7 @@ from otel_flyte.runtime.forks import ForkLock
 from otel_flyte.runtime.guard import report
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 _BATCH = 1000
 """Measurements after which our thread is woken before its time."""
@@ -36,22 +37,32 @@ _AT_ONCE = 100
 _PATIENCE_SECONDS = 0.1
 
 _waiting: deque[tuple[Context, Callable[..., object], tuple[Any, ...]]] = deque()
+_known: "set[MeterProvider]" = set()
+_new: "deque[MeterProvider]" = deque()
+"""Providers whose collections record nothing yet."""
+
 _recording = ForkLock(0.5)
 _is_ready = False
 _lost = 0
 
 
-def later(function: Callable[..., object], *args: object, context: Context | None = None) -> None:
-    """Call a function that records a measurement, in a thread of ours.
+def later(
+    function: Callable[..., object], provider: "MeterProvider", *args: object, context: Context | None = None
+) -> None:
+    """Call a function that records a measurement, in a thread of ours and before the provider collects.
 
     Args:
-        function: takes ``args``; its faults are reported.
-        args: its arguments.
+        function: takes ``provider`` and ``args``; its faults are reported.
+        provider: the meter provider.
+        args: further arguments.
         context: the context for exemplars, by default the current one.
     """
     if not _is_ready:
         _prepare()
-    _waiting.append((context_api.get_current() if context is None else context, function, args))
+    if provider not in _known:
+        _known.add(provider)
+        _new.append(provider)
+    _waiting.append((context_api.get_current() if context is None else context, function, (provider, *args)))
     waiting = len(_waiting)
     if waiting % _BATCH == 0:
         ticker.wake()
@@ -64,19 +75,23 @@ def is_waiting() -> bool:
     return bool(_waiting)
 
 
-def before_collections(meter: "Meter") -> None:
-    """Record what waits whenever the provider of a meter collects."""
-    meter.create_observable_gauge(semconv.BEFORE_COLLECTION, [_before_collection])
-
-
 def record_waiting() -> None:
     """Record the measurements that wait now; another thread that does so already is waited for."""
     global _lost
+    with suppress(IndexError):
+        while True:
+            # Not while the lock is held: a collection holds one of the SDK, and waits for ours.
+            meter = _new.popleft().get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+            meter.create_observable_gauge(semconv.BEFORE_COLLECTION, [_before_collection])
+    _record_all()
+    lost, _lost = _lost, 0
+    dropped.count("metrics", dropped.QUEUE_FULL, lost)
+
+
+def _record_all() -> None:
     # A task may measure faster than they are recorded: those that come meanwhile are left for the next time.
     for _ in range(len(_waiting) // _AT_ONCE + 1):
         _record_some()
-    lost, _lost = _lost, 0
-    dropped.count("metrics", dropped.QUEUE_FULL, lost)
 
 
 def _record_some() -> None:
@@ -97,7 +112,7 @@ def _record_some() -> None:
 
 
 def _before_collection(_: "CallbackOptions") -> "Iterable[Observation]":
-    record_waiting()
+    _record_all()
     return ()
 
 

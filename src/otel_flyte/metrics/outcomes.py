@@ -12,7 +12,10 @@ from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks.open_task import with_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry import metrics
+    from opentelemetry.util.types import AttributeValue
 
     from otel_flyte.tasks.open_task import OpenTask
 
@@ -51,7 +54,7 @@ def cache_looked_up(task_name: str, status: str) -> None:
     if provider is not None:
         _create_instruments(provider)
         attributes = with_identity({semconv.TASK_NAME: task_name, semconv.CACHE_STATUS: status})
-        handover.later(_created[provider].lookups.add, 1, attributes)
+        handover.later(_record_lookup, provider, attributes)
 
 
 def _sent_as_single_points(task: "OpenTask") -> bool:
@@ -79,6 +82,10 @@ def _record(provider: "metrics.MeterProvider", seconds: float, attributes: dict[
     instruments.attempts.add(1, attributes)
 
 
+def _record_lookup(provider: "metrics.MeterProvider", attributes: "Mapping[str, AttributeValue]") -> None:
+    _created[provider].lookups.add(1, attributes)
+
+
 class _Instruments:
     def __init__(self, provider: "metrics.MeterProvider") -> None:
         meter = provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
@@ -89,7 +96,6 @@ class _Instruments:
         self.duration = meter.create_histogram(semconv.METRIC_TASK_DURATION, "s", _DURATION, **advice)
         self.attempts = meter.create_counter(semconv.METRIC_TASK_ATTEMPTS, "{attempt}", _ATTEMPTS)
         self.lookups = meter.create_counter(semconv.METRIC_TASK_CACHE, "{lookup}", _LOOKUPS)
-        handover.before_collections(meter)
 
 
 _creating = ForkLock(0.5)

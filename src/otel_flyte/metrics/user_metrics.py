@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from otel_flyte import semconv
 from otel_flyte._version import __version__
-from otel_flyte.metrics import handover
 from otel_flyte.runtime.guard import say_once
 
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ class UserMetrics:
     def __init__(self, provider: "MeterProvider") -> None:
         self._meter = provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
         self._metrics: dict[str, _Metric] = {}
-        handover.before_collections(self._meter)
 
     def count(self, name: str, amount: float, attributes: Attributes) -> None:
         """Add to a counter. A counter never falls, so decrements have a counter of their own."""
