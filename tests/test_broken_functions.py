@@ -10,7 +10,7 @@ import pytest
 from support import faults, programs
 from support.receiver import Receiver
 
-pytestmark = [pytest.mark.newest_only, pytest.mark.slow]
+pytestmark = [pytest.mark.newest_only, pytest.mark.slow, pytest.mark.timeout(600)]
 
 CLOSERS = {
     *(
@@ -44,7 +44,7 @@ def faults_of_half(part: int, folder: Path, receiver: Receiver) -> Any:
         "OTEL_FLYTE_EXIT_TIMEOUT": "0.3",
     }
     command = [sys.executable, faults.__file__, str(folder), str(part)]
-    return programs.run_command(command, folder, receiver.environment() | env, timeout=240).printed
+    return programs.run_command(command, folder, receiver.environment() | env, timeout=540).printed
 
 
 def test_a_task_ends_as_usual_when_any_one_of_our_functions_raises(faulty: dict[str, Any]) -> None:
