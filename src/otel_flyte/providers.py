@@ -6,7 +6,6 @@ Every process that imports flytekit imports this module. OpenTelemetry is import
 import functools
 import os
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from otel_flyte import semconv
@@ -67,9 +66,11 @@ def tracer_provider() -> "TracerProvider":
 
 def global_tracer_provider() -> "TracerProvider | None":
     """Return the global tracer provider, ``None`` where none is set. It loads the provider that a variable names."""
-    trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
+    if "opentelemetry.trace" not in sys.modules:
         return None
+    # Another thread may be importing it.
+    from opentelemetry import trace
+
     if not is_loadable():
         set_by_program: TracerProvider | None = trace._TRACER_PROVIDER
         return set_by_program
@@ -81,9 +82,10 @@ def meter_provider() -> "MeterProvider | None":
     """Return the meter provider in use, ``None`` where its instruments would record nothing."""
     if given_meter_provider is not None:
         return None if is_shut_down(given_meter_provider) else given_meter_provider
-    # Each task asks: an import statement in a function takes several times as long.
-    metrics = sys.modules.get("opentelemetry.metrics") or import_module("opentelemetry.metrics")
-    provider: MeterProvider = metrics.get_meter_provider()
+    # This form of the statement is cheap, and waits for another thread that is importing the module.
+    import opentelemetry.metrics
+
+    provider = opentelemetry.metrics.get_meter_provider()
     is_idle = type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider") or is_shut_down(provider)
     return None if is_idle else provider
 

@@ -98,9 +98,11 @@ def _has_no_meter() -> bool:
     """Return whether our meter provider is the one in use, and has no meter yet."""
     if providers.given_meter_provider is not None:
         return False
-    metrics = sys.modules.get("opentelemetry.metrics")
-    if metrics is None:
+    if "opentelemetry.metrics" not in sys.modules:
         return providers.meters_are_ours_when_imported
+    # Another thread may be importing it.
+    from opentelemetry import metrics
+
     return getattr(metrics.get_meter_provider(), "is_made", None) is False
 
 

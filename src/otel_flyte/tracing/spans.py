@@ -47,8 +47,9 @@ def uses_our_ids() -> bool:
 
 def is_readable(span: object) -> "TypeGuard[ReadableSpan]":
     """Return whether a span has the fields of the SDK's ``ReadableSpan``, so that it can be encoded."""
-    sdk = sys.modules.get("opentelemetry.sdk.trace")
-    return type(span) is FlyteSpan or (sdk is not None and isinstance(span, sdk.ReadableSpan))
+    # Another thread may be importing it.
+    of_sdk = getattr(sys.modules.get("opentelemetry.sdk.trace"), "ReadableSpan", FlyteSpan)
+    return type(span) is FlyteSpan or isinstance(span, of_sdk)
 
 
 def link(span_context: SpanContext, kind: str, **attributes: str) -> Link:
