@@ -1,5 +1,6 @@
 """Calls a function when a module has been imported. A module that nobody needs is then never imported for us."""
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from otel_flyte.runtime.guard import guarded
 def when_imported(name: str, function: Callable[[], object]) -> None:
     """Call a function when a module has been imported: now if it is, else in the thread that imports it."""
     if name in sys.modules:
+        # Another thread may be importing it.
+        importlib.import_module(name)
         function()
     else:
         sys.meta_path.insert(0, _Finder(name, function))
