@@ -455,7 +455,7 @@ class TestBrokenFiles:
         path = tmp_path / "collector.jsonl"
         path.write_text(json.dumps(first) + "\n")
         (problem,) = problems(replayed(receiver, path))
-        reason = "'xyz' is no id of 16 bytes"
+        reason = "'xyz' is not an id of 16 bytes"
         assert problem == f"line 1 has a record that is not OTLP ({reason}): it is not sent, and 1 more"
         assert arrived(receiver) == once(["good", "bad kind"])
 

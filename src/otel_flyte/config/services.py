@@ -1,6 +1,6 @@
 """Variables that Kubernetes sets in each pod for every Service of its namespace.
 
-A Service ``otel-flyte`` has ``OTEL_FLYTE_SERVICE_HOST``, ``OTEL_FLYTE_PORT`` and so on, which nobody has chosen:
+For a Service ``otel-flyte`` these are ``OTEL_FLYTE_SERVICE_HOST``, ``OTEL_FLYTE_PORT`` and so on. They are no settings:
 https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables.
 """
 

@@ -196,7 +196,7 @@ def _base64_id(text: str, size: int) -> str:
     with suppress(ValueError):
         identifier = bytes.fromhex(text) if len(text) == 2 * size else base64.b64decode(text, validate=True)
     if len(identifier) != size:
-        raise ValueError(f"{text!r} is no id of {size} bytes")
+        raise ValueError(f"{text!r} is not an id of {size} bytes")
     return base64.b64encode(identifier).decode() if any(identifier) else ""
 
 

@@ -189,7 +189,7 @@ def _device(attributes: Attributes, kind: str, index: int) -> Device:
 
 
 def _share(value: float | None) -> float | None:
-    """Return a fraction of 1; ``None`` for a number that a driver returned for want of one."""
+    """Return a fraction of 1; ``None`` for a number outside of 0 to 1, which a driver returns when it has no sample."""
     return value if value is not None and 0 <= value <= 1 else None
 
 

@@ -1,4 +1,4 @@
-"""Calls a function when a module has been imported. A module that nobody needs is then never imported for us."""
+"""Calls a function after a module is imported, so that otel-flyte need not import the module itself."""
 
 import importlib
 import importlib.util
