@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 given_tracer_provider: "TracerProvider | None" = None
 given_meter_provider: "MeterProvider | None" = None
 given_logger_provider: "LoggerProvider | None" = None
+"""Used instead of the global providers: given by the program, or ours that the program has replaced globally."""
 
 recorded_meter_provider: "Callable[[], MeterProvider] | None" = None
 recorded_logger_provider: "Callable[[], LoggerProvider] | None" = None
@@ -45,6 +46,20 @@ def give(
     given_tracer_provider = tracer_provider or given_tracer_provider
     given_meter_provider = meter_provider or given_meter_provider
     given_logger_provider = logger_provider or given_logger_provider
+
+
+def keep(
+    *,
+    tracer_provider: "TracerProvider | None" = None,
+    meter_provider: "MeterProvider | None" = None,
+    logger_provider: "LoggerProvider | None" = None,
+) -> None:
+    """Go on to use a provider of ours after the program has set its own, unless the program has given one."""
+    give(
+        given_tracer_provider or tracer_provider,
+        given_meter_provider or meter_provider,
+        given_logger_provider or logger_provider,
+    )
 
 
 def forget() -> None:

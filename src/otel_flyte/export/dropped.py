@@ -106,14 +106,13 @@ def report() -> None:
 
 
 def _publish() -> None:
-    from opentelemetry import metrics
-
-    if providers.is_shut_down(metrics.get_meter_provider()):
+    provider = providers.meter_provider()
+    if provider is None:
         return
     with _lock:
         news = _dropped - _published
         _published.update(news)
-    meter = metrics.get_meter(semconv.SCOPE)
+    meter = provider.get_meter(semconv.SCOPE)
     for (signal, reason), number in news.items():
         name, unit = _METRICS[signal]
         counter: Any = meter.create_counter(name, unit=unit, description="Dropped records.")

@@ -14,8 +14,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
-from opentelemetry import trace
-
 from otel_flyte import providers, semconv
 from otel_flyte.export import pending_spans
 from otel_flyte.export.file_exporter import FileSpanExporter
@@ -23,9 +21,9 @@ from otel_flyte.metrics import handover
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run.progress import ProgressProcessor
 from otel_flyte.runtime import forks
-from otel_flyte.sdk import arguments, traces
+from otel_flyte.sdk import arguments, traces, watching
 from otel_flyte.sdk.once import Once
-from otel_flyte.sdk.processors import Processor, ReadableSpan, TracerProvider
+from otel_flyte.sdk.processors import Processor, ReadableSpan
 from otel_flyte.stdio_capture import capture
 
 FOLDER = ".otel-flyte"
@@ -175,14 +173,11 @@ def to(exporter: FileSpanExporter, stream: TextIO, terminal: Terminal) -> Iterat
     capture.record_to(str(exporter.path.absolute()))
     progress = ProgressProcessor(capture.beside(stream), terminal)
     recording = RecordingProcessor(exporter)
-    provider = providers.global_tracer_provider()
-    if isinstance(provider, TracerProvider):
-        for processor in (recording, progress):
-            provider.add_span_processor(processor)
-        # A provider of otel-flyte has begun to: what runs is in the file before it ends.
-        pending_spans.begin()
-    else:
-        trace.set_tracer_provider(traces.create_provider(extra_processors=(recording, progress)))
+    traces.set_provider()
+    for processor in (recording, progress):
+        watching.watch(processor)
+    # What runs is in the file before it ends, with a provider of another package, too.
+    pending_spans.begin()
     meters = Once(lambda: _created("metrics", exporter.write_line))
     providers.recorded_meter_provider = meters
     providers.recorded_logger_provider = Once(lambda: _created("logs", exporter.write_line))

@@ -6,8 +6,11 @@ from typing import Any
 from opentelemetry import _logs
 from opentelemetry._logs import Logger
 
+from otel_flyte import providers
 from otel_flyte.process import shutdown
+from otel_flyte.sdk import other_providers
 from otel_flyte.sdk.lazy import Lazy
+from otel_flyte.sdk.replaceable import let_replace
 
 
 class LazyLoggerProvider(Lazy[_logs.LoggerProvider], _logs.LoggerProvider):
@@ -29,9 +32,16 @@ class LazyLoggerProvider(Lazy[_logs.LoggerProvider], _logs.LoggerProvider):
 
 
 def set_provider() -> None:
-    """Set the global logger provider, unless there is one."""
+    """Set the global logger provider, unless there is one. The program can replace it."""
     if type(_logs.get_logger_provider()).__name__ == "ProxyLoggerProvider":
-        _logs.set_logger_provider(LazyLoggerProvider())
+        provider = LazyLoggerProvider()
+        _logs.set_logger_provider(provider)
+        let_replace("logs", lambda: _replaced(provider))
+
+
+def _replaced(provider: LazyLoggerProvider) -> None:
+    providers.keep(logger_provider=provider)
+    other_providers.adopt_in_a_pod(_logs.get_logger_provider())
 
 
 def _handler_flushes_in_a_thread() -> bool:

@@ -5,7 +5,10 @@ from typing import Any
 from opentelemetry import metrics
 from opentelemetry.metrics import Meter
 
+from otel_flyte import providers
+from otel_flyte.sdk import other_providers
 from otel_flyte.sdk.lazy import Lazy
+from otel_flyte.sdk.replaceable import let_replace
 
 
 class LazyMeterProvider(Lazy[metrics.MeterProvider], metrics.MeterProvider):
@@ -22,6 +25,13 @@ class LazyMeterProvider(Lazy[metrics.MeterProvider], metrics.MeterProvider):
 
 
 def set_provider() -> None:
-    """Set the global meter provider, unless there is one."""
+    """Set the global meter provider, unless there is one. The program can replace it."""
     if type(metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider":
-        metrics.set_meter_provider(LazyMeterProvider())
+        provider = LazyMeterProvider()
+        metrics.set_meter_provider(provider)
+        let_replace("metrics", lambda: _replaced(provider))
+
+
+def _replaced(provider: LazyMeterProvider) -> None:
+    providers.keep(meter_provider=provider)
+    other_providers.adopt_in_a_pod(metrics.get_meter_provider())

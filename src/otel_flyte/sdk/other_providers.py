@@ -15,24 +15,37 @@ from otel_flyte.process import shutdown
 from otel_flyte.runtime.guard import guarded
 
 _adopted: list[Any] = []
+_is_pod = False
 
 
 @guarded
 def adopt() -> None:
     """Bound the end of the providers in use, and keep track of the open spans of the tracer provider."""
+    global _is_pod
+    _is_pod = True
     for provider in filter(None, _providers()):
-        if any(provider is known for known in _adopted) or shutdown.is_ours(provider):
-            continue
-        _adopted.append(provider)
-        sdk = sys.modules.get("opentelemetry.sdk.trace")
-        if sdk is not None and isinstance(provider, sdk.TracerProvider):
-            _follow(provider)
-        # The SDK keeps its exit handler there, so that a provider can be shut down earlier.
-        handler = getattr(provider, "_atexit_handler", None)
-        if handler is not None:
-            atexit.unregister(handler)
-            provider._atexit_handler = None
-            shutdown.at_exit(provider)
+        _adopt(provider)
+
+
+def adopt_in_a_pod(provider: Any) -> None:
+    """Do the same with a provider that the program has set while a task runs."""
+    if _is_pod:
+        _adopt(provider)
+
+
+def _adopt(provider: Any) -> None:
+    if any(provider is known for known in _adopted) or shutdown.is_ours(provider):
+        return
+    _adopted.append(provider)
+    sdk = sys.modules.get("opentelemetry.sdk.trace")
+    if sdk is not None and isinstance(provider, sdk.TracerProvider):
+        _follow(provider)
+    # The SDK keeps its exit handler there, so that a provider can be shut down earlier.
+    handler = getattr(provider, "_atexit_handler", None)
+    if handler is not None:
+        atexit.unregister(handler)
+        provider._atexit_handler = None
+        shutdown.at_exit(provider)
 
 
 def _follow(provider: Any) -> None:

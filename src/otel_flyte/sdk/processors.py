@@ -19,6 +19,7 @@ __all__ = [
     "Processor",
     "QueueSpans",
     "ReadableSpan",
+    "Shared",
     "Span",
     "SupervisedSpans",
     "TracerProvider",
@@ -41,6 +42,21 @@ class Processor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  # nothing is delayed
         """Do nothing, with success: OpenTelemetry 1.27 takes the base class's answer for a failure."""
         return True
+
+
+class Shared(Processor):
+    """Has a processor see the spans of a second provider, whose shutdown does not concern it."""
+
+    def __init__(self, processor: Processor) -> None:
+        self._processor = processor
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Show a span that has started."""
+        self._processor.on_start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Show a span that has ended."""
+        self._processor.on_end(span)
 
 
 class OpenSpans(Processor):

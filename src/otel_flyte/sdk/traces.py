@@ -1,6 +1,6 @@
 """Spans: the tracer provider that we create."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
@@ -9,15 +9,16 @@ from otel_flyte import providers, semconv
 from otel_flyte.config import standard
 from otel_flyte.export import destinations, pending_spans
 from otel_flyte.process import shutdown, signals
-from otel_flyte.sdk import arguments, resource
+from otel_flyte.sdk import arguments, other_providers, resource
 from otel_flyte.sdk.flyte_ids import OUR_IDS, FlyteIds
 from otel_flyte.sdk.flyte_provider import FlyteTracerProvider
+from otel_flyte.sdk.replaceable import let_replace
 from otel_flyte.supervisor import client
 from otel_flyte.tracing.flyte_span import SpanLimits
 from otel_flyte.tracing.flyte_tracer import Sampling
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace import TracerProvider
 
 _SAMPLINGS = {
     "always_on": Sampling(roots=True, follows_parent=False),
@@ -28,27 +29,33 @@ _SAMPLINGS = {
 
 
 def set_provider() -> None:
-    """Set the global tracer provider, unless there is one."""
+    """Set the global tracer provider, unless there is one. The program can replace it."""
     if providers.global_tracer_provider() is None:
-        trace.set_tracer_provider(create_provider())
+        provider = create_provider()
+        trace.set_tracer_provider(provider)
+        let_replace("traces", lambda: _replaced(provider))
 
 
-def create_provider(*, extra_processors: "Sequence[SpanProcessor]" = ()) -> "TracerProvider | FlyteTracerProvider":
-    """Create a tracer provider with our resource and id generator.
-
-    It delivers to the exporters that the environment configures, and to ``extra_processors``.
-    """
+def create_provider() -> "TracerProvider | FlyteTracerProvider":
+    """Create a tracer provider with our resource and ids for the exporters that the environment configures."""
     if client.is_supervised():
         shutdown.at_the_end(client.end_delivery)
         destinations.on_acknowledged["traces"] = client.acknowledged
     with arguments.usable_environment() as values:
         provider = _ours(values) or _of_the_sdk(values)
-        for processor in extra_processors:
-            provider.add_span_processor(processor)
     shutdown.at_exit(provider)
     pending_spans.begin()
     signals.install()
     return provider
+
+
+def _replaced(provider: "TracerProvider | FlyteTracerProvider") -> None:
+    from otel_flyte.sdk import watching
+
+    replacing = providers.global_tracer_provider()
+    providers.keep(tracer_provider=provider)
+    watching.follow(replacing)
+    other_providers.adopt_in_a_pod(replacing)
 
 
 def _ours(values: Mapping[str, str]) -> FlyteTracerProvider | None:

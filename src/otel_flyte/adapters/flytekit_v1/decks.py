@@ -23,6 +23,7 @@ from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.sdk.kept_spans import KeptSpans, ReadableSpan
+from otel_flyte.sdk.watching import watch
 from otel_flyte.tasks import failures
 from otel_flyte.tasks.open_task import OpenTask
 
@@ -116,7 +117,7 @@ def begin(params: Any) -> TelemetryDeck | None:
         return None
     if id(provider) not in _kept:
         kept = KeptSpans()
-        provider.add_span_processor(kept)
+        watch(kept)
         _kept[id(provider)] = provider, kept
     beside = _found(params.decks) or _add(params.decks)
     deck = TelemetryDeck(_kept[id(provider)][1], settings.current().trace_url, beside)
