@@ -102,6 +102,11 @@ def wheel(session: nox.Session) -> None:
     session.install(f"{built}[instruments]")
     session.chdir(folder)
     session.run("otel-flyte", "demo")
+    # In a process that a traced one starts, Python imports it by the wheel's `.pth` file.
+    imported = "import sys; sys.exit('otel_flyte.child_process' not in sys.modules)"
+    session.run(
+        "python", "-c", imported, env={"TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    )
 
 
 @nox.session(python=PYTHONS[-1])

@@ -48,7 +48,7 @@ def activate(
         return
     with _lock:
         providers.give(tracer_provider, meter_provider, logger_provider)
-        providers.resource_attributes = _resource_attributes
+        providers.resource_attributes = resource_attributes
         for adapter in ADAPTERS:
             if adapter.is_imported():
                 # Hooks do without them in a version of the engine whose exceptions have other names.
@@ -72,7 +72,8 @@ def _log_failure(span: Any, failure: Failure) -> bool:
     return capture.emit_failure(span, failure)
 
 
-def _resource_attributes() -> Mapping[str, str | int]:
+def resource_attributes() -> Mapping[str, str | int]:
+    """Return the identity of the attempt that owns this process, by all engines."""
     found: dict[str, str | int] = {}
     for adapter in ADAPTERS:
         found |= adapter.resource_attributes(os.environ, sys.argv)

@@ -6,9 +6,10 @@ flytekit imports its plugins without a guard. An exception here would end every 
 from contextlib import suppress
 
 try:
-    from otel_flyte import activation
+    from otel_flyte import activation, child_process
 
     activation.activate()
+    child_process.begin()
 except Exception as error:
     with suppress(Exception):
         from otel_flyte.runtime.guard import report

@@ -5,13 +5,12 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as context_api
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, get_current_span, set_span_in_context
+from opentelemetry.trace import Span, set_span_in_context
 
 from otel_flyte import semconv
 from otel_flyte.logs import emitter, records
 from otel_flyte.runtime.guard import guarded
-from otel_flyte.tasks import state
+from otel_flyte.tasks import here, state
 from otel_flyte.tasks.failures import Failure
 from otel_flyte.tracing.spans import is_suppressed
 
@@ -29,7 +28,7 @@ def capture(logger: logging.Logger, record: logging.LogRecord) -> None:
         return
     if is_suppressed(context_api.get_current()):
         return
-    context = context_here()
+    context = here.context()
     if context is None or _has_handler_of_opentelemetry(logger):
         return
     token = context_api.attach(context)
@@ -52,20 +51,6 @@ def emit_failure(span: Span, failure: Failure) -> bool:
         return emitter.emit(records.event(semconv.EVENT_EXCEPTION, body, {**failure.exception(), **task_attributes()}))
     finally:
         context_api.detach(token)
-
-
-def context_here() -> Context | None:
-    """Return the context of the span that a record belongs to, ``None`` outside of tasks.
-
-    In a thread that a task has started without its context it is the task's phase.
-    """
-    task = state.open_here()
-    if task is None:
-        return None
-    context = context_api.get_current()
-    if get_current_span(context).get_span_context().is_valid:
-        return context
-    return set_span_in_context(task.phase or task.span, task.context)
 
 
 def task_attributes() -> "dict[str, AttributeValue]":

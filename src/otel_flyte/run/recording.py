@@ -21,7 +21,7 @@ from otel_flyte.metrics import handover
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run.progress import ProgressProcessor
 from otel_flyte.runtime import forks
-from otel_flyte.sdk import arguments, traces, watching
+from otel_flyte.sdk import arguments, traces, user_tracers, watching
 from otel_flyte.sdk.once import Once
 from otel_flyte.sdk.processors import Processor, ReadableSpan
 from otel_flyte.stdio_capture import capture
@@ -176,6 +176,7 @@ def to(exporter: FileSpanExporter, stream: TextIO, terminal: Terminal) -> Iterat
     traces.set_provider()
     for processor in (recording, progress):
         watching.watch(processor)
+    user_tracers.share_context_with_threads()
     # What runs is in the file before it ends, with a provider of another package, too.
     pending_spans.begin()
     meters = Once(lambda: _created("metrics", exporter.write_line))

@@ -50,8 +50,10 @@ def _adopt(provider: Any) -> None:
 
 def _follow(provider: Any) -> None:
     from otel_flyte.sdk.processors import AcknowledgedSpans, OpenSpans
+    from otel_flyte.sdk.user_tracers import share_context_with_threads
     from otel_flyte.supervisor import client
 
+    share_context_with_threads()
     provider.add_span_processor(OpenSpans())
     if client.is_supervised():
         provider.add_span_processor(AcknowledgedSpans())

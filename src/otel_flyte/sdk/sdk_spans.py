@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
-from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import (
@@ -26,6 +26,7 @@ from otel_flyte.sdk import arguments, resource
 from otel_flyte.sdk.flyte_ids import OUR_IDS
 from otel_flyte.sdk.id_generator import FlyteIdGenerator
 from otel_flyte.sdk.processors import OpenSpans, QueueSpans, SupervisedSpans
+from otel_flyte.sdk.user_tracers import TracerProvider
 from otel_flyte.supervisor import client
 
 _SAMPLERS = {

@@ -10,6 +10,7 @@ from opentelemetry.trace import get_current_span
 from otel_flyte.adapters import patching
 from otel_flyte.logs import capture as captured
 from otel_flyte.runtime.guard import guarded
+from otel_flyte.tasks import here
 
 LOGGERS = (loggers.logger.name, loggers.user_space_logger.name, loggers.developer_logger.name)
 """The loggers to which flytekit adds a handler."""
@@ -49,7 +50,7 @@ def _with_ids(add_fields: Any) -> Any:
 
 @guarded
 def _ids() -> dict[str, str]:
-    context = captured.context_here()
+    context = here.context()
     if context is None:
         return {}
     span = get_current_span(context).get_span_context()

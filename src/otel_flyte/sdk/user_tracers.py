@@ -1,0 +1,51 @@
+"""Tracers of users in our provider: a span without a parent belongs to the task, or the process, that encloses it.
+
+Threads, greenlets and worker processes begin without a context, so that the SDK would start a trace for each of their
+spans.
+"""
+
+import os
+from functools import cache
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk import trace
+from opentelemetry.trace import Span
+
+from otel_flyte import semconv
+from otel_flyte.config.imports import import_despite
+from otel_flyte.runtime.guard import guarded
+from otel_flyte.tasks import here
+
+
+class TracerProvider(trace.TracerProvider):
+    """The SDK's tracer provider, with such tracers."""
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a tracer of the SDK."""
+        share_context_with_threads()
+        tracer = super().get_tracer(*args, **kwargs)
+        if type(tracer) is trace.Tracer:
+            tracer.__class__ = _Tracer
+        return tracer
+
+
+class _Tracer(trace.Tracer):
+    def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Span:
+        return super().start_span(name, here.parent() if context is None else context, *args, **kwargs)
+
+
+@cache
+@guarded
+def share_context_with_threads() -> None:
+    """Have threads inherit the span in which they are started, from the first user's span on."""
+    if "threading" in map(str.strip, os.environ.get(semconv.DISABLED_INSTRUMENTATIONS, "").split(",")):
+        return
+    # It imports the propagators.
+    import_despite(semconv.PROPAGATORS, "opentelemetry.propagate", "opentelemetry.environment_variables")
+    from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+
+    instrumentor = ThreadingInstrumentor()
+    # The user, or `opentelemetry-instrument`, may have it already.
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.instrument()
