@@ -111,6 +111,14 @@ def _of_forks() -> Iterator[Case]:
     )
 
 
+def _of_user_code() -> Iterator[Case]:
+    yield Case("a signal handler makes records, too", replace(FEW, act="make in a handler", seconds=2))
+    yield Case("time limits by exceptions of a signal handler", replace(FEW, act="make with time limits"))
+    yield Case("threads", replace(FEW, act="make in threads"))
+    yield Case("a subprocess", replace(ALL_SIGNALS, act="make in a subprocess"))
+    yield Case("the program sets its own providers", replace(ALL_SIGNALS, act="make with its own provider", logs=0))
+
+
 def _waiting(work: Work, seconds: float) -> Work:
     return replace(work, act="make and wait", seconds=seconds)
 
@@ -126,4 +134,5 @@ def _dying(exports: int) -> collectors.Start:
 OF_COLLECTORS = tuple(_of_collectors())
 OF_ENDS = tuple(_of_ends())
 OF_FORKS = tuple(_of_forks())
-CASES = (*OF_COLLECTORS, *OF_ENDS, *OF_FORKS)
+OF_USER_CODE = tuple(_of_user_code())
+CASES = (*OF_COLLECTORS, *OF_ENDS, *OF_FORKS, *OF_USER_CODE)

@@ -1,4 +1,4 @@
-"""Processes that end badly or fork: no record is lost unreported, and no process is delayed beyond the bound."""
+"""Processes that end badly, fork or are interrupted: no record is lost unreported, and each ends within the bound."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from otel_flyte import semconv
 
 pytestmark = pytest.mark.slow
 
-CASES = (*cases.OF_ENDS, *cases.OF_FORKS)
+CASES = (*cases.OF_ENDS, *cases.OF_FORKS, *cases.OF_USER_CODE)
 
 
 @checks.of(CASES)
@@ -49,3 +49,8 @@ def test_spans_that_are_open_at_sigterm_have_an_event(case: Case, outcome: Outco
         assert not events
         return
     assert [attributes["flyte.signal.name"] for attributes in events] == ["SIGTERM"], outcome.summary
+
+
+@checks.of(cases.OF_USER_CODE)
+def test_the_users_spans_are_in_the_trace_of_the_task(case: Case, outcome: Outcome) -> None:
+    assert len({span.trace_id for span in outcome.spans}) == 1, outcome.summary

@@ -26,7 +26,7 @@ from otel_flyte.sdk import arguments, resource
 from otel_flyte.sdk.flyte_ids import OUR_IDS
 from otel_flyte.sdk.id_generator import FlyteIdGenerator
 from otel_flyte.sdk.processors import OpenSpans, QueueSpans, SupervisedSpans
-from otel_flyte.sdk.user_tracers import TracerProvider
+from otel_flyte.sdk.user_tracers import TracerProvider, share_context_with_threads
 from otel_flyte.supervisor import client
 
 _SAMPLERS = {
@@ -53,6 +53,7 @@ def create_provider(values: Mapping[str, str]) -> TracerProvider:
     Args:
         values: usable standard values.
     """
+    share_context_with_threads()
     provider = provider_without_processors(values)
     for processor in _processors(values):
         provider.add_span_processor(processor)

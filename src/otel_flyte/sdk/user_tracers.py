@@ -6,6 +6,7 @@ spans.
 
 import os
 from functools import cache
+from threading import RLock
 from typing import Any
 
 from opentelemetry.context import Context
@@ -21,9 +22,13 @@ from otel_flyte.tasks import here
 class TracerProvider(trace.TracerProvider):
     """The SDK's tracer provider, with such tracers."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A signal handler that creates spans may interrupt the thread that holds it.
+        self._tracers_lock = RLock()
+
     def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
         """Return a tracer of the SDK."""
-        share_context_with_threads()
         tracer = super().get_tracer(*args, **kwargs)
         if type(tracer) is trace.Tracer:
             tracer.__class__ = _Tracer
@@ -38,7 +43,7 @@ class _Tracer(trace.Tracer):
 @cache
 @guarded
 def share_context_with_threads() -> None:
-    """Have threads inherit the span in which they are started, from the first user's span on."""
+    """Have threads inherit the span in which they are started."""
     if "threading" in map(str.strip, os.environ.get(semconv.DISABLED_INSTRUMENTATIONS, "").split(",")):
         return
     # It imports the propagators.

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from flytekit import task
+from flytekit import current_context, task
 
 import otel_flyte
 from faults.programs import workload
@@ -24,6 +24,10 @@ def call(function: Callable[[], None]) -> None:
     global _function
     _function = function
     work()
+
+
+def measure() -> None:
+    current_context().stats.gauge("level", 1)
 
 
 def flush() -> None:

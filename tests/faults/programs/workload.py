@@ -10,10 +10,12 @@ import logging
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from faults.work import LEDGER, PROGRAM, Work
@@ -187,6 +189,64 @@ def make_somewhere(work: Work) -> None:
         make(work)
 
 
+def _make_in_handler(work: Work) -> None:
+    """Make records and measure in a loop, and in a signal handler that interrupts it anywhere."""
+
+    def interrupt(number: int, frame: object) -> None:
+        _side().measure()
+        make(Work(spans=1))
+        # On a busy machine the next signal may arrive before the handler ends: it would interrupt itself without end.
+        signal.setitimer(signal.ITIMER_REAL, 0.005)
+
+    # What the first record imports takes longer than the interval of the signals.
+    signal.signal(signal.SIGALRM, interrupt)
+    interrupt(signal.SIGALRM, None)
+    until = time.monotonic() + work.seconds
+    while time.monotonic() < until:
+        _side().measure()
+        make(Work(spans=1))
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    make(work)
+
+
+class _LateError(Exception):
+    pass
+
+
+def _make_with_time_limits(work: Work) -> None:
+    """End each of twenty endless loops by an exception of a signal handler, which is a usual time limit."""
+
+    def end(number: int, frame: object) -> None:
+        raise _LateError
+
+    signal.signal(signal.SIGALRM, end)
+    for _ in range(20):
+        signal.setitimer(signal.ITIMER_REAL, 0.005)
+        try:
+            while True:
+                _side().measure()
+        except _LateError:
+            make(work)
+
+
+def _make_in_threads(work: Work) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(make, [work] * 3))
+
+
+def _make_in_subprocess(work: Work) -> None:
+    make(work)
+    # The providers of a user are in a module that such a process imports, as our hooks are.
+    program = f"import {os.environ[PROGRAM]}; from faults.programs import workload as w; w.make(w.Work.ordered())"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def _make_with_own_provider(work: Work) -> None:
+    """Set a provider in the midst of the work."""
+    importlib.import_module("faults.programs.stock").set_providers()
+    make(work)
+
+
 def _in_process(method: str) -> Callable[[Work], None]:
     def act(work: Work) -> None:
         make(work)
@@ -209,6 +269,11 @@ ACTS: dict[str, Callable[[Work], None]] = {
     "process by forkserver": _in_process("forkserver"),
     "process by spawn": _in_process("spawn"),
     "terminate a child": _terminate_child,
+    "make in a handler": _make_in_handler,
+    "make with time limits": _make_with_time_limits,
+    "make in threads": _make_in_threads,
+    "make in a subprocess": _make_in_subprocess,
+    "make with its own provider": _make_with_own_provider,
 }
 
 
