@@ -174,6 +174,24 @@ class TestMemory:
         found = runs.advice()
         assert (found["problems"], found["limits"]["mem"]) == (["OOM-killed"], "6Gi")
 
+    def test_memory_that_was_in_use_before_is_no_evidence(self, runs: Runs) -> None:
+        runs.add("t", usages.quota(2, 16 * GIB), usages.usage(memory=9 * GIB), {semconv.USAGE_MEMORY_LEFT: 8 * GIB})
+        found = runs.advice()
+        assert (found["requests"], found["now"]["mem"], found["fits"]) == ({"cpu": "2"}, None, False)
+        assert "memory  " not in runs.text()
+        assert "note: much of the memory of 1 attempt was in use before, no evidence" in runs.text()
+
+    def test_attempts_that_found_little_memory_are_the_evidence(self, runs: Runs) -> None:
+        runs.add("t", usages.quota(2, 16 * GIB), usages.usage(memory=9 * GIB), {semconv.USAGE_MEMORY_LEFT: 8 * GIB})
+        runs.add("t", usages.quota(2, 16 * GIB), usages.usage(memory=GIB), {semconv.USAGE_MEMORY_LEFT: GIB // 10})
+        found = runs.advice()
+        assert (found["limits"]["mem"], found["evidence"]["memory_left"]) == ("1280Mi", 1)
+
+    def test_a_task_that_ran_out_of_memory_gets_more_whatever_it_found(self, runs: Runs) -> None:
+        left = {semconv.USAGE_MEMORY_LEFT: 3 * GIB}
+        runs.add("t", usages.quota(2, 4 * GIB), usages.usage(memory=4 * GIB), left, error="OOMKilled")
+        assert runs.advice()["limits"]["mem"] == "6Gi"
+
     def test_an_oom_killed_task_without_usage_is_judged_by_its_declared_limit(self, runs: Runs) -> None:
         runs.add("t", {semconv.RESOURCES_LIMIT.format(name="mem"): "2Gi"}, error="OOMKilled")
         found = runs.advice()

@@ -402,6 +402,31 @@ def test_memory_shared_by_workers_and_their_task_is_counted_once(ran: Runs) -> N
     assert recorded[semconv.USAGE_MEMORY_PEAK] == pytest.approx(measured(run)["resident"], rel=0.15)
 
 
+def test_a_pod_has_its_growth_and_no_memory_of_earlier_tasks(ran: Runs) -> None:
+    recorded = usage(succeeded(ran("a task")).attempt)
+
+    assert recorded[semconv.USAGE_MEMORY_GROWTH] >= 200 * MIB
+    assert recorded[semconv.USAGE_MEMORY_BEFORE] + recorded[semconv.USAGE_MEMORY_GROWTH] == pytest.approx(
+        recorded[semconv.USAGE_MEMORY_PEAK], rel=1e-6
+    )
+    assert semconv.USAGE_MEMORY_LEFT not in recorded
+
+
+def test_the_level_of_a_container_is_its_need(ran: Runs) -> None:
+    recorded = usage(succeeded(ran("a container")).attempt)
+
+    assert semconv.USAGE_MEMORY_PEAK in recorded
+    assert {semconv.USAGE_MEMORY_BEFORE, semconv.USAGE_MEMORY_LEFT}.isdisjoint(recorded)
+
+
+def test_memory_that_a_task_has_given_back_is_not_left(ran: Runs) -> None:
+    work, linger = succeeded(ran("a busy and an idle task")).tasks
+
+    assert work.attributes[semconv.USAGE_MEMORY_GROWTH] >= 200 * MIB
+    assert linger.attributes.get(semconv.USAGE_MEMORY_LEFT, 0) < 60 * MIB
+    assert linger.attributes[semconv.USAGE_MEMORY_GROWTH] < 60 * MIB
+
+
 def test_the_series_of_a_pod_has_a_value_for_an_incomplete_minute(ran: Runs) -> None:
     run = succeeded(ran("a task"))
     recorded = usage(run.attempt)

@@ -396,6 +396,17 @@ class TestElsewhere:
 6 spans · 1 error
 """)
 
+    def test_growth_and_memory_from_before_are_beside_the_level(self, tmp_path: Path) -> None:
+        path = tmp_path / "before.jsonl"
+        recorder = traces.Recorder.of_file(path, traces.EXECUTION_RESOURCE)
+        for index, left in enumerate((0, 2 * GIB)):
+            before = {semconv.USAGE_MEMORY_GROWTH: GIB // 2, semconv.USAGE_MEMORY_LEFT: left}
+            own = {**usages.node(f"n{index}", f"t{index}"), **usages.quota(), **usages.usage(), **before}
+            recorder.leaf(f"task t{index}", 60 * index, 60 * index + 50, own)
+        lines = call("show", str(path)).stdout
+        assert "3 GiB (+512 MiB) of 4 GiB  " in lines
+        assert "3 GiB (+512 MiB, 2 GiB from before) of" in lines
+
     def test_dump_prints_a_series_on_few_lines(self, execution: str) -> None:
         printed = call("dump", execution).stdout
         name = semconv.USAGE_SERIES.format(name="cpu_usage")

@@ -1,8 +1,9 @@
 """Recommended resources of a task, from the usage of its last attempts. Pure: attempts in, advice out.
 
 A task can't give memory back, so its memory request equals its limit: the largest working set and a margin, half as
-much again where an attempt ran out of memory. The CPU request covers the peak, and the 95th percentile with a margin;
-the limit is the peak with a margin, and half as much again as now where attempts were throttled.
+much again where an attempt ran out of memory. Memory that was in use before is no evidence. The CPU request covers the
+peak, and the 95th percentile with a margin; the limit is the peak with a margin, and half as much again as now where
+attempts were throttled.
 """
 
 import math
@@ -100,6 +101,7 @@ class Evidence:
         cpu_p95: cores; of averages by the minute, else of the attempts' means.
         throttled: seconds, of all attempts.
         out_of_memory: the number that was, or had processes, OOM-killed.
+        memory_left: the number of measured attempts whose memory was in use before for a large part.
         npu_utilization: mean over the task's NPUs.
     """
 
@@ -113,6 +115,7 @@ class Evidence:
     cpu_mean: float | None
     throttled: float
     out_of_memory: int
+    memory_left: int
     npu_utilization: float | None
 
     @property
@@ -138,7 +141,8 @@ class Advice:
     def fits(self) -> bool:
         """Whether the present resources may stay."""
         known = [amount.fits for amount in (self.cpu, self.memory) if amount]
-        return bool(known) and all(known) and (self.gpus is None or self.gpus.count == self.gpus.now)
+        is_complete = self.memory is not None or not self.evidence.memory_left
+        return bool(known) and all(known) and is_complete and (self.gpus is None or self.gpus.count == self.gpus.now)
 
 
 def advise(attempts: Iterable[Attempt], last: int = LAST, margins: Margins | None = None) -> list[Advice]:
@@ -194,6 +198,7 @@ def _advice(task: str, known: Sequence[Attempt], last: int, margins: Margins) ->
             cpu_mean=formulas.mean([usage.cpu_mean for usage in used]),
             throttled=sum(_known(usage.throttled for usage in used)),
             out_of_memory=len(out_of_memory),
+            memory_left=sum(usage.is_memory_of_others for usage in used),
             npu_utilization=_largest(usage.mean_utilization(semconv.DEVICE_NPU) for usage in used),
         ),
         cpu=_cpu(ran, used, p95, margins.cpu, is_throttled=is_throttled),
@@ -206,7 +211,7 @@ def _advice(task: str, known: Sequence[Attempt], last: int, margins: Margins) ->
 def _memory(
     ran: Sequence[Attempt], used: Sequence[Usage], out_of_memory: Sequence[Attempt], margin: float
 ) -> Amount | None:
-    peak = _largest(usage.memory_peak for usage in used)
+    peak = _largest(usage.memory_peak for usage in used if not usage.is_memory_of_others)
     limit_now = _last(attempt.quota.memory_limit for attempt in ran)
     enough = [peak * (1 + margin)] if peak else []
     for attempt in out_of_memory:

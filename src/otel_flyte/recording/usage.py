@@ -17,6 +17,10 @@ _DEVICE = re.compile(
 )
 
 
+LEFT = 0.2
+"""A larger fraction of the peak is more than the margin of a recommended limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quota:
     """Requests and limits, in cores, bytes and devices; ``None`` where there is none.
@@ -54,6 +58,8 @@ class Usage:
 
     Attributes:
         memory_peak: the largest working set.
+        memory_growth: the part of it beyond the memory in use when the task began.
+        memory_left: bytes in use when the task began that earlier tasks, or an interactive session, had left.
         gpu_of_request: the sum of the GPUs' utilisations over the number of GPUs requested.
         is_shared: whether other tasks ran in the process meanwhile, so that the numbers are theirs too.
     """
@@ -63,10 +69,17 @@ class Usage:
     throttled: float | None = None
     memory_mean: float | None = None
     memory_peak: float | None = None
+    memory_growth: float | None = None
+    memory_left: float = 0.0
     oom_kills: int = 0
     gpu_of_request: float | None = None
     is_shared: bool = False
     devices: tuple[Device, ...] = ()
+
+    @property
+    def is_memory_of_others(self) -> bool:
+        """Whether so much of the peak was in use before that it tells little about the task's need."""
+        return self.memory_peak is not None and self.memory_left > LEFT * self.memory_peak
 
     def mean_utilization(self, kind: str) -> float | None:
         """Return the mean utilisation of the devices of a kind, as a fraction of 1; ``None`` where it is unknown."""
@@ -81,6 +94,8 @@ def usage_of(attributes: Attributes) -> Usage | None:
         throttled=number(attributes.get(semconv.USAGE_CPU_THROTTLED)),
         memory_mean=number(attributes.get(semconv.USAGE_MEMORY_MEAN)),
         memory_peak=number(attributes.get(semconv.USAGE_MEMORY_PEAK)),
+        memory_growth=number(attributes.get(semconv.USAGE_MEMORY_GROWTH)),
+        memory_left=number(attributes.get(semconv.USAGE_MEMORY_LEFT)) or 0.0,
         oom_kills=int(number(attributes.get(semconv.USAGE_OOM_KILLS)) or 0),
         gpu_of_request=number(attributes.get(semconv.USAGE_GPU_OF_REQUEST)),
         is_shared=attributes.get(semconv.USAGE_SHARED) is True,
@@ -146,7 +161,7 @@ def minutes_per_value(attributes: Attributes) -> int:
 
 
 def notes(attributes: Attributes) -> tuple[str, ...]:
-    """Return the usage in a few words: ``1.9 cores``, ``2.1 GiB of 4 GiB``, ``throttled 3.20 s``, ``GPU 83 %``."""
+    """Return the usage in a few words: ``1.9 cores``, ``2.1 GiB (+1 GiB) of 4 GiB``, ``throttled 3.20 s``."""
     usage = usage_of(attributes)
     if usage is None:
         return ()
@@ -155,12 +170,22 @@ def notes(attributes: Attributes) -> tuple[str, ...]:
     busy = ((kind.upper(), usage.mean_utilization(kind)) for kind in (semconv.DEVICE_GPU, semconv.DEVICE_NPU))
     return (
         "" if usage.cpu_mean is None else cells.cores(usage.cpu_mean),
-        "" if usage.memory_peak is None else f"{cells.size(usage.memory_peak)}{of_limit}",
+        "" if usage.memory_peak is None else f"{cells.size(usage.memory_peak)}{growth_of(usage)}{of_limit}",
         f"throttled {cells.duration(usage.throttled)}" if usage.throttled else "",
         cells.counted(usage.oom_kills, "OOM kill") if usage.oom_kills else "",
         *("" if mean is None else f"{kind} {cells.percent(mean)}" for kind, mean in busy),
         "shared with other tasks" if usage.is_shared else "",
     )
+
+
+def growth_of(usage: Usage) -> str:
+    """Return the growth since the start in words, to follow the peak; with what was in use before if that is much."""
+    known = (
+        "" if usage.memory_growth is None else f"+{cells.size(usage.memory_growth)}",
+        f"{cells.size(usage.memory_left)} from before" if usage.is_memory_of_others else "",
+    )
+    words = ", ".join(filter(None, known))
+    return f" ({words})" if words else ""
 
 
 def number(value: object) -> float | None:

@@ -128,6 +128,9 @@ def _notes(evidence: Evidence) -> Iterator[str]:
         yield "no evidence: no attempt has a usage of its own"
     elif evidence.is_thin:
         yield f"thin evidence: {counted(evidence.measured, 'attempt')}, the longest took {duration(evidence.longest)}"
+    if evidence.memory_left:
+        attempts = counted(evidence.memory_left, "attempt")
+        yield f"much of the memory of {attempts} was in use before, no evidence"
     if evidence.shared:
         yield f"{counted(evidence.shared, 'attempt')} shared the process with other tasks, no evidence"
     if evidence.unmeasured:

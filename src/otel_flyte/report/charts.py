@@ -12,7 +12,7 @@ from otel_flyte import semconv
 from otel_flyte.formulas import NO_VALUE, STEP_SECONDS, share
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.cells import cores, counted, duration, percent, size
-from otel_flyte.recording.usage import Device, Quota, Usage
+from otel_flyte.recording.usage import Device, Quota, Usage, growth_of
 
 LIMIT, ALLOCATED, USED = "limit", "allocated", "used"
 
@@ -96,7 +96,7 @@ def _memory(attempt: Attempt, usage: Usage) -> Chart | None:
     if not used and peak is None:
         return None
     note = _joined(
-        "" if peak is None else f"peak {size(peak)}",
+        "" if peak is None else f"peak {size(peak)}{growth_of(usage)}",
         f"request {size(quota.memory_request)}" if quota.memory_request else "",
         f"limit {size(quota.memory_limit)}" if quota.memory_limit else "",
         counted(usage.oom_kills, "OOM kill") if usage.oom_kills else "",

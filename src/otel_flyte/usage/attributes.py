@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from otel_flyte import formulas, semconv
 from otel_flyte.formulas import NO_VALUE
+from otel_flyte.usage.before import Before, described
 from otel_flyte.usage.quota import Quota
 from otel_flyte.usage.statistics import Series, Window
 
@@ -44,12 +45,13 @@ def of_window(window: Window, quota: Quota, sources: "Sources") -> Attributes:
     )
 
 
-def of_task(windows: "Windows", quota: Quota, sources: "Sources", *, shared: bool) -> Attributes:
-    """Return the usage of a task, its quota, and the averages for each minute."""
+def of_task(windows: "Windows", quota: Quota, sources: "Sources", before: Before, *, shared: bool) -> Attributes:
+    """Return the usage of a task, the memory in use before, its quota, and the averages for each minute."""
     window = windows.task
     return {
         **of_quota(quota),
         **of_window(window, quota, sources),
+        **described(before, window.memory_peak),
         **_known(
             {
                 semconv.USAGE_SHARED: shared or None,

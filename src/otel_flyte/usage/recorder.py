@@ -16,6 +16,8 @@ from otel_flyte.runtime import forks, ticker
 from otel_flyte.runtime.forks import importing
 from otel_flyte.runtime.guard import guarded, start_thread
 from otel_flyte.tasks.open_task import OpenTask
+from otel_flyte.usage import before
+from otel_flyte.usage.before import Before
 from otel_flyte.usage.sample import Sample, in_brief, of_process
 from otel_flyte.usage.task_usage import TaskUsage
 
@@ -57,6 +59,7 @@ class Recorder:
         self.lock = threading.RLock()
         self._interval = interval
         self._last = of_process()
+        self._usual = before.usual_at_first()
         self._pause = SHORTEST_PAUSE_SECONDS
         self._thread: threading.Thread | None = None
         self._has_instruments = False
@@ -65,7 +68,11 @@ class Recorder:
 
     def begin(self, task: OpenTask, first: Sample | None, age: float, outer: TaskUsage | None) -> TaskUsage:
         """Begin to record a task."""
-        usage = TaskUsage(self, task, first or self.sample(), age, outer)
+        first = first or self.sample()
+        usage = TaskUsage(self, task, first, age, outer, usual=self._usual)
+        if self._usual is None:
+            # Where it is unknown, all that later tasks find may be of earlier ones.
+            self._usual = first.memory or first.resident or 0
         if self.open:
             usage.shared = True
             for other in list(self.open.values()):
@@ -104,13 +111,13 @@ class Recorder:
             with self.lock:
                 windows = self.sampling.end_task(usage)
             return self.sampling.describe_task(usage, windows)
-        brief = in_brief(usage.first, self.sample())
+        brief = self._in_brief(usage)
         return {**brief, semconv.USAGE_SHARED: True} if brief and usage.shared else brief
 
     def until_now(self, usage: TaskUsage) -> "Mapping[str, AttributeValue]":
         """Return the usage of a task that goes on."""
         if self.sampling is None:
-            return in_brief(usage.first, self.sample())
+            return self._in_brief(usage)
         with self.lock:
             return self.sampling.describe_task(usage, self.sampling.add_sample(usage))
 
@@ -151,6 +158,13 @@ class Recorder:
         devices = self.sampling.read_devices()
         with self.lock:
             self.sampling.add_samples(list(self.open.values()), devices)
+
+    def _in_brief(self, usage: TaskUsage) -> dict[str, str | int | float]:
+        brief = in_brief(usage.first, self.sample())
+        peak = brief.get(semconv.USAGE_MEMORY_PEAK)
+        if isinstance(peak, int):
+            brief |= before.described(Before(usage.first.resident, usage.usual), peak)
+        return brief
 
     def _run(self) -> None:
         due = time.monotonic()

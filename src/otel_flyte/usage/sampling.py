@@ -13,12 +13,13 @@ from otel_flyte import semconv
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.usage import attributes
 from otel_flyte.usage.attributes import Attributes
+from otel_flyte.usage.before import Before
 from otel_flyte.usage.collection import Collection, OwnProcess
 from otel_flyte.usage.devices import discovery, ranges
 from otel_flyte.usage.devices.accelerators import Accelerator, DeviceSample
 from otel_flyte.usage.quota import Quota
 from otel_flyte.usage.sample import Sample, of_process
-from otel_flyte.usage.sources import Sources
+from otel_flyte.usage.sources import Child, Sources
 from otel_flyte.usage.statistics import Window
 from otel_flyte.usage.windows import Windows
 
@@ -100,7 +101,7 @@ class Sampling:
 
     def describe_task(self, usage: "TaskUsage", windows: Windows) -> Attributes:
         """Return the usage of a task, by attribute."""
-        found = attributes.of_task(windows, self.quota(usage), self.sources, shared=usage.shared)
+        found = attributes.of_task(windows, self.quota(usage), self.sources, self._before(usage), shared=usage.shared)
         for accelerator in self._accelerators or ():
             reason = getattr(accelerator, "processes_unknown", None)
             if reason:
@@ -168,15 +169,29 @@ class Sampling:
     def _phase(self, usage: "TaskUsage", first: Sample) -> Window:
         return self._windows(usage).phase(first, self._rebased(first))
 
+    def _before(self, usage: "TaskUsage") -> Before:
+        """Return the memory in use when a task began; unknown in a container, which exists for one task."""
+        first = usage.first
+        if not self.sources.is_memory_of_processes:
+            return Before()
+        if first.memory is not None or first.resident is None:
+            return Before(first.memory, usage.usual)
+        of_others = sum(child.memory for child in self._descendants if not _began_after(child, first))
+        return Before(first.resident + round(of_others), usage.usual)
+
     def _rebased(self, sample: Sample) -> Sample:
         """Return the sample of all sources at the time of an earlier sample of this process alone."""
         if sample.at >= self._begin.at:
             return sample
         known, cpu_seconds = self._first, None
         if known.cpu_seconds is not None and self._begin.cpu_seconds is not None and sample.cpu_seconds is not None:
-            of_others = sum(used for start, used in self._descendants if start >= sample.at - _TICK_SECONDS)
+            of_others = sum(child.cpu_seconds for child in self._descendants if _began_after(child, sample))
             cpu_seconds = known.cpu_seconds - (self._begin.cpu_seconds - sample.cpu_seconds) - of_others
         return known._replace(at=sample.at, cpu_seconds=cpu_seconds, mark=sample.mark, memory=None)
+
+
+def _began_after(child: Child, sample: Sample) -> bool:
+    return child.start >= sample.at - _TICK_SECONDS
 
 
 def _read(accelerators: Iterable[Accelerator]) -> Iterator[DeviceSample]:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 from otel_flyte import semconv
 from otel_flyte.tasks import identity
@@ -15,6 +16,14 @@ from otel_flyte.usage.devices.accelerators import DeviceSample
 from otel_flyte.usage.quota import Machine
 from otel_flyte.usage.readers import cgroup, host, processes
 from otel_flyte.usage.sample import Sample, peak_mark
+
+
+class Child(NamedTuple):
+    """A descendant of this process: its start by ``time.monotonic``, seconds and bytes."""
+
+    start: float
+    cpu_seconds: float
+    memory: float
 
 
 class Sources:
@@ -94,11 +103,19 @@ class Sources:
             sample = sample._replace(io_read=tree.io_read, io_write=tree.io_write)
         return sample
 
-    def descendants(self) -> list[tuple[float, float]]:
-        """Return the start (``time.monotonic``) and the CPU time of each descendant."""
-        self.tree.read()
+    @property
+    def is_memory_of_processes(self) -> bool:
+        """Whether the memory of samples is that of the processes."""
+        return self.container is None or semconv.USAGE_MEMORY_SOURCE in self._lacking
+
+    def descendants(self) -> list[Child]:
+        """Return the descendants; memory that they share with others counts once among all of them."""
+        tree = self.tree.read()
         now = time.monotonic()
-        return [(now - age, cpu_seconds) for age, cpu_seconds in self.tree.descendants()]
+        found = self.tree.descendants()
+        memory = 0 if tree.rss is None or tree.own_rss is None else max(0, tree.rss - tree.own_rss)
+        part = memory / (sum(each.anonymous for each in found) or 1)
+        return [Child(now - each.age, each.cpu_seconds, part * each.anonymous) for each in found]
 
     def peak_with_page_cache(self) -> int | None:
         """Return the container's high-water mark, which includes page cache."""

@@ -49,19 +49,28 @@ class TaskUsage:
         task: the open task.
         outer: the usage of the task that began it, in this process.
         first: the first sample.
+        usual: bytes that every task of this process has; ``None`` where that is all that it found.
         age: seconds for which the task had run by then.
         phase_first: the sample with which the open phase began.
         shared: whether another task has run in this process meanwhile.
         windows: the samples since, once the task has run for a while.
     """
 
-    __slots__ = ("_recorder", "age", "first", "outer", "phase_first", "shared", "task", "windows")
+    __slots__ = ("_recorder", "age", "first", "outer", "phase_first", "shared", "task", "usual", "windows")
 
     def __init__(
-        self, recorder: TaskRecorder, task: "OpenTask", first: Sample, age: float, outer: "TaskUsage | None"
+        self,
+        recorder: TaskRecorder,
+        task: "OpenTask",
+        first: Sample,
+        age: float,
+        outer: "TaskUsage | None",
+        *,
+        usual: int | None,
     ) -> None:
         self.task = task
         self.outer = outer
+        self.usual = usual
         self.first = first
         self.age = age
         self.phase_first: Sample | None = None

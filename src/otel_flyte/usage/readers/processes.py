@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 from otel_flyte.runtime.forks import importing
 from otel_flyte.usage.readers.ended import Account
@@ -37,6 +38,16 @@ class TreeSample:
     io_read: int | None = None
     """Bytes read from storage (not from the page cache), by readable processes. It never falls."""
     io_write: int | None = None
+
+
+class Descendant(NamedTuple):
+    """A process of the tree other than its root: seconds and bytes."""
+
+    age: float
+    """The largest possible one."""
+    cpu_seconds: float
+    anonymous: int
+    """Memory that it shares with others included."""
 
 
 class ProcessTree:
@@ -77,13 +88,10 @@ class ProcessTree:
         """Return the processes of the last reading, parents before their children."""
         return list(self._readers)
 
-    def descendants(self) -> list[tuple[float, float]]:
-        """Return the largest possible age in seconds, and the CPU time, of each process but the root.
-
-        The processes are those of the last reading.
-        """
+    def descendants(self) -> list[Descendant]:
+        """Return each process but the root, by the last reading."""
         others = [(key, process) for key, process in self._seen.items() if key.pid != self._pid]
-        return [(self._source.age(key), process.cpu) for key, process in others]
+        return [Descendant(self._source.age(key), process.cpu, process.anonymous) for key, process in others]
 
     def close(self) -> None:
         """Close all descriptors."""
