@@ -227,6 +227,72 @@ class TestCpu:
         runs.add("t", usages.quota(2), usages.usage(1.5, 1.7, throttled=1.0))
         assert runs.advice()["problems"] == []
 
+    def test_the_request_of_a_throttled_task_is_not_lowered(self, runs: Runs) -> None:
+        runs.add("t", usages.quota(2), usages.usage(0.4, 0.6, throttled=20.0))
+        found = runs.advice()
+        assert (found["requests"]["cpu"], found["limits"]["cpu"]) == ("2", "3")
+
+
+class TestStarvation:
+    """Attempts of 100 s: what a task used while it waited for a CPU is less than its need."""
+
+    @pytest.mark.parametrize(
+        ("mean", "waited"),
+        [
+            (0.6, {semconv.USAGE_CPU_DELAYED: 120.0}),
+            (0.6, {semconv.USAGE_CPU_DELAYED: 11.0}),
+            (1.2, {semconv.USAGE_CPU_DELAYED: 19.0}),
+            # In a pod: the time in which any thread waited.
+            (1.2, {semconv.USAGE_CPU_PRESSURE: 16.0}),
+            (0.6, {semconv.USAGE_CPU_PRESSURE: 60.0}),
+        ],
+    )
+    def test_a_starved_task_is_not_advised_less(self, runs: Runs, mean: float, waited: dict[str, Any]) -> None:
+        runs.add("t", usages.quota(2), usages.usage(mean, mean), cpu_time(mean), waited)
+        found = runs.advice()
+        assert (found["problems"], found["fits"]) == (["starved"], False)
+        assert (found["requests"]["cpu"], found["limits"]["cpu"]) == ("2", "2")
+        assert "  cpu     2 / 2 kept: " in runs.text()
+        assert "note: 1 attempt wanted more CPU than there was, no evidence for less" in runs.text()
+
+    @pytest.mark.parametrize(
+        ("mean", "waited"),
+        [
+            (0.6, {semconv.USAGE_CPU_DELAYED: 8.0}),
+            (1.2, {semconv.USAGE_CPU_DELAYED: 17.0}),
+            (1.2, {semconv.USAGE_CPU_PRESSURE: 14.0}),
+            # An idle task whose rare work waited for as long as it took.
+            (0.02, {semconv.USAGE_CPU_DELAYED: 2.0}),
+            (0.02, {semconv.USAGE_CPU_PRESSURE: 2.0}),
+            (0.6, {}),
+        ],
+    )
+    def test_a_task_that_hardly_waited_is_advised_less(self, runs: Runs, mean: float, waited: dict[str, Any]) -> None:
+        runs.add("t", usages.quota(4), usages.usage(mean, mean), cpu_time(mean), waited)
+        found = runs.advice()
+        assert found["problems"] == []
+        assert (quantity.cores(found["limits"]["cpu"]) or 0) < 2
+
+    def test_a_task_without_a_request_gets_no_advice(self, runs: Runs) -> None:
+        runs.add("t", usages.usage(0.6, 0.6), cpu_time(0.6), {semconv.USAGE_CPU_DELAYED: 120.0})
+        found = runs.advice()
+        assert ("cpu" in found["requests"], found["fits"]) == (False, False)
+        assert runs.text().startswith("starved     t: 1 of 1 attempt waited 2 min 00 s for a CPU\n")
+
+    def test_attempts_that_were_not_starved_are_the_evidence(self, runs: Runs) -> None:
+        runs.add("t", usages.quota(4), usages.usage(0.6, 0.6), cpu_time(0.6), {semconv.USAGE_CPU_DELAYED: 120.0})
+        runs.add("t", usages.quota(4), usages.usage(1.5, 1.5), cpu_time(1.5), {semconv.USAGE_CPU_DELAYED: 0.1})
+        found = runs.advice()
+        assert (found["requests"]["cpu"], found["evidence"]["starved"]) == ("1750m", 1)
+
+    def test_a_starved_task_can_be_advised_more(self, runs: Runs) -> None:
+        runs.add("t", usages.quota(1), usages.usage(1.9, 2.0), cpu_time(1.9), {semconv.USAGE_CPU_DELAYED: 120.0})
+        assert runs.advice()["requests"]["cpu"] == "2250m"
+
+
+def cpu_time(mean: float) -> dict[str, float]:
+    return {semconv.USAGE_CPU_TIME: 100 * mean}
+
 
 class TestDevices:
     def test_unused_gpus_are_not_requested(self, runs: Runs) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from otel_flyte import ExecutionTree, semconv
+from otel_flyte import ExecutionTree, quantity, semconv
 from support import programs
 
 pytestmark = [pytest.mark.newest_only, pytest.mark.skipif(sys.platform != "linux", reason="measured by /proc")]
@@ -99,6 +99,51 @@ def light() -> int:
     return grow(number=grow(number=1))
 '''
 
+CPU = '''
+import hashlib, os, time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pool
+
+from flytekit import Resources, task, workflow
+
+ASKED = Resources(cpu="2")
+ONE = {min(os.sched_getaffinity(0))}
+
+
+def burn(seconds: float) -> None:
+    """Use CPU on the same core as all others."""
+    os.sched_setaffinity(0, ONE)
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        # Without the lock of the interpreter.
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 20_000)
+
+
+@task(requests=ASKED, limits=ASKED)
+def processes() -> int:
+    with Pool(3) as pool:
+        pool.map(burn, [0.9] * 3)
+    return 1
+
+
+@task(requests=ASKED, limits=ASKED)
+def threads(number: int) -> int:
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(burn, [0.9] * 3))
+    return number
+
+
+@task(requests=ASKED, limits=ASKED)
+def idle(number: int) -> int:
+    time.sleep(2.5)
+    return number
+
+
+@workflow
+def main() -> int:
+    return idle(number=threads(number=processes()))
+'''
+
 
 class Recorded:
     """The recording of a local run: the attributes of its tasks, and their recommendations, by the task's name."""
@@ -171,3 +216,17 @@ class TestMemory:
         run = Recorded(tmp_path, MEMORY, "light")
         assert run.advice["grow"]["evidence"]["measured"] == 2
         assert "mem" in run.advice["grow"]["limits"]
+
+
+class TestCpu:
+    def test_a_task_that_waited_for_a_cpu_is_not_advised_less_and_an_idle_one_is(self, tmp_path: Path) -> None:
+        run = Recorded(tmp_path, CPU, "main")
+        for name in ("processes", "threads"):
+            span, advice = run.spans[name], run.advice[name]
+            assert span[semconv.USAGE_CPU_DELAYED] > span[semconv.USAGE_CPU_TIME]
+            assert (advice["requests"]["cpu"], advice["problems"], advice["fits"]) == ("2", ["starved"], False)
+        assert run.shown.count(" for a CPU") >= 2
+        idle = run.advice["idle"]
+        assert run.spans["idle"][semconv.USAGE_CPU_DELAYED] < 0.25
+        assert (quantity.cores(idle["limits"]["cpu"]) or 0) < 1
+        assert idle["problems"] == []

@@ -606,6 +606,8 @@ def test_usage_in_a_container_is_that_of_the_container(ran: Runs) -> None:
     for recorded in (usage(run.attempt), usage(phase(run, semconv.PHASE_USER_CODE))):
         assert recorded[semconv.USAGE_SOURCE] == semconv.USAGE_OF_CONTAINER
         assert recorded[semconv.USAGE_CPU_THROTTLED] == pytest.approx(0.5)
+        assert recorded[semconv.USAGE_CPU_PRESSURE] == pytest.approx(1.25)
+        assert semconv.USAGE_CPU_DELAYED not in recorded
         assert recorded[semconv.USAGE_MEMORY_PEAK] == 667001600 - 157286400
         assert recorded[semconv.USAGE_IO_READ] == 0
     used = usage(phase(run, semconv.PHASE_USER_CODE))[semconv.USAGE_CPU_TIME]

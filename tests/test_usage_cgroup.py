@@ -33,6 +33,7 @@ SAMPLES = {
     "v2_pod": CgroupSample(
         cpu_seconds=12.345678,
         throttled_seconds=2.5,
+        pressure_seconds=4.0,
         memory_current=367001600,
         working_set=367001600 - 157286400,
         rss=104861696,
@@ -225,6 +226,16 @@ def test_a_reused_descriptor_is_not_closed() -> None:
         os.close(descriptor)
     assert (file.read() or b"").startswith(b"MemTotal:")
     file.close()
+
+
+@pytest.mark.parametrize("text", [None, "", "some avg10=0.00", "full total=1\n", "some avg10=0.00 total=many\n"])
+def test_a_cgroup_without_cpu_pressure_has_none(text: str | None, tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "v2_pod", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "sys/fs/cgroup/cpu.pressure"
+    path.unlink() if text is None else path.write_text(text)
+    found = cgroup.find(tmp_path)
+    assert found is not None
+    assert found.read().pressure_seconds is None
 
 
 @pytest.mark.parametrize("name", ["v1_pod", "v2_pod"])

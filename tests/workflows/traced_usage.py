@@ -167,6 +167,7 @@ def be_held_back(seconds: float) -> int:
     (group / "memory.peak").write_text("900000000\n")
     (group / "memory.events").write_text("low 0\nhigh 0\nmax 17\noom 3\noom_kill 2\n")
     (group / "cpu.stat").write_text("usage_usec 14345678\nthrottled_usec 3000000\n")
+    (group / "cpu.pressure").write_text("some avg10=9.00 avg60=1.00 avg300=0.05 total=5250000\n")
     time.sleep(seconds / 2)
     return 1
 

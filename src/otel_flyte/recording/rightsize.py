@@ -3,13 +3,14 @@
 A task can't give memory back, so its memory request equals its limit: the largest working set and a margin, half as
 much again where an attempt ran out of memory. Memory that was in use before is no evidence. The CPU request covers the
 peak, and the 95th percentile with a margin; the limit is the peak with a margin, and half as much again as now where
-attempts were throttled.
+attempts were throttled. Where all attempts had to wait for a CPU, or some were throttled, less than now is never
+recommended: the task wanted more than it got.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 
 from otel_flyte import formulas, semconv
@@ -35,7 +36,7 @@ THROTTLED = 0.05
 SHORT = 30.0
 """Seconds. A shorter attempt may end before it needs most."""
 
-OUT_OF_MEMORY, THROTTLING, _ = PROBLEMS = ("OOM-killed", "throttled", "idle GPU")
+OUT_OF_MEMORY, THROTTLING, STARVATION, _ = PROBLEMS = ("OOM-killed", "throttled", "starved", "idle GPU")
 """The worst first."""
 
 _FITS = (0.9, 1.25)
@@ -60,6 +61,7 @@ class Amount:
     Attributes:
         peak: the largest usage, ``None`` where it is unknown.
         fits: whether the present values may stay.
+        is_kept: whether they stay because the need is unknown.
     """
 
     request: float
@@ -68,6 +70,7 @@ class Amount:
     limit_now: float | None
     peak: float | None
     fits: bool
+    is_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class Evidence:
         longest: seconds of the longest measured attempt.
         cpu_p95: cores; of averages by the minute, else of the attempts' means.
         throttled: seconds, of all attempts.
+        starved: the number of measured attempts that wanted more CPU than they got.
+        waited: seconds for which these waited for a CPU.
         out_of_memory: the number that was, or had processes, OOM-killed.
         memory_left: the number of measured attempts whose memory was in use before for a large part.
         npu_utilization: mean over the task's NPUs.
@@ -114,6 +119,8 @@ class Evidence:
     cpu_p95: float | None
     cpu_mean: float | None
     throttled: float
+    starved: int
+    waited: float
     out_of_memory: int
     memory_left: int
     npu_utilization: float | None
@@ -141,7 +148,9 @@ class Advice:
     def fits(self) -> bool:
         """Whether the present resources may stay."""
         known = [amount.fits for amount in (self.cpu, self.memory) if amount]
-        is_complete = self.memory is not None or not self.evidence.memory_left
+        lacks_memory = self.memory is None and self.evidence.memory_left > 0
+        lacks_cpu = self.cpu is None and self.evidence.starved > 0
+        is_complete = not lacks_memory and not lacks_cpu
         return bool(known) and all(known) and is_complete and (self.gpus is None or self.gpus.count == self.gpus.now)
 
 
@@ -182,7 +191,8 @@ def _advice(task: str, known: Sequence[Attempt], last: int, margins: Margins) ->
     is_throttled = any(map(_is_throttled, measured))
     p95 = quantile(_minutes(measured) or _known(usage.cpu_mean for usage in used), 0.95)
     gpus = _gpus(ran, used)
-    has_problem = (bool(out_of_memory), is_throttled, gpus is not None and gpus.idle > 0)
+    starved = [usage for usage in used if usage.is_starved]
+    has_problem = (bool(out_of_memory), is_throttled, bool(starved), gpus is not None and gpus.idle > 0)
     return Advice(
         task=task,
         versions=tuple(dict.fromkeys(attempt.version for attempt in ran if attempt.version)),
@@ -197,6 +207,8 @@ def _advice(task: str, known: Sequence[Attempt], last: int, margins: Margins) ->
             cpu_p95=p95,
             cpu_mean=formulas.mean([usage.cpu_mean for usage in used]),
             throttled=sum(_known(usage.throttled for usage in used)),
+            starved=len(starved),
+            waited=sum(_known(usage.waited for usage in starved)),
             out_of_memory=len(out_of_memory),
             memory_left=sum(usage.is_memory_of_others for usage in used),
             npu_utilization=_largest(usage.mean_utilization(semconv.DEVICE_NPU) for usage in used),
@@ -233,7 +245,11 @@ def _cpu(
     request = max(peak, (p95 or 0.0) * (1 + margin))
     limit = max(request, peak * (1 + margin), AFTER_SHORTAGE * limit_now if is_throttled and limit_now else 0.0)
     request_now = _last(attempt.quota.cpu_request for attempt in ran)
-    return _amount(request, limit, round_up_cores, (request_now, limit_now), peak)
+    amount = _amount(request, limit, round_up_cores, (request_now, limit_now), peak)
+    is_starved = all(usage.is_starved for usage in used)
+    if is_starved and request_now is None:
+        return None
+    return _not_less(amount) if is_starved or is_throttled else amount
 
 
 def _amount(
@@ -255,6 +271,14 @@ def _amount(
     ):
         return Amount(request_now, limit_now, request_now, limit_now, peak, fits=True)
     return Amount(rounded(request), rounded(limit), request_now, limit_now, peak, fits=False)
+
+
+def _not_less(amount: Amount) -> Amount:
+    """Return an amount that is at least the present one."""
+    request = max(amount.request, amount.request_now or 0.0)
+    limit = max(amount.limit, amount.limit_now or 0.0, request)
+    is_kept = (request, limit) == (amount.request_now, amount.limit_now)
+    return replace(amount, request=request, limit=limit, fits=amount.fits and not is_kept, is_kept=is_kept)
 
 
 def _gpus(ran: Sequence[Attempt], used: Sequence[Usage]) -> Gpus | None:

@@ -21,6 +21,13 @@ LEFT = 0.2
 """A larger fraction of the peak is more than the margin of a recommended limit."""
 
 
+STARVED = 0.15
+"""A task that waited for a CPU for a larger fraction of its CPU time wanted more than the usual margin has."""
+
+UNNOTICED = 0.1
+"""Cores. Less is lost when a recommendation is rounded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quota:
     """Requests and limits, in cores, bytes and devices; ``None`` where there is none.
@@ -57,6 +64,9 @@ class Usage:
     """The usage, in seconds, cores and bytes; ``None`` where it is unknown.
 
     Attributes:
+        cpu_time: seconds.
+        delayed: seconds for which threads waited for a CPU, the sum over all threads.
+        pressure: seconds in which any thread of the container waited for a CPU.
         memory_peak: the largest working set.
         memory_growth: the part of it beyond the memory in use when the task began.
         memory_left: bytes in use when the task began that earlier tasks, or an interactive session, had left.
@@ -67,6 +77,9 @@ class Usage:
     cpu_mean: float | None = None
     cpu_peak: float | None = None
     throttled: float | None = None
+    cpu_time: float | None = None
+    delayed: float | None = None
+    pressure: float | None = None
     memory_mean: float | None = None
     memory_peak: float | None = None
     memory_growth: float | None = None
@@ -81,6 +94,21 @@ class Usage:
         """Whether so much of the peak was in use before that it tells little about the task's need."""
         return self.memory_peak is not None and self.memory_left > LEFT * self.memory_peak
 
+    @property
+    def waited(self) -> float | None:
+        """Seconds for which the task waited for a CPU; ``None`` where they are unknown."""
+        return self.pressure if self.delayed is None else self.delayed
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether the task wanted more CPU than it got, so that its use is less than its need."""
+        if not self.cpu_time or not self.cpu_mean:
+            return False
+        seconds = self.cpu_time / self.cpu_mean
+        # Pressure does not count the threads that wait at the same time.
+        enough = self.cpu_time if self.delayed is not None else min(self.cpu_time, seconds)
+        return (self.waited or 0.0) > max(STARVED * enough, UNNOTICED * seconds)
+
     def mean_utilization(self, kind: str) -> float | None:
         """Return the mean utilisation of the devices of a kind, as a fraction of 1; ``None`` where it is unknown."""
         return formulas.mean([device.utilization_mean for device in self.devices if device.kind == kind])
@@ -92,6 +120,9 @@ def usage_of(attributes: Attributes) -> Usage | None:
         cpu_mean=number(attributes.get(semconv.USAGE_CPU_MEAN)),
         cpu_peak=number(attributes.get(semconv.USAGE_CPU_PEAK)),
         throttled=number(attributes.get(semconv.USAGE_CPU_THROTTLED)),
+        cpu_time=number(attributes.get(semconv.USAGE_CPU_TIME)),
+        delayed=number(attributes.get(semconv.USAGE_CPU_DELAYED)),
+        pressure=number(attributes.get(semconv.USAGE_CPU_PRESSURE)),
         memory_mean=number(attributes.get(semconv.USAGE_MEMORY_MEAN)),
         memory_peak=number(attributes.get(semconv.USAGE_MEMORY_PEAK)),
         memory_growth=number(attributes.get(semconv.USAGE_MEMORY_GROWTH)),
@@ -172,6 +203,7 @@ def notes(attributes: Attributes) -> tuple[str, ...]:
         "" if usage.cpu_mean is None else cells.cores(usage.cpu_mean),
         "" if usage.memory_peak is None else f"{cells.size(usage.memory_peak)}{growth_of(usage)}{of_limit}",
         f"throttled {cells.duration(usage.throttled)}" if usage.throttled else "",
+        f"waited {cells.duration(usage.waited)} for a CPU" if usage.waited and usage.is_starved else "",
         cells.counted(usage.oom_kills, "OOM kill") if usage.oom_kills else "",
         *("" if mean is None else f"{kind} {cells.percent(mean)}" for kind, mean in busy),
         "shared with other tasks" if usage.is_shared else "",

@@ -7,7 +7,16 @@ from typing import Any
 
 from otel_flyte.quantity import as_cores, as_size
 from otel_flyte.recording.cells import cores, counted, duration, percent, printable, size
-from otel_flyte.recording.rightsize import AFTER_SHORTAGE, OUT_OF_MEMORY, PROBLEMS, THROTTLING, Advice, Amount, Evidence
+from otel_flyte.recording.rightsize import (
+    AFTER_SHORTAGE,
+    OUT_OF_MEMORY,
+    PROBLEMS,
+    STARVATION,
+    THROTTLING,
+    Advice,
+    Amount,
+    Evidence,
+)
 
 
 def as_text(advice: Sequence[Advice]) -> str:
@@ -58,6 +67,9 @@ def _problem(problem: str, advice: Advice) -> str:
     if problem == OUT_OF_MEMORY:
         text = f"{evidence.out_of_memory} of {counted(evidence.attempts, 'attempt')} ran out of memory"
         return text + _limit(advice.memory, as_size)
+    if problem == STARVATION:
+        of_all = f"{evidence.starved} of {counted(evidence.attempts, 'attempt')}"
+        return f"{of_all} waited {duration(evidence.waited)} for a CPU"
     if problem == THROTTLING:
         return f"waited {duration(evidence.throttled)} for CPU{_limit(advice.cpu, as_cores)}"
     mean = "" if not gpus or gpus.utilization is None else f", mean utilisation {percent(gpus.utilization)}"
@@ -89,6 +101,8 @@ def _block(advice: Advice) -> Iterator[str]:
 
 def _change(amount: Amount, written: Callable[[float], str]) -> str:
     now = " / ".join("-" if value is None else written(value) for value in (amount.request_now, amount.limit_now))
+    if amount.is_kept:
+        return f"{now} kept"
     return f"{now} fits" if amount.fits else f"{now} -> {written(amount.request)} / {written(amount.limit)}"
 
 
@@ -97,6 +111,8 @@ def _cpu_reasons(advice: Advice, cpu: Amount) -> Iterator[str]:
     evidence = advice.evidence
     averages = [("p95", evidence.cpu_p95), ("mean", evidence.cpu_mean)]
     yield ", ".join(f"{name} {cores(value)}" for name, value in averages if value is not None)
+    if evidence.starved:
+        yield f"waited {duration(evidence.waited)} for a CPU"
     if evidence.throttled:
         factor = f", limit x {AFTER_SHORTAGE:g}" if THROTTLING in advice.problems and cpu.limit_now else ""
         yield f"throttled {duration(evidence.throttled)}{factor}"
@@ -128,6 +144,8 @@ def _notes(evidence: Evidence) -> Iterator[str]:
         yield "no evidence: no attempt has a usage of its own"
     elif evidence.is_thin:
         yield f"thin evidence: {counted(evidence.measured, 'attempt')}, the longest took {duration(evidence.longest)}"
+    if evidence.starved:
+        yield f"{counted(evidence.starved, 'attempt')} wanted more CPU than there was, no evidence for less"
     if evidence.memory_left:
         attempts = counted(evidence.memory_left, "attempt")
         yield f"much of the memory of {attempts} was in use before, no evidence"

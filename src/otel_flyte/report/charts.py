@@ -122,10 +122,12 @@ def _cpu(attempt: Attempt, usage: Usage) -> Chart | None:
     if usage.throttled:
         of_time = f" ({percent(usage.throttled / attempt.seconds)} of the time)" if attempt.seconds else ""
         throttled = f"throttled for {duration(usage.throttled)}{of_time}"
+    waited = f"waited {duration(usage.waited)} for a CPU" if usage.waited else ""
     note = _joined(
         "" if usage.cpu_mean is None else f"mean {cores(usage.cpu_mean)}",
         "" if usage.cpu_peak is None else f"peak {cores(usage.cpu_peak)}",
         throttled,
+        waited,
     )
     constants = (*_constant(LIMIT, quota.cpu_limit), *_constant(ALLOCATED, quota.cpu_request))
     return _chart(attempt, ("CPU", "cores"), [*constants, Curve(USED, _scaled(used, 1.0, 3))], usage.cpu_peak, note)

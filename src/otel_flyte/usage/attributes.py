@@ -33,6 +33,8 @@ def of_window(window: Window, quota: Quota, sources: "Sources") -> Attributes:
             semconv.USAGE_CPU_OF_LIMIT: _share(window.mean_cores, quota.cpu.value),
             semconv.USAGE_CPU_OF_REQUEST: _share(window.mean_cores, declared.requests.cpu),
             semconv.USAGE_CPU_THROTTLED: _rounded(window.growth("throttled_seconds")),
+            semconv.USAGE_CPU_DELAYED: _rounded(window.growth("delayed_seconds")),
+            semconv.USAGE_CPU_PRESSURE: _rounded(window.growth("pressure_seconds")),
             semconv.USAGE_MEMORY_MEAN: _whole(window.memory.mean),
             semconv.USAGE_MEMORY_PEAK: _whole(memory),
             semconv.USAGE_MEMORY_OF_LIMIT: _share(memory, quota.memory.value),

@@ -20,7 +20,6 @@ except ImportError:  # Not on every platform.
 WORTH_SECONDS = 0.1
 """Shorter tasks and phases get no usage."""
 
-_PAGES_OF_PROCESS = "/proc/self/statm"
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _MARK_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -38,6 +37,8 @@ class Sample(NamedTuple):
         io_write: bytes written to storage so far.
         oom_kills: OOM-killed processes so far.
         devices: accelerators.
+        delayed_seconds: time so far in which threads waited for a CPU; of this process, its first thread's.
+        pressure_seconds: time so far in which any thread of the container waited for a CPU.
         resident: bytes of the resident set of this process alone, where nothing else of memory is read.
     """
 
@@ -50,6 +51,8 @@ class Sample(NamedTuple):
     io_write: int | None = None
     oom_kills: int | None = None
     devices: "Sequence[DeviceSample] | None" = None
+    delayed_seconds: float | None = None
+    pressure_seconds: float | None = None
     resident: int | None = None
 
 
@@ -57,15 +60,22 @@ def of_process() -> Sample:
     """Take a sample of this process and of the children it has waited for, by a few cheap system calls."""
     times = os.times()
     used = time.process_time() + times.children_user + times.children_system
-    return Sample(time.monotonic(), used, peak_mark(), resident=_resident())
+    resident = _field("/proc/self/statm", _PAGE)
+    return Sample(
+        time.monotonic(),
+        used,
+        peak_mark(),
+        delayed_seconds=_field("/proc/self/schedstat", 1e-9),
+        resident=None if resident is None else int(resident),
+    )
 
 
-def _resident() -> int | None:
-    """Return the resident set of this process in bytes, ``None`` where there is no ``/proc``."""
+def _field(path: str, unit: float) -> float | None:
+    """Return the second number of a file of this process, ``None`` where there is no ``/proc``."""
     try:
-        descriptor = os.open(_PAGES_OF_PROCESS, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return int(os.read(descriptor, 128).split()[1]) * _PAGE
+            return int(os.read(descriptor, 128).split()[1]) * unit
         finally:
             os.close(descriptor)
     except (OSError, ValueError, IndexError):

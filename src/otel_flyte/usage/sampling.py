@@ -183,11 +183,19 @@ class Sampling:
         """Return the sample of all sources at the time of an earlier sample of this process alone."""
         if sample.at >= self._begin.at:
             return sample
-        known, cpu_seconds = self._first, None
-        if known.cpu_seconds is not None and self._begin.cpu_seconds is not None and sample.cpu_seconds is not None:
-            of_others = sum(child.cpu_seconds for child in self._descendants if _began_after(child, sample))
-            cpu_seconds = known.cpu_seconds - (self._begin.cpu_seconds - sample.cpu_seconds) - of_others
-        return known._replace(at=sample.at, cpu_seconds=cpu_seconds, mark=sample.mark, memory=None)
+        began = [child for child in self._descendants if _began_after(child, sample)]
+        return self._first._replace(
+            at=sample.at,
+            cpu_seconds=self._earlier("cpu_seconds", sample, sum(child.cpu_seconds for child in began)),
+            delayed_seconds=self._earlier("delayed_seconds", sample, sum(child.delayed for child in began)),
+            mark=sample.mark,
+            memory=None,
+        )
+
+    def _earlier(self, name: str, sample: Sample, of_others: float) -> float | None:
+        """Return a counter of all sources at the time of an earlier sample of this process alone."""
+        known, then, begin = (getattr(each, name) for each in (self._first, sample, self._begin))
+        return None if None in {known, then, begin} else float(known - (begin - then) - of_others)
 
 
 def _began_after(child: Child, sample: Sample) -> bool:

@@ -23,6 +23,7 @@ class Child(NamedTuple):
 
     start: float
     cpu_seconds: float
+    delayed: float
     memory: float
 
 
@@ -70,6 +71,7 @@ class Sources:
                 at=time.monotonic(),
                 cpu_seconds=found.cpu_seconds,
                 throttled_seconds=found.throttled_seconds,
+                pressure_seconds=found.pressure_seconds,
                 memory=found.working_set,
                 mark=peak_mark(),
                 io_read=found.io_read,
@@ -85,6 +87,7 @@ class Sources:
         return Sample(
             at=time.monotonic(),
             cpu_seconds=_precise(tree),
+            delayed_seconds=tree.delayed_seconds,
             memory=tree.rss,
             mark=peak_mark(),
             io_read=tree.io_read,
@@ -96,7 +99,7 @@ class Sources:
         """Return a container's sample with the figures of the processes that the cgroup lacks."""
         tree = self._of_tree(sample.devices)
         if semconv.USAGE_CPU_SOURCE in self._lacking:
-            sample = sample._replace(cpu_seconds=tree.cpu_seconds)
+            sample = sample._replace(cpu_seconds=tree.cpu_seconds, delayed_seconds=tree.delayed_seconds)
         if semconv.USAGE_MEMORY_SOURCE in self._lacking:
             sample = sample._replace(memory=tree.memory)
         if semconv.USAGE_IO_SOURCE in self._lacking:
@@ -115,7 +118,7 @@ class Sources:
         found = self.tree.descendants()
         memory = 0 if tree.rss is None or tree.own_rss is None else max(0, tree.rss - tree.own_rss)
         part = memory / (sum(each.anonymous for each in found) or 1)
-        return [Child(now - each.age, each.cpu_seconds, part * each.anonymous) for each in found]
+        return [Child(now - each.age, each.cpu_seconds, each.delayed, part * each.anonymous) for each in found]
 
     def peak_with_page_cache(self) -> int | None:
         """Return the container's high-water mark, which includes page cache."""

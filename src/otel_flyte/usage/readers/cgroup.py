@@ -25,6 +25,8 @@ _TELLING = ("release_agent", "cgroup.events", "tasks")
 _DEVICE = re.compile(rb"[0-9]{1,10}:[0-9]{1,10}")
 """Major and minor number of a block device."""
 
+_SOME = re.compile(rb"some .*\btotal=([0-9]{1,19})$", re.MULTILINE)
+
 _CONTAINER = re.compile(
     r"/[^/]*kubepods[^/]*/"  # both drivers of the kubelet, and its own folder above (kubelet-kubepods.slice)
     r"|/(?:docker|ecs|lxc|garden|actions_job|libpod_parent)/"
@@ -42,6 +44,11 @@ class CgroupSample:
     cpu_seconds: float | None = None
     throttled_seconds: float | None = None
     """The time for which its threads have waited for a new period of the CPU quota."""
+    pressure_seconds: float | None = None
+    """The time for which any of its threads has waited for a CPU, or for a new period of the quota; version 2 only.
+
+    https://docs.kernel.org/accounting/psi.html
+    """
     memory_current: int | None = None
     """Bytes, page cache included: it grows to the limit when files are read."""
     working_set: int | None = None
@@ -110,6 +117,7 @@ class Cgroup:
             self._throttled = _Seconds(_file(self._cpu, "cpu.stat"), b"throttled_time", _NANOSECONDS)
         else:
             self._throttled = _Seconds(_file(unified, "cpu.stat"), b"throttled_usec", _MICROSECONDS)
+        self._pressure = _file(unified if "cpu" not in folders else None, "cpu.pressure")
         self._io = _Io(folders, root)
 
     @property
@@ -131,6 +139,7 @@ class Cgroup:
         return CgroupSample(
             cpu_seconds=self._time.read(),
             throttled_seconds=self._throttled.read(),
+            pressure_seconds=_some(self._pressure.read()),
             memory_current=current,
             working_set=None if current is None or inactive is None else max(current - inactive, 0),
             rss=files.field(stat, self._names.anonymous),
@@ -155,7 +164,7 @@ class Cgroup:
     def close(self) -> None:
         """Close the files."""
         of_time = self._time.file, self._throttled.file
-        for file in (self._current, self._peak, self._events, self._stat, *of_time, self._io.file):
+        for file in (self._current, self._peak, self._events, self._stat, *of_time, self._pressure, self._io.file):
             file.close()
 
     def _memory_limits(self) -> Iterator[int]:
@@ -201,6 +210,12 @@ class _Seconds(NamedTuple):
     def read(self) -> float | None:
         count = self.file.field(self.name) if self.name else self.file.integer()
         return None if count is None else count / self.per_second
+
+
+def _some(pressure: bytes | None) -> float | None:
+    """Return the total of a line such as ``some avg10=0.00 avg60=0.00 avg300=0.00 total=1500``, in seconds."""
+    found = _SOME.match(pressure or b"")
+    return None if found is None else int(found[1]) / _MICROSECONDS
 
 
 class _Io:

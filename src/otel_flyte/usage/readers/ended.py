@@ -14,11 +14,12 @@ from otel_flyte.usage.readers.process import Key, Process
 
 @dataclass(frozen=True)
 class Used:
-    """Seconds of CPU time, and bytes read from and written to storage, of a tree of processes since it began."""
+    """Seconds of CPU time and without a CPU, and bytes read and written, of a tree of processes since it began."""
 
     cpu: float = 0.0
     io_read: int = 0
     io_write: int = 0
+    delayed: float = 0.0
 
 
 class Account:
@@ -36,6 +37,8 @@ class Account:
             self._forgotten.cpu + seconds,
             self._forgotten.io_read + sum(process.io_read or 0 for process in whose),
             self._forgotten.io_write + sum(process.io_write or 0 for process in whose),
+            # It is not added to the parent.
+            self._forgotten.delayed + sum(process.delayed or 0 for key, process in before.items() if key not in now),
         )
         living = now.values()
         self._forgotten = forgotten
@@ -43,6 +46,7 @@ class Account:
             max(self._used.cpu, forgotten.cpu + sum(process.cpu for process in living)),
             max(self._used.io_read, forgotten.io_read + sum(process.io_read or 0 for process in living)),
             max(self._used.io_write, forgotten.io_write + sum(process.io_write or 0 for process in living)),
+            max(self._used.delayed, forgotten.delayed + sum(process.delayed or 0 for process in living)),
         )
         return self._used
 

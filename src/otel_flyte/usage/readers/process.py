@@ -30,6 +30,8 @@ class Process(NamedTuple):
     io_read: int | None
     """Bytes read from storage, waited-for children included; ``None`` where it may not be read."""
     io_write: int | None
+    delayed: float | None = None
+    """Seconds for which its threads waited for a CPU; no other process accounts for them."""
 
     @property
     def cpu(self) -> float:

@@ -14,7 +14,7 @@ from otel_flyte.usage.readers.procfs import Procfs
 from otel_flyte.usage.readers.shared import SharedMemory
 
 _HELD = 16
-"""Processes whose files stay open, three each: a user's limit of descriptors is often 1,024."""
+"""Processes whose files stay open, three each and some threads': a user's limit of descriptors is often 1,024."""
 
 _ATTEMPTS = 3
 
@@ -38,6 +38,8 @@ class TreeSample:
     io_read: int | None = None
     """Bytes read from storage (not from the page cache), by readable processes. It never falls."""
     io_write: int | None = None
+    delayed_seconds: float | None = None
+    """The time for which threads waited for a CPU, of ended processes until they were last read. It never falls."""
 
 
 class Descendant(NamedTuple):
@@ -46,6 +48,7 @@ class Descendant(NamedTuple):
     age: float
     """The largest possible one."""
     cpu_seconds: float
+    delayed: float
     anonymous: int
     """Memory that it shares with others included."""
 
@@ -91,7 +94,10 @@ class ProcessTree:
     def descendants(self) -> list[Descendant]:
         """Return each process but the root, by the last reading."""
         others = [(key, process) for key, process in self._seen.items() if key.pid != self._pid]
-        return [Descendant(self._source.age(key), process.cpu, process.anonymous) for key, process in others]
+        return [
+            Descendant(self._source.age(key), process.cpu, process.delayed or 0.0, process.anonymous)
+            for key, process in others
+        ]
 
     def close(self) -> None:
         """Close all descriptors."""
@@ -130,6 +136,7 @@ class ProcessTree:
             count=_living(now),
             io_read=None if root.io_read is None else used.io_read,
             io_write=None if root.io_write is None else used.io_write,
+            delayed_seconds=None if root.delayed is None else used.delayed,
         )
 
     def _look(self, *, anew: bool = False) -> tuple[dict[Key, Process], set[Key]]:

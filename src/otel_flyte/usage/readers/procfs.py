@@ -8,6 +8,7 @@ from pathlib import Path
 from otel_flyte.usage.readers import files
 from otel_flyte.usage.readers.files import KernelFile, field
 from otel_flyte.usage.readers.process import Key, Process
+from otel_flyte.usage.readers.run_queue import RunQueue
 
 _CLOCK_OF_BIRTHS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -17,6 +18,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PARENT = 4 - 3
 _FAULTS = 10 - 3
 _USER, _SYSTEM, _WAITED_USER, _WAITED_SYSTEM = 14 - 3, 15 - 3, 16 - 3, 17 - 3
+_THREADS = 20 - 3
 _BORN = 22 - 3
 _VIRTUAL, _RESIDENT = 23 - 3, 24 - 3
 _CODE, _STACK = 26 - 3, 28 - 3
@@ -78,7 +80,7 @@ class Procfs:
 
 
 class _Reader:
-    """Reads ``stat`` each time, and the other two files where it shows that they may have changed.
+    """Reads ``stat`` each time, and the other files where it shows that they may have changed.
 
     Opening a file and reading ``io``, for which the kernel may wait, release the interpreter's lock, which a task in a
     Python loop then has to pass over once more.
@@ -89,10 +91,12 @@ class _Reader:
         self._stat = KernelFile(f"{folder}/stat", held=held, at_once=True)
         self._statm = KernelFile(f"{folder}/statm", held=held, at_once=True)
         self._io = KernelFile(f"{folder}/io", held=held)
+        self._run_queue = RunQueue(folder, held=held)
         self._resident: bytes | None = None
         self._shared = 0
         self._worked: list[bytes] = []
-        self._io_again = 0.0
+        self._again = 0.0
+        self._delayed: float | None = None
         self._read_bytes: int | None = None
         self._written_bytes: int | None = None
 
@@ -107,7 +111,7 @@ class _Reader:
         fields = _fields(self._stat.read())
         if not fields or not self._read_pages(fields[_RESIDENT]):
             return None
-        self._read_io(fields[_FAULTS : _WAITED_SYSTEM + 1])
+        self._read_work(fields[_FAULTS : _WAITED_SYSTEM + 1], int(fields[_THREADS]))
         resident = int(fields[_RESIDENT])
         code, stack = int(fields[_CODE]), int(fields[_STACK])
         return Process(
@@ -124,6 +128,7 @@ class _Reader:
             layout=(code, stack) if stack else None,
             io_read=self._read_bytes,
             io_write=self._written_bytes,
+            delayed=self._delayed,
         )
 
     def _read_pages(self, resident: bytes) -> bool:
@@ -135,17 +140,18 @@ class _Reader:
             self._resident, self._shared = resident, int(pages[_SHARED])
         return True
 
-    def _read_io(self, worked: list[bytes]) -> None:
-        """Read the bytes read and written, seldom where the process shows neither page faults nor CPU time."""
+    def _read_work(self, worked: list[bytes], threads: int) -> None:
+        """Read bytes and the time without a CPU, seldom where the process shows neither page faults nor CPU time."""
         now = time.monotonic()
-        if worked != self._worked or now >= self._io_again:
+        if worked != self._worked or now >= self._again:
             io = self._io.read()
-            self._worked, self._io_again = worked, now + _IO_SECONDS
+            self._worked, self._again = worked, now + _IO_SECONDS
+            self._delayed = self._run_queue.read(threads)
             self._read_bytes, self._written_bytes = field(io, b"read_bytes:"), field(io, b"write_bytes:")
 
     def close(self) -> None:
         """Close the files."""
-        for file in (self._stat, self._statm, self._io):
+        for file in (self._stat, self._statm, self._io, self._run_queue):
             file.close()
 
 
