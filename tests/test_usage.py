@@ -639,6 +639,7 @@ def test_a_container_has_container_metrics(ran: Runs) -> None:
 
     assert last(run, semconv.METRIC_CONTAINER_CPU_TIME) == pytest.approx(14.345678)
     assert last(run, semconv.METRIC_TASK_CPU_THROTTLED) == pytest.approx(3.0)
+    assert max(point.value for point in points(run, semconv.METRIC_TASK_CPU_WAITING)) > 0
     assert last(run, semconv.METRIC_TASK_OOM_KILLS) == 2
     assert last(run, semconv.METRIC_CONTAINER_MEMORY_USAGE) == 667001600
     assert last(run, semconv.METRIC_CONTAINER_MEMORY_WORKING_SET) == 667001600 - 157286400
@@ -742,8 +743,8 @@ OF_A_TASK_WITH_GPUS = {
 def test_a_task_of_more_than_five_seconds_has_metrics_of_itself_its_process_and_its_gpus(ran: Runs) -> None:
     names = {point.name for point in points(succeeded(ran("a map subtask")))}
 
-    # Some kernels do not count the bytes of processes.
-    assert names - {semconv.METRIC_PROCESS_DISK_IO} == OF_A_TASK_WITH_GPUS | OUTCOMES
+    # Some kernels do not count the bytes of processes, and their time without a CPU.
+    assert names - {semconv.METRIC_PROCESS_DISK_IO, semconv.METRIC_TASK_CPU_WAITING} == OF_A_TASK_WITH_GPUS | OUTCOMES
 
 
 def test_every_metric_has_the_kind_and_the_unit_of_its_definition(ran: Runs) -> None:

@@ -156,6 +156,11 @@ _TASK = (
         _of_tasks(lambda window, quota: share(window.mean_cores, quota.declared.requests.cpu)),
     ),
     Instrument(
+        *(semconv.METRIC_TASK_CPU_WAITING, GAUGE, "1"),
+        "Time of waiting for a CPU over time: the sum over all threads; in a container, the time in which any waited.",
+        _of_tasks(lambda window, _: window.waiting),
+    ),
+    Instrument(
         *(semconv.METRIC_TASK_MEMORY_USAGE, LEVEL, "By", "Memory in use: the working set."),
         _of_tasks(lambda window, _: window.last.memory),
     ),

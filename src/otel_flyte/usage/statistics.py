@@ -201,6 +201,13 @@ class Window:
         return _cores(self.first, self.last)
 
     @property
+    def waiting(self) -> float | None:
+        """Seconds of waiting for a CPU per second: of all threads, or of a container in which any thread waited."""
+        delayed = self.growth("delayed_seconds")
+        waited = self.growth("pressure_seconds") if delayed is None else delayed
+        return None if waited is None or self.seconds <= 0 else waited / self.seconds
+
+    @property
     def memory_peak(self) -> float | None:
         """The largest sample, or the kernel's high-water mark of this process where that rose in the window."""
         peak, mark = self.memory.peak, self.last.mark
