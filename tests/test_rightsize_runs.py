@@ -102,7 +102,7 @@ def light() -> int:
 CPU = '''
 import hashlib, os, time
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import Pool
+from multiprocessing import Pool, Process
 
 from flytekit import Resources, task, workflow
 
@@ -137,6 +137,19 @@ def threads(number: int) -> int:
 def idle(number: int) -> int:
     time.sleep(2.5)
     return number
+
+
+@task(requests=ASKED, limits=ASKED)
+def brief() -> int:
+    others = [Process(target=burn, args=(0.3,)) for _ in range(3)]
+    for other in others:
+        other.start()
+    allowed = os.sched_getaffinity(0)
+    burn(0.15)
+    os.sched_setaffinity(0, allowed)
+    for other in others:
+        other.kill()
+    return 1
 
 
 @workflow
@@ -230,3 +243,9 @@ class TestCpu:
         assert run.spans["idle"][semconv.USAGE_CPU_DELAYED] < 0.25
         assert (quantity.cores(idle["limits"]["cpu"]) or 0) < 1
         assert idle["problems"] == []
+
+    @pytest.mark.quick
+    def test_a_task_of_less_than_a_second_tells_the_wait_of_its_own_thread(self, tmp_path: Path) -> None:
+        run = Recorded(tmp_path, CPU, "brief")
+        assert run.spans["brief"][semconv.USAGE_CPU_DELAYED] > 0.15
+        assert run.advice["brief"]["problems"] == ["starved"]

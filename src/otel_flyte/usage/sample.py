@@ -92,7 +92,7 @@ def peak_mark() -> int | None:
 
 
 def in_brief(first: Sample, last: Sample) -> dict[str, str | int | float]:
-    """Return the usage between two samples of this process: CPU-seconds, mean cores, and its mark where it rose.
+    """Return the usage between two samples of this process: CPU, the wait for it, and the mark where it rose.
 
     A short time gets no usage, because samples may be some milliseconds older than its start.
     """
@@ -103,6 +103,8 @@ def in_brief(first: Sample, last: Sample) -> dict[str, str | int | float]:
         used = max(0.0, last.cpu_seconds - first.cpu_seconds)
         found[semconv.USAGE_CPU_TIME] = round(used, 4)
         found[semconv.USAGE_CPU_MEAN] = round(used / (last.at - first.at), 4)
+    if first.delayed_seconds is not None and last.delayed_seconds is not None:
+        found[semconv.USAGE_CPU_DELAYED] = round(max(0.0, last.delayed_seconds - first.delayed_seconds), 4)
     if last.mark is not None and last.mark > (first.mark or 0):
         found[semconv.USAGE_MEMORY_PEAK] = last.mark
     return found
