@@ -122,9 +122,10 @@ def stack(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def benchmarks(session: nox.Session) -> None:
-    """The README's table."""
+    """The README's table, and the times of the commands that read a large recording."""
     _sync(session, "test")
     session.run("python", "benchmarks/run.py", *session.posargs)
+    session.run("python", "benchmarks/recordings.py")
 
 
 def _test(session: nox.Session, *options: str) -> None:
