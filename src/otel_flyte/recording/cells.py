@@ -56,12 +56,14 @@ def counted(number: int, noun: str) -> str:
 
 def printable(text: str) -> str:
     """Replace control characters, on which a terminal would act, and halves of surrogate pairs."""
+    if text.isprintable():
+        return text
     return "".join("\ufffd" if unicodedata.category(character)[0] == "C" else character for character in text)
 
 
 def without_direction(text: str) -> str:
     """Replace the characters that change the direction of a text: "evil" would read "live"."""
-    return text if text.isascii() else text.translate(_NO_DIRECTION)
+    return text.translate(_NO_DIRECTION) if any(each in text for each in DIRECTIONS) else text
 
 
 def width(text: str) -> int:

@@ -4,11 +4,12 @@ Each line is an object of OTLP JSON. A file of objects that take several lines i
 and compressed files.
 """
 
+import io
 import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -50,7 +51,8 @@ def read(*paths: str | os.PathLike[str], required: Collection[str] = ("spans",))
         UnreadableError: a file is missing or not OTLP, or all required fields are empty.
     """
     files = [file for path in map(Path, paths) for file in (_read_folder(path) if _is_folder(path) else [_read(path)])]
-    recording = _joined(part for part, _ in files)
+    # The parts of a file are joined already.
+    recording = files[0][0] if len(files) == 1 else _joined([part for part, _ in files])
     if recording.spans or any(getattr(recording, name) for name in required):
         return recording
     error = next(error for _, error in files if error)
@@ -126,11 +128,11 @@ def _read(path: Path) -> tuple[Recording, UnreadableError | None]:
             "read it again later, or record it again",
         )
         return Recording(remarks=(empty.ignored("file"),)), empty
-    documents, errors = _documents(content, path)
     parts: list[Recording] = []
     others: set[str] = set()
     faults: list[tuple[int, Fault]] = []
-    for number, document in documents:
+    errors: dict[int, UnreadableError] = {}
+    for number, document in _documents(content, path, errors):
         try:
             part, found = _parse(document, path, number)
         except UnreadableError as error:
@@ -138,7 +140,8 @@ def _read(path: Path) -> tuple[Recording, UnreadableError | None]:
             continue
         parts.append(part)
         faults += [(number, fault) for fault in found]
-        others |= {name for key, name in _SIGNALS.items() if key in (signals(document) or ()) and key != SPANS}
+        if not part.spans:
+            others |= {name for key, name in _SIGNALS.items() if key in (signals(document) or ()) and key != SPANS}
     in_order = [errors[number] for number in sorted(errors)]
     if not parts:
         raise in_order[0]
@@ -151,30 +154,48 @@ def _read(path: Path) -> tuple[Recording, UnreadableError | None]:
     return recording, next(iter(in_order), no_span)
 
 
-def _documents(content: bytes, path: Path) -> tuple[list[tuple[int, Any]], dict[int, UnreadableError]]:
-    """Return the parsed lines by number, and an error for each line that is not JSON.
+def _documents(content: bytes, path: Path, errors: dict[int, UnreadableError]) -> Iterator[tuple[int, Any]]:
+    """Return the parsed lines by number, one after the other, and add an error for each line that is not JSON.
 
     Where the first line is not JSON, the content may be objects of several lines. The items of an array have its line.
     """
-    lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
-    documents: list[tuple[int, Any]] = []
-    errors: dict[int, UnreadableError] = {}
-    for number, line in lines:
+    lines = _of_lines(content, path, errors)
+    first = next(lines, None)
+    if errors:
+        yield from _of_a_broken_file(content, path, [first, *lines] if first else [], errors)
+    elif first:
+        yield first
+        yield from lines
+
+
+def _of_lines(content: bytes, path: Path, errors: dict[int, UnreadableError]) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(io.BytesIO(content), 1):
+        if line.isspace():
+            continue
         try:
-            documents += [(number, item) for item in _items(json.loads(line))]
+            document = json.loads(line.removesuffix(b"\n"))
         except (ValueError, RecursionError) as error:
-            is_last = number == lines[-1][0]
+            is_last = number == content.rstrip().count(b"\n") + 1
             problem = "incomplete because its writer was interrupted" if is_last else f"not JSON ({error})"
             errors[number] = UnreadableError(f"{path}, line {number} is {problem}")
-    if lines[0][0] in errors:
-        several, broken = _of_several_lines(content, path)
-        if broken is None and several:
-            return several, {}
-        if any(signals(document) is not None for _, document in several):
-            return several, {} if broken is None else {lines[-1][0]: broken}
-        if not any(signals(document) is not None for _, document in documents):
-            raise broken or errors[lines[0][0]]
-    return documents, errors
+            continue
+        for item in _items(document):
+            yield number, item
+
+
+def _of_a_broken_file(
+    content: bytes, path: Path, documents: list[tuple[int, Any]], errors: dict[int, UnreadableError]
+) -> list[tuple[int, Any]]:
+    """Return the objects of a file whose first line is not JSON, from its lines where these have more."""
+    several, broken = _of_several_lines(content, path)
+    if (broken is None and several) or any(signals(document) is not None for _, document in several):
+        errors.clear()
+        if broken:
+            errors[content.rstrip().count(b"\n") + 1] = broken
+        return several
+    if not any(signals(document) is not None for _, document in documents):
+        raise broken or errors[min(errors)]
+    return documents
 
 
 def _items(document: Any) -> list[Any]:
@@ -255,14 +276,14 @@ def _check_shape(document: Any, path: Path, number: int) -> None:
     raise UnreadableError(f"{path}, line {number} is JSON but not OTLP ({found})")
 
 
-def _joined(parts: Iterable[Recording]) -> Recording:
+def _joined(parts: Sequence[Recording]) -> Recording:
     """Join recordings. A span that an exporter wrote again, in a retry, is kept once; a record with an end wins."""
-    parts = list(parts)
     spans: dict[tuple[str, str], Span] = {}
-    for span in chain.from_iterable(part.spans for part in parts):
-        kept = spans.get((span.trace_id, span.span_id))
-        if kept is None or (kept.end_ns is None and span.end_ns is not None):
-            spans[span.trace_id, span.span_id] = span
+    for part in parts:
+        for span in part.spans:
+            kept = spans.setdefault((span.trace_id, span.span_id), span)
+            if kept.end_ns is None and span.end_ns is not None:
+                spans[span.trace_id, span.span_id] = span
     return Recording(
         tuple(spans.values()),
         tuple(chain.from_iterable(part.logs for part in parts)),

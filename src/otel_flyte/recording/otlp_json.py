@@ -10,7 +10,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
+from sys import intern
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from otel_flyte import semconv
@@ -32,8 +33,13 @@ _SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _SEVERITY = re.compile(r"(?:SEVERITY_NUMBER_)?([A-Z]+?)[2-4]?")
 _LATEST_NS = 2**64
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+_SHORTEST_BIG = 19
+"""Digits. A number with fewer has no more than 64 bits."""
+
 _TRACE_ID_SIZE, _SPAN_ID_SIZE = 16, 8
 _USAGE_METRIC = semconv.METRIC_TASK_SERIES.format(name="")
+_is_usual_id = re.compile(r"(?!0+$)[0-9a-f]{16}").fullmatch
+_is_usual_time = re.compile(r"[1-9][0-9]{0,18}").fullmatch
 _ERRORS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
@@ -63,7 +69,7 @@ def parse(document: Json, faults: Faults) -> Recording:
     """Return the spans, log records and usage points of an object, and add its faults."""
     document = signals(document) or {}
     return Recording(
-        spans=tuple(_each(document, SPANS, _span, faults)),
+        spans=tuple(_each(document, SPANS, _usual_span, faults)),
         logs=tuple(record for record in _each(document, LOGS, _log, faults) if record),
         points=tuple(point for points in _each(document, METRICS, _points, faults) for point in points),
     )
@@ -110,6 +116,44 @@ def _span(span: Json, scope: Scope, resource: Attributes, faults: Faults) -> Spa
         links=_fields("link", faults, _link, _members(span, "links", "link", faults)),
         scope=scope,
         resource=resource,
+    )
+
+
+def _usual_span(span: Json, scope: Scope, resource: Attributes, faults: Faults) -> Span:
+    """Return a span in the spelling of most exporters, several times as fast; any other span as :func:`_span` does."""
+    trace_id, span_id, parent_id = span.get("traceId"), span.get("spanId"), span.get("parentSpanId")
+    name, kind, start, end = (
+        span.get("name"),
+        span.get("kind"),
+        span.get("startTimeUnixNano"),
+        span.get("endTimeUnixNano"),
+    )
+    if not (
+        type(trace_id) is type(span_id) is type(parent_id) is type(name) is type(start) is type(end) is str
+        and type(kind) is int
+        and 0 <= kind < len(_KINDS)
+        and _is_usual_id(span_id)
+        and _is_usual_id(parent_id)
+        and _is_usual_time(start)
+        and _is_usual_time(end)
+        and not span.get("status")
+    ):
+        return _span(span, scope, resource, faults)
+    return Span(
+        _usual_trace_id(trace_id),
+        span_id,
+        parent_id,
+        intern(_text(name)),
+        int(start),
+        int(end),
+        _KINDS[kind],
+        "unset",
+        "",
+        _attributes(span, faults),
+        _fields("event", faults, _event, _members(span, "events", "event", faults)) if span.get("events") else (),
+        _fields("link", faults, _link, _members(span, "links", "link", faults)) if span.get("links") else (),
+        scope,
+        resource,
     )
 
 
@@ -190,6 +234,11 @@ def _id(value: Any, size: int) -> str:
     return identifier.hex()
 
 
+@lru_cache(16)
+def _usual_trace_id(value: str) -> str:
+    return _id(value, _TRACE_ID_SIZE)
+
+
 def _optional_id(value: Any, size: int) -> str:
     """Return an id; none for an empty one and for zeros, which mean the same."""
     is_none = not value or (isinstance(value, str) and (not value.strip("0") or not value.rstrip("=").strip("A")))
@@ -212,6 +261,8 @@ def _time(value: Any) -> int | None:
 
 def _integer(value: Any) -> int:
     """Return an integer of 64 bits, which JSON may have as a text or as ``1e3``."""
+    if type(value) is str and len(value) < _SHORTEST_BIG and value.isdecimal():
+        return int(value)
     is_whole = isinstance(value, int) or (isinstance(value, str) and value.lstrip("-").isdecimal())
     try:
         number = int(value) if is_whole else float(value)
@@ -239,7 +290,11 @@ def _attributes(of: Json, faults: Faults) -> Attributes:
         return found
     for pair in pairs:
         try:
-            found[_text(pair["key"])] = _value(pair.get("value") or {})
+            name, value = pair["key"], pair.get("value") or _NOTHING
+            # Recordings repeat most names and many values: one object for all of them saves memory, and time later.
+            name = intern(name) if type(name) is str and name.isascii() else _text(name)
+            text = value.get("stringValue") if len(value) == 1 else None
+            found[name] = intern(text) if type(text) is str and text.isascii() else _value(value)
         except _ERRORS as error:
             faults.append(Fault("attribute", _reason(error)))
     return found
@@ -247,22 +302,22 @@ def _attributes(of: Json, faults: Faults) -> Attributes:
 
 def _value(value: Json) -> AttributeValue:
     for kind, content in value.items():
-        match kind:
-            case "stringValue" | "string_value":
-                return _text(content)
-            case "boolValue" | "bool_value":
-                return content.lower() == "true" if isinstance(content, str) else bool(content)
-            case "intValue" | "int_value":
-                return _integer(content)
-            case "doubleValue" | "double_value":
-                return float(content)
-            case "bytesValue" | "bytes_value":
-                return _of_base64(content)
-            case "arrayValue" | "array_value":
-                return [_value(item) for item in content.get("values") or ()]
-            case "kvlistValue" | "kvlist_value":
-                return {_text(pair["key"]): _value(pair.get("value") or {}) for pair in content.get("values") or ()}
+        parsed = _VALUES.get(kind)
+        if parsed is not None:
+            return parsed(content)
     return None
+
+
+def _boolean(content: Any) -> bool:
+    return content.lower() == "true" if isinstance(content, str) else bool(content)
+
+
+def _array(content: Json) -> AttributeValue:
+    return [_value(item) for item in content.get("values") or ()]
+
+
+def _mapping(content: Json) -> AttributeValue:
+    return {_text(pair["key"]): _value(pair.get("value") or {}) for pair in content.get("values") or ()}
 
 
 def _text(value: Any) -> str:
@@ -275,6 +330,22 @@ def _text(value: Any) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+_NOTHING: Json = {}
+_VALUES: Mapping[str, Callable[[Any], AttributeValue]] = {
+    name: parsed
+    for kind, parsed in (
+        ("string", _text),
+        ("bool", _boolean),
+        ("int", _integer),
+        ("double", float),
+        ("bytes", _of_base64),
+        ("array", _array),
+        ("kvlist", _mapping),
+    )
+    for name in (f"{kind}Value", f"{kind}_value")
+}
 
 
 def _members(of: Json, name: str, part: str, faults: Faults) -> Iterator[Json]:

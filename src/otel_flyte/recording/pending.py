@@ -24,9 +24,9 @@ def with_unfinished(spans: Sequence[Span], logs: Iterable[LogRecord]) -> tuple[l
         The spans; and by id of each span that began inside a missing phase, the id of its attempt.
     """
     pending = [span for span in spans if role_of(span) is Role.PENDING]
-    others = [span for span in spans if role_of(span) is not Role.PENDING]
     if not pending:
-        return others, {}
+        return list(spans), {}
+    others = [span for span in spans if role_of(span) is not Role.PENDING]
     events: dict[str, list[LogRecord]] = defaultdict(list)
     for record in logs:
         if record.event:

@@ -35,7 +35,7 @@ _NAMES = {semconv.SPAN_MAP_ITEM: Role.ITEM, semconv.SPAN_GET_DATA: Role.TRANSFER
 def role_of(span: Span) -> Role:
     """Return the role that a span states; for a recording from before roles, the role that its name implies."""
     stated = span.attributes.get(semconv.SPAN_ROLE)
-    if isinstance(stated, str) and stated in _ROLES:
+    if stated is not None and isinstance(stated, str) and stated in _ROLES:
         return _ROLES[stated]
     if span.attributes.get(semconv.MARKER) is True:
         return Role.PENDING

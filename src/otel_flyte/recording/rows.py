@@ -31,9 +31,9 @@ _SHOWN_KINDS = (semconv.KIND_MAP, semconv.KIND_DYNAMIC, semconv.KIND_EAGER)
 _WORST_FIRST = (semconv.RESULT_FAILURE, semconv.RESULT_CANCELLATION, NEVER_ENDED)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Row:
-    """One row: a span, the attempts of a node, similar siblings, or an execution.
+    """One row: a span, the attempts of a node, similar siblings, or an execution. :func:`rows_of` places it.
 
     Attributes:
         label: such as ``task demo.train``.
@@ -101,8 +101,10 @@ def rows_of(execution: Execution, *, complete: bool = False) -> Iterator[Row]:
             row, below = replace(row, notes=(*row.notes, f"{count} spans below")), ()
         yield row
         for member in reversed(below):
-            share = member.seconds / row.seconds if member.seconds is not None and row.seconds else None
-            waiting.append(replace(member, depth=row.depth + 1, entity=member.entity or row.entity, share=share))
+            # Rows are made for one list only, and copying each of them would take longer than making it.
+            member.depth, member.entity = row.depth + 1, member.entity or row.entity
+            member.share = member.seconds / row.seconds if member.seconds is not None and row.seconds else None
+            waiting.append(member)
 
 
 def _top(execution: Execution, most: int) -> Row:

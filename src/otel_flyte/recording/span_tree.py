@@ -6,6 +6,8 @@ The tree is built from spans alone, so that local runs, pods and any store have 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
+from types import MappingProxyType
 
 from otel_flyte import semconv
 from otel_flyte.recording.cells import duration
@@ -16,6 +18,8 @@ from otel_flyte.recording.roles import Role, role_of
 
 NEVER_ENDED = "never ended"
 """The result of a span without an end: its process was killed, or still runs."""
+
+_NO_LEVELS: Mapping[str, int] = MappingProxyType({})
 
 UNKNOWN = "unknown"
 """The result of an execution of which only a part is recorded, without a failure."""
@@ -44,7 +48,7 @@ class LastSeen:
         return f"last seen in {self.phase}" + (f" for {duration(self.seconds)}" if self.seconds else "")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class TreeSpan:
     """A span in its place.
 
@@ -205,12 +209,15 @@ def _run_name(roots: Iterable[TreeSpan]) -> str:
 def _trees(recorded: Sequence[Span], logs: Sequence[LogRecord]) -> tuple[TreeSpan, ...]:
     """Return the trees of one trace, built without recursion: users' spans nest as deep as their code does."""
     spans, adopted = with_unfinished(recorded, logs)
-    by_id = {span.span_id: span for span in sorted(spans, key=lambda span: span.start_ns)}
-    children: dict[str | None, list[Span]] = defaultdict(list)
+    by_id = {span.span_id: span for span in sorted(spans, key=attrgetter("start_ns"))}
+    children: dict[str, list[Span]] = defaultdict(list)
     tops: list[Span] = []
-    for span in by_id.values():
-        parent_id = adopted.get(span.span_id, span.parent_id)
-        (children[parent_id] if parent_id in by_id and parent_id != span.span_id else tops).append(span)
+    for span_id, span in by_id.items():
+        parent_id = adopted.get(span_id, span.parent_id)
+        if parent_id in by_id and parent_id != span_id:
+            children[parent_id].append(span)
+        else:
+            tops.append(span)
     order: dict[str, Span] = {}
     roots = set()
     # Spans that are each other's parents have no top: the earliest of them becomes a root.
@@ -218,35 +225,52 @@ def _trees(recorded: Sequence[Span], logs: Sequence[LogRecord]) -> tuple[TreeSpa
         if top.span_id not in order:
             roots.add(top.span_id)
             _add_below(top, children, order)
-    levels: dict[str, Counter[str]] = defaultdict(Counter)
-    for record in logs:
-        if record.severity and not record.event and semconv.LOG_IOSTREAM not in record.attributes:
-            levels[record.span_id][record.severity] += 1
+    levels = _levels(logs)
     trees: dict[str, TreeSpan] = {}
-    for span in reversed(order.values()):
-        below = tuple(trees[child.span_id] for child in children[span.span_id] if child.span_id in trees)
-        errors = (*(error for tree in below for error in tree.errors_below), *(tree.error for tree in below))
-        known = tuple(error for error in errors if error)
-        trees[span.span_id] = TreeSpan(
+    for span_id, span in reversed(order.items()):
+        below: tuple[TreeSpan, ...] = ()
+        errors: tuple[Error, ...] = ()
+        if span_id in children:
+            below = tuple([trees[child.span_id] for child in children[span_id] if child.span_id in trees])
+            errors = tuple(_errors_of(below))
+        trees[span_id] = TreeSpan(
             span,
             role_of(span),
             below,
-            orphan=span.span_id in adopted or (span.span_id in roots and span.parent_id is not None),
-            error=error_of(span, known) if _result(span) == semconv.RESULT_FAILURE else None,
-            errors_below=known,
-            levels=levels.get(span.span_id, {}),
+            span_id in adopted or (span_id in roots and span.parent_id is not None),
+            error_of(span, errors) if _result(span) == semconv.RESULT_FAILURE else None,
+            errors,
+            levels.get(span_id, _NO_LEVELS),
         )
     return tuple(trees[span_id] for span_id in order if span_id in roots)
 
 
-def _add_below(top: Span, children: dict[str | None, list[Span]], order: dict[str, Span]) -> None:
+def _levels(logs: Iterable[LogRecord]) -> Mapping[str, Mapping[str, int]]:
+    """Return the numbers of log records by their severity, by span."""
+    levels: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in logs:
+        if record.severity and not record.event and semconv.LOG_IOSTREAM not in record.attributes:
+            levels[record.span_id][record.severity] += 1
+    return levels
+
+
+def _errors_of(trees: Sequence[TreeSpan]) -> Iterator[Error]:
+    for tree in trees:
+        yield from tree.errors_below
+    for tree in trees:
+        if tree.error:
+            yield tree.error
+
+
+def _add_below(top: Span, children: Mapping[str, list[Span]], order: dict[str, Span]) -> None:
     """Add a span and all below it, parents first."""
     waiting = [top]
     while waiting:
         span = waiting.pop()
         if span.span_id not in order:
             order[span.span_id] = span
-            waiting += reversed(children[span.span_id])
+            if span.span_id in children:
+                waiting += reversed(children[span.span_id])
 
 
 def _result(span: Span) -> str:

@@ -15,6 +15,7 @@ _DEVICE = re.compile(
     .replace(r"\{index\}", r"(\d{1,4})")
     .removesuffix("name")
 )
+_PREFIX = semconv.USAGE_SOURCE.removesuffix("source")
 
 
 LEFT = 0.2
@@ -116,6 +117,9 @@ class Usage:
 
 def usage_of(attributes: Attributes) -> Usage | None:
     """Return the usage; ``None`` where nothing was measured."""
+    # Most spans have none.
+    if not any(name.startswith(_PREFIX) for name in attributes):
+        return None
     usage = Usage(
         cpu_mean=number(attributes.get(semconv.USAGE_CPU_MEAN)),
         cpu_peak=number(attributes.get(semconv.USAGE_CPU_PEAK)),
