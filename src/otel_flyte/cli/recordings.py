@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from otel_flyte.cli.output import UserError, print_problem, print_text, standard_output
+from otel_flyte.runtime import garbage
 
 if TYPE_CHECKING:
     from otel_flyte.recording.attempts import Attempt
@@ -29,7 +30,7 @@ class _Percent(click.FloatRange):
 
 def _of_files(command: Callable[[Sequence[str]], None]) -> click.Command:
     files = "FILE holds OTLP as JSON lines. For a folder, every *.jsonl file is read."
-    with_argument = click.argument("files", nargs=-1, required=True, metavar="FILE...")(command)
+    with_argument = click.argument("files", nargs=-1, required=True, metavar="FILE...")(garbage.paused()(command))
     return click.command(help=f"{command.__doc__}\n\n{files}")(with_argument)
 
 
@@ -60,6 +61,7 @@ def dump(files: Sequence[str]) -> None:
 @click.option("--json", is_flag=True, help="The JSON format of ModelArts; the default with TASK.")
 @click.option("--csv", is_flag=True, help="A line for each minute: minute,cpuUsage,...")
 @click.option("--table", is_flag=True, help="Aligned columns; the default for the list.")
+@garbage.paused()
 def metrics(source: str, task: str | None, **forms_given: bool) -> None:
     """Print the usage of a task attempt, minute by minute.
 
@@ -104,6 +106,7 @@ def metrics(source: str, task: str | None, **forms_given: bool) -> None:
     help="Added to the measured usage. Default: 20 for memory, 15 for CPU.",
 )
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+@garbage.paused()
 def rightsize(sources: Sequence[str], last: int | None, margin: float | None, *, is_json: bool) -> None:
     """Recommend resources for tasks, from their last attempts.
 
@@ -128,6 +131,7 @@ def rightsize(sources: Sequence[str], last: int | None, margin: float | None, *,
     metavar="FILE",
     help="The page, - for standard output. Default: SOURCE's name with .html, in the current folder.",
 )
+@garbage.paused()
 def report(sources: Sequence[str], output: Path | None) -> None:
     """Write an HTML page of a recorded execution.
 

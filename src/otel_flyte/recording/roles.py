@@ -6,7 +6,8 @@ import re
 from otel_flyte import semconv
 from otel_flyte.recording.model import Span
 
-_MAP_SUFFIX = re.compile(r"_[0-9a-f]{32}-arraynode$")
+_MAP = "-arraynode"
+_MAP_SUFFIX = re.compile(rf"_[0-9a-f]{{32}}{_MAP}$")
 
 
 class Role(enum.Enum):
@@ -52,4 +53,4 @@ def entity_name(name: str, role: Role) -> str:
 
 def short_name(name: str) -> str:
     """Return a name without the hash of function and settings that flytekit adds to the name of a map task."""
-    return _MAP_SUFFIX.sub("", name)
+    return _MAP_SUFFIX.sub("", name) if _MAP in name else name

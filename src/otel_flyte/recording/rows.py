@@ -7,7 +7,7 @@ map or the steps of a loop, have one row above the failed and the slowest of the
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from otel_flyte import semconv
@@ -44,6 +44,8 @@ class Row:
         members: the rows below where ``spans`` are several; a single span has its children below.
         depth: 0 for the outermost.
         share: its duration as a fraction of the duration of the row above, ``None`` where either is unknown.
+        start_ns: nanoseconds since the epoch.
+        end_ns: nanoseconds since the epoch, ``None`` where it never ended.
     """
 
     label: str
@@ -55,18 +57,17 @@ class Row:
     members: "tuple[Row, ...]" = ()
     depth: int = 0
     share: float | None = None
+    start_ns: int = field(init=False)
+    end_ns: int | None = field(init=False)
 
-    @cached_property
-    def start_ns(self) -> int:
-        """Nanoseconds since the epoch."""
-        return min(span.start_ns for span in self.spans)
-
-    @cached_property
-    def end_ns(self) -> int | None:
-        """Nanoseconds since the epoch, ``None`` where it never ended."""
-        if self.result == NEVER_ENDED:
-            return None
-        return max(span.end_ns for span in self.spans if span.end_ns is not None)
+    def __post_init__(self) -> None:
+        spans = self.spans
+        if len(spans) == 1:
+            self.start_ns, self.end_ns = spans[0].span.start_ns, spans[0].span.end_ns
+            return
+        self.start_ns = min([span.start_ns for span in spans])
+        ends = [span.end_ns for span in spans if span.end_ns is not None]
+        self.end_ns = None if self.result == NEVER_ENDED else max(ends)
 
     @cached_property
     def seen_ns(self) -> int:
@@ -95,15 +96,17 @@ def rows_of(execution: Execution, *, complete: bool = False) -> Iterator[Row]:
     waiting = [_top(execution, most)]
     while waiting:
         row = waiting.pop()
-        below: Sequence[Row] = row.members or _siblings(row.spans[0].children, row.entity, most)
+        children = row.spans[0].children
+        below: Sequence[Row] = row.members or (_siblings(children, row.entity, most) if children else ())
         if below and row.depth == DEEPEST:
             count = sum(1 for member in below for span in member.spans for _ in span.walk())
             row, below = replace(row, notes=(*row.notes, f"{count} spans below")), ()
         yield row
+        seconds = row.seconds if below else None
         for member in reversed(below):
             # Rows are made for one list only, and copying each of them would take longer than making it.
             member.depth, member.entity = row.depth + 1, member.entity or row.entity
-            member.share = member.seconds / row.seconds if member.seconds is not None and row.seconds else None
+            member.share = member.seconds / seconds if member.seconds is not None and seconds else None
             waiting.append(member)
 
 
@@ -210,7 +213,7 @@ def _counts(unsuccessful: Sequence[Row]) -> Iterator[str]:
 
 
 def _known(*notes: str) -> tuple[str, ...]:
-    return tuple(note for note in notes if note)
+    return tuple([note for note in notes if note])
 
 
 def _worst(results: Iterable[str], default: str = semconv.RESULT_SUCCESS) -> str:
@@ -236,14 +239,17 @@ def _label(span: TreeSpan) -> str:
 
 
 def _entity(span: TreeSpan, outer: str) -> str:
-    name = entity_name(_short(span), span.role)
     match span.role:
+        case Role.USER | Role.PHASE:
+            return outer
         case Role.EXECUTION:
-            return f"workflow/{name}"
+            return f"workflow/{entity_name(_short(span), span.role)}"
         case Role.NODE if span.node_path:
             return f"node/{span.node_path}"
+        case Role.ATTEMPT if span.node_path:
+            return f"node/{span.node_path}/task/{span.attempt or 0}"
         case Role.ATTEMPT:
-            return f"node/{span.node_path}/task/{span.attempt or 0}" if span.node_path else f"task/{name}"
+            return f"task/{entity_name(_short(span), span.role)}"
         case Role.ITEM:
             return f"{outer}/item/{span.array_index}"
     return outer
@@ -266,9 +272,9 @@ def _outcome(span: TreeSpan) -> tuple[str, ...]:
         f"replica {own[semconv.REPLICA]!s}" if own.get(semconv.REPLICA) else "",
         f"cache {cache!s}" if cache else "",
         f"run {run!s}" if run else "",
-        ", ".join(str(part) for part in (own.get(semconv.ERROR_CODE), kind) if part),
+        ", ".join([str(part) for part in (own.get(semconv.ERROR_CODE), kind) if part]),
         str(span.last_seen or ""),
-        ", ".join(f"{count} {level}" for level, count in span.levels.items()),
+        ", ".join([f"{count} {level}" for level, count in span.levels.items()]) if span.levels else "",
         *usage.notes(own),
         _ORPHAN if span.orphan else "",
     )

@@ -15,7 +15,7 @@ from otel_flyte import semconv
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.cells import without_direction
 from otel_flyte.recording.failures import Error
-from otel_flyte.recording.model import Attributes, LogRecord
+from otel_flyte.recording.model import Attributes, AttributeValue, LogRecord
 from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import Execution, TreeSpan
@@ -38,6 +38,7 @@ _PROPERTIES = {
     direction: re.compile(re.escape(pattern.partition("{")[0]) + _VARIABLE)
     for direction, pattern in (("input", semconv.INPUT_PROPERTY), ("output", semconv.OUTPUT_PROPERTY))
 }
+_DATA = tuple(pattern.partition("{")[0] for pattern in (semconv.INPUT_PROPERTY, semconv.OUTPUT_PROPERTY))
 
 
 class Table:
@@ -45,16 +46,28 @@ class Table:
 
     def __init__(self) -> None:
         self.values: list[Json] = []
-        self._indices: dict[str | tuple[str, Json], int] = {}
+        self._indices: dict[str | tuple[type, Json], int] = {}
+        self._shared: dict[int, int] = {}
 
     def __call__(self, value: Json) -> int:
         """Return a value's index."""
-        key = value if isinstance(value, str) else (type(value).__name__, json.dumps(value))
+        key = value if isinstance(value, str) else (type(value), _hashable(value))
         index = self._indices.get(key)
         if index is None:
             index = self._indices[key] = len(self.values)
             self.values.append(value)
         return index
+
+    def shared(self, attributes: Attributes) -> int:
+        """Return the index of attributes that many spans share as one object."""
+        index = self._shared.get(id(attributes))
+        if index is None:
+            index = self._shared[id(attributes)] = self(_attributes(attributes, self))
+        return index
+
+
+def _hashable(value: Json) -> Json:
+    return value if value is None or isinstance(value, (bool, int, float)) else json.dumps(value)
 
 
 def page_data(analysis: Analysis, trace_url: str = "") -> Json:
@@ -119,7 +132,7 @@ def _execution(
         "traces": list(execution.trace_ids),
         "start": start_ns // 1000,
         "length": _micro(max(row.seen_ns for row in rows), start_ns),
-        "url": next(filter(None, (links.safe(span.attribute(semconv.EXECUTION_URL)) for span in execution.walk())), ""),
+        "url": next(filter(None, map(links.safe, _execution_urls(execution))), ""),
         "rows": written,
         "spans": spans,
         "errors": errors,
@@ -128,6 +141,13 @@ def _execution(
         "logs": [_log(record, start_ns, indices) for record in logs[-LOG_RECORDS:]],
         "logsLeftOut": max(0, len(logs) - LOG_RECORDS),
     }
+
+
+def _execution_urls(execution: Execution) -> Iterator[AttributeValue]:
+    for span in execution.walk():
+        url = span.attribute(semconv.EXECUTION_URL)
+        if url is not None:
+            yield url
 
 
 def _row(row: Row, start_ns: int, span: int, error: int, table: Table) -> list[Json]:
@@ -158,7 +178,7 @@ def _span(tree_span: TreeSpan, traces: Mapping[str, int], start_ns: int, table: 
         span.span_id,
         traces.get(span.trace_id, 0),
         _attributes(span.attributes, table),
-        table(_attributes(span.resource, table)),
+        table.shared(span.resource),
         table(f"{span.scope.name} {span.scope.version}".strip()),
         table(_code(span.attributes)),
     ]
@@ -170,8 +190,14 @@ def _attributes(attributes: Attributes, table: Table) -> list[int]:
     """Return keys and values by turns, without series, which the charts have."""
     flat: list[int] = []
     for key, value in attributes.items():
-        shown = f"{len(value)} values" if key.startswith(_SERIES) and isinstance(value, (list, tuple)) else value
-        flat += (table(key), table(_plain(shown)))
+        shown = value
+        if not isinstance(value, str):
+            is_series = isinstance(value, (list, tuple)) and key.startswith(_SERIES)
+            shown = f"{len(value)} values" if is_series else _plain(value)  # type: ignore[arg-type]
+        elif len(value) > _LONGEST_TEXT or not value.isascii():
+            shown = _bounded(value)
+        flat.append(table(key))
+        flat.append(table(shown))
     return flat
 
 
@@ -207,6 +233,8 @@ def _error(error: Error, table: Table) -> Iterator[int]:
 
 def _code(attributes: Attributes) -> str:
     path, number = attributes.get(semconv.CODE_FILE_PATH), attributes.get(semconv.CODE_LINE_NUMBER)
+    if path is number is None and semconv.CODE_FUNCTION_NAME not in attributes:
+        return ""
     place = ":".join(str(part) for part in (path, number) if part is not None)
     function = attributes.get(semconv.CODE_FUNCTION_NAME)
     return _bounded(f"{place} in {function}" if place and function else place or str(function or ""))
@@ -226,6 +254,8 @@ def _data(task: TreeSpan) -> Iterator[list[str]]:
 
 def _properties(span: TreeSpan) -> Iterator[list[str]]:
     for name, value in span.span.attributes.items():
+        if not name.startswith(_DATA):
+            continue
         for direction, pattern in _PROPERTIES.items():
             match = pattern.fullmatch(name)
             if match:
