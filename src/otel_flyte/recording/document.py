@@ -5,15 +5,9 @@ from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import Any, TypeAlias
 
-import yaml
-
-try:
-    from yaml import CSafeDumper as SafeDumper
-except ImportError:
-    from yaml import SafeDumper  # type: ignore[assignment]
-
 from otel_flyte import semconv
-from otel_flyte.recording.cells import DIRECTIONS, moment
+from otel_flyte.recording import yaml_text
+from otel_flyte.recording.cells import moment
 from otel_flyte.recording.model import Attributes
 from otel_flyte.recording.roles import Role, entity_name
 from otel_flyte.recording.span_tree import Execution, TreeSpan, in_order
@@ -22,9 +16,6 @@ Entry: TypeAlias = dict[str, Any]
 
 DEEPEST = 50
 """The depth below which spans are only counted: YAML's writer is recursive."""
-
-_ESCAPES = {ord(each): f"\\u{ord(each):04X}" for each in DIRECTIONS}
-"""A terminal would act on these characters, and YAML's writer does not escape them."""
 
 _KEYED = {Role.EXECUTION: "workflows", Role.PHASE: "phases", Role.TRANSFER: "phases", Role.ITEM: "items"}
 """Collections with the name as key; spans of other roles are a list."""
@@ -39,8 +30,7 @@ def as_yaml(executions: Iterable[Execution]) -> str:
     document: Entry = {}
     for execution in executions:
         document[_unique(execution.name or _entity(execution.roots[0]), document)] = _execution(execution)
-    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return text if text.isascii() else text.translate(_ESCAPES)
+    return yaml_text.written(document)
 
 
 def _execution(execution: Execution) -> Entry:
@@ -160,28 +150,3 @@ def _unique(key: Any, taken: Mapping[Any, Any]) -> Any:
 
 def _time(nanoseconds: int) -> str:
     return moment(nanoseconds).isoformat()
-
-
-class _Dumper(SafeDumper):
-    """YAML without anchors, with texts of several lines as blocks and numbers side by side."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        return True
-
-
-def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # No encoding has halves of surrogate pairs, and the writer fails at them.
-    text = text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    style = "|" if "\n" in text else None
-    # Only a text in quotes can have escapes.
-    style = '"' if not text.isascii() and not _ESCAPES.keys().isdisjoint(map(ord, text)) else style
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-def _list(dumper: _Dumper, items: list[Any]) -> yaml.SequenceNode:
-    is_numeric = all(isinstance(item, (int, float)) for item in items)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=is_numeric or None)
-
-
-_Dumper.add_representer(str, _text)
-_Dumper.add_representer(list, _list)
