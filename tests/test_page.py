@@ -1,7 +1,9 @@
 """The page: as displayed by headless Chromium, and the written file, which needs no browser."""
 
+import base64
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,12 @@ def failed_map(path: Path, items: int = 40) -> Path:
             "train.score", 100 + index % 5, 105 + index % 13, what, parent=in_execution(100 + index), error=error
         )
     log(path, semconv.PHASE_USER_CODE, ("INFO", "tokenised 512 reviews"), ("WARN", "3 reviews are empty"), at=2)
+    return path
+
+
+def with_long_logs(path: Path) -> Path:
+    """Add log records to a recording, so many that the data of its page are compressed."""
+    log(path, semconv.PHASE_USER_CODE, *(("INFO", f"line {number} é <b>" + " x" * 2000) for number in range(400)))
     return path
 
 
@@ -443,6 +451,38 @@ def test_a_file_that_is_not_a_trace_is_reported_in_one_line(tmp_path: Path) -> N
     assert not list(tmp_path.glob("*.html"))
 
 
+@needs_chromium
+def test_a_large_page_is_drawn_from_compressed_data(chromium: Browser, tmp_path: Path) -> None:
+    path = written(with_long_logs(failed_map(tmp_path / "map.jsonl")))
+    assert path.stat().st_size < 2**17
+    chromium.open(path)
+    chromium.ready()
+    assert chromium.text("h1") == "f1c0ffee"
+    assert "MemoryError: no room for the batch" in chromium.text(".errors")
+    assert "40 items" in chromium.text(".rows")
+    chromium.press("End", "ArrowRight")
+    assert "map item 0" in chromium.text(".rows")
+    chromium.run(
+        "(s => { s.value = 'line 399 é <b> x'; s.dispatchEvent(new Event('input')) })"
+        "(document.querySelector('input[type=search]'))"
+    )
+    assert chromium.text(".tally") == "1 match"
+    assert (chromium.complaints, len(chromium.requests)) == ([], 1)
+
+
+@needs_chromium
+def test_a_browser_that_can_not_decompress_a_large_page_says_so(chromium: Browser, tmp_path: Path) -> None:
+    path = written(with_long_logs(failed_map(tmp_path / "map.jsonl")))
+    removed = chromium.without("DecompressionStream")
+    try:
+        chromium.open(path)
+        assert "can't decompress the page: open it in one of 2023 or later" in chromium.text()
+        chromium.open(written(failed_map(tmp_path / "small.jsonl")))
+        assert "40 items" in chromium.text(".rows")
+    finally:
+        chromium.with_all(removed)
+
+
 # --- the written file ------------------------------------------------------------------------------------------------
 
 
@@ -491,6 +531,19 @@ def test_the_page_has_every_subtask_with_its_peak_memory(tmp_path: Path) -> None
     items = [row for row in execution["rows"] if values[row[1]].startswith("map item")]
     assert len(items) == 40
     assert sorted({row[7] for row in items}) == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.quick
+def test_large_data_are_compressed_and_small_data_can_be_read_in_the_file(tmp_path: Path) -> None:
+    source = failed_map(tmp_path / "map.jsonl")
+    assert 'type="application/json"' in written(source).read_text()
+    text = written(with_long_logs(source)).read_text()
+    (packed,) = re.findall(r'<script type="application/zlib" id="data">([A-Za-z0-9+/=]*)</script>', text)
+    held = json.loads(zlib.decompress(base64.b64decode(packed)))
+    (execution,) = held["executions"]
+    lines = [line[2].partition(" é <b> x")[0] for line in execution["logs"] if line[2].startswith("line")]
+    assert lines == [f"line {number}" for number in range(400)]
+    assert held["remarks"] == []
 
 
 def test_numbers_beyond_the_range_of_javascript_are_strings(tmp_path: Path) -> None:

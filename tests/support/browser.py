@@ -57,6 +57,21 @@ class Browser:
         while not self._loaded:
             self._read()
 
+    def without(self, name: str) -> str:
+        """Remove a feature from all pages that are opened; return what :meth:`with_all` gets to bring it back."""
+        return str(self._call("Page.addScriptToEvaluateOnNewDocument", source=f"delete window.{name}")["identifier"])
+
+    def with_all(self, removed: str) -> None:
+        """Bring a feature back."""
+        self._call("Page.removeScriptToEvaluateOnNewDocument", identifier=removed)
+
+    def ready(self) -> None:
+        """Wait until the page is drawn, which is later than its load where its data are compressed."""
+        self.run(
+            "(async () => { while (!('ready' in document.documentElement.dataset)) await new Promise(setTimeout) })()"
+        )
+        self.settle()
+
     def run(self, expression: str) -> Any:
         """Return the value of an expression in the page."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 
 from otel_flyte import semconv
 from otel_flyte.recording import usage
@@ -25,6 +26,9 @@ DEEPEST = 30
 
 SHOWN = 5
 """The number of failed, and of slowest, members that a roll-up shows."""
+
+_NOTED = "flyte."
+"""Begins the names of all attributes that are notes."""
 
 _ORPHAN = "parent not recorded"
 _SHOWN_KINDS = (semconv.KIND_MAP, semconv.KIND_DYNAMIC, semconv.KIND_EAGER)
@@ -142,7 +146,7 @@ def _siblings(spans: Iterable[TreeSpan], entity: str, most: int) -> list[Row]:
     """Return rows of siblings: attempts by node, then items by map, then any that are more than ``MANY``."""
     nodes: dict[str, list[TreeSpan]] = defaultdict(list)
     for span in spans:
-        nodes[span.node_key or span.span.span_id].append(span)
+        nodes[(span.role is Role.ATTEMPT and span.node_key) or span.span.span_id].append(span)
     similar: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for attempts in nodes.values():
         row = _node(in_order(attempts), entity) if len(attempts) > 1 else _single(attempts[0], entity)
@@ -151,7 +155,7 @@ def _siblings(spans: Iterable[TreeSpan], entity: str, most: int) -> list[Row]:
     rows: list[Row] = []
     for (map_node, name), members in similar.items():
         rows += [_roll_up(name, map_node, members, most)] if map_node or len(members) > MANY else members
-    return sorted(rows, key=lambda row: row.start_ns)
+    return sorted(rows, key=attrgetter("start_ns"))
 
 
 def _single(span: TreeSpan, entity: str) -> Row:
@@ -266,6 +270,8 @@ def _declared(span: TreeSpan) -> tuple[str, ...]:
 def _outcome(span: TreeSpan) -> tuple[str, ...]:
     """Return the facts of one span of a node: replica, cache, Flyte's verdict, last sign, usage, missing parent."""
     own = span.span.attributes
+    if not (span.levels or span.orphan or span.end_ns is None or _NOTED in "\n".join(own)):
+        return ()
     cache, run = own.get(semconv.CACHE_STATUS), own.get(semconv.SUBMITTED_RUN_NAME)
     kind = str(own.get(semconv.ERROR_KIND) or "").lower().replace("_", "-")
     return (

@@ -117,8 +117,8 @@ class Usage:
 
 def usage_of(attributes: Attributes) -> Usage | None:
     """Return the usage; ``None`` where nothing was measured."""
-    # Most spans have none.
-    if not any(name.startswith(_PREFIX) for name in attributes):
+    # Most spans have none, and this is the fastest way to see it.
+    if _PREFIX not in "\n".join(attributes):
         return None
     usage = Usage(
         cpu_mean=number(attributes.get(semconv.USAGE_CPU_MEAN)),

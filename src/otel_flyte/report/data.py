@@ -9,13 +9,14 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from otel_flyte import semconv
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.cells import without_direction
 from otel_flyte.recording.failures import Error
-from otel_flyte.recording.model import Attributes, AttributeValue, LogRecord
+from otel_flyte.recording.model import Attributes, AttributeValue, LogRecord, Scope
 from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import Execution, TreeSpan
@@ -110,20 +111,21 @@ def _execution(
     drawn: dict[int, Json] = {}
     data: dict[int, Json] = {}
     for row in rows:
-        index = -1
-        if row.span is not None:
-            index = indices[row.span.span.span_id] = len(spans)
-            spans.append(_span(row.span, traces, start_ns, table))
-            attempt = attempts.get(row.span.span.span_id)
+        index, error, tree_span = -1, row.error, row.span
+        if tree_span is not None:
+            span_id = tree_span.span.span_id
+            index = indices[span_id] = len(spans)
+            spans.append(_span(tree_span, traces, start_ns, table))
+            attempt = attempts.get(span_id)
             usage = _usage(attempt) if attempt else None
             if usage:
                 drawn[index] = usage
-            properties = list(_data(row.span)) if row.span.role is Role.ATTEMPT else []
+            properties = list(_data(tree_span)) if tree_span.role is Role.ATTEMPT else []
             if properties:
                 data[index] = properties
-        written.append(_row(row, start_ns, index, len(errors) if row.error else -1, table))
-        if row.error:
-            errors.append([len(written) - 1, *_error(row.error, table)])
+        if error:
+            errors.append([len(written), *_error(error, table)])
+        written.append(_row(row, start_ns, index, len(errors) - 1 if error else -1, table))
     return {
         "name": execution.name,
         "label": rows[0].label,
@@ -151,7 +153,7 @@ def _execution_urls(execution: Execution) -> Iterator[AttributeValue]:
 
 
 def _row(row: Row, start_ns: int, span: int, error: int, table: Table) -> list[Json]:
-    own = {} if row.span is None else row.span.span.attributes
+    own = row.spans[0].span.attributes if span >= 0 else {}
     share = charts.peak_share(usage_of(own), quota_of(own)) if semconv.USAGE_MEMORY_PEAK in own else None
     return [
         row.depth,
@@ -169,21 +171,28 @@ def _row(row: Row, start_ns: int, span: int, error: int, table: Table) -> list[J
 
 def _span(tree_span: TreeSpan, traces: Mapping[str, int], start_ns: int, table: Table) -> list[Json]:
     span = tree_span.span
-    events = [
-        [_micro(event.time_ns, start_ns), table(event.name), _attributes(event.attributes, table)]
-        for event in span.events
-        if event.name != semconv.EVENT_EXCEPTION
-    ]
     own = [
         span.span_id,
         traces.get(span.trace_id, 0),
         _attributes(span.attributes, table),
         table.shared(span.resource),
-        table(f"{span.scope.name} {span.scope.version}".strip()),
+        table(_maker(span.scope)),
         table(_code(span.attributes)),
+    ]
+    if not (span.events or span.links):
+        return own
+    events = [
+        [_micro(event.time_ns, start_ns), table(event.name), _attributes(event.attributes, table)]
+        for event in span.events
+        if event.name != semconv.EVENT_EXCEPTION
     ]
     further = [[link.trace_id, link.span_id, _attributes(link.attributes, table)] for link in span.links]
     return [*own, events, further] if further or events else own
+
+
+@lru_cache(256)
+def _maker(scope: Scope) -> str:
+    return f"{scope.name} {scope.version}".strip()
 
 
 def _attributes(attributes: Attributes, table: Table) -> list[int]:

@@ -6,6 +6,7 @@ libraries that draw such lines well add 50 KB and more to every page, and none i
 
 import base64
 import hashlib
+import zlib
 from html import escape
 from importlib.resources import files
 from os import PathLike
@@ -16,6 +17,9 @@ from otel_flyte.recording.cells import without_direction
 from otel_flyte.recording.span_tree import Execution
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import data, static
+
+_LARGEST_PLAIN = 2**20
+"""The number of characters of data above which they are compressed. Plain data can be read in the file."""
 
 _STATIC_SPANS = 2000
 """The number of spans up to which charts can be seen without the script as well."""
@@ -56,8 +60,17 @@ def render(analysis: Analysis, trace_url: str = "") -> str:
         f'<meta name="generator" content="otel-flyte {__version__}">\n'
         f"<title>{escape(_title(analysis.tree.executions))}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         f'<div id="app"></div>\n<noscript>{_without_script(analysis, trace_url)}</noscript>\n'
-        f'<script type="application/json" id="data">{content}</script>\n<script>{script}</script>\n</body>\n</html>\n'
+        f"{_data(content)}\n<script>{script}</script>\n</body>\n</html>\n"
     )
+
+
+def _data(content: str) -> str:
+    """Return the element with the data; a browser decompresses them by itself, in a page from disk as well."""
+    kind = "application/json"
+    if len(content) > _LARGEST_PLAIN:
+        compressed = zlib.compress(content.encode("utf-8", "replace"))
+        kind, content = "application/zlib", base64.b64encode(compressed).decode()
+    return f'<script type="{kind}" id="data">{content}</script>'
 
 
 def _without_script(analysis: Analysis, trace_url: str) -> str:

@@ -1,7 +1,6 @@
 "use strict";
-(() => {
-  /* The data is arrays, see data.py. Text is inserted by `textContent` only. */
-  const data = JSON.parse(document.getElementById("data").textContent);
+/* The data is arrays, see data.py. Text is inserted by `textContent` only. */
+const draw = (data) => {
   const V = data.values;
   const DEPTH = 0, LABEL = 1, NOTES = 2, ROLE = 3, RESULT = 4, START = 5, TOOK = 6, SHARE = 7, SPAN = 8, ERROR = 9;
   const BAD = new Set(["failure", "cancellation", "never ended"]);
@@ -749,4 +748,22 @@
     grid.focus({ preventScroll: true });
   }
   document.documentElement.dataset.ready = "";
+};
+
+const unpacked = (text) => {
+  const compressed = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at += 1) compressed[at] = text.charCodeAt(at);
+  return new Response(new Blob([compressed]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+};
+
+(async () => {
+  const element = document.getElementById("data");
+  if (element.type === "application/json") { draw(JSON.parse(element.textContent)); return; }
+  if (typeof DecompressionStream === "undefined") {
+    document.getElementById("app").textContent = "This browser can't decompress the page: open it in one of 2023 or later.";
+    return;
+  }
+  const text = atob(element.textContent);
+  element.remove();
+  draw(await unpacked(text));
 })();
