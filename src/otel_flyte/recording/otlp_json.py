@@ -38,8 +38,9 @@ _SHORTEST_BIG = 19
 
 _TRACE_ID_SIZE, _SPAN_ID_SIZE = 16, 8
 _USAGE_METRIC = semconv.METRIC_TASK_SERIES.format(name="")
-_is_usual_id = re.compile(r"(?!0+$)[0-9a-f]{16}").fullmatch
-_is_usual_time = re.compile(r"[1-9][0-9]{0,18}").fullmatch
+_are_usual = re.compile(r"(?:(?!0+ )[0-9a-f]{16} ){2}[1-9][0-9]{0,18} [1-9][0-9]{0,18}").fullmatch
+"""Of the ids of a span and its parent, its start and its end."""
+
 _ERRORS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
@@ -132,10 +133,8 @@ def _usual_span(span: Json, scope: Scope, resource: Attributes, faults: Faults) 
         type(trace_id) is type(span_id) is type(parent_id) is type(name) is type(start) is type(end) is str
         and type(kind) is int
         and 0 <= kind < len(_KINDS)
-        and _is_usual_id(span_id)
-        and _is_usual_id(parent_id)
-        and _is_usual_time(start)
-        and _is_usual_time(end)
+        # One expression for all of them is found in two thirds of the time of four.
+        and _are_usual(f"{span_id} {parent_id} {start} {end}")
         and not span.get("status")
     ):
         return _span(span, scope, resource, faults)
@@ -294,7 +293,11 @@ def _attributes(of: Json, faults: Faults) -> Attributes:
             # Recordings repeat most names and many values: one object for all of them saves memory, and time later.
             name = intern(name) if type(name) is str and name.isascii() else _text(name)
             text = value.get("stringValue") if len(value) == 1 else None
-            found[name] = intern(text) if type(text) is str and text.isascii() else _value(value)
+            if type(text) is str and text.isascii():
+                found[name] = intern(text)
+            else:
+                number = value.get("intValue") if len(value) == 1 else None
+                found[name] = _value(value) if number is None else _integer(number)
         except _ERRORS as error:
             faults.append(Fault("attribute", _reason(error)))
     return found
