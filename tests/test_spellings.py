@@ -18,8 +18,11 @@ pytestmark = pytest.mark.quick
 
 TRACE, SPAN, PARENT = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174", "eee19b7ec3c1b173"
 ODD = st.sampled_from(
-    [None, 0, 1, 7, -1, True, 1.5, "", "0", "1", "x", "é", "\ud800", "1e3", "0" * 16, "A" * 16, SPAN.upper(), 2**64]
-    + [str(2**63), str(2**64), "٣", [], {}, [1], {"a": 1}, 1234567890123456, "1234567890123456", "7pGee+zBsXQ="]
+    [
+        *(None, 0, 1, 7, -1, True, 1.5, "", "0", "1", "x", "é", "\ud800", "1e3", "0" * 16, "A" * 16, SPAN.upper()),
+        *(2**64, str(2**63), str(2**64), "٣", [], {}, [1], {"a": 1}, 1234567890123456, "1234567890123456"),
+        "7pGee+zBsXQ=",
+    ]
 )
 USUAL: dict[str, Any] = {
     "traceId": TRACE,

@@ -42,21 +42,28 @@ _PROPERTIES = {
 _DATA = tuple(pattern.partition("{")[0] for pattern in (semconv.INPUT_PROPERTY, semconv.OUTPUT_PROPERTY))
 
 
-class Table:
-    """Values, each once."""
+class Table(dict[str | tuple[type, Json], int]):
+    """The index of each value: of a text by ``table[text]``, which costs no call, of any value by ``table(value)``."""
 
     def __init__(self) -> None:
-        self.values: list[Json] = []
-        self._indices: dict[str | tuple[type, Json], int] = {}
+        super().__init__()
+        self.values_in_order: list[Json] = []
         self._shared: dict[int, int] = {}
 
     def __call__(self, value: Json) -> int:
         """Return a value's index."""
-        key = value if isinstance(value, str) else (type(value), _hashable(value))
-        index = self._indices.get(key)
-        if index is None:
-            index = self._indices[key] = len(self.values)
-            self.values.append(value)
+        if isinstance(value, str):
+            return self[value]
+        key = type(value), _hashable(value)
+        index = self.get(key)
+        return self._add(key, value) if index is None else index
+
+    def __missing__(self, text: str) -> int:
+        return self._add(text, text)
+
+    def _add(self, key: str | tuple[type, Json], value: Json) -> int:
+        index = self[key] = len(self.values_in_order)
+        self.values_in_order.append(value)
         return index
 
     def shared(self, attributes: Attributes) -> int:
@@ -84,7 +91,7 @@ def page_data(analysis: Analysis, trace_url: str = "") -> Json:
         executions.append(_execution(execution, attempts, sorted(own, key=lambda record: record.time_ns), table))
     others = [record for records in logs.values() for record in records]
     return {
-        "values": table.values,
+        "values": table.values_in_order,
         "executions": executions,
         "logs": [_log(record, 0, {}) for record in others[-LOG_RECORDS:]],
         "remarks": list(analysis.tree.remarks),
@@ -157,10 +164,10 @@ def _row(row: Row, start_ns: int, span: int, error: int, table: Table) -> list[J
     share = charts.peak_share(usage_of(own), quota_of(own)) if semconv.USAGE_MEMORY_PEAK in own else None
     return [
         row.depth,
-        table(row.label),
-        table(" · ".join(row.notes)),
-        table(row.role.value),
-        table(row.result),
+        table[row.label],
+        table[" · ".join(row.notes)],
+        table[row.role.value],
+        table[row.result],
         _micro(row.start_ns, start_ns),
         None if row.end_ns is None else max(0, row.end_ns - row.start_ns) // 1000,
         None if share is None else round(share, 4),
@@ -176,8 +183,8 @@ def _span(tree_span: TreeSpan, traces: Mapping[str, int], start_ns: int, table: 
         traces.get(span.trace_id, 0),
         _attributes(span.attributes, table),
         table.shared(span.resource),
-        table(_maker(span.scope)),
-        table(_code(span.attributes)),
+        table[_maker(span.scope)],
+        table[_code(span.attributes)],
     ]
     if not (span.events or span.links):
         return own
@@ -199,14 +206,14 @@ def _attributes(attributes: Attributes, table: Table) -> list[int]:
     """Return keys and values by turns, without series, which the charts have."""
     flat: list[int] = []
     for key, value in attributes.items():
-        shown = value
+        flat.append(table[key])
         if not isinstance(value, str):
             is_series = isinstance(value, (list, tuple)) and key.startswith(_SERIES)
-            shown = f"{len(value)} values" if is_series else _plain(value)  # type: ignore[arg-type]
+            flat.append(table[f"{len(value)} values"] if is_series else table(_plain(value)))  # type: ignore[arg-type]
         elif len(value) > _LONGEST_TEXT or not value.isascii():
-            shown = _bounded(value)
-        flat.append(table(key))
-        flat.append(table(shown))
+            flat.append(table[_bounded(value)])
+        else:
+            flat.append(table[value])
     return flat
 
 
