@@ -5,6 +5,7 @@ import io
 import os
 import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from otel_flyte import semconv
 from otel_flyte.cli import main as cli
 from otel_flyte.export.file_exporter import FileSpanExporter
 from otel_flyte.recording import otlp_file
+from otel_flyte.recording.roles import Role
 from otel_flyte.recording.tree import ExecutionTree
 from otel_flyte.report.terminal import Terminal
 from otel_flyte.run import recording
@@ -69,6 +71,46 @@ def leave(code: int) -> int:
 def main(number: float = 4.0) -> float:
     return invert(number=number)
 '''
+
+
+KILLED = """
+import os
+import signal
+import time
+from flytekit import dynamic, task, workflow
+
+@task
+def die(seconds: float) -> int:
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 1
+
+@task
+def pause(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+@task
+def interrupt() -> int:
+    os.kill(os.getpid(), signal.SIGINT)
+    return sum(range(1000))
+
+@workflow
+def run(seconds: float) -> int:
+    return die(seconds=seconds)
+
+@dynamic
+def grow(seconds: float) -> int:
+    return die(seconds=seconds)
+
+@workflow
+def second(seconds: float) -> int:
+    return die(seconds=pause(seconds=seconds))
+
+@workflow
+def interrupted() -> int:
+    return interrupt()
+"""
 
 
 @pytest.fixture
@@ -514,7 +556,7 @@ cli.main()
         wrong = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "lots", "OTEL_CONFIG_FILE": "otel.yaml"}
         done = process("otel-flyte", "run", "wf.py", "main", **wrong)
         assert done.returncode == 0
-        assert [line for line in done.stderr.splitlines() if "otel-flyte" in line] == [
+        assert [line for line in done.stderr.splitlines() if line.startswith("otel-flyte:")] == [
             "otel-flyte: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=lots must be a non-negative integer: 128 is used",
             "otel-flyte: otel-flyte run ignores OTEL_CONFIG_FILE: set OTEL_EXPORTER_OTLP_ENDPOINT to export the run",
         ]
@@ -524,7 +566,53 @@ cli.main()
         done = process("otel-flyte", "run", "wf.py", "main", "--number", "-1")
         assert done.returncode == 7
         (file,) = recordings(project)
-        assert [span.span.name for span in ExecutionTree.from_file(file).walk()] == ["input translation"]
+        spans = [(span.span.name, span.result) for span in ExecutionTree.from_file(file).walk()]
+        assert spans == [
+            ("workflow wf.main", "never ended"),
+            ("task wf.invert", "never ended"),
+            ("input translation", "success"),
+        ]
+
+    @pytest.mark.parametrize("seconds", [0, 0.3, 1.5])
+    @pytest.mark.parametrize("outer", ["run", "grow"])
+    def test_a_killed_run_names_its_recording_and_shows_what_it_was_in(
+        self, project: Path, outer: str, seconds: float
+    ) -> None:
+        (project / "killed.py").write_text(KILLED)
+        done = process("otel-flyte", "run", "killed.py", outer, "--seconds", str(seconds))
+        assert done.returncode == -signal.SIGKILL
+        (file,) = recordings(project)
+        assert f"recording in {file.relative_to(project)}\n" in done.stderr
+        [execution] = ExecutionTree.from_file(file).executions
+        [top] = execution.roots
+        (task,) = [span for span in top.children if span.role is Role.ATTEMPT]
+        assert (top.span.name.split(".")[-1], task.span.name) == (outer, "task killed.die")
+        assert (top.result, task.result) == ("never ended", "never ended")
+        assert top.start_ns <= task.start_ns
+        assert all(task.start_ns <= child.start_ns for child in task.children)
+        if seconds:
+            assert str(task.last_seen) == "last seen in user code"
+
+    def test_a_task_that_is_killed_after_others_has_its_name(self, project: Path) -> None:
+        (project / "killed.py").write_text(KILLED)
+        process("otel-flyte", "run", "killed.py", "second", "--seconds", "0.3")
+        (file,) = recordings(project)
+        [top] = ExecutionTree.from_file(file).executions[0].roots
+        assert [(span.span.name, span.result) for span in top.children] == [
+            ("task killed.pause", "success"),
+            ("task killed.die", "never ended"),
+        ]
+
+    def test_an_interrupt_is_recorded_at_the_line_of_the_user(self, project: Path) -> None:
+        (project / "killed.py").write_text(KILLED)
+        assert process("otel-flyte", "run", "killed.py", "interrupted").returncode == 1
+        (file,) = recordings(project)
+        tree = ExecutionTree.from_file(file)
+        [(span, error)] = tree.errors()
+        line = KILLED.splitlines().index("    os.kill(os.getpid(), signal.SIGINT)") + 1
+        assert (span.span.name, error.text) == ("user code", "KeyboardInterrupt")
+        assert error.frame.endswith(f"killed.py:{line} in interrupt")
+        assert {span.result for span in tree.walk() if span.role is Role.ATTEMPT} == {"cancellation"}
 
     def test_spans_are_also_exported_to_the_configured_endpoint(self, project: Path, receiver: Receiver) -> None:
         assert process("otel-flyte", "run", "wf.py", "main", **receiver.environment()).returncode == 0

@@ -2,7 +2,12 @@
 
 import asyncio
 import concurrent.futures
-from collections.abc import Iterator
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -59,6 +64,53 @@ def test_the_exception_is_that_of_user_code_instead_of_its_wrapper() -> None:
 )
 def test_an_interrupt_is_a_cancellation(error: BaseException) -> None:
     assert Failure.of_exception(error).result == failures.result(error) == "cancellation"
+
+
+def leave(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(1)
+
+
+class Handler:
+    def leave(self, number: int, frame: FrameType | None) -> None:
+        leave(number, frame)
+
+
+def leave_with(*_arguments: Any) -> None:
+    sys.exit(1)
+
+
+def wait_for(number: int, handler: Callable[[int, FrameType | None], None]) -> BaseException:
+    before = signal.signal(number, handler)
+    try:
+        os.kill(os.getpid(), number)
+        return AssertionError("no signal")
+    except SystemExit as error:
+        return error
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("handler", [leave, Handler().leave, leave_with])
+def test_an_exit_in_a_handler_of_sigint_is_an_interrupt_where_it_arrived(handler: Any) -> None:
+    error = wait_for(signal.SIGINT, handler)
+    failure = failures.of_exception_once(error)
+
+    assert failure is not None
+    assert (failure.type, failure.result, failures.result(error)) == (
+        "KeyboardInterrupt",
+        "cancellation",
+        "cancellation",
+    )
+    assert "in wait_for" in failure.stack
+    assert "leave" not in failure.stack
+    assert "leave" in "".join(traceback.format_exception(error))
+    assert failures.of_exception_once(error) == failure._replace(stack="")
+
+
+def test_other_exits_are_failures_as_they_are() -> None:
+    for error in (wait_for(signal.SIGUSR1, leave), raised(SystemExit(2))):
+        failure = Failure.of_exception(error)
+        assert (failure.type, failure.result) == ("SystemExit", "failure")
 
 
 def test_an_exception_with_a_broken_text_has_no_message() -> None:

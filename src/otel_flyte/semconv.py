@@ -274,6 +274,8 @@ SIGNAL_NAME = "flyte.signal.name"
 PROCESS_EXIT_CODE = "process.exit.code"
 PHASE = "flyte.phase"
 PHASE_ELAPSED = "flyte.phase.elapsed"
+PENDING_PARENT = "flyte.pending.parent_span_id"
+PENDING_START = "flyte.pending.start_time"
 MARKER = "flyte.marker"
 """Marks pending spans in recordings that were made before ``SPAN_ROLE``."""
 

@@ -10,6 +10,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.trace import SpanContext
+
 from otel_flyte import semconv
 from otel_flyte.config import endpoints
 from otel_flyte.export import destinations, otlp_requests
@@ -20,6 +22,7 @@ from otel_flyte.runtime import ticker
 from otel_flyte.runtime.guard import guarded
 from otel_flyte.tasks import state
 from otel_flyte.tasks.open_task import OpenTask
+from otel_flyte.tracing import random_ids
 from otel_flyte.tracing.spans import is_readable
 
 if TYPE_CHECKING:
@@ -75,11 +78,8 @@ def announce(task: OpenTask) -> None:
     span = task.span
     if not is_readable(span) or watched.pending is not None:
         return
-    attributes: dict[str, Any] = {semconv.SPAN_ROLE: semconv.SPAN_ROLE_PENDING}
-    if task.phase_name:
-        attributes[semconv.PHASE] = task.phase_name
-    attributes.update({name: value for name, value in (span.attributes or {}).items() if name in semconv.IDENTITY})
     now = time.time_ns()
+    attributes = _attributes(task, span)
     pending = task.tracer.start_span(semconv.SPAN_RUNNING, task.context, attributes=attributes, start_time=now)
     pending.end(now)
     # If the task ends in a moment, its spans share the request.
@@ -89,6 +89,43 @@ def announce(task: OpenTask) -> None:
         watched.phase = task.phase_name
         watched.since = time.monotonic()
         watched.due = watched.since + FIRST_HEARTBEAT_SECONDS
+
+
+def of_now(task: OpenTask) -> "ReadableSpan | None":
+    """Return a pending span that no processor has seen; ``None`` where the task's span is not recorded."""
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    span = task.span
+    own = span.get_span_context()
+    if not is_readable(span) or not own.trace_flags.sampled:
+        return None
+    now = time.time_ns()
+    return ReadableSpan(
+        semconv.SPAN_RUNNING,
+        SpanContext(own.trace_id, random_ids.span_id(), is_remote=False, trace_flags=own.trace_flags),
+        own,
+        span.resource,
+        _attributes(task, span),
+        instrumentation_scope=span.instrumentation_scope,
+        start_time=now,
+        end_time=now,
+    )
+
+
+def _attributes(task: OpenTask, span: "ReadableSpan") -> dict[str, Any]:
+    """Return the attributes of a pending span: without them, nothing would tell where a killed task belongs."""
+    attributes: dict[str, Any] = {
+        semconv.SPAN_ROLE: semconv.SPAN_ROLE_PENDING,
+        semconv.PENDING_START: task.start_time,
+    }
+    # A phase of the outer task, the parent by its id, is lost with it.
+    parent = span.parent if task.outer is None else task.outer.span.get_span_context()
+    if parent is not None and parent.is_valid and parent.trace_id == task.span.get_span_context().trace_id:
+        attributes[semconv.PENDING_PARENT] = f"{parent.span_id:016x}"
+    if task.phase_name:
+        attributes[semconv.PHASE] = task.phase_name
+    attributes.update({name: value for name, value in (span.attributes or {}).items() if name in semconv.IDENTITY})
+    return attributes
 
 
 def _watch(task: OpenTask) -> _Watched:

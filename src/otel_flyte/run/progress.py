@@ -26,9 +26,11 @@ class ProgressProcessor(Processor):
     The line for the start of a phase is delayed, because most phases end at once. `rich.progress` has no such lines.
     """
 
-    def __init__(self, stream: TextIO, terminal: Terminal) -> None:
+    def __init__(self, stream: TextIO, terminal: Terminal, heading: str = "") -> None:
+        """Write to a stream, with a line above all others as soon as there is one."""
         self._stream = stream
         self._terminal = terminal
+        self._heading = terminal.paint(printable(heading), "dim") + "\n" if heading else ""
         self._begin_ns = 0
         self._last_reason: str | None = None
         self._depths: dict[int, int] = {}
@@ -89,8 +91,11 @@ class ProgressProcessor(Processor):
         clock = terminal.paint(f"{((span.end_time or started) - self._begin_ns) / 1e9:9.3f} s", "dim")
         name = terminal.paint(f"{mark} {short_name(printable(span.name))}", style)
         took = "" if span.end_time is None else terminal.paint(f"  {duration((span.end_time - started) / 1e9)}", "dim")
+        heading, self._heading = self._heading, ""
         try:
-            self._stream.write(terminal.encodable(f"{clock}  {'  ' * depth}{name}{took}{self._reason(span)}") + "\n")
+            self._stream.write(
+                terminal.encodable(f"{heading}{clock}  {'  ' * depth}{name}{took}{self._reason(span)}") + "\n"
+            )
             self._stream.flush()
         except (OSError, ValueError):
             self._done.set()

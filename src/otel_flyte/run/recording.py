@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from otel_flyte import providers, semconv
 from otel_flyte.export import pending_spans
@@ -25,6 +25,10 @@ from otel_flyte.sdk import arguments, traces, user_tracers, watching
 from otel_flyte.sdk.once import Once
 from otel_flyte.sdk.processors import Processor, ReadableSpan
 from otel_flyte.stdio_capture import capture
+from otel_flyte.tasks import state
+
+if TYPE_CHECKING:
+    from otel_flyte.tasks.open_task import OpenTask
 
 FOLDER = ".otel-flyte"
 BATCH_SECONDS = 0.1
@@ -40,7 +44,8 @@ class RecordingProcessor(Processor):
     """Write spans to a file as they end, those of a loop in batches, so that recording costs little.
 
     However the process ends, the spans that ended more than a moment earlier are in the file. A forked child, whose end
-    nothing announces, writes each span at once.
+    nothing announces, writes each span at once. Tasks that run have a pending span there from their first written
+    sign on, and one more for each new phase: a run that is killed shows what it was in.
     """
 
     def __init__(self, exporter: FileSpanExporter) -> None:
@@ -48,6 +53,7 @@ class RecordingProcessor(Processor):
         self._batch: list[ReadableSpan] = []
         self._written_at = 0.0
         self._is_unbatched = False
+        self._running: dict[int, tuple[OpenTask, str]] = {}
         self._lock = threading.Lock()
         self._done = threading.Event()
         forks.register(after_in_child=self._reset)
@@ -82,8 +88,19 @@ class RecordingProcessor(Processor):
     def _write(self) -> None:
         spans, self._batch = self._batch, []
         if spans:
-            self._exporter.export(spans)
             self._written_at = time.monotonic()
+        if not self._is_unbatched:
+            spans += self._new_signs()
+        if spans:
+            self._exporter.export(spans)
+
+    def _new_signs(self) -> list[ReadableSpan]:
+        """Return pending spans of the tasks that are new, or in a new phase, since the last call."""
+        # A copy: other threads may open and close theirs meanwhile.
+        now = {id(task): (task, task.phase_name) for task in list(state.open_tasks.values())}
+        before, self._running = self._running, now
+        fresh = [task for key, (task, phase) in now.items() if before.get(key) != (task, phase)]
+        return [span for span in map(pending_spans.of_now, fresh) if span is not None]
 
     def _reset(self) -> None:
         """In a forked child: the parent writes the batch."""
@@ -171,7 +188,8 @@ def to(exporter: FileSpanExporter, stream: TextIO, terminal: Terminal) -> Iterat
     ``opentelemetry-instrument``, is used.
     """
     capture.record_to(str(exporter.path.absolute()))
-    progress = ProgressProcessor(capture.beside(stream), terminal)
+    # Whoever kills the run, or finds it killed, sees no last line.
+    progress = ProgressProcessor(capture.beside(stream), terminal, f"recording in {exporter.path}")
     recording = RecordingProcessor(exporter)
     traces.set_provider()
     for processor in (recording, progress):

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from otel_flyte import semconv
-from otel_flyte.runtime.interrupts import pass_on
+from otel_flyte.runtime.interrupts import keyboard_interrupt_of, pass_on
 from otel_flyte.runtime.limits import bounded, encodable
 from otel_flyte.runtime.tracebacks import without_our_frames
 from otel_flyte.tasks import state
@@ -71,11 +71,13 @@ class Failure(NamedTuple):
     def of_exception(cls, error: BaseException, *, with_stack: bool = True) -> "Failure":
         """Return the failure of an exception."""
         origin = _origin(error)
+        interrupt = keyboard_interrupt_of(origin)
+        origin = interrupt or origin
         is_cancelled = isinstance(origin, _CANCELLATIONS)
         return cls(
             bounded(_type_name(type(origin))),
             _message(origin),
-            _stack(error) if with_stack else "",
+            _stack(interrupt or error) if with_stack else "",
             result=semconv.RESULT_CANCELLATION if is_cancelled else semconv.RESULT_FAILURE,
         )
 
