@@ -56,6 +56,8 @@ def _entry(span: TreeSpan, resource_above: Attributes, depth: int) -> Entry:
             entry["last_seen"]["seconds_in_phase"] = seen.seconds
     if span.error:
         entry["error"] = {"type": span.error.type, "message": span.error.message, "stacktrace": span.error.stacktrace}
+        if causes := [{cause.relation: cause.text, "at": cause.frame} for cause in span.error.causes]:
+            entry["error"]["causes"] = causes
     if span.orphan:
         entry["missing_parent"] = span.span.parent_id
     if span.span.attributes:

@@ -3,13 +3,37 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from otel_flyte import semconv
+from otel_flyte.recording import causes
 from otel_flyte.recording.model import Span
 
-_FRAME = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
-_PREFIX = re.compile(r"(Error encountered while executing '[^']*':\s*)+")
-_LIBRARY = re.compile(r"[/\\](site|dist)-packages[/\\]|/lib/python3\.\d+/|\\Lib\\|^<frozen ")
+_PREFIX = re.compile(r"((?:[\w.:]+: error=)?Error encountered while executing '[^']*':\s*)+")
+"""flytekit's own exceptions have their code before each such prefix once more."""
+
+_EXCEPTION = re.compile(r"(?P<type>[\w.<>]+)(?:: (?P<message>.*))?", re.DOTALL)
+_LONGEST_CHAIN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """An exception that led to an error, or that an error groups.
+
+    Attributes:
+        relation: ``caused by``, ``while handling`` or ``in the group``.
+        text: its type and message, of one or more lines.
+        frame: the innermost frame of the user's own code; empty where it was not raised.
+    """
+
+    relation: str
+    text: str
+    frame: str
+
+    @property
+    def summary(self) -> str:
+        """The relation, the type and the first line of the message."""
+        return f"{self.relation} {self.text.partition(chr(10))[0]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +53,25 @@ class Error:
     @property
     def summary(self) -> str:
         """The type and the first line of the message."""
-        first_line = self.message.strip().partition("\n")[0]
-        return ": ".join(part for part in (self.type, first_line) if part)
+        return self.text.strip().partition("\n")[0]
 
     @property
     def text(self) -> str:
         """The type and the message."""
-        return f"{self.type}: {self.message}" if self.message else self.type
+        message = self.message.strip().removeprefix(f"{self.type}: ")
+        return ": ".join(part for part in (self.type, message) if part)
 
     @property
     def frame(self) -> str:
         """The innermost frame of the user's own code, ``file:line in function``; empty without a stack trace."""
-        frames = list(_FRAME.finditer(self.stacktrace))
-        users = [frame for frame in frames if not _LIBRARY.search(frame["file"])]
-        chosen = (users or frames)[-1:]
-        return "".join(f"{frame['file']}:{frame['line']} in {frame['function']}" for frame in chosen)
+        return causes.chain_of(self.stacktrace)[-1].frame
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """The exceptions that led to it, the nearest first, each with the members of its group."""
+        others = causes.others_of(causes.chain_of(self.stacktrace))
+        named = (Cause(relation, _text_of(block.text), block.frame) for relation, block in others if block.text)
+        return tuple(islice(named, _LONGEST_CHAIN))
 
 
 def error_of(span: Span, below: Sequence[Error]) -> Error | None:
@@ -63,6 +91,13 @@ def error_of(span: Span, below: Sequence[Error]) -> Error | None:
 def without_prefix(message: str) -> str:
     """Return an exception's message without the prefix that flytekit adds for each task that the exception passes."""
     return _PREFIX.sub("", message, count=1)
+
+
+def _text_of(lines: Sequence[str]) -> str:
+    """Return the text of an exception, as an error has it."""
+    text = "\n".join(lines).strip()
+    parts = _EXCEPTION.fullmatch(text)
+    return Error(parts["type"], without_prefix(parts["message"] or "")).text if parts else text
 
 
 def _is_same(inner: Error, outer: Error) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from otel_flyte import semconv
 from otel_flyte.recording.cells import moment, printable, width
+from otel_flyte.recording.failures import Error
 from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import Execution
 
@@ -34,7 +35,7 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> Itera
 
 def _cells(row: Row) -> tuple[str, ...]:
     verdict = () if row.result == semconv.RESULT_SUCCESS else (row.result,)
-    error = (row.error.summary, row.error.frame) if row.error else ()
+    error = tuple(_error(row.error)) if row.error else ()
     return (
         "  " * row.depth + printable(row.label),
         _timestamp(row.start_ns),
@@ -44,6 +45,12 @@ def _cells(row: Row) -> tuple[str, ...]:
         printable(row.entity),
         "; ".join(printable(note) for note in (*verdict, *row.notes, *error) if note),
     )
+
+
+def _error(error: Error) -> Iterator[str]:
+    yield from (error.summary, error.frame)
+    for cause in error.causes:
+        yield from (cause.summary, cause.frame)
 
 
 def _timestamp(nanoseconds: int) -> str:

@@ -244,7 +244,10 @@ def _bounded(text: str) -> str:
 
 
 def _error(error: Error, table: Table) -> Iterator[int]:
-    yield from (table(_bounded(text)) for text in (error.type, error.message, error.frame, error.stacktrace))
+    message = error.text.removeprefix(error.type).removeprefix(": ")
+    yield from (table(_bounded(text)) for text in (error.type, message, error.frame, error.stacktrace))
+    for cause in error.causes:
+        yield table(_bounded(f"{cause.relation} {cause.text}" + f"\n  at {cause.frame}" * bool(cause.frame)))
 
 
 def _code(attributes: Attributes) -> str:

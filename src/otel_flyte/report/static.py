@@ -116,13 +116,20 @@ def _row(row: Row, start_ns: int, length_ns: int) -> str:
 
 
 def _error(row: Row, error: Error) -> str:
-    frame = f"<p>at <code>{_text(error.frame)}</code></p>" if error.frame else ""
+    frame = _frame(error.frame)
+    for cause in error.causes:
+        text = escape(_lines(cut(f"{cause.relation} {cause.text}", _LONGEST_MESSAGE)))
+        frame += f"<pre>{text}</pre>{_frame(cause.frame)}"
     stack = ""
     if error.stacktrace:
         lines = escape(_lines(error.stacktrace[-_LONGEST_STACK:]))
         stack = f"<details><summary>stack trace</summary><pre>{lines}</pre></details>"
     message = escape(_lines(cut(error.text, _LONGEST_MESSAGE)))
     return f'<div class="error"><pre>{message}</pre>{frame}<p>in {_text(row.label)}</p>{stack}</div>'
+
+
+def _frame(frame: str) -> str:
+    return f"<p>at <code>{_text(frame)}</code></p>" if frame else ""
 
 
 def _charts(attempts: Sequence[Attempt]) -> Iterator[str]:

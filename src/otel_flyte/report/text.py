@@ -23,6 +23,7 @@ _NARROWEST, _NARROWEST_WITH_BARS, _WIDEST = 40, 55, 160
 _DURATION_CELLS = 12
 _SHORTEST_BAR, _LONGEST_BAR = 12, 60
 _MESSAGE_LINES = 4
+_CAUSES = 6
 _ENTITIES = (Role.EXECUTION, Role.NODE, Role.ATTEMPT)
 _PHASES = (Role.PHASE, Role.TRANSFER)
 _ROLE_STYLES = {
@@ -127,15 +128,23 @@ def _fitted(row: Row, label: tuple[str, str, str, str], cells: int, terminal: Te
 
 
 def _error(error: Error, stem: str, total: int, terminal: Terminal) -> Iterator[str]:
-    """Return the lines of an error's message and the line of its frame."""
+    """Return the lines of an error's message and the line of its frame, and those of its causes."""
     room = max(total - width(stem), _NARROWEST // 4)
-    lines = [part for line in error.text.splitlines() for part in textwrap.wrap(printable(line), room)]
+    yield from _exception(error.text, error.frame, stem, room, terminal)
+    for cause in error.causes[:_CAUSES]:
+        yield from _exception(f"{cause.relation} {cause.text}", cause.frame, stem, room, terminal)
+    if len(error.causes) > _CAUSES:
+        yield terminal.paint(f"{stem}… {counted(len(error.causes) - _CAUSES, 'more cause')}", "dim")
+
+
+def _exception(text: str, frame: str, stem: str, room: int, terminal: Terminal) -> Iterator[str]:
+    lines = [part for line in text.splitlines() for part in textwrap.wrap(printable(line), room)]
     for line in lines[:_MESSAGE_LINES]:
         yield terminal.paint(stem, "dim") + terminal.paint(line, "red")
     if len(lines) > _MESSAGE_LINES:
         yield terminal.paint(f"{stem}… {len(lines) - _MESSAGE_LINES} more lines", "dim")
-    if error.frame:
-        yield terminal.paint(f"{stem}at {cut_start(printable(error.frame), room - len('at '))}", "dim")
+    if frame:
+        yield terminal.paint(f"{stem}at {cut_start(printable(frame), room - len('at '))}", "dim")
 
 
 def _stems(depths: Sequence[int]) -> list[tuple[str, str]]:

@@ -237,6 +237,8 @@ const draw = (data) => {
 
   const stackOf = (text) => text && h("details", {}, h("summary", {}, "Stack trace"), h("pre", {}, text));
 
+  const causesOf = (causes) => causes.map((cause) => h("pre", { class: "message cause" }, short(V[cause], 2000)));
+
   /** Group equal errors of the same place, the most frequent first. */
   const grouped = (errors) => {
     const groups = new Map();
@@ -251,12 +253,12 @@ const draw = (data) => {
   const drawErrors = () => {
     const cards = grouped(shown.execution.errors);
     const card = (group) => {
-      const [row, type, message, frame, stack] = group[0];
+      const [row, type, message, frame, stack, ...causes] = group[0];
       return h("article", {},
         h("pre", { class: "message" }, h("b", {}, V[type]), V[message] ? `: ${short(V[message], 2000)}` : ""),
         h("p", {}, V[frame] && ["at ", h("code", {}, V[frame])],
           button(`${pathOf(row)}${group.length > 1 ? ` and ${group.length - 1} more` : ""}`, "show where it happened", () => { reveal(row); grid.focus({ preventScroll: true }); }, { class: "where" })),
-        stackOf(V[stack]));
+        causesOf(causes), stackOf(V[stack]));
     };
     errors.replaceChildren(...cards.slice(0, 3).map(card));
     if (cards.length > 3) errors.append(h("details", { class: "rest" }, h("summary", {}, `${cards.length - 3} more kinds of errors`), cards.slice(3, 100).map(card)));
@@ -533,11 +535,12 @@ const draw = (data) => {
     const inside = shown.execution.errors.filter((error) => error[0] >= index && error[0] < shown.ends[index]);
     const kinds = grouped(inside);
     return kinds.slice(0, 5).map((group) => {
-      const [row, type, message, frame, stack] = group[0];
+      const [row, type, message, frame, stack, ...causes] = group[0];
       const more = group.length > 1 ? ` and ${group.length - 1} more` : "";
       return h("div", { class: "error" },
         h("pre", { class: "message" }, h("b", {}, V[type]), V[message] ? `: ${V[message]}` : ""),
         V[frame] && h("p", {}, "at ", h("code", {}, V[frame])),
+        causesOf(causes),
         row !== index && button(`${pathOf(row)}${more}`, "show where it happened", () => reveal(row), { class: "where" }),
         stackOf(V[stack]));
     }).concat(kinds.length > 5 ? [h("p", { class: "notes" }, `${kinds.length - 5} more kinds of errors inside`)] : []);
