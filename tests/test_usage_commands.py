@@ -173,11 +173,20 @@ n2    shop.report  1 min 00 s  2        none   success
         result = call("metrics", execution, selector)
         assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"otel-flyte: {complaint}\n")
 
-    def test_the_newest_of_several_local_runs_is_selected(self, tmp_path: Path) -> None:
+    def test_a_name_that_several_local_runs_have_is_ambiguous_and_lists_their_ids_and_times(
+        self, tmp_path: Path
+    ) -> None:
         recorder = traces.Recorder.of_file(tmp_path / "runs.jsonl")
         for start in (100, 300, 200):
             recorder.leaf("task t", start, start + 30, usages.series(60, cpu_usage=[start]))
-        assert body(str(tmp_path), "t")["cpuUsage"] == [300]
+        result = call("metrics", str(tmp_path), "t")
+        choices = (
+            "0000000000000004 (2026-05-28 20:31:40 UTC, 30.0 s), 0000000000000006 (2026-05-28 20:30:00 UTC, 30.0 s), "
+            "0000000000000002 (2026-05-28 20:28:20 UTC, 30.0 s)"
+        )
+        complaint = f"t is the name of 3 task attempts: choose one of {choices}"
+        assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"otel-flyte: {complaint}\n")
+        assert body(str(tmp_path), "0000000000000004")["cpuUsage"] == [300]
 
     def test_a_name_that_several_attempts_of_one_local_run_have_is_ambiguous(self, tmp_path: Path) -> None:
         recorder = traces.Recorder.of_file(tmp_path / "runs.jsonl")
@@ -186,7 +195,9 @@ n2    shop.report  1 min 00 s  2        none   success
                 recorder.leaf("task t", start, start + 20, usages.series(60, cpu_usage=[start]))
         *_, first, second = json.loads(call("metrics", str(tmp_path), "--json").stdout)["tasks"]
         result = call("metrics", str(tmp_path), "t")
-        complaint = f"t is the name of 2 task attempts: choose one of {first['span_id']}, {second['span_id']}"
+        times = "(2026-05-28 20:27:10 UTC, 20.0 s)", "(2026-05-28 20:26:50 UTC, 20.0 s)"
+        choices = f"{second['span_id']} {times[0]}, {first['span_id']} {times[1]}"
+        complaint = f"t is the name of 2 task attempts: choose one of {choices}"
         assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"otel-flyte: {complaint}\n")
 
     @pytest.mark.parametrize(
@@ -384,12 +395,12 @@ class TestElsewhere:
         assert call("show", execution).stdout == snapshot("""\
 2026-05-28 20:26:40 UTC · trace a0000000000000000000000000000001 and 4 more
 · execution f1c0ffee  shop/production                                  5 min 30 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
-├─ ✓ task shop.train  n0 · 2 attempts                                  4 min 20 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━╸
+├─ ✓ task shop.train  n0 · 2 attempts · wall 4 min 20 s              Σ 4 min 00 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━╸
 │  ├─ ✗ attempt 0  1 core · 3 GiB of 4 GiB                                 40.0 s  ━━━━
 │  │     MemoryError: no more
 │  └─ ✓ attempt 1  1.9 cores · 2.1 GiB of 4 GiB · throttled 3.20 s ·…  3 min 20 s        ━━━━━━━━━━━━━━━━━━━━━╸
 │     └─ user code  1.9 cores · 2.1 GiB · throttled 3.20 s             3 min 10 s        ━━━━━━━━━━━━━━━━━━━━╸
-├─ ✓ task shop.score  2 items · median 10.0 s · n1                         10.0 s                             ╺╸
+├─ ✓ task shop.score  2 items · wall 10.0 s · median 10.0 s · slowes…    Σ 20.0 s                             ╺╸
 │  ├─ ✓ map item 0                                                         10.0 s                             ╺╸
 │  └─ ✓ map item 1                                                         10.0 s                             ╺╸
 └─ ✓ task shop.report  n2                                              1 min 00 s                              ╺━━━━━━

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from otel_flyte import semconv
 from otel_flyte.formulas import NO_VALUE
 from otel_flyte.recording import usage, usage_points
+from otel_flyte.recording.cells import duration, moment
 from otel_flyte.recording.model import Attributes, AttributeValue, Point
 from otel_flyte.recording.roles import Role, entity_name, short_name
 from otel_flyte.recording.span_tree import LOCAL, NEVER_ENDED, TreeSpan
@@ -120,22 +121,26 @@ def selectors(attempts: Sequence[Attempt]) -> list[str]:
 
 
 def choose(attempts: Sequence[Attempt], selector: str) -> Attempt:
-    """Return the attempt with a name; of several local runs that of the newest.
+    """Return the attempt with a name.
 
     Raises:
-        UnknownAttemptError: no attempt, or several attempts of executions or of one local run, have the name.
+        UnknownAttemptError: no attempt, or several attempts, have the name.
     """
     chosen = [attempt for attempt in attempts if selector in attempt.names()]
-    if chosen and not any(attempt.run or attempt.path for attempt in chosen):
-        newest = max(chosen, key=lambda attempt: attempt.start_ns)
-        chosen = [attempt for attempt in chosen if attempt.trace_id == newest.trace_id]
     if len(chosen) == 1:
         return chosen[0]
     named = dict(zip(attempts, selectors(attempts), strict=True))
     problem = f"is the name of {len(chosen)} task attempts" if chosen else "is not a task attempt of this source"
-    names = [named[attempt] for attempt in chosen or attempts]
+    # Only ids tell local runs apart, and nobody knows those of the run that is meant: the newest comes first.
+    chosen = chosen if all(attempt.path for attempt in chosen) else chosen[::-1]
+    names = [named[attempt] + _when(attempt) * (not attempt.path) for attempt in chosen]
+    names = names or [named[attempt] for attempt in attempts]
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     raise UnknownAttemptError(f"{selector} {problem}: choose one of {', '.join(names[:_LISTED])}{more}")
+
+
+def _when(attempt: Attempt) -> str:
+    return f" ({moment(attempt.start_ns):%Y-%m-%d %H:%M:%S} UTC, {duration(attempt.seconds)})"
 
 
 def _is_measured_item(span: TreeSpan) -> bool:
