@@ -1,5 +1,6 @@
 """Errors with the exceptions that led to them, and messages without repeated prefixes, wherever they are shown."""
 
+import os
 import traceback
 from collections.abc import Callable
 
@@ -61,21 +62,21 @@ RuntimeError: lost
 
 def from_() -> None:
     try:
-        _ = {}["missing"]
+        os.environ.pop("missing")
     except KeyError as error:
         raise ValueError("no data") from error
 
 
 def implicitly() -> None:
     try:
-        _ = {}["missing"]
+        os.environ.pop("missing")
     except KeyError:
         int("x")
 
 
 def from_none() -> None:
     try:
-        _ = {}["missing"]
+        os.environ.pop("missing")
     except KeyError:
         raise ValueError("no data") from None
 
@@ -151,15 +152,21 @@ def test_every_form_shows_the_causes() -> None:
         assert "/code/fit.py:4 in fit" in shown
 
 
-@task
-def recover() -> int:
+def _recover() -> int:
+    if not os.environ:
+        return 1
     raise FlyteRecoverableException("try again")
-    return 1
 
 
-@workflow
-def recovering() -> int:
-    return recover()
+recover = task(_recover)
+
+
+def _recovering() -> int:
+    number: int = recover()
+    return number
+
+
+recovering = workflow(_recovering)
 
 
 @pytest.mark.parametrize("function", [recover, recovering])

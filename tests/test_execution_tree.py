@@ -887,35 +887,35 @@ execution f1c0ffee        05-28 20:26:40.000000  05-28 20:28:28.000000  108.0000
     input translation     05-28 20:26:40.000000  05-28 20:26:41.000000    1.000000s    10%  node/n0/task/0
     user code             05-28 20:26:41.000000  05-28 20:26:49.000000    8.000000s    80%  node/n0/task/0
     output translation    05-28 20:26:49.000000  05-28 20:26:50.000000    1.000000s    10%  node/n0/task/0
-  task train.fit          05-28 20:26:52.000000  05-28 20:28:20.000000   88.000000s    81%  node/n1             n1; 2 attempts
-    attempt 0             05-28 20:26:52.000000  05-28 20:27:20.000000   28.000000s    32%  node/n1/task/0      failure; USER:Recoverable, recoverable
+  task train.fit          05-28 20:26:52.000000  05-28 20:28:20.000000   83.000000s         node/n1             n1; 2 attempts; wall 1 min 28 s; sum 1 min 23 s
+    attempt 0             05-28 20:26:52.000000  05-28 20:27:20.000000   28.000000s    34%  node/n1/task/0      failure; USER:Recoverable, recoverable
       input translation   05-28 20:26:52.000000  05-28 20:26:54.800000    2.800000s    10%  node/n1/task/0
       user code           05-28 20:26:54.800000  05-28 20:27:17.200000   22.400000s    80%  node/n1/task/0      failure; ValueError: loss is not finite; /code/pipelines/train.py:42 in fit
-    attempt 1             05-28 20:27:25.000000  05-28 20:28:20.000000   55.000000s    62%  node/n1/task/1
+    attempt 1             05-28 20:27:25.000000  05-28 20:28:20.000000   55.000000s    66%  node/n1/task/1
       input translation   05-28 20:27:25.000000  05-28 20:27:30.500000    5.500000s    10%  node/n1/task/1
       user code           05-28 20:27:30.500000  05-28 20:28:14.500000   44.000000s    80%  node/n1/task/1
       output translation  05-28 20:28:14.500000  05-28 20:28:20.000000    5.500000s    10%  node/n1/task/1
-  task train.score        05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s     7%  node/n2             failure; 30 items; 1 failure (1 KeyError); median 5.00 s; 6 shown; n2
-    map item 7            05-28 20:28:20.000000  05-28 20:28:22.000000    2.000000s    25%  node/n2/n7/task/0   failure
+  task train.score        05-28 20:28:20.000000  05-28 20:28:28.000000  145.000000s         node/n2             failure; 30 items; wall 8.00 s; 1 failure (1 KeyError); median 5.00 s; slowest 8.00 s; 6 shown; n2; sum 2 min 25 s
+    map item 7            05-28 20:28:20.000000  05-28 20:28:22.000000    2.000000s     1%  node/n2/n7/task/0   failure
       input translation   05-28 20:28:20.000000  05-28 20:28:20.200000    0.200000s    10%  node/n2/n7/task/0
       user code           05-28 20:28:20.200000  05-28 20:28:21.800000    1.600000s    80%  node/n2/n7/task/0   failure; KeyError: 'label'; /code/pipelines/train.py:42 in fit
-    map item 6            05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s   100%  node/n2/n6/task/0
+    map item 6            05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s     6%  node/n2/n6/task/0
       input translation   05-28 20:28:20.000000  05-28 20:28:20.800000    0.800000s    10%  node/n2/n6/task/0
       user code           05-28 20:28:20.800000  05-28 20:28:27.200000    6.400000s    80%  node/n2/n6/task/0
       output translation  05-28 20:28:27.200000  05-28 20:28:28.000000    0.800000s    10%  node/n2/n6/task/0
-    map item 13           05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s   100%  node/n2/n13/task/0
+    map item 13           05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s     6%  node/n2/n13/task/0
       input translation   05-28 20:28:20.000000  05-28 20:28:20.800000    0.800000s    10%  node/n2/n13/task/0
       user code           05-28 20:28:20.800000  05-28 20:28:27.200000    6.400000s    80%  node/n2/n13/task/0
       output translation  05-28 20:28:27.200000  05-28 20:28:28.000000    0.800000s    10%  node/n2/n13/task/0
-    map item 20           05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s   100%  node/n2/n20/task/0
+    map item 20           05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s     6%  node/n2/n20/task/0
       input translation   05-28 20:28:20.000000  05-28 20:28:20.800000    0.800000s    10%  node/n2/n20/task/0
       user code           05-28 20:28:20.800000  05-28 20:28:27.200000    6.400000s    80%  node/n2/n20/task/0
       output translation  05-28 20:28:27.200000  05-28 20:28:28.000000    0.800000s    10%  node/n2/n20/task/0
-    map item 27           05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s   100%  node/n2/n27/task/0
+    map item 27           05-28 20:28:20.000000  05-28 20:28:28.000000    8.000000s     6%  node/n2/n27/task/0
       input translation   05-28 20:28:20.000000  05-28 20:28:20.800000    0.800000s    10%  node/n2/n27/task/0
       user code           05-28 20:28:20.800000  05-28 20:28:27.200000    6.400000s    80%  node/n2/n27/task/0
       output translation  05-28 20:28:27.200000  05-28 20:28:28.000000    0.800000s    10%  node/n2/n27/task/0
-    map item 5            05-28 20:28:20.000000  05-28 20:28:27.000000    7.000000s    88%  node/n2/n5/task/0
+    map item 5            05-28 20:28:20.000000  05-28 20:28:27.000000    7.000000s     5%  node/n2/n5/task/0
       input translation   05-28 20:28:20.000000  05-28 20:28:20.700000    0.700000s    10%  node/n2/n5/task/0
       user code           05-28 20:28:20.700000  05-28 20:28:26.300000    5.600000s    80%  node/n2/n5/task/0
       output translation  05-28 20:28:26.300000  05-28 20:28:27.000000    0.700000s    10%  node/n2/n5/task/0\

@@ -4,7 +4,7 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -15,8 +15,10 @@ from click.testing import CliRunner, Result
 from otel_flyte import semconv
 from otel_flyte.cli import main as cli
 from otel_flyte.recording import otlp_file
-from otel_flyte.recording.tree import Analysis
-from otel_flyte.report import charts, links, page
+from otel_flyte.recording.tree import Analysis, ExecutionTree
+from otel_flyte.report import charts, links, page, static
+from otel_flyte.report import text as tree_text
+from otel_flyte.report.terminal import Terminal
 from support import pods, traces, usages
 from support.browser import CHROMIUM, MISSING, Browser, browser
 from support.receiver import Receiver
@@ -114,6 +116,16 @@ def with_long_logs(path: Path) -> Path:
     return path
 
 
+def spread_map(path: Path) -> Path:
+    """Write an execution with a map of 200 subtasks of 0.3 s, most of whose time is spent waiting for a node."""
+    recorder = Recorder.of_file(path, EXECUTION_RESOURCE)
+    for index in range(200):
+        start = index * (58 * 60 + 3 - 0.3) / 199
+        what = {**usages.node(f"n0/n{index}", "train.score"), semconv.ARRAY_INDEX: index}
+        recorder.task("train.score", start, start + 0.3, what, parent=in_execution(100 + index))
+    return path
+
+
 def heavy(path: Path) -> Path:
     """Write a task that used more memory than it had requested, and two GPUs."""
     minutes = 95
@@ -205,6 +217,19 @@ def test_a_map_expands_to_a_list_of_subtasks_with_state_duration_and_peak(chromi
 
 
 @needs_chromium
+def test_a_group_has_the_sum_of_its_members_and_the_time_from_first_to_last(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(written(spread_map(tmp_path / "map.jsonl")))
+    chromium.press("End")
+    (line,) = [row for row in chromium.text(".rows").split("task ") if row.startswith("train.score")]
+
+    assert "Σ 1 min 00 s" in line
+    assert "200 items · wall 58 min 03 s · median 300 ms · slowest 300 ms" in line
+    details = chromium.text(".details").replace("\t", " ")
+    assert "sum 1 min 00 s" in details
+    assert "first start to last end 58 min 03 s" in details
+
+
+@needs_chromium
 def test_usage_is_drawn_with_request_and_limit_without_clipping(
     chromium: Browser, tmp_path: Path, pictures: Path
 ) -> None:
@@ -226,7 +251,7 @@ def test_usage_is_drawn_with_request_and_limit_without_clipping(
     )
     assert outside == []
     assert chromium.run("document.querySelectorAll('figure path.limit').length") == 2
-    assert "135 %" in chromium.text(".rows")
+    assert "90 %" in chromium.text(".rows")  # as the 5.4 GiB of 6 GiB beside it
     assert chromium.complaints == []
 
 
@@ -544,6 +569,55 @@ def test_large_data_are_compressed_and_small_data_can_be_read_in_the_file(tmp_pa
     lines = [line[2].partition(" é <b> x")[0] for line in execution["logs"] if line[2].startswith("line")]
     assert lines == [f"line {number}" for number in range(400)]
     assert held["remarks"] == []
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("form", ["show", "explain", "static"])
+def test_no_form_shows_the_time_from_first_to_last_as_time_spent(form: str, tmp_path: Path) -> None:
+    analysis = Analysis.of(otlp_file.read(spread_map(tmp_path / "map.jsonl")))
+    forms: dict[str, Callable[[], str]] = {
+        "show": lambda: tree_text.render(analysis.tree, Terminal(width=160)),
+        "explain": analysis.tree.explain,
+        "static": lambda: static.picture(analysis.tree, ()),
+    }
+    (line,) = [each for each in re.split(r"\n|<tr>", forms[form]()) if "200 items" in each]
+
+    assert re.search("wall 58 min 03 s.*median 300 ms.*slowest 300 ms", line)
+    assert ("sum 1 min 00 s" if form == "explain" else "Σ 1 min 00 s") in line
+    assert line.count("58 min 03 s") == 1
+    assert not re.search(r"\d %|\d%", line)
+
+
+@pytest.mark.quick
+def test_the_duration_of_a_retried_node_is_without_the_time_between_its_attempts(tmp_path: Path) -> None:
+    recorder = Recorder.of_file(tmp_path / "f.jsonl", EXECUTION_RESOURCE)
+    for number, start in enumerate((0, 600)):
+        recorder.task("t", start, start + 10, usages.node("n0", "t", number), parent=in_execution(number + 1))
+    shown = tree_text.render(ExecutionTree.from_file(tmp_path / "f.jsonl"), Terminal(width=160))
+
+    (line,) = [each for each in shown.splitlines() if "2 attempts" in each]
+    assert "wall 10 min 10 s" in line
+    assert "Σ 20.0 s" in line
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("quota", "share"),
+    [((4, 6), 0.5), ((4, None), None), ((None, 6), 0.5)],
+    ids=["request and limit", "request", "limit"],
+)
+def test_the_column_of_memory_is_the_share_that_the_notes_tell(
+    tmp_path: Path, quota: tuple[int | None, int | None], share: float | None
+) -> None:
+    names = (semconv.QUOTA_MEMORY_REQUEST, semconv.QUOTA_MEMORY_LIMIT)
+    declared = {name: size * GIB for name, size in zip(names, quota, strict=True) if size is not None}
+    recorder = Recorder.of_file(tmp_path / "f.jsonl", EXECUTION_RESOURCE)
+    recorder.task("t", 0, 10, {**usages.node("n0", "t"), **usages.usage(), **declared}, parent=in_execution(1))
+    data = content(written(tmp_path / "f.jsonl"))
+
+    row = next(row for row in data["executions"][0]["rows"] if "3 GiB" in data["values"][row[2]])
+    assert row[7] == share
+    assert ("3 GiB of 6 GiB" in data["values"][row[2]]) == (share is not None)
 
 
 def test_numbers_beyond_the_range_of_javascript_are_strings(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_an_execution_has_the_attempts_of_a_node_and_a_summarised_map(execution:
 ✗ execution f1c0ffee  shop/production · parents not reco…  1 min 48 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
 ├─ ✓ task train.prepare  n0                                    10.0 s  ━━╸
 │  └─ user code                                                8.00 s  ━━╸
-├─ ✓ task train.fit  n1 · 2 attempts                       1 min 28 s     ━━━━━━━━━━━━━━━━━━━━━━━━
+├─ ✓ task train.fit  n1 · 2 attempts · wall 1 min 28 s   Σ 1 min 23 s     ━━━━━━━━━━━━━━━━━━━━━━━━
 │  ├─ ✗ attempt 0  USER:Recoverable, recoverable               28.0 s     ━━━━━━━╸
 │  │  ├─ input translation                                     2.80 s     ━
 │  │  └─ ✗ user code                                           22.4 s     ╺━━━━━━
@@ -93,7 +93,7 @@ def test_an_execution_has_the_attempts_of_a_node_and_a_summarised_map(execution:
 │     ├─ input translation                                     5.50 s              ━╸
 │     ├─ user code                                             44.0 s               ╺━━━━━━━━━━━╸
 │     └─ output translation                                    5.50 s                           ━━
-└─ ✗ task train.score  30 items · 1 failure (1 KeyError)…      8.00 s                            ╺━━
+└─ ✗ task train.score  30 items · wall 8.00 s · 1 failu… Σ 2 min 25 s                            ╺━━
    ├─ ✗ map item 7                                             2.00 s                            ╺╸
    │  └─ ✗ user code                                           1.60 s                            ╺╸
    │        KeyError: 'label'

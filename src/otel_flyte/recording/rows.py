@@ -30,6 +30,9 @@ SHOWN = 5
 _NOTED = "flyte."
 """Begins the names of all attributes that are notes."""
 
+SUM = "\N{GREEK CAPITAL LETTER SIGMA}"
+"""Precedes the duration of a group."""
+
 _ORPHAN = "parent not recorded"
 _SHOWN_KINDS = (semconv.KIND_MAP, semconv.KIND_DYNAMIC, semconv.KIND_EAGER)
 _WORST_FIRST = (semconv.RESULT_FAILURE, semconv.RESULT_CANCELLATION, NEVER_ENDED)
@@ -48,6 +51,7 @@ class Row:
         members: the rows below where ``spans`` are several; a single span has its children below.
         depth: 0 for the outermost.
         share: its duration as a fraction of the duration of the row above, ``None`` where either is unknown.
+        is_group: whether it stands for several, between which time may pass in which none runs.
         start_ns: nanoseconds since the epoch.
         end_ns: nanoseconds since the epoch, ``None`` where it never ended.
     """
@@ -61,6 +65,7 @@ class Row:
     members: "tuple[Row, ...]" = ()
     depth: int = 0
     share: float | None = None
+    is_group: bool = False
     start_ns: int = field(init=False)
     end_ns: int | None = field(init=False)
 
@@ -80,8 +85,22 @@ class Row:
 
     @property
     def seconds(self) -> float | None:
-        """The duration, ``None`` where it never ended."""
+        """The duration, of a group the sum of its members' durations; ``None`` where it never ended."""
+        if self.end_ns is None or not self.is_group:
+            return self.wall_seconds
+        return sum(span.seconds or 0.0 for span in self.spans)
+
+    @property
+    def wall_seconds(self) -> float | None:
+        """The time from its start to its end, ``None`` where it never ended."""
         return None if self.end_ns is None else max(0, self.end_ns - self.start_ns) / 1e9
+
+    @property
+    def took(self) -> str:
+        """The duration in words, that of a group marked as a sum."""
+        if self.seconds is None:
+            return NEVER_ENDED
+        return f"{SUM} {duration(self.seconds)}" if self.is_group else duration(self.seconds)
 
     @property
     def span(self) -> TreeSpan | None:
@@ -110,7 +129,9 @@ def rows_of(execution: Execution, *, complete: bool = False) -> Iterator[Row]:
         for member in reversed(below):
             # Rows are made for one list only, and copying each of them would take longer than making it.
             member.depth, member.entity = row.depth + 1, member.entity or row.entity
-            member.share = member.seconds / seconds if member.seconds is not None and seconds else None
+            # Members of a group may run side by side.
+            is_known = member.seconds is not None and seconds and not member.is_group
+            member.share = (member.seconds or 0.0) / (seconds or 1.0) if is_known else None
             waiting.append(member)
 
 
@@ -179,7 +200,9 @@ def _node(attempts: tuple[TreeSpan, ...], entity: str) -> Row:
         f"{len(replicas)} replicas" if len(replicas) > 1 else "",
     )
     result = _worst(attempt.result for attempt in attempts if attempt.attempt == last)
-    return Row(_label(attempts[0]), notes, f"node/{attempts[0].node_path}", result, attempts, Role.ATTEMPT, members)
+    entity = f"node/{attempts[0].node_path}"
+    row = Row(_label(attempts[0]), notes, entity, result, attempts, Role.ATTEMPT, members, is_group=True)
+    return replace(row, notes=_known(*notes, _wall(row)))
 
 
 def _roll_up(name: str, map_node: str, members: Sequence[Row], most: int) -> Row:
@@ -189,19 +212,26 @@ def _roll_up(name: str, map_node: str, members: Sequence[Row], most: int) -> Row
     selected = members if len(members) <= most else (*unsuccessful[:SHOWN], *slowest)
     shown = sorted(dict.fromkeys(selected), key=lambda member: member.start_ns)
     retried = sum(len(member.members) > 1 for member in members)
-    durations = sorted(member.seconds or 0.0 for member in members)
+    durations = sorted(member.seconds for member in members if member.seconds is not None)
     node_path = map_node.partition("/")[2]
     notes = _known(
         f"{len(members)} items" if map_node or members[0].role is Role.ITEM else f"{len(members)} times",
         *_counts(unsuccessful),
         f"{retried} retried" if retried else "",
-        f"median {duration(durations[len(members) // 2])}",
+        f"median {duration(durations[len(durations) // 2])}" if durations else "",
+        f"slowest {duration(durations[-1])}" if durations else "",
         f"{len(shown)} shown" if len(shown) < len(members) else "",
         node_path,
     )
     spans = tuple(span for member in members for span in member.spans)
     result = _worst(member.result for member in members)
-    return Row(name, notes, f"node/{node_path}" if map_node else "", result, spans, members[0].role, tuple(shown))
+    entity = f"node/{node_path}" if map_node else ""
+    row = Row(name, notes, entity, result, spans, members[0].role, tuple(shown), is_group=True)
+    return replace(row, notes=_known(notes[0], _wall(row), *notes[1:]))
+
+
+def _wall(group: Row) -> str:
+    return "" if group.wall_seconds is None else f"wall {duration(group.wall_seconds)}"
 
 
 def _counts(unsuccessful: Sequence[Row]) -> Iterator[str]:

@@ -6,7 +6,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from otel_flyte import semconv
-from otel_flyte.recording.cells import moment, printable, width
+from otel_flyte.recording.cells import duration, moment, printable, width
 from otel_flyte.recording.failures import Error
 from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import Execution
@@ -35,6 +35,7 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> Itera
 
 def _cells(row: Row) -> tuple[str, ...]:
     verdict = () if row.result == semconv.RESULT_SUCCESS else (row.result,)
+    summed = (f"sum {duration(row.seconds)}",) if row.is_group and row.seconds is not None else ()
     error = tuple(_error(row.error)) if row.error else ()
     return (
         "  " * row.depth + printable(row.label),
@@ -43,7 +44,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         "" if row.seconds is None else f"{row.seconds:.6f}s",
         "" if row.share is None else f"{row.share:.0%}",
         printable(row.entity),
-        "; ".join(printable(note) for note in (*verdict, *row.notes, *error) if note),
+        "; ".join(printable(note) for note in (*verdict, *row.notes, *summed, *error) if note),
     )
 
 

@@ -85,8 +85,8 @@ def bars_of(usage: Usage | None) -> tuple[Bar, ...]:
 
 
 def peak_share(usage: Usage | None, quota: Quota) -> float | None:
-    """Return the peak of memory as a fraction of the request; ``None`` where either is unknown."""
-    return share(usage.memory_peak, quota.memory_request) if usage else None
+    """Return the peak of memory as a fraction of the limit, as the notes of a row have it, if both are known."""
+    return share(usage.memory_peak, quota.memory_limit) if usage else None
 
 
 def _memory(attempt: Attempt, usage: Usage) -> Chart | None:

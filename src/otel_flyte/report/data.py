@@ -173,6 +173,7 @@ def _row(row: Row, start_ns: int, span: int, error: int, table: Table) -> list[J
         None if share is None else round(share, 4),
         span,
         error,
+        None if row.seconds is None or not row.is_group else round(row.seconds * 1e6),
     ]
 
 

@@ -64,13 +64,12 @@ def _execution(execution: Execution, trace_url: str) -> str:
     errors = "".join(_error(row, error) for row, error in failed[:_ERRORS])
     if len(failed) > _ERRORS:
         errors += f'<p class="note">{len(failed) - _ERRORS} more errors</p>'
-    took = NEVER_ENDED if top.seconds is None else duration(top.seconds)
     trace_id = execution.trace_ids[0]
     url = links.to_trace(trace_url, trace_id, execution.roots[0].span.span_id)
     link = f'<a href="{escape(url)}" target="_blank" rel="noopener">open the trace</a>' if url else f"trace {trace_id}"
     return (
         f'<h2><span class="{_CLASSES.get(top.result, "")}">{MARKS.get(top.result, NO_MARK)}</span> {_text(top.label)}'
-        f'</h2><p class="caption">{_text(top.result)} · {took} · {moment(top.start_ns):%Y-%m-%d %H:%M:%S} UTC'
+        f'</h2><p class="caption">{_text(top.result)} · {top.took} · {moment(top.start_ns):%Y-%m-%d %H:%M:%S} UTC'
         f" · {link}</p>{errors}{_timeline(rows)}"
     )
 
@@ -104,12 +103,11 @@ def _row(row: Row, start_ns: int, length_ns: int) -> str:
     width = max(2.0, 1000 * (end_ns - row.start_ns) / length_ns)
     kind = "failed" if row.result == semconv.RESULT_FAILURE else _ROLE_CLASSES.get(row.role, "task")
     kind = "unfinished" if row.end_ns is None else kind
-    took = NEVER_ENDED if row.seconds is None else duration(row.seconds)
     notes = _text(cut(" · ".join(row.notes), 120))
     return (
         f'<tr><td class="d{min(row.depth, 9)}"><b class="{_CLASSES.get(row.result, "")}">{mark}</b>'
         f" {_text(cut(row.label, 80))} <i>{notes}</i></td>"
-        f'<td class="took">{took}</td><td class="bar"><svg viewBox="0 0 1000 10" preserveAspectRatio="none" '
+        f'<td class="took">{row.took}</td><td class="bar"><svg viewBox="0 0 1000 10" preserveAspectRatio="none" '
         f'aria-hidden="true"><rect class="{kind}" x="{min(left, 998):.0f}" y="1" width="{width:.0f}" height="8"/>'
         "</svg></td></tr>"
     )

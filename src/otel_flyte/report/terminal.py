@@ -17,7 +17,7 @@ STYLES = {
     NEVER_ENDED: "yellow",
 }
 _ANSI = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
-_ASCII = str.maketrans("├└│─━╺╸┅✓✗⊘·…µ▶", "|`|-===~+x/-~u>")
+_ASCII = str.maketrans("├└│─━╺╸┅✓✗⊘·…µ▶Σ", "|`|-===~+x/-~u>=")
 
 
 @dataclass(frozen=True, slots=True)

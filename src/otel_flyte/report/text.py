@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from otel_flyte import semconv
-from otel_flyte.recording.cells import counted, cut, cut_start, duration, moment, printable, width
+from otel_flyte.recording.cells import counted, cut, cut_start, moment, printable, width
 from otel_flyte.recording.failures import Error
 from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import Row, rows_of
-from otel_flyte.recording.span_tree import NEVER_ENDED, Execution
+from otel_flyte.recording.span_tree import Execution
 from otel_flyte.recording.tree import ExecutionTree
 from otel_flyte.report.terminal import MARKS, NO_MARK, STYLES, Terminal
 
@@ -63,11 +63,13 @@ def _lines(execution: Execution, terminal: Terminal) -> Iterator[str]:
     started = f"{moment(rows[0].start_ns):%Y-%m-%d %H:%M:%S} UTC"
     yield terminal.paint(f"{started} · trace {execution.trace_ids[0]}{more}", "dim")
     for row, label, (_, below) in zip(shown, labels, stems, strict=True):
-        took = NEVER_ENDED if row.seconds is None else duration(row.seconds)
         style = "red" if row.result == semconv.RESULT_FAILURE else _ROLE_STYLES[row.role]
         bar = _bar(row, first_ns, last_ns, bar_cells)
         drawn = f"  {terminal.paint(bar, style)}" if bar_cells else ""
-        yield f"{_fitted(row, label, label_cells, terminal)}{took:>{_DURATION_CELLS}}{drawn}".rstrip()
+        # A long duration takes its cells from the label.
+        took = max(_DURATION_CELLS, width(row.took) + 1)
+        fitted = _fitted(row, label, label_cells + _DURATION_CELLS - took, terminal)
+        yield f"{fitted}{row.took:>{took}}{drawn}".rstrip()
         if row.error:
             yield from _error(row.error, below, total, terminal)
     yield terminal.paint(" · ".join(_counts(execution, len(rows) - len(shown))), "dim")

@@ -25,7 +25,7 @@ class TracerProvider(trace.TracerProvider):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # A signal handler that creates spans may interrupt the thread that holds it.
-        self._tracers_lock = RLock()
+        self._tracers_lock = RLock()  # type: ignore[assignment]  # it is used as a context only
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
         """Return a tracer of the SDK."""

@@ -2,7 +2,7 @@
 /* The data is arrays, see data.py. Text is inserted by `textContent` only. */
 const draw = (data) => {
   const V = data.values;
-  const DEPTH = 0, LABEL = 1, NOTES = 2, ROLE = 3, RESULT = 4, START = 5, TOOK = 6, SHARE = 7, SPAN = 8, ERROR = 9;
+  const DEPTH = 0, LABEL = 1, NOTES = 2, ROLE = 3, RESULT = 4, START = 5, TOOK = 6, SHARE = 7, SPAN = 8, ERROR = 9, SUM = 10;
   const BAD = new Set(["failure", "cancellation", "never ended"]);
   const MARKS = { success: "✓", failure: "✗", cancellation: "⊘", "never ended": "?", skip: "–" };
   const MANY = 12;
@@ -41,7 +41,7 @@ const draw = (data) => {
     if (minutes < 60) return `${minutes} min ${String(whole % 60).padStart(2, "0")} s`;
     return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
   };
-  const took = (row) => (row[TOOK] === null ? "never ended" : duration(row[TOOK]));
+  const took = (row) => (row[TOOK] === null ? "never ended" : row[SUM] === null ? duration(row[TOOK]) : `Σ ${duration(row[SUM])}`);
   const percent = (share) => (share === null ? "–" : `${Math.round(share * 1000) / 10 < 10 ? Math.round(share * 1000) / 10 : Math.round(share * 100)} %`);
   const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
   const moment = (micro) => new Date(micro / 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC";
@@ -195,7 +195,7 @@ const draw = (data) => {
       button("−", "zoom out (-)", () => zoom(2)), button("+", "zoom in (+)", () => zoom(0.5)), button("Fit", "the whole time (0)", () => setView(0, 1))));
   const heads = h("div", { class: "heads", role: "row" },
     h("span", { role: "columnheader" }, "What"), h("span", { role: "columnheader", class: "number" }, "Took"),
-    h("span", { role: "columnheader", class: "number", title: "peak of the memory, as a share of the request" }, "Memory"), axis);
+    h("span", { role: "columnheader", class: "number", title: "peak of the memory, as a share of the limit" }, "Memory"), axis);
   const grid = h("div", { class: "grid", role: "treegrid", tabindex: "0", "aria-label": "timeline" }, heads, list);
   const header = h("header", {});
   const errors = h("section", { class: "errors", "aria-label": "errors" });
@@ -519,7 +519,9 @@ const draw = (data) => {
     const parts = [];
     const close = button("×", "close (Esc)", hide, { class: "close" });
     parts.push(h("div", { class: "heading" }, h("h2", {}, V[row[LABEL]]), badge(V[row[RESULT]]), close));
-    const share = shown.parents[index] >= 0 && row[TOOK] !== null && rows[shown.parents[index]][TOOK] ? row[TOOK] / rows[shown.parents[index]][TOOK] : null;
+    const above = shown.parents[index] >= 0 ? rows[shown.parents[index]] : null;
+    const whole = above && (above[SUM] ?? above[TOOK]);
+    const share = whole && row[TOOK] !== null && row[SUM] === null ? row[TOOK] / whole : null;
     parts.push(h("p", { class: "facts" },
       [V[row[ROLE]], took(row), row[START] > 0 && `began after ${duration(row[START])}`, share !== null && share < 1 && `${percent(share)} of ${V[rows[shown.parents[index]][LABEL]]}`]
         .filter(Boolean).map((fact) => h("span", {}, fact))));
@@ -549,6 +551,7 @@ const draw = (data) => {
   /** The results of a roll-up's items. */
   const drawSummary = (index) => {
     const items = shown.children[index];
+    const row = shown.rows[index];
     if (!isRollUp(index) || !items || items.length < 2) return null;
     const counts = new Map();
     for (const item of items) {
@@ -560,8 +563,8 @@ const draw = (data) => {
     const at = (share) => times.length ? duration(times[Math.min(times.length - 1, Math.floor(share * times.length))]) : "–";
     return section(counted(items.length, "item"),
       h("p", { class: "counts" }, [...counts].map(([result, count]) => [badge(result), ` ${count.toLocaleString("en")} `])),
-      table([["median", at(0.5)], ["95 of 100 within", at(0.95)], ["slowest", times.length ? duration(times.at(-1)) : "–"]].concat(
-        shown.shares[index] === null ? [] : [["largest peak of memory", `${percent(shown.shares[index])} of the request`]])),
+      table([["sum", row[SUM] === null ? "–" : duration(row[SUM])], ["first start to last end", row[TOOK] === null ? "–" : duration(row[TOOK])], ["median", at(0.5)], ["95 of 100 within", at(0.95)], ["slowest", times.length ? duration(times.at(-1)) : "–"]].concat(
+        shown.shares[index] === null ? [] : [["largest peak of memory", `${percent(shown.shares[index])} of the limit`]])),
       h("p", {}, button(shown.open[index] ? "Close the list" : "Open the list", "open or close the list", () => toggle(index)), " ",
         button("Slowest", "show the slowest item", () => reveal(slowest))));
   };
