@@ -7,7 +7,8 @@ signal, once all records are sent or the exit bound is over.
 
 Limits: C code that holds the GIL, handlers that are installed from C, a wakeup descriptor that the program sets later
 (as asyncio's ``add_signal_handler`` does), and children that C code forks without Python's hooks: their signals are
-taken for those of their parent.
+taken for those of their parent. Where a program closes all descriptors, Python writes to the number of ours until the
+next signal or the end of the phase: only the main thread may change that.
 """
 
 import functools
@@ -20,12 +21,17 @@ from types import FrameType
 
 from otel_flyte.process import shutdown
 from otel_flyte.runtime import forks, held_signals, ticker
+from otel_flyte.runtime.descriptors import Owned, owned_pipe
 from otel_flyte.runtime.guard import guarded, start_thread
 from otel_flyte.tasks import state
 from otel_flyte.tracing import open_spans
 
-_descriptors: tuple[int, int] | None = None
+_descriptors: tuple[Owned, Owned] | None = None
+"""The reading and the writing end of the pipe."""
+
 _pending: "select.poll | None" = None
+"""Of the reading end, ``None`` without a pipe that can be used."""
+
 _asked_for_default = False
 """Whether a handler of the program has called ours."""
 
@@ -42,20 +48,20 @@ def install() -> None:
     disposition = signal.getsignal(signal.SIGTERM)
     if disposition in (None, signal.SIG_IGN):
         return
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    os.set_blocking(writing, False)
-    others = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    reading, writing = owned_pipe()
+    for end in (reading, writing):
+        os.set_blocking(end.number, False)
+    others = signal.set_wakeup_fd(writing.number, warn_on_full_buffer=False)
     if others != -1:
         signal.set_wakeup_fd(others)
-        os.close(reading)
-        os.close(writing)
+        reading.close()
+        writing.close()
         return
     _descriptors = reading, writing
     held_signals.held.add(signal.SIGTERM)
     _pending = select.poll()
-    _pending.register(reading, select.POLLIN)
-    ticker.when_readable(reading, _check)
+    _pending.register(reading.number, select.POLLIN)
+    ticker.when_readable(reading.number, _check)
     state.check_signals = _check
     if disposition is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _handle)
@@ -74,11 +80,11 @@ def uninstall() -> None:
     if _is_ours():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     others = signal.set_wakeup_fd(-1)
-    if others not in (-1, writing):
+    if others not in (-1, writing.number):
         signal.set_wakeup_fd(others)
     held_signals.held.discard(signal.SIGTERM)
     # The descriptors stay open: another file could get their numbers while the thread still reads them.
-    ticker.forget(reading)
+    ticker.forget(reading.number)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a handler is given both
@@ -90,12 +96,28 @@ def _handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a 
     _asked_for_default = _asked_for_default or not _is_ours()
     if _descriptors is None or os.getpid() == 1:
         return
-    try:
-        os.write(_descriptors[1], bytes([number]))
-    except BlockingIOError:
-        pass
-    except OSError:  # The program has closed our descriptor: the thread can't be woken.
+    if not _is_open():  # The program has closed our descriptor: the thread can't be woken.
+        guarded(_let_go_of_closed)()
         _received(bytes([number]))
+        return
+    with suppress(BlockingIOError):
+        os.write(_descriptors[1].number, bytes([number]))
+
+
+def _is_open() -> bool:
+    """Return whether both ends are open: writing without a reader raises ``SIGPIPE``, which may end the process."""
+    return _descriptors is not None and all(end.is_ours for end in _descriptors)
+
+
+def _let_go_of_closed() -> None:
+    """Stop Python from writing the numbers of signals to a file that has got the number of our descriptor."""
+    global _pending
+    if _descriptors is None or threading.current_thread() is not threading.main_thread():
+        return
+    _pending = None
+    others = signal.set_wakeup_fd(-1)
+    if others not in (-1, _descriptors[1].number):
+        signal.set_wakeup_fd(others)
 
 
 def _is_ours() -> bool:
@@ -107,9 +129,15 @@ def _check() -> None:
     """Act on a signal that has arrived; a phase that ends because of it may be here before the thread."""
     with _lock:
         # A poll costs a task's phases half as much as a read without data.
-        if _descriptors is not None and _pending is not None and _pending.poll(0):
+        if _descriptors is None or _pending is None:
+            return
+        reading = _descriptors[0]
+        if reading.is_ours and _pending.poll(0):
             with suppress(BlockingIOError):
-                _received(os.read(_descriptors[0], 512))
+                _received(os.read(reading.number, 512))
+        if not _is_open():
+            ticker.forget(reading.number)
+            _let_go_of_closed()
 
 
 def _received(numbers: bytes) -> None:
@@ -188,11 +216,10 @@ def _restore_default() -> None:
         if _is_ours():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         others = signal.set_wakeup_fd(-1)
-        if others not in (-1, writing):
+        if others not in (-1, writing.number):
             signal.set_wakeup_fd(others)
-    for descriptor in (reading, writing):
-        with suppress(OSError):
-            os.close(descriptor)
+    for end in (reading, writing):
+        end.close()
 
 
 forks.register(after_in_child=_begin_child)

@@ -60,3 +60,9 @@ class Owned:
         """Close the descriptor, if it is ours."""
         if self.is_ours:
             os.close(self.number)
+
+
+def owned_pipe() -> tuple[Owned, Owned]:
+    """Return the reading and the writing end of a new pipe, under high numbers."""
+    reading, writing = os.pipe()
+    return Owned(moved(reading)), Owned(moved(writing))

@@ -4,11 +4,11 @@ import functools
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from otel_flyte.runtime import forks
-from otel_flyte.runtime.descriptors import Owned, moved
+from otel_flyte.runtime.descriptors import Owned, owned_pipe
 from otel_flyte.runtime.guard import report, start_thread
 
 INTERVAL_SECONDS = 1.0
@@ -17,9 +17,9 @@ _lock = threading.RLock()
 _thread_of = 0
 _functions: list[Callable[[], None]] = []
 _when_woken: list[Callable[[], None]] = []
-_descriptors: dict[int, Callable[[], object]] = {}
-_news: Owned | None = None
-"""The writing end of the pipe that wakes the thread."""
+_descriptors: dict[int, tuple[Owned, Callable[[], object]]] = {}
+_news: tuple[Owned, Owned] | None = None
+"""The reading and the writing end of the pipe that wakes the thread."""
 
 
 def every_second(function: Callable[[], None]) -> None:
@@ -37,15 +37,20 @@ def when_woken(function: Callable[[], None]) -> None:
 
 def wake() -> None:
     """Call the functions for it soon. Never waits, so that a signal handler may call it."""
-    # Without the pipe, the thread calls those of the interval.
-    if _news is not None and _news.is_ours:
-        with suppress(BlockingIOError):
-            os.write(_news.number, b"\0")
+    # Without the pipe, the thread calls those of the interval. A pipe without a reader raises ``SIGPIPE``, which may
+    # end the process.
+    if _news is not None and all(end.is_ours for end in _news):
+        with suppress(OSError):
+            os.write(_news[1].number, b"\0")
 
 
 def when_readable(descriptor: int, function: Callable[[], object]) -> None:
-    """Call a function as soon as a descriptor is readable; the function must read it."""
-    _descriptors[descriptor] = function
+    """Call a function as soon as a descriptor is readable; the function must read it.
+
+    A descriptor that the program has closed, or whose other end, is watched no longer. So is a file of the program that
+    has got its number.
+    """
+    _descriptors[descriptor] = Owned(descriptor), function
     _start()
     wake()
 
@@ -61,8 +66,8 @@ def _start() -> None:
         if _thread_of == os.getpid():
             return
         _thread_of = os.getpid()
-        reading, _news = (Owned(moved(end)) for end in os.pipe())
-        os.set_blocking(_news.number, False)
+        reading, writing = _news = owned_pipe()
+        os.set_blocking(writing.number, False)
         start_thread("otel-flyte-watch", functools.partial(_run, reading))
 
 
@@ -70,13 +75,11 @@ def _run(news: Owned) -> None:
     while True:
         ready = _wait(news)
         try:
-            for descriptor in ready:
-                if descriptor in _descriptors:
-                    _descriptors[descriptor]()
-                elif descriptor == news.number and news.is_ours:
-                    os.read(descriptor, 512)
-                    for function in tuple(_when_woken):
-                        function()
+            for end in ready:
+                if end is news:
+                    _read(news)
+                elif watched := _descriptors.get(end.number):
+                    watched[1]()
             if not ready:
                 for function in tuple(_functions):
                     function()
@@ -84,16 +87,43 @@ def _run(news: Owned) -> None:
             report("watch", fault)
 
 
-def _wait(news: Owned) -> list[int]:
-    """Wait for a descriptor or the interval; descriptors that the program has closed are forgotten."""
+def _read(news: Owned) -> None:
+    if not os.read(news.number, 512):
+        news.close()
+    for function in tuple(_when_woken):
+        function()
+
+
+def _wait(news: Owned) -> list[Owned]:
+    """Wait for a descriptor or the interval, and return the readable ones."""
+    watched = {end.number: end for end in _watched(news)}
     poll = select.poll()
-    for descriptor in (*[news.number] * news.is_ours, *_descriptors):
-        poll.register(descriptor, select.POLLIN)
-    happened = dict(poll.poll(INTERVAL_SECONDS * 1000))
-    for descriptor, event in happened.items():
-        if event & select.POLLNVAL:
-            forget(descriptor)
-    return [descriptor for descriptor, event in happened.items() if event & select.POLLIN]
+    for number in watched:
+        poll.register(number, select.POLLIN)
+    happened = poll.poll(INTERVAL_SECONDS * 1000)
+    for number, event in happened:
+        # With nothing to read, each poll would return at once.
+        if not event & select.POLLIN:
+            _leave(watched[number], news)
+    readable = [watched[number] for number, event in happened if event & select.POLLIN]
+    # Another file may have got the number since the poll began.
+    return [end for end in readable if end.is_ours]
+
+
+def _watched(news: Owned) -> Iterator[Owned]:
+    for end in (news, *(end for end, _ in tuple(_descriptors.values()))):
+        if end.is_ours:
+            yield end
+        else:
+            _leave(end, news)
+
+
+def _leave(end: Owned, news: Owned) -> None:
+    """Watch a descriptor no longer that the program has closed, or whose other end is closed."""
+    if end is news:
+        news.close()
+    elif _descriptors.get(end.number, (None,))[0] is end:
+        forget(end.number)
 
 
 def _forget_all() -> None:

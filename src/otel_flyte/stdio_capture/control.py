@@ -85,3 +85,6 @@ class Control:
         self.is_closed = True
         if self._descriptor.is_ours:
             self._end.close()
+        else:
+            # Python would close the number later, which may be that of a file of the program.
+            self._end.detach()
