@@ -104,6 +104,7 @@ def _handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a 
         os.write(_descriptors[1].number, bytes([number]))
 
 
+@guarded
 def _is_open() -> bool:
     """Return whether both ends are open: writing without a reader raises ``SIGPIPE``, which may end the process."""
     return _descriptors is not None and all(end.is_ours for end in _descriptors)
