@@ -447,3 +447,82 @@ def test_a_users_own_use_of_opentelemetry_is_unchanged(tmp_path: Path) -> None:
 
     assert len(ended.printed) == 2
     assert "b4" in ended.printed[1]
+
+
+# --- resource detectors ----------------------------------------------------------------------------------------------
+
+DETECTORS_OF_OTHERS = """
+    import os
+
+    from opentelemetry.sdk.resources import Resource, ResourceDetector
+
+    class Rack(ResourceDetector):
+        def detect(self):
+            return Resource({"rack": "r7"})
+
+    class Broken(ResourceDetector):
+        def __init__(self):
+            raise RuntimeError("no rack\\nin the room")
+
+    class Strict(ResourceDetector):
+        def __init__(self):
+            super().__init__(raise_on_error=True)
+
+        def detect(self):
+            raise RuntimeError("no answer")
+"""
+RESOURCE = """
+    import json, logging, sys
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    from otel_flyte.sdk import resource
+    found = resource.ours().attributes
+    print(json.dumps([found.get("rack"), "process.pid" in found, found.get("team")]))
+"""
+DETECTORS = "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
+
+
+def detected(chosen: str, folder: Path) -> tuple[list[object], list[str]]:
+    names = {"rack": "Rack", "broken": "Broken", "gone": "Gone", "strict": "Strict"}
+    path = programs.distribution(
+        folder / "others", "detectors_of_others", DETECTORS_OF_OTHERS, {standard.DETECTOR_GROUP: names}
+    )
+    environ = {DETECTORS: chosen, "OTEL_RESOURCE_ATTRIBUTES": "team=vision"}
+    ended = programs.run(RESOURCE, folder, programs.RAISE | environ, path=[path])
+    prefix = "WARNING:otel_flyte:otel-flyte: "
+    return ended.printed, [line.removeprefix(prefix) for line in ended.stderr.splitlines()]
+
+
+@pytest.mark.parametrize("chosen", ["rack,process", "rack, ,process", " rack , process,", "process,rack,otel"])
+def test_chosen_resource_detectors_are_used(chosen: str, tmp_path: Path) -> None:
+    assert detected(chosen, tmp_path) == (["r7", True, "vision"], [])
+
+
+UNLOADED = {
+    "broken": f"broken of {DETECTORS} can't be loaded (no rack): the other resource detectors are used",
+    "gone": (
+        f"gone of {DETECTORS} can't be loaded (module 'detectors_of_others' has no attribute 'Gone'): "
+        "the other resource detectors are used"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNLOADED)
+def test_a_resource_detector_that_fails_is_one_line_and_others_are_used(name: str, tmp_path: Path) -> None:
+    assert detected(f"{name},rack", tmp_path) == (["r7", False, "vision"], [UNLOADED[name]])
+
+
+def test_a_resource_detector_that_insists_on_its_error_is_one_line(tmp_path: Path) -> None:
+    line = f"{DETECTORS}=strict,rack can't be used (no answer): the SDK's default is used"
+
+    assert detected("strict,rack", tmp_path) == ([None, False, "vision"], [line])
+
+
+@pytest.mark.parametrize("chosen", ["*", "otel,*", "*,process", " * ", "*,*"])
+def test_all_resource_detectors_can_be_chosen_in_every_version_of_the_sdk(chosen: str, tmp_path: Path) -> None:
+    path = programs.distribution(
+        tmp_path / "others", "detectors_of_others", DETECTORS_OF_OTHERS, {standard.DETECTOR_GROUP: {"rack": "Rack"}}
+    )
+    environ = {DETECTORS: chosen, "OTEL_RESOURCE_ATTRIBUTES": "team=vision"}
+    ended = programs.run(RESOURCE, tmp_path, programs.RAISE | environ, path=[path])
+
+    assert (ended.printed, ended.stderr) == (["r7", True, "vision"], "")

@@ -30,6 +30,11 @@ SAMPLERS = (
 SAMPLER_GROUP = "opentelemetry_traces_sampler"
 """The entry points of other samplers: functions that take the argument's text, or ``None``, and return a sampler."""
 
+DETECTOR_GROUP = "opentelemetry_resource_detector"
+_ALL = "*"
+_FIRST_AND_LAST = ("service_instance", "otel")
+"""The detectors that the SDK always uses."""
+
 EXPONENTIAL = "base2_exponential_bucket_histogram"
 _UNLIMITED = "no limit"
 
@@ -244,13 +249,31 @@ def _installed(kind: str, *also: str) -> Callable[[str], _Reading]:
         installed = {entry.name for entry in entry_points(group=f"opentelemetry_{kind.replace(' ', '_')}")}
         missing = [name for name in names if name not in installed and name not in also]
         if not missing:
-            return _Reading(value)
+            # Older versions of the SDK look up the empty names between two commas, too.
+            return _Reading(",".join(names) or None)
         used = ",".join(name for name in names if name not in missing) or None
         wrong = "is not installed" if missing == names else f"contains {', '.join(missing)}, which is not installed"
         listed = f"(installed {kind}s: {', '.join(sorted(installed))})"
         return _Reading(used, f"{wrong} {listed}", "the others are used" if used else "")
 
     return read
+
+
+def _detectors(value: str) -> _Reading:
+    """Read names of resource detectors. Older versions of the SDK do not know ``*``, the name of all others."""
+    reading = _installed("resource detector", _ALL)(value)
+    names = (reading.used or "").split(",")
+    if _ALL not in names:
+        return reading
+    from importlib.metadata import entry_points
+
+    installed = {entry.name for entry in entry_points(group=DETECTOR_GROUP)}
+    # The SDK's own are the first and the last of all, so that those of others and the user's attributes win.
+    others = sorted(installed.difference(names, _FIRST_AND_LAST))
+    first = [name for name in _FIRST_AND_LAST[:1] if name in installed and name not in names]
+    place = names.index(_ALL)
+    rest = [name for name in names[place + 1 :] if name != _ALL]
+    return reading._replace(used=",".join([*first, *names[:place], *others, *rest]) or None)
 
 
 # --- the variables ---------------------------------------------------------------------------------------------------
@@ -309,7 +332,7 @@ VARIABLES = {
     ),
     semconv.SAMPLER: _Variable(_sampler, DEFAULT_SAMPLER),
     semconv.RESOURCE_ATTRIBUTES: _Variable(_entries(_problem_of_attribute), "no attribute"),
-    semconv.RESOURCE_DETECTORS: _Variable(_installed("resource detector", "*"), "the SDK's default"),
+    semconv.RESOURCE_DETECTORS: _Variable(_detectors, "the SDK's default"),
     semconv.PROPAGATORS: _Variable(_installed("propagator", "none"), "tracecontext,baggage"),
     semconv.ID_GENERATOR: _Variable(_installed("id generator"), "flyte"),
     semconv.TRACER_PROVIDER: _Variable(_installed("tracer provider"), "none"),

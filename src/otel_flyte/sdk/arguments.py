@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from otel_flyte import semconv
@@ -30,13 +31,13 @@ _threads: list[int] = []
 
 
 @contextmanager
-def usable_environment() -> Iterator[Mapping[str, str]]:
-    """Return the usable standard values, and let the SDK read them where it has no arguments for them.
+def usable_environment(changes: Mapping[str, str] = MappingProxyType({})) -> Iterator[Mapping[str, str]]:
+    """Return the usable standard values with changes, and let the SDK read them where it has no arguments for them.
 
     These are the variables of the resource and of the SDK's own metrics. The modules that read them see these values as
     their ``environ`` until the last context ends, of nested ones and of other threads; ``os.environ`` is not changed.
     """
-    values = standard.usable(os.environ)
+    values = {**standard.usable(os.environ), **changes}
     with _lock:
         _threads.append(threading.get_ident())
         _set_environ(values)

@@ -7,7 +7,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from otel_flyte import providers, semconv
 from otel_flyte.runtime.limits import bounded
-from otel_flyte.sdk.arguments import usable_environment
+from otel_flyte.sdk.detectors import detected
 
 
 @cache
@@ -17,8 +17,7 @@ def ours() -> Resource:
     The pod is known where the downward API sets variables. The identity of an attempt is part of the resource only
     where the attempt owns the process: where attempts share a process, their records carry it.
     """
-    with usable_environment():
-        created = Resource.create()
+    created = detected()
     found: dict[str, str | int] = {}
     for name, variables in semconv.K8S_VARIABLES.items():
         found[name] = next(filter(None, map(os.environ.get, variables)), "")
