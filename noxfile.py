@@ -121,6 +121,27 @@ def stack(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[-1])
+def fuzz(session: nox.Session) -> None:
+    """The readers of foreign data, guided by their coverage; the argument is the number of seconds for each."""
+    if PYTHONS[-1] == "3.10" or (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        session.skip("atheris has wheels for Python 3.11 and later on Linux and x86-64 only")
+    _sync(session, "fuzz")
+    seconds, *names = session.posargs or ["60"]
+    folder = Path(session.cache_dir).resolve() / "fuzz"
+    listed = session.run("python", "tests/support/fuzz.py", silent=True)
+    broken = []
+    for name in names or str(listed).split():
+        session.log(f"{name}: {seconds} s")
+        options = (f"-max_total_time={seconds}", "-max_len=8192", "-timeout=30", "-verbosity=0", "-print_final_stats=1")
+        try:
+            session.run("python", "tests/support/fuzz.py", name, str(folder), *options)
+        except CommandFailed:
+            broken.append(name)
+    if broken:
+        session.error(f"{', '.join(broken)} failed: the inputs are in {folder}")
+
+
+@nox.session(python=PYTHONS[-1])
 def benchmarks(session: nox.Session) -> None:
     """The README's table, and the times of the commands that read a large recording."""
     _sync(session, "test")

@@ -1,12 +1,15 @@
 """Readers of files that other programs write: whatever is in a file, they raise only what they document."""
 
+import gzip
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -137,6 +140,40 @@ def test_any_file_is_a_recording_or_is_reported(content: bytes) -> None:
 @given(cut=st.integers(0, 3000), indent=st.sampled_from([None, 1]), count=st.integers(1, 2))
 def test_a_cut_recording_is_shown_or_reported(cut: int, indent: int | None, count: int) -> None:
     check_recording("\n".join([json.dumps(DOCUMENT, indent=indent)] * count).encode()[:-cut])
+
+
+SHAPES: dict[str, Callable[[Any], Any]] = {
+    "array": lambda document: [document, document],
+    "answer of Tempo": lambda document: {"batches": document["resourceSpans"]},
+    "second answer of Tempo": lambda document: {"trace": {"resourceSpans": document["resourceSpans"]}},
+}
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda content: content,
+    "gzip": gzip.compress,
+    "zstd": lambda content: bytes(zstandard.compress(content)),
+    "zstd of the collector": lambda content: (
+        len(found := zstandard.compress(content)).to_bytes(4, "big") + bytes(found)
+    ),
+}
+
+
+@few
+@given(data=st.data(), shape=st.sampled_from(list(SHAPES)), new=anything)
+def test_a_document_of_another_program_with_any_value_is_shown_or_reported(
+    data: st.DataObject, shape: str, new: Any
+) -> None:
+    document = SHAPES[shape](DOCUMENT)
+    path = data.draw(st.sampled_from(places(document)))
+    check_recording(json.dumps(changed(document, path, new), indent=1).encode())
+
+
+@few
+@given(
+    how=st.sampled_from(list(COMPRESSED)), at=st.integers(0, 500), new=st.binary(max_size=8), end=st.binary(max_size=8)
+)
+def test_a_broken_compressed_recording_is_shown_or_reported(how: str, at: int, new: bytes, end: bytes) -> None:
+    content = COMPRESSED[how](json.dumps(DOCUMENT).encode())
+    check_recording(content[:at] + new + content[at + len(new) :] + end)
 
 
 # --- the kernel's files ---
