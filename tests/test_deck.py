@@ -9,6 +9,7 @@ from types import ModuleType
 import flytekit
 import pytest
 from flytekit import Deck, FlyteContextManager, dynamic, task
+from flytekit.deck import DeckField
 from opentelemetry.sdk.trace import TracerProvider
 
 import otel_flyte
@@ -166,6 +167,30 @@ def test_user_code_sees_the_same_decks_as_without_otel_flyte(*, ends_well: bool,
     assert ours == observed()
     with_ours, without = rendered
     assert with_ours == [*without, "Telemetry"]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ((), []),
+        ((DeckField.INPUT, DeckField.OUTPUT), ["Input", "Output"]),
+        ((DeckField.INPUT, DeckField.OUTPUT, DeckField.TIMELINE), ["Input", "Output", "Timeline"]),
+    ],
+)
+def test_the_decks_that_are_left_after_a_local_run_are_flytekits_own(
+    fields: tuple[DeckField, ...], expected: list[str], local: TracerProvider
+) -> None:
+    """As flytekit's and its plugins' own tests count them."""
+
+    @task(enable_deck=True, deck_fields=fields)
+    def own(value: int) -> int:
+        return value
+
+    with flytekit.new_context() as context:
+        context.user_space_params._decks = []
+        own(value=1)
+        assert sorted(deck.name for deck in flytekit.current_context().decks) == expected
 
 
 @pytest.mark.quick
