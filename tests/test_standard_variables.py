@@ -460,7 +460,7 @@ DETECTORS_OF_OTHERS = """
         def detect(self):
             return Resource({"rack": "r7"})
 
-    class Broken(ResourceDetector):
+    class Broken(Rack):
         def __init__(self):
             raise RuntimeError("no rack\\nin the room")
 
