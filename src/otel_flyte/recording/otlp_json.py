@@ -27,9 +27,9 @@ _OLD_SCOPES = {"scopeSpans": "instrumentationLibrarySpans", "scopeLogs": "instru
 
 _RECORDS = {SPANS: "span", LOGS: "log record", METRICS: "metric"}
 _TEMPO_TRACE, _TEMPO_SPANS = "trace", "batches"
-_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
-_STATUS_CODES = ("unset", "ok", "error")
-_SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
+STATUS_CODES = ("unset", "ok", "error")
+SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _SEVERITY = re.compile(r"(?:SEVERITY_NUMBER_)?([A-Z]+?)[2-4]?")
 _LATEST_NS = 2**64
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
@@ -37,7 +37,7 @@ _SHORTEST_BIG = 19
 """Digits. A number with fewer has no more than 64 bits."""
 
 _TRACE_ID_SIZE, _SPAN_ID_SIZE = 16, 8
-_USAGE_METRIC = semconv.METRIC_TASK_SERIES.format(name="")
+USAGE_METRIC = semconv.METRIC_TASK_SERIES.format(name="")
 _are_usual = re.compile(r"(?:(?!0+ )[0-9a-f]{16} ){2}[1-9][0-9]{0,18} [1-9][0-9]{0,18}").fullmatch
 """Of the ids of a span and its parent, its start and its end."""
 
@@ -108,9 +108,9 @@ def _span(span: Json, scope: Scope, resource: Attributes, faults: Faults) -> Spa
         name=_text(span.get("name")),
         start_ns=_time(_get(span, "startTimeUnixNano")) or 0,
         end_ns=_field("end time", faults, _time, _get(span, "endTimeUnixNano")),
-        kind=_field("kind", faults, _enum, span.get("kind"), _KINDS, "SPAN_KIND_") or _KINDS[0],
-        status_code=_field("status", faults, _enum, status.get("code"), _STATUS_CODES, "STATUS_CODE_")
-        or _STATUS_CODES[0],
+        kind=_field("kind", faults, _enum, span.get("kind"), KINDS, "SPAN_KIND_") or KINDS[0],
+        status_code=_field("status", faults, _enum, status.get("code"), STATUS_CODES, "STATUS_CODE_")
+        or STATUS_CODES[0],
         status_message=_text(status.get("message")),
         attributes=_attributes(span, faults),
         events=_fields("event", faults, _event, _members(span, "events", "event", faults)),
@@ -132,7 +132,7 @@ def _usual_span(span: Json, scope: Scope, resource: Attributes, faults: Faults) 
     if not (
         type(trace_id) is type(span_id) is type(parent_id) is type(name) is type(start) is type(end) is str
         and type(kind) is int
-        and 0 <= kind < len(_KINDS)
+        and 0 <= kind < len(KINDS)
         # One expression for all of them is found in two thirds of the time of four.
         and _are_usual(f"{span_id} {parent_id} {start} {end}")
         and not span.get("status")
@@ -145,7 +145,7 @@ def _usual_span(span: Json, scope: Scope, resource: Attributes, faults: Faults) 
         intern(_text(name)),
         int(start),
         int(end),
-        _KINDS[kind],
+        KINDS[kind],
         "unset",
         "",
         _attributes(span, faults),
@@ -196,17 +196,17 @@ def _severity(number: Any) -> str:
     """Return a severity's short name: https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber."""
     named = _SEVERITY.fullmatch(number) if isinstance(number, str) else None
     if named:
-        return named[1] if named[1] in _SEVERITIES else ""
+        return named[1] if named[1] in SEVERITIES else ""
     value = _integer(number or 0)
-    return _SEVERITIES[(value - 1) // 4] if 1 <= value <= 24 else ""
+    return SEVERITIES[(value - 1) // 4] if 1 <= value <= 24 else ""
 
 
 def _points(metric: Json, _: Scope, resource: Attributes, faults: Faults) -> list[Point]:
     name = _text(metric.get("name"))
-    if not name.startswith(_USAGE_METRIC):
+    if not name.startswith(USAGE_METRIC):
         return []
     points = _members(_object(metric, "gauge", faults), "dataPoints", "data point", faults)
-    series = name.removeprefix(_USAGE_METRIC)
+    series = name.removeprefix(USAGE_METRIC)
     found = _fields("data point", faults, lambda point, _: _point(point, series, resource, faults), points)
     return [point for point in found if point]
 

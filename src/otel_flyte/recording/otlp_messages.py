@@ -1,0 +1,102 @@
+"""Turn OTLP messages of protobuf into the values of a recording."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from sys import intern
+from typing import Any
+
+from otel_flyte import semconv
+from otel_flyte.recording.model import Attributes, AttributeValue, Event, Link, LogRecord, Point, Scope, Span
+from otel_flyte.recording.otlp_json import KINDS, SEVERITIES, STATUS_CODES, USAGE_METRIC
+
+
+def attributes(pairs: Iterable[Any]) -> Attributes:
+    """Return the attributes of a message. Of those with the same name the last one counts."""
+    return {intern(pair.key): _value(pair.value) for pair in pairs}
+
+
+def scope(message: Any) -> Scope:
+    """Return an ``InstrumentationScope``."""
+    return Scope(message.name, message.version)
+
+
+def span(message: Any, in_scope: Scope, resource: Attributes) -> Span:
+    """Return a ``Span``, with ids in hexadecimal."""
+    kind, code = message.kind, message.status.code
+    return Span(
+        trace_id=message.trace_id.hex(),
+        span_id=message.span_id.hex(),
+        parent_id=message.parent_span_id.hex() or None,
+        name=intern(message.name),
+        start_ns=message.start_time_unix_nano,
+        end_ns=message.end_time_unix_nano or None,
+        kind=KINDS[kind] if 0 <= kind < len(KINDS) else KINDS[0],
+        status_code=STATUS_CODES[code] if 0 <= code < len(STATUS_CODES) else STATUS_CODES[0],
+        status_message=message.status.message,
+        attributes=attributes(message.attributes),
+        events=tuple([Event(each.name, each.time_unix_nano, attributes(each.attributes)) for each in message.events]),
+        links=tuple([_link(each) for each in message.links]),
+        scope=in_scope,
+        resource=resource,
+    )
+
+
+def log(message: Any) -> LogRecord | None:
+    """Return a ``LogRecord``; ``None`` for one that is no event and has no body."""
+    found = attributes(message.attributes)
+    # Older versions of OTLP have no field for it.
+    event = (getattr(message, "event_name", "") or str(found.get(semconv.EVENT_NAME) or "")) if message.span_id else ""
+    body = None if message.body.WhichOneof("value") is None else _body(message.body)
+    if not event and body is None:
+        return None
+    number = message.severity_number
+    return LogRecord(
+        message.trace_id.hex(),
+        message.span_id.hex(),
+        message.time_unix_nano or message.observed_time_unix_nano,
+        event,
+        body,
+        message.severity_text or (SEVERITIES[(number - 1) // 4] if 1 <= number <= 24 else ""),
+        found,
+    )
+
+
+def points(metric: Any, resource: Attributes) -> list[Point]:
+    """Return the points of a ``Metric`` that is a gauge of usage; none of other metrics."""
+    if not metric.name.startswith(USAGE_METRIC):
+        return []
+    series = metric.name.removeprefix(USAGE_METRIC)
+    found = []
+    for point in metric.gauge.data_points:
+        value = point.as_double if point.WhichOneof("value") == "as_double" else float(point.as_int)
+        if point.time_unix_nano and math.isfinite(value):
+            found.append(Point(series, point.time_unix_nano, value, attributes(point.attributes), resource))
+    return found
+
+
+def _link(message: Any) -> Link:
+    return Link(message.trace_id.hex(), message.span_id.hex(), attributes(message.attributes))
+
+
+def _body(message: Any) -> str:
+    value = _value(message)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+
+
+def _value(message: Any) -> AttributeValue:
+    kind = message.WhichOneof("value")
+    if kind == "string_value":
+        text: str = message.string_value
+        return intern(text)
+    return _VALUES[kind](message) if kind in _VALUES else None
+
+
+_VALUES: Mapping[str, Callable[[Any], AttributeValue]] = {
+    "bool_value": lambda message: bool(message.bool_value),
+    "int_value": lambda message: int(message.int_value),
+    "double_value": lambda message: float(message.double_value),
+    "bytes_value": lambda message: bytes(message.bytes_value),
+    "array_value": lambda message: [_value(each) for each in message.array_value.values],
+    "kvlist_value": lambda message: {pair.key: _value(pair.value) for pair in message.kvlist_value.values},
+}

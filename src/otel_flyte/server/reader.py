@@ -1,0 +1,253 @@
+"""What the database answers."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from otel_flyte import semconv
+from otel_flyte.export import otlp_requests
+from otel_flyte.recording import otlp_messages
+from otel_flyte.recording.model import LogRecord, Point, Recording, Span
+
+RUNNING, SUCCEEDED, FAILED, UNKNOWN = "running", "succeeded", "failed", "unknown"
+STATES = (RUNNING, SUCCEEDED, FAILED, UNKNOWN)
+
+_SILENT_NS = 90 * 10**9
+"""The time without a sign after which an open attempt no longer counts as running: pending spans come once a minute."""
+
+_LONGEST_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An execution in a list.
+
+    Attributes:
+        id: its number in this database, which orders executions that begin at once.
+        key: ``project:domain:name``, or ``trace:`` and the trace id of a local run.
+        workflow: the name of the workflow, else of its first task.
+        state: one of ``STATES``.
+        start_ns: nanoseconds since the epoch.
+        end_ns: the time of its last record so far.
+        errors: the number of failed spans.
+    """
+
+    id: int
+    key: str
+    project: str
+    domain: str
+    name: str
+    workflow: str
+    state: str
+    start_ns: int
+    end_ns: int
+    spans: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a list of executions contains; an empty text is no condition.
+
+    Attributes:
+        text: part of the name or of the workflow, in any case.
+        attributes: attributes that any of its spans, or a resource, has, as text.
+        after: the last execution of the page before, as ``(start_ns, id)``.
+    """
+
+    project: str = ""
+    domain: str = ""
+    workflow: str = ""
+    state: str = ""
+    text: str = ""
+    since_ns: int = 0
+    until_ns: int = 0
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[int, int] | None = None
+
+
+def executions(connection: sqlite3.Connection, wanted: Filter, limit: int, now_ns: int) -> list[Listed]:
+    """Return executions, the newest first."""
+    conditions, values = ["spans > 0"], [now_ns - _SILENT_NS]
+    parameters: list[Any] = list(values)
+    for column in ("project", "domain", "workflow"):
+        if value := getattr(wanted, column):
+            conditions.append(f"{column} = ?")
+            parameters.append(value)
+    if wanted.text:
+        conditions.append("(instr(lower(name), ?) OR instr(lower(workflow), ?) OR instr(key, ?))")
+        parameters += [wanted.text.lower()] * 3
+    if wanted.since_ns:
+        conditions.append("end_ns >= ?")
+        parameters.append(wanted.since_ns)
+    if wanted.until_ns:
+        conditions.append("start_ns <= ?")
+        parameters.append(wanted.until_ns)
+    for name, value in wanted.attributes.items():
+        conditions.append("id IN (SELECT execution FROM attributes WHERE name = ? AND value = ?)")
+        parameters += [name, value]
+    if wanted.after is not None:
+        conditions.append("(start_ns, id) < (?, ?)")
+        parameters += wanted.after
+    query = f"SELECT * FROM ({_LIST} WHERE {' AND '.join(conditions)})"  # noqa: S608
+    if wanted.state:
+        query += " WHERE state = ?"
+        parameters.append(wanted.state)
+    query += " ORDER BY start_ns DESC, id DESC LIMIT ?"
+    parameters.append(min(limit, _LONGEST_PAGE))
+    return [Listed(*row) for row in connection.execute(query, parameters)]
+
+
+_LIST = f"""
+SELECT id, key, project, domain, name,
+    coalesce(nullif(workflow, ''), (
+        SELECT name FROM attempts WHERE execution = executions.id ORDER BY start_ns LIMIT 1
+    ), '') AS workflow,
+    CASE
+        WHEN EXISTS (
+            SELECT 1 FROM attempts WHERE execution = executions.id AND result IS NULL AND seen_ns > ?
+        ) THEN '{RUNNING}'
+        WHEN EXISTS (
+            SELECT 1 FROM attempts WHERE execution = executions.id AND result = '{semconv.RESULT_FAILURE}'
+        ) THEN '{FAILED}'
+        WHEN EXISTS (
+            SELECT 1 FROM attempts WHERE execution = executions.id AND result IS NULL
+        ) THEN '{UNKNOWN}'
+        ELSE '{SUCCEEDED}'
+    END AS state,
+    start_ns, end_ns, spans, errors
+FROM executions
+"""  # noqa: S608
+
+
+def execution(connection: sqlite3.Connection, key: str, now_ns: int) -> Listed | None:
+    """Return the execution with a key."""
+    row = connection.execute(f"{_LIST} WHERE key = ?", (now_ns - _SILENT_NS, key)).fetchone()
+    return None if row is None else Listed(*row)
+
+
+def keys(connection: sqlite3.Connection, execution_ids: Iterable[int]) -> set[str]:
+    """Return the keys of executions."""
+    found = (
+        connection.execute("SELECT key FROM executions WHERE id = ?", (each,)).fetchone() for each in execution_ids
+    )
+    return {row[0] for row in found if row is not None}
+
+
+def recording(connection: sqlite3.Connection, execution_id: int) -> Recording:
+    """Return the records of an execution."""
+    connection.execute("BEGIN")
+    try:
+        messages = _Messages(connection)
+        spans = tuple(_spans(connection, execution_id, messages))
+        logs = tuple(_logs(connection, execution_id))
+        return Recording(spans, logs, tuple(_points(connection, execution_id, messages)))
+    finally:
+        connection.execute("ROLLBACK")
+
+
+class _Messages:
+    """Parses resources and scopes once."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: dict[tuple[str, int], Any] = {}
+
+    def resource(self, number: int) -> Any:
+        """Return the attributes of a resource."""
+        if ("resources", number) not in self._known:
+            found = _message(self._bytes("resources", number), "Resource")
+            self._known["resources", number] = otlp_messages.attributes(found.attributes)
+        return self._known["resources", number]
+
+    def scope(self, number: int) -> Any:
+        """Return a scope."""
+        if ("scopes", number) not in self._known:
+            found = _message(self._bytes("scopes", number), "InstrumentationScope")
+            self._known["scopes", number] = otlp_messages.scope(found)
+        return self._known["scopes", number]
+
+    def _bytes(self, table: str, number: int) -> bytes:
+        row = self._connection.execute(f"SELECT message FROM {table} WHERE id = ?", (number,)).fetchone()  # noqa: S608
+        return bytes(row[0]) if row is not None else b""
+
+
+def _spans(connection: sqlite3.Connection, execution_id: int, messages: _Messages) -> Iterator[Span]:
+    rows = connection.execute("SELECT resource, scope, message FROM spans WHERE execution = ?", (execution_id,))
+    for resource, scope, message in rows:
+        yield otlp_messages.span(_message(message, "Span"), messages.scope(scope), messages.resource(resource))
+
+
+def _logs(connection: sqlite3.Connection, execution_id: int) -> Iterator[LogRecord]:
+    rows = connection.execute("SELECT message FROM logs WHERE execution = ? ORDER BY time_ns", (execution_id,))
+    for (message,) in rows:
+        record = otlp_messages.log(_message(message, "LogRecord"))
+        if record is not None:
+            yield record
+
+
+def _points(connection: sqlite3.Connection, execution_id: int, messages: _Messages) -> Iterator[Point]:
+    """Return points: those of local runs name no execution, and belong to it by their process."""
+    for resource, _, message in connection.execute(_METRICS, (execution_id, execution_id)):
+        yield from otlp_messages.points(_message(message, "Metric"), messages.resource(resource))
+
+
+_METRICS = """
+SELECT resource, scope, message FROM metrics WHERE execution = ?
+UNION ALL
+SELECT resource, scope, message FROM metrics
+WHERE execution = 0 AND resource IN (SELECT resource FROM uses WHERE execution = ?)
+"""
+
+
+def requests(connection: sqlite3.Connection, execution_id: int) -> Iterator[tuple[str, Any]]:
+    """Return the records of an execution as requests of OTLP with their signals, of some hundred records each."""
+    for signal, query, parameters in (
+        ("traces", "SELECT resource, scope, message FROM spans WHERE execution = ?", (execution_id,)),
+        ("logs", "SELECT resource, scope, message FROM logs WHERE execution = ? ORDER BY time_ns", (execution_id,)),
+        (
+            "metrics",
+            _METRICS.replace("SELECT resource, message", "SELECT resource, scope, message"),
+            (execution_id,) * 2,
+        ),
+    ):
+        cursor = connection.execute(query, parameters)
+        while rows := cursor.fetchmany(500):
+            yield signal, _request(connection, signal, rows)
+
+
+def _request(connection: sqlite3.Connection, signal: str, rows: Sequence[tuple[int, int, bytes]]) -> Any:
+    shape, request = otlp_requests.SHAPES[signal], otlp_requests.request(signal)
+    groups: dict[tuple[int, int], Any] = {}
+    for resource, scope, message in rows:
+        if (resource, scope) not in groups:
+            in_resource = getattr(request, shape.resources).add()
+            in_resource.resource.MergeFromString(_stored(connection, "resources", resource))
+            groups[resource, scope] = getattr(in_resource, shape.scopes).add()
+            groups[resource, scope].scope.MergeFromString(_stored(connection, "scopes", scope))
+        getattr(groups[resource, scope], shape.records).add().MergeFromString(message)
+    return request
+
+
+def _stored(connection: sqlite3.Connection, table: str, number: int) -> bytes:
+    row = connection.execute(f"SELECT message FROM {table} WHERE id = ?", (number,)).fetchone()  # noqa: S608
+    return bytes(row[0]) if row is not None else b""
+
+
+def _message(content: bytes, name: str) -> Any:
+    return _TYPES[name].FromString(content)
+
+
+def _types() -> Mapping[str, Any]:
+    from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as LogMessage
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
+
+    kinds = (InstrumentationScope, LogMessage, Metric, Resource, SpanMessage)
+    return {kind.DESCRIPTOR.name: kind for kind in kinds}
+
+
+_TYPES = _types()

@@ -1,0 +1,145 @@
+"""Runs the server: OTLP over HTTP and gRPC, the page and the API, in one process."""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from otel_flyte.server import otlp_grpc, otlp_http, schema, tokens, web
+from otel_flyte.server.retention import Limits
+from otel_flyte.server.source import Database
+from otel_flyte.server.writer import Writer
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+_BACKLOG = 512
+
+
+class Options(NamedTuple):
+    """The options of the server.
+
+    Attributes:
+        store: the database.
+        host: the address to listen on.
+        port: of the page and the API.
+        otlp_http: the port of OTLP over HTTP.
+        otlp_grpc: the port of OTLP over gRPC.
+        limits: what is kept.
+        token: that of readers, ``None`` for no check.
+        otlp_token: that of senders, ``None`` for no check.
+        tls: the files of certificate and key, ``None`` for plain text.
+    """
+
+    store: Path
+    host: str = "127.0.0.1"
+    port: int = 7311
+    otlp_http: int = 4318
+    otlp_grpc: int = 4317
+    limits: Limits = Limits()
+    token: str | None = None
+    otlp_token: str | None = None
+    tls: tuple[Path, Path] | None = None
+
+
+class ServeError(Exception):
+    """The server can't start. The message is one line: problem, then remedy."""
+
+
+def serve(options: Options, say: Callable[[str], None]) -> None:
+    """Serve until a signal ends the process.
+
+    Args:
+        options: the options.
+        say: prints a line once the server is ready.
+
+    Raises:
+        ServeError: a port is taken, or a certificate can't be read.
+        DatabaseError: the database can't be used.
+    """
+    with contextlib.ExitStack() as running:
+        running.enter_context(schema.lock(options.store))
+        schema.create(options.store)
+        sockets = [running.enter_context(_listening(options, port)) for port in (options.otlp_http, options.port)]
+        writer = Writer(options.store, options.limits)
+        running.callback(writer.close)
+        source = Database(options.store)
+        writer.changed.append(source.changed)
+        running.enter_context(_grpc(options, writer))
+        of_senders, of_readers = tokens.check(options.otlp_token), tokens.check(options.token)
+        receiver = otlp_http.app(writer, lambda request: of_senders(request.headers))
+        pages = web.app(source, of_readers)
+        server = _server(options, _by_port(options.otlp_http, receiver, pages))
+        for line in _lines(options):
+            say(line)
+        server.run(sockets=sockets)
+
+
+def _listening(options: Options, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ServeError(_unusable(options.host, port, error)) from None
+
+
+def _unusable(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is taken: end the program that listens there, or choose another (see --help)"
+    return f"{host} port {port} can't be used ({error.strerror or error}): choose another by --host and --port"
+
+
+@contextlib.contextmanager
+def _grpc(options: Options, writer: Writer) -> Iterator[None]:
+    import grpc
+
+    server = otlp_grpc.server(writer, tokens.check(options.otlp_token))
+    address = f"[{options.host}]:{options.otlp_grpc}" if ":" in options.host else f"{options.host}:{options.otlp_grpc}"
+    # gRPC's own error does not tell whether the port is taken.
+    _listening(options, options.otlp_grpc).close()
+    if options.tls is None:
+        server.add_insecure_port(address)
+    else:
+        certificate, key = (path.read_bytes() for path in options.tls)
+        server.add_secure_port(address, grpc.ssl_server_credentials([(key, certificate)]))
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop(1).wait()
+
+
+def _server(options: Options, app: Any) -> uvicorn.Server:
+    certificate, key = options.tls or (None, None)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+        ssl_certfile=None if certificate is None else os.fspath(certificate),
+        ssl_keyfile=None if key is None else os.fspath(key),
+    )
+    return uvicorn.Server(config)
+
+
+def _by_port(otlp_port: int, receiver: Any, pages: Any) -> Any:
+    """Return an application that sends each connection to the application of its port."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        server = scope.get("server")
+        await (receiver if server is not None and server[1] == otlp_port else pages)(scope, receive, send)
+
+    return app
+
+
+def _lines(options: Options) -> Iterator[str]:
+    scheme = "http" if options.tls is None else "https"
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    yield f"OTLP   {scheme}://{host}:{options.otlp_http} (HTTP), {scheme}://{host}:{options.otlp_grpc} (gRPC)"
+    yield f"page   {scheme}://{host}:{options.port}"

@@ -1,0 +1,91 @@
+"""Where the page and the API find executions: a protocol, and the embedded database as a source."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from otel_flyte.recording.model import Recording
+from otel_flyte.server import reader, schema
+from otel_flyte.server.reader import Filter, Listed
+
+
+class UnknownExecutionError(LookupError):
+    """No execution has the key."""
+
+
+class Source(Protocol):
+    """Answers from any thread. Keys are those of :class:`Listed`.
+
+    :meth:`execution`, :meth:`recording` and :meth:`requests` raise :class:`UnknownExecutionError`.
+    """
+
+    def executions(self, wanted: Filter, limit: int) -> list[Listed]:
+        """Return executions, the newest first."""
+
+    def execution(self, key: str) -> Listed:
+        """Return an execution."""
+
+    def recording(self, key: str) -> Recording:
+        """Return the records of an execution."""
+
+    def requests(self, key: str) -> Iterator[tuple[str, Any]]:
+        """Return the records of an execution as requests of OTLP, each with its signal."""
+
+    def when_changed(self, function: Callable[[set[str]], object]) -> Callable[[], None]:
+        """Call a function with the keys of executions that have new records; return a function that ends this."""
+
+
+class Database:
+    """The embedded database as a source. Each thread has a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._functions: list[Callable[[set[str]], object]] = []
+
+    def executions(self, wanted: Filter, limit: int) -> list[Listed]:
+        """Return executions, the newest first."""
+        return reader.executions(self._connection, wanted, limit, time.time_ns())
+
+    def execution(self, key: str) -> Listed:
+        """Return an execution."""
+        found = reader.execution(self._connection, key, time.time_ns())
+        if found is None:
+            raise UnknownExecutionError(key)
+        return found
+
+    def recording(self, key: str) -> Recording:
+        """Return the records of an execution."""
+        return reader.recording(self._connection, self.execution(key).id)
+
+    def requests(self, key: str) -> Iterator[tuple[str, Any]]:
+        """Return the records of an execution as requests of OTLP, each with its signal."""
+        number = self.execution(key).id
+        # A download outlives the thread's next question.
+        connection = schema.readable(self._path)
+        try:
+            yield from reader.requests(connection, number)
+        finally:
+            connection.close()
+
+    def when_changed(self, function: Callable[[set[str]], object]) -> Callable[[], None]:
+        """Call a function with the keys of executions that have new records; return a function that ends this."""
+        self._functions.append(function)
+        return lambda: self._functions.remove(function)
+
+    def changed(self, executions: set[int]) -> None:
+        """Tell that executions have new records: the writer calls this."""
+        if self._functions:
+            keys = reader.keys(self._connection, executions)
+            for function in tuple(self._functions):
+                function(keys)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if not hasattr(self._local, "connection"):
+            self._local.connection = schema.readable(self._path)
+        connection: sqlite3.Connection = self._local.connection
+        return connection
