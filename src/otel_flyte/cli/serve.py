@@ -34,6 +34,7 @@ _PORT = click.IntRange(1, 65535)
 
 
 @click.command()
+@click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[SOURCE]")
 @click.option(
     "--store",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -69,7 +70,8 @@ def serve(**given: Any) -> None:
     """Receive telemetry, keep it, and show it, without another program.
 
     It receives OTLP over HTTP and gRPC, and keeps all three signals in a database. The page lists executions and shows
-    each as `otel-flyte report` does, while it runs.
+    each as `otel-flyte report` does, while it runs. With SOURCE, a recording or a folder of recordings, it serves those
+    instead, as they grow.
     """
     try:
         from otel_flyte.server import schema, serve, tokens
@@ -90,11 +92,14 @@ def _options(given: dict[str, Any]) -> "Options":
 
     files = given["token_file"], given["otlp_token_file"]
     token, otlp_token = (None if path is None else tokens.read(path) for path in files)
+    source: Path | None = given["source"]
+    if source is not None and not source.exists():
+        raise UserError(f"{source} does not exist: name a recording or a folder of recordings")
     tls = given["tls_cert"], given["tls_key"]
     if (tls[0] is None) != (tls[1] is None):
         raise UserError("--tls-cert and --tls-key belong together: give both")
-    if given["host"] not in LOOPBACK and not given["insecure"] and None in (token, otlp_token):
-        needed = "--token-file and --otlp-token-file"
+    if given["host"] not in LOOPBACK and not given["insecure"] and None in (token, otlp_token or source):
+        needed = "--token-file" if source is not None else "--token-file and --otlp-token-file"
         raise UserError(f"{given['host']} can be reached from other machines: give {needed}, or --insecure")
     if given["host"] not in LOOPBACK and tls[0] is None and token is not None:
         print_problem("tokens are sent in plain text: give --tls-cert and --tls-key, or serve behind a proxy with TLS")
@@ -108,6 +113,7 @@ def _options(given: dict[str, Any]) -> "Options":
         token=token,
         otlp_token=otlp_token,
         tls=None if tls[0] is None else (tls[0], tls[1]),
+        source=source,
     )
 
 

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 from otel_flyte import semconv
 from otel_flyte.export.otlp_requests import SHAPES
+from otel_flyte.recording.roles import short_name
+from otel_flyte.recording.span_tree import LOCAL
 
 LONGEST_VALUE = 256
 """Characters of the longest value of an attribute that can be searched for."""
 
 _ROLES = (semconv.SPAN_ROLE_ATTEMPT, semconv.SPAN_ROLE_EXECUTION)
-_LOCAL = "local"
+_PREFIXES = tuple(name.format(name="") for name in (semconv.SPAN_TASK, semconv.SPAN_WORKFLOW))
 _ERROR = 2
 """``STATUS_CODE_ERROR`` of OTLP."""
 
@@ -137,10 +139,16 @@ def _attempt(span: Any, own: Mapping[str, str]) -> AttemptRow | None:
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
     if role in _ROLES:
         failure = semconv.RESULT_FAILURE if span.status.code == _ERROR else semconv.RESULT_SUCCESS
-        return AttemptRow(span.span_id, start_ns, end_ns, own.get(semconv.RESULT, failure), span.name)
+        return AttemptRow(span.span_id, start_ns, end_ns, own.get(semconv.RESULT, failure), _name(span, own))
     if role == semconv.SPAN_ROLE_PENDING and span.parent_span_id:
-        return AttemptRow(span.parent_span_id, start_ns, max(start_ns, end_ns), None, own.get(semconv.TASK_NAME, ""))
+        return AttemptRow(span.parent_span_id, start_ns, max(start_ns, end_ns), None, _name(span, own))
     return None
+
+
+def _name(span: Any, own: Mapping[str, str]) -> str:
+    """Return the name of the task or workflow of an attempt."""
+    by_span = next((span.name.removeprefix(prefix) for prefix in _PREFIXES if span.name.startswith(prefix)), "")
+    return short_name(own.get(semconv.TASK_NAME) or by_span)
 
 
 def _add_logs(group: Group, records: Iterable[Any], _: str, of_resource: Mapping[str, str]) -> int:
@@ -177,7 +185,7 @@ def _owner(identity: Mapping[str, str], trace_id: bytes) -> Owner:
     if trace_id and len(trace_id) != 16:
         trace_id = b""
     name = identity.get(semconv.RUN_NAME, "")
-    if name and name != _LOCAL:
+    if name and name != LOCAL:
         project, domain = identity.get(semconv.PROJECT, ""), identity.get(semconv.DOMAIN, "")
         workflow = identity.get(semconv.WORKFLOW_NAME, "")
         return Owner(f"{project}:{domain}:{name}", project, domain, name, workflow)

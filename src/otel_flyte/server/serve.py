@@ -4,13 +4,16 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grpc
 import uvicorn
 
 from otel_flyte.server import otlp_grpc, otlp_http, schema, tokens, web
+from otel_flyte.server.follow import Follower
 from otel_flyte.server.retention import Limits
 from otel_flyte.server.source import Database
 from otel_flyte.server.writer import Writer
@@ -33,6 +36,7 @@ class Options(NamedTuple):
         token: that of readers, ``None`` for no check.
         otlp_token: that of senders, ``None`` for no check.
         tls: the files of certificate and key, ``None`` for plain text.
+        source: recordings to serve instead of what is received, ``None`` for the latter.
     """
 
     store: Path
@@ -44,6 +48,7 @@ class Options(NamedTuple):
     token: str | None = None
     otlp_token: str | None = None
     tls: tuple[Path, Path] | None = None
+    source: Path | None = None
 
 
 class ServeError(Exception):
@@ -62,21 +67,33 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
         DatabaseError: the database can't be used.
     """
     with contextlib.ExitStack() as running:
+        if options.source is not None:
+            folder = running.enter_context(tempfile.TemporaryDirectory(prefix="otel-flyte-"))
+            options = options._replace(store=Path(folder, "telemetry.db"))
         running.enter_context(schema.lock(options.store))
         schema.create(options.store)
-        sockets = [running.enter_context(_listening(options, port)) for port in (options.otlp_http, options.port)]
+        sockets = [running.enter_context(_listening(options, port)) for port in _http_ports(options)]
         writer = Writer(options.store, options.limits)
         running.callback(writer.close)
         source = Database(options.store)
         writer.changed.append(source.changed)
-        running.enter_context(_grpc(options, writer))
-        of_senders, of_readers = tokens.check(options.otlp_token), tokens.check(options.token)
-        receiver = otlp_http.app(writer, lambda request: of_senders(request.headers))
-        pages = web.app(source, of_readers)
-        server = _server(options, _by_port(options.otlp_http, receiver, pages))
+        app: Any = web.app(source, tokens.check(options.token))
+        if options.source is None:
+            of_senders = tokens.check(options.otlp_token)
+            running.enter_context(_grpc(options, writer, of_senders))
+            receiver = otlp_http.app(writer, lambda request: of_senders(request.headers))
+            app = _by_port(options.otlp_http, receiver, app)
+        else:
+            follower = Follower(options.source, writer, say)
+            follower.start()
+            running.callback(follower.close)
         for line in _lines(options):
             say(line)
-        server.run(sockets=sockets)
+        _server(options, app).run(sockets=sockets)
+
+
+def _http_ports(options: Options) -> Sequence[int]:
+    return (options.port,) if options.source is not None else (options.otlp_http, options.port)
 
 
 def _listening(options: Options, port: int) -> socket.socket:
@@ -94,10 +111,8 @@ def _unusable(host: str, port: int, error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def _grpc(options: Options, writer: Writer) -> Iterator[None]:
-    import grpc
-
-    server = otlp_grpc.server(writer, tokens.check(options.otlp_token))
+def _grpc(options: Options, writer: Writer, is_allowed: Callable[[Mapping[str, str]], bool]) -> Iterator[None]:
+    server = otlp_grpc.server(writer, is_allowed)
     address = f"[{options.host}]:{options.otlp_grpc}" if ":" in options.host else f"{options.host}:{options.otlp_grpc}"
     # gRPC's own error does not tell whether the port is taken.
     _listening(options, options.otlp_grpc).close()
@@ -141,5 +156,6 @@ def _by_port(otlp_port: int, receiver: Any, pages: Any) -> Any:
 def _lines(options: Options) -> Iterator[str]:
     scheme = "http" if options.tls is None else "https"
     host = f"[{options.host}]" if ":" in options.host else options.host
-    yield f"OTLP   {scheme}://{host}:{options.otlp_http} (HTTP), {scheme}://{host}:{options.otlp_grpc} (gRPC)"
+    if options.source is None:
+        yield f"OTLP   {scheme}://{host}:{options.otlp_http} (HTTP), {scheme}://{host}:{options.otlp_grpc} (gRPC)"
     yield f"page   {scheme}://{host}:{options.port}"

@@ -20,7 +20,8 @@ QUEUE_BYTES = 64 * 2**20
 TRANSACTION_BYTES = 8 * 2**20
 """Bytes of the requests of one transaction."""
 
-_REMEMBERED = 200_000
+_REMEMBERED = 50_000
+"""Attributes that are known to be in the database."""
 _PRUNED_AFTER = 10.0
 """Seconds."""
 
