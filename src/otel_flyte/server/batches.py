@@ -18,6 +18,9 @@ _PREFIXES = tuple(name.format(name="") for name in (semconv.SPAN_TASK, semconv.S
 _ERROR = 2
 """``STATUS_CODE_ERROR`` of OTLP."""
 
+_LATEST_NS = 2**63 - 1
+"""The largest integer of SQLite. OTLP has times of 64 bits without a sign."""
+
 
 class Owner(NamedTuple):
     """The execution that a record belongs to.
@@ -117,16 +120,17 @@ def _add_spans(group: Group, spans: Iterable[Any], scope: str, of_resource: Mapp
             rejected += 1
             continue
         own = _texts(span.attributes)
-        end_ns = span.end_time_unix_nano or span.start_time_unix_nano
+        start_ns = min(span.start_time_unix_nano, _LATEST_NS)
+        end_ns = min(span.end_time_unix_nano or start_ns, _LATEST_NS)
         group.spans.append(
             SpanRow(
                 _owner({**of_resource, **own}, span.trace_id),
                 span.trace_id,
                 span.span_id,
-                span.start_time_unix_nano,
+                start_ns,
                 end_ns,
                 span.status.code == _ERROR,
-                _attempt(span, own) if scope == semconv.SCOPE else None,
+                _attempt(span, own, start_ns, end_ns) if scope == semconv.SCOPE else None,
                 span.SerializeToString(),
                 tuple(pair for pair in own.items() if pair[0] != semconv.SPAN_ROLE),
             )
@@ -134,9 +138,8 @@ def _add_spans(group: Group, spans: Iterable[Any], scope: str, of_resource: Mapp
     return rejected
 
 
-def _attempt(span: Any, own: Mapping[str, str]) -> AttemptRow | None:
+def _attempt(span: Any, own: Mapping[str, str], start_ns: int, end_ns: int) -> AttemptRow | None:
     role = own.get(semconv.SPAN_ROLE)
-    start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
     if role in _ROLES:
         failure = semconv.RESULT_FAILURE if span.status.code == _ERROR else semconv.RESULT_SUCCESS
         return AttemptRow(span.span_id, start_ns, end_ns, own.get(semconv.RESULT, failure), _name(span, own))
@@ -154,7 +157,7 @@ def _name(span: Any, own: Mapping[str, str]) -> str:
 def _add_logs(group: Group, records: Iterable[Any], _: str, of_resource: Mapping[str, str]) -> int:
     for record in records:
         message = record.SerializeToString(deterministic=True)
-        time_ns = record.time_unix_nano or record.observed_time_unix_nano
+        time_ns = min(record.time_unix_nano or record.observed_time_unix_nano, _LATEST_NS)
         owner = _owner(_identity(record.attributes, of_resource), record.trace_id)
         key = digest(group.resource, group.scope, message)
         group.logs.append(OtherRow(owner, record.trace_id, key, time_ns, message))
@@ -166,7 +169,7 @@ def _add_metrics(group: Group, metrics: Iterable[Any], _: str, of_resource: Mapp
         message = metric.SerializeToString(deterministic=True)
         data = metric.WhichOneof("data")
         points = getattr(metric, data).data_points if data else ()
-        time_ns = max((point.time_unix_nano for point in points), default=0)
+        time_ns = min(max((point.time_unix_nano for point in points), default=0), _LATEST_NS)
         identity = _identity(points[0].attributes, of_resource) if points else of_resource
         key = digest(group.resource, group.scope, message)
         group.metrics.append(OtherRow(_owner(identity, b""), b"", key, time_ns, message))
@@ -200,7 +203,7 @@ def _texts(pairs: Iterable[Any]) -> dict[str, str]:
         kind = value.WhichOneof("value")
         if kind == "string_value":
             text = value.string_value
-            if len(text) <= LONGEST_VALUE:
+            if len(text) <= LONGEST_VALUE and len(pair.key) <= LONGEST_VALUE:
                 found[pair.key] = text
         elif kind == "int_value":
             found[pair.key] = str(value.int_value)

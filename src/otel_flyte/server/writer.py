@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import NamedTuple
 
 from otel_flyte.server import retention, schema
 from otel_flyte.server.batches import Group, Owner, digest
@@ -30,6 +31,12 @@ class BusyError(Exception):
     """Too many requests wait."""
 
 
+class _Waiting(NamedTuple):
+    groups: list[Group]
+    size: int
+    future: "Future[None]"
+
+
 class Writer:
     """Writes requests to the database, in the order in which they arrive.
 
@@ -41,7 +48,7 @@ class Writer:
         self.changed: list[Callable[[set[int]], object]] = []
         self._path = path
         self._limits = limits
-        self._waiting: deque[tuple[list[Group], int, Future[None]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._condition = threading.Condition()
         self._is_ending = False
@@ -69,7 +76,7 @@ class Writer:
             if self._bytes and self._bytes + size > QUEUE_BYTES:
                 raise BusyError
             self._bytes += size
-            self._waiting.append((groups, size, future))
+            self._waiting.append(_Waiting(groups, size, future))
             self._condition.notify()
         return future
 
@@ -88,26 +95,44 @@ class Writer:
                 if not self._waiting and self._is_ending:
                     return
                 taken = self._take()
-            try:
-                changed = self._write([group for groups, _, _ in taken for group in groups])
-            except sqlite3.Error as error:
-                self._forget()
-                for _, _, future in taken:
-                    future.set_exception(schema.DatabaseError(schema.problem(self._path, error)))
-                continue
-            for _, _, future in taken:
-                future.set_result(None)
+            changed = self._write_all(taken)
             for call in self.changed if changed else ():
                 call(changed)
-            if not self._waiting and retention.prune(self._connection, self._limits):
-                self._forget()
+            if not self._waiting:
+                self._prune()
 
-    def _take(self) -> list[tuple[list[Group], int, "Future[None]"]]:
-        taken: list[tuple[list[Group], int, Future[None]]] = []
+    def _write_all(self, taken: "list[_Waiting]") -> set[int]:
+        """Write requests, together or, where one of them can't be written, each by itself."""
+        try:
+            changed = self._write([group for each in taken for group in each.groups])
+        except sqlite3.Error as error:
+            for each in taken:
+                each.future.set_exception(schema.DatabaseError(schema.problem(self._path, error)))
+            return set()
+        except Exception as error:
+            if len(taken) > 1:
+                return set().union(*(self._write_all([each]) for each in taken))
+            taken[0].future.set_exception(error)
+            return set()
+        for each in taken:
+            each.future.set_result(None)
+        return changed
+
+    def _prune(self) -> None:
+        try:
+            if retention.prune(self._connection, self._limits):
+                self._forget()
+        except sqlite3.Error:
+            # A full disk, or another program that holds the database: the next request is told.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _take(self) -> "list[_Waiting]":
+        taken: list[_Waiting] = []
         size = 0
-        while self._waiting and (not taken or size + self._waiting[0][1] <= TRANSACTION_BYTES):
+        while self._waiting and (not taken or size + self._waiting[0].size <= TRANSACTION_BYTES):
             taken.append(self._waiting.popleft())
-            size += taken[-1][1]
+            size += taken[-1].size
         self._bytes -= size
         return taken
 
@@ -123,7 +148,10 @@ class Writer:
                 changed |= self._write_group(group)
             run("COMMIT")
         except BaseException:
-            run("ROLLBACK")
+            # SQLite has ended the transaction itself where the disk is full.
+            if self._connection.in_transaction:
+                run("ROLLBACK")
+            self._forget()
             raise
         return changed
 
