@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from otel_flyte import semconv
 from otel_flyte.recording import yaml_text
+from otel_flyte.recording.breakdown import breakdown
 from otel_flyte.recording.cells import moment
 from otel_flyte.recording.model import Attributes
 from otel_flyte.recording.roles import Role, entity_name
@@ -38,7 +39,7 @@ def _execution(execution: Execution) -> Entry:
     entry: Entry = {"trace_id": traces[0]} if len(traces) == 1 else {"trace_ids": list(traces)}
     if not execution.name and len(roots) == 1 and roots[0].role is Role.EXECUTION:
         return entry | _entry(roots[0], {}, 0)
-    return entry | {"breakdown": _breakdown(roots)} | _below(roots, {}, 0)
+    return entry | {"breakdown": breakdown(roots)} | _below(roots, {}, 0)
 
 
 def _entry(span: TreeSpan, resource_above: Attributes, depth: int) -> Entry:
@@ -72,7 +73,7 @@ def _entry(span: TreeSpan, resource_above: Attributes, depth: int) -> Entry:
     if events:
         entry["events"] = events
     if span.role in (Role.EXECUTION, Role.ATTEMPT):
-        entry["breakdown"] = _breakdown((span,))
+        entry["breakdown"] = breakdown((span,))
     return entry | _below(span.children, resource, depth + 1)
 
 
@@ -106,37 +107,7 @@ def _node(attempts: Iterable[TreeSpan], resource: Attributes, depth: int) -> Ent
         replica = attempt.attribute(semconv.REPLICA)
         number = attempt.attempt or 0
         by_number[_unique(f"{number}/{replica!s}" if replica else number, by_number)] = _entry(attempt, resource, depth)
-    return {"breakdown": _breakdown(attempts), "task_attempts": by_number}
-
-
-def _breakdown(spans: Iterable[TreeSpan]) -> dict[str, float]:
-    """Return the seconds of each phase, without those of nested tasks: no time is counted twice."""
-    nanoseconds: dict[str, int] = defaultdict(int)
-    for span in spans:
-        for below in span.walk():
-            if below.role is Role.PHASE and below.span.name in semconv.PHASES and below.end_ns is not None:
-                nanoseconds[below.span.name] += below.end_ns - below.start_ns - _nested(below, below.end_ns)
-    return {name: nanoseconds[name] / 1e9 for name in semconv.PHASES if name in nanoseconds}
-
-
-def _nested(phase: TreeSpan, phase_end_ns: int) -> int:
-    """Return the nanoseconds in which at least one task ran inside a phase."""
-    busy, reached = 0, phase.start_ns
-    for task in sorted(_outermost_tasks(phase), key=lambda task: task.start_ns):
-        end_ns = min(task.end_ns or 0, phase_end_ns)
-        busy += max(0, end_ns - max(task.start_ns, reached))
-        reached = max(reached, end_ns)
-    return busy
-
-
-def _outermost_tasks(phase: TreeSpan) -> Iterable[TreeSpan]:
-    waiting = list(phase.children)
-    while waiting:
-        span = waiting.pop()
-        if span.role is Role.ATTEMPT:
-            yield span
-        else:
-            waiting += span.children
+    return {"breakdown": breakdown(attempts), "task_attempts": by_number}
 
 
 def _entity(span: TreeSpan) -> str:
