@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_flyte import semconv
+from otel_flyte.recording.compare import compare
 from otel_flyte.recording.model import Recording
 from otel_flyte.recording.otlp_file import UnreadableError, read
 from otel_flyte.recording.tree import Analysis
-from otel_flyte.report import metrics, page
+from otel_flyte.report import comparison, metrics, page
 from otel_flyte.report.text import render
 from otel_flyte.usage.devices import npu_smi
 from otel_flyte.usage.devices.ascend_chip import Chip
@@ -47,6 +48,7 @@ SPAN = {
         {"key": semconv.SPAN_ROLE, "value": {"stringValue": "attempt"}},
         {"key": semconv.ATTEMPT, "value": {"intValue": "1"}},
         {"key": semconv.USAGE_CPU_MEAN, "value": {"doubleValue": 0.5}},
+        {"key": semconv.INPUT_PROPERTY.format(variable="x", property="size"), "value": {"intValue": "8"}},
         {"key": semconv.USAGE_STEP, "value": {"intValue": "60"}},
         {"key": semconv.USAGE_SERIES.format(name=semconv.SERIES[0]), "value": {"arrayValue": {"values": []}}},
     ],
@@ -111,6 +113,7 @@ def check_recording(content: bytes) -> None:
             recording = Recording(remarks=(str(error),))
     assert all("\n" not in remark for remark in recording.remarks)
     analysis = Analysis.of(recording)
+    compared = [compare(a, b) for a in analysis.tree.executions for b in analysis.tree.executions]
     for shown in (
         analysis.tree.explain(),
         analysis.tree.dump(),
@@ -118,6 +121,8 @@ def check_recording(content: bytes) -> None:
         page.render(analysis),
         metrics.list_as_json(analysis.attempts),
         *map(metrics.as_csv, analysis.attempts),
+        *map(comparison.as_text, compared),
+        *map(comparison.as_json, compared),
     ):
         assert shown.encode() is not None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from otel_flyte.cli import delivery, recordings, run, serve
+from otel_flyte.cli import compare, delivery, recordings, run, serve
 from otel_flyte.cli.output import UserError, print_text
 from otel_flyte.stack.commands import stack
 
@@ -69,7 +69,8 @@ def doctor(context: click.Context) -> None:
     context.exit(0 if healthy else 1)
 
 
-for command in (*recordings.COMMANDS, *run.COMMANDS, *delivery.COMMANDS, *serve.COMMANDS, stack):
+_COMMANDS = (*recordings.COMMANDS, *compare.COMMANDS, *run.COMMANDS, *delivery.COMMANDS, *serve.COMMANDS, stack)
+for command in _COMMANDS:
     main.add_command(command)
 
 if __name__ == "__main__":

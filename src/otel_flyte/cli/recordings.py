@@ -37,7 +37,7 @@ def _of_files(command: Callable[[Sequence[str]], None]) -> click.Command:
 @_of_files
 def show(files: Sequence[str]) -> None:
     """Draw the tree of a recorded trace beside its timeline."""
-    draw(_tree(files))
+    draw(tree_of(files))
 
 
 @_of_files
@@ -46,13 +46,13 @@ def explain(files: Sequence[str]) -> None:
 
     Its columns are start, end, duration, share of the parent, entity, and notes.
     """
-    print_text(_tree(files).explain())
+    print_text(tree_of(files).explain())
 
 
 @_of_files
 def dump(files: Sequence[str]) -> None:
     """Print a recorded trace as YAML, with all attributes."""
-    print_text(_tree(files).dump())
+    print_text(tree_of(files).dump())
 
 
 @click.command()
@@ -177,6 +177,17 @@ def read(sources: Sequence[str | Path], required: Sequence[str] = ("spans",)) ->
         raise UserError(str(error)) from None
 
 
+def tree_of(files: Sequence[str]) -> "ExecutionTree":
+    """Read a recording as a tree, with its remarks on standard error.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    from otel_flyte.recording.tree import ExecutionTree
+
+    return ExecutionTree.from_recording(_without_remarks(read(files)))
+
+
 def draw(tree: "ExecutionTree") -> None:
     """Print a tree as the terminal can show it."""
     from otel_flyte.report.terminal import Terminal
@@ -188,12 +199,6 @@ def draw(tree: "ExecutionTree") -> None:
 def not_writable(path: Path, error: OSError) -> str:
     """Return the error line for a file that can't be written."""
     return f"{path} can't be written ({error.strerror or error}): check the path and its permissions"
-
-
-def _tree(files: Sequence[str]) -> "ExecutionTree":
-    from otel_flyte.recording.tree import ExecutionTree
-
-    return ExecutionTree.from_recording(_without_remarks(read(files)))
 
 
 def _attempts(sources: Sequence[str]) -> "Sequence[Attempt]":
