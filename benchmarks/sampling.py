@@ -89,7 +89,7 @@ def _recording(interval: float = 1.0) -> Any:
 
     recorder._recorder = active = recorder.Recorder(interval)
     active.begin(OpenTask("task", Context(), None), None, 0.0, None).begin_phase()
-    active.sampling = Sampling()
+    active.sampling = Sampling(interval)
     return active
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from otel_flyte import semconv
+from otel_flyte.recording import curves
 from otel_flyte.usage import instruments
 from support import fake_nvml, pods, programs, receiver, runs
 from support.receiver import LogRecord, MetricPoint, Receiver, Span
@@ -33,6 +34,9 @@ TRUE_SECONDS = 0.05
 """Seconds of CPU that are used around the code that a task measures."""
 
 GROUPS = Path(__file__).parent / "fixtures" / "cgroup"
+ATTRIBUTES_OF_A_SPAN = 128
+"""OpenTelemetry's default limit, from which on attributes are dropped."""
+
 NOWHERE = "http://127.0.0.1:9"
 
 COLLECTED_OFTEN = {"OTEL_METRIC_EXPORT_INTERVAL": "500"}
@@ -147,6 +151,8 @@ SCENARIOS: dict[str, Scenario] = {
         entrypoint="map",
         attempt=pods.Attempt(array_index=1, subtask_attempt=2),
     ),
+    "a busy and an idle part": pod("work", {"cpu": 2.0, "mib": 1, "seconds": 5.0}),
+    "eight GPUs": pod("train", {"seconds": 3.0}, path(fake_nvml.PATH), {fake_nvml.VARIABLE: "8"}),
     "fast-execute": pod("work", {"cpu": 0.4, "mib": 1, "seconds": 0.5}, {"BURN_WHEN_LOADED": "0.5"}, entrypoint="fast"),
     "workers": pod("work_in_children", {"seconds": 2.0}),
     "a lost GPU": pod("train", {"seconds": 5.0}, SOON, {"OTEL_FLYTE_SAMPLE_INTERVAL": "0.2"}, change=with_gpus(LOST)),
@@ -455,6 +461,59 @@ def test_a_series_has_the_average_of_each_step(ran: Runs) -> None:
     used = sum(cores[:-1]) + cores[-1] * (seconds(task) - len(cores) + 1)
     assert used == pytest.approx(task.attributes[semconv.USAGE_CPU_TIME], rel=TRUE)
     assert gpus[3:5] == (83.0, 83.0)
+
+
+# --- curves at the sampling interval ---
+
+
+def curve(span: Span, name: str) -> curves.Fine:
+    [found] = curves.of(span.attributes, name)
+    return found
+
+
+def test_the_curves_of_a_pod_show_when_it_was_busy(ran: Runs) -> None:
+    run = succeeded(ran("a busy and an idle part"))
+    [user_code] = [span for span in run.phases(run.attempt) if span.name == semconv.PHASE_USER_CODE]
+    cores = curve(run.attempt, semconv.USAGE_CURVE_CPU)
+    begin = (user_code.start_ns - run.attempt.start_ns) / 1e9
+    busy, idle = (cores.means[int(begin + at)] or 0.0 for at in (1.0, 4.0))
+
+    assert cores.step == 1
+    assert len(cores.means) == pytest.approx(seconds(run.attempt), abs=0.6)
+    assert busy > 0.5
+    assert idle < 0.2
+    used = sum(filter(None, cores.means[:-1])) + (cores.means[-1] or 0) * (seconds(run.attempt) - len(cores.means) + 1)
+    assert used == pytest.approx(run.attempt.attributes[semconv.USAGE_CPU_TIME], rel=TRUE)
+    assert max(value for value in cores.maxima if value is not None) == pytest.approx(
+        run.attempt.attributes[semconv.USAGE_CPU_PEAK], abs=0.1
+    )
+    memory = curve(run.attempt, semconv.USAGE_CURVE_MEMORY)
+    assert len(memory.means) == len(cores.means)
+
+
+def test_a_task_of_less_than_an_interval_has_one_value_of_its_whole(ran: Runs) -> None:
+    attempt = succeeded(ran("fast-execute")).attempt
+
+    [mean] = curve(attempt, semconv.USAGE_CURVE_CPU).means
+    assert mean == pytest.approx(attempt.attributes[semconv.USAGE_CPU_MEAN], abs=0.01)
+
+
+def test_the_step_of_curves_is_the_interval_of_samples(ran: Runs) -> None:
+    attempt = succeeded(ran("no metrics")).attempt
+    cores = curve(attempt, semconv.USAGE_CURVE_CPU)
+
+    assert cores.step == pytest.approx(0.1)
+    assert len(cores.means) == pytest.approx(seconds(attempt) / 0.1, abs=0.6)
+
+
+def test_each_of_eight_gpus_has_its_curves_and_no_attribute_is_lost(ran: Runs) -> None:
+    attempt = succeeded(ran("eight GPUs")).attempt
+
+    for name, expected in ((semconv.USAGE_CURVE_DEVICE, 83), (semconv.USAGE_CURVE_DEVICE_MEMORY, 15)):
+        found = curves.of(attempt.attributes, name.format(kind=semconv.DEVICE_GPU))
+        assert [each.label for each in found] == list(map(str, range(8)))
+        assert {each.means[-1] for each in found} == {expected}
+    assert len(attempt.attributes) < ATTRIBUTES_OF_A_SPAN
 
 
 def test_a_local_task_has_its_usage(ran: Runs) -> None:

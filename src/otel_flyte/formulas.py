@@ -13,6 +13,10 @@ NO_VALUE: Final = -1.0
 STEP_SECONDS: Final = 60.0
 LONGEST_SERIES: Final = 1440
 
+LONGEST_CURVE: Final = 240
+MOST_CURVES: Final = 8
+"""Devices of a kind that have a curve each."""
+
 
 class Denominator(NamedTuple):
     """The whole that usage is a share of, and the kind of limit that it is: ``declared``, ``cgroup`` or ``host``."""

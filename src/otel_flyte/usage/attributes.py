@@ -1,11 +1,12 @@
 """Usage as attributes of spans; unknown values are left out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from otel_flyte import formulas, semconv
 from otel_flyte.formulas import NO_VALUE
 from otel_flyte.usage.before import Before, described
+from otel_flyte.usage.curves import ALL, Curve, TaskCurves
 from otel_flyte.usage.quota import Quota
 from otel_flyte.usage.statistics import Series, Window
 
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
     from otel_flyte.usage.sources import Sources
     from otel_flyte.usage.windows import Windows
 
-Value = bool | int | float | str | list[float] | None
-Attributes = dict[str, bool | int | float | str | list[float]]
+Value = bool | int | float | str | list[float] | list[str] | None
+Attributes = dict[str, bool | int | float | str | list[float] | list[str]]
 
 _DECIMALS = 4
+_MIB = 2**20
 
 
 def of_window(window: Window, quota: Quota, sources: "Sources") -> Attributes:
@@ -48,7 +50,7 @@ def of_window(window: Window, quota: Quota, sources: "Sources") -> Attributes:
 
 
 def of_task(windows: "Windows", quota: Quota, sources: "Sources", before: Before, *, shared: bool) -> Attributes:
-    """Return the usage of a task, the memory in use before, its quota, and the averages for each minute."""
+    """Return the usage of a task, the memory in use before, its quota, its curves, and the averages for each minute."""
     window = windows.task
     return {
         **of_quota(quota),
@@ -62,6 +64,7 @@ def of_task(windows: "Windows", quota: Quota, sources: "Sources", before: Before
             }
         ),
         **_series(windows, quota),
+        **_curves(windows.curves),
     }
 
 
@@ -135,6 +138,44 @@ def _series(windows: "Windows", quota: Quota) -> Attributes:
                 value if value == NO_VALUE else round(factor * value, decimals) for value in values
             ]
     return found
+
+
+def _curves(curves: TaskCurves) -> Attributes:
+    """Return the curves as texts: a number of cores, MiB or percent for each step, and its maximum where that differs.
+
+    An array of numbers would take two to five times the space in OTLP, and a span may have only 128 attributes.
+    """
+    count = curves.count
+    texts: dict[str, Value] = {
+        semconv.USAGE_CURVE_CPU: _text(curves.cores.values(count), 1.0, 2),
+        semconv.USAGE_CURVE_MEMORY: _text(curves.bytes.values(count), 1 / _MIB, 0),
+    }
+    for pattern, found in (
+        (semconv.USAGE_CURVE_DEVICE, curves.utilization),
+        (semconv.USAGE_CURVE_DEVICE_MEMORY, curves.memory),
+    ):
+        for kind, by_index in found.items():
+            shown = {ALL: by_index[ALL]} if ALL in by_index else by_index
+            texts[pattern.format(kind=kind)] = list(_of_devices(shown, count)) or None
+    known = {name: text for name, text in texts.items() if text}
+    return _known({semconv.USAGE_CURVE_STEP: float(curves.step), **known}) if known else {}
+
+
+def _of_devices(curves: Mapping[int, Curve], count: int) -> Iterator[str]:
+    for index, curve in sorted(curves.items()):
+        name = semconv.CURVE_OF_ALL if index == ALL else str(index)
+        yield f"{name}: {_text(curve.values(count), 100.0, 0)}"
+
+
+def _text(values: Iterable[tuple[float, float] | None], factor: float, decimals: int) -> str:
+    return " ".join(
+        semconv.CURVE_UNKNOWN if value is None else "/".join(_numbers(value, factor, decimals)) for value in values
+    )
+
+
+def _numbers(value: tuple[float, float], factor: float, decimals: int) -> list[str]:
+    average, peak = (f"{factor * number:.{decimals}f}" for number in value)
+    return [average] if average == peak else [average, peak]
 
 
 def _known(values: Mapping[str, Value]) -> Attributes:

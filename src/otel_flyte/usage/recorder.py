@@ -146,7 +146,7 @@ class Recorder:
             with importing:
                 from otel_flyte.usage.sampling import Sampling
             with self.lock:
-                self.sampling = Sampling()
+                self.sampling = Sampling(self._interval)
         if self._thread is None or not self._thread.is_alive():
             self._thread = start_thread("otel-flyte-usage", self._run)
 
@@ -164,6 +164,9 @@ class Recorder:
         peak = brief.get(semconv.USAGE_MEMORY_PEAK)
         if isinstance(peak, int):
             brief |= before.described(Before(usage.first.resident, usage.usual), peak)
+        if semconv.USAGE_CPU_MEAN in brief:
+            brief[semconv.USAGE_CURVE_STEP] = float(self._interval)
+            brief[semconv.USAGE_CURVE_CPU] = f"{brief[semconv.USAGE_CPU_MEAN]:.2f}"
         return brief
 
     def _run(self) -> None:

@@ -41,7 +41,8 @@ class Sampling:
         sources: where samples come from.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
         self.sources = Sources()
         self._first = self.sources.read()
         # Right after it: reading takes a while beside a task that keeps the interpreter busy, and uses CPU time.
@@ -163,7 +164,7 @@ class Sampling:
 
     def _windows(self, usage: "TaskUsage") -> Windows:
         if usage.windows is None:
-            usage.windows = Windows(usage.first.at - usage.age, self._rebased(usage.first))
+            usage.windows = Windows(usage.first.at - usage.age, self._rebased(usage.first), self._interval)
         return usage.windows
 
     def _phase(self, usage: "TaskUsage", first: Sample) -> Window:

@@ -4,6 +4,8 @@ A quantity that a machine does not report is ``None`` in every sample and absent
 unknown for a while is averaged over the time in which it was known.
 """
 
+from typing import Protocol
+
 from otel_flyte import semconv
 from otel_flyte.config.settings import LONGEST_INTERVAL_SECONDS
 from otel_flyte.formulas import LONGEST_SERIES, NO_VALUE, STEP_SECONDS, mean, share
@@ -163,10 +165,17 @@ class Device:
         self.energy.add(sample.energy)
 
 
+class Recorded(Protocol):
+    """What is recorded about the time between two samples of a window."""
+
+    def add(self, last: Sample, sample: Sample) -> None:
+        """Add the time between two samples."""
+
+
 class Window:
     """Usage between two moments: of a task, or in one of its phases."""
 
-    def __init__(self, first: Sample, series: "TaskSeries | None" = None) -> None:
+    def __init__(self, first: Sample, *recorded: Recorded) -> None:
         self.first = self.last = first
         self.samples = 0
         self.memory = Level()
@@ -174,15 +183,15 @@ class Window:
         self.devices: dict[tuple[str, int], Device] = {}
         self.peak_cores: float | None = None
         self._rated = first
-        self._series = series
+        self._recorded = recorded
         self._add_levels(first)
 
     def add(self, sample: Sample) -> None:
         """Add the next sample."""
-        if self._series is not None:
-            self._series.add(self.last, sample)
+        for each in self._recorded:
+            each.add(self.last, sample)
         self._add_levels(sample)
-        rate = _cores(self._rated, sample)
+        rate = cores(self._rated, sample)
         if sample.at - self._rated.at >= SHORTEST_RATE_SECONDS:
             self._rated = sample
             if rate is not None:
@@ -198,7 +207,7 @@ class Window:
     @property
     def mean_cores(self) -> float | None:
         """CPU-seconds per second."""
-        return _cores(self.first, self.last)
+        return cores(self.first, self.last)
 
     @property
     def waiting(self) -> float | None:
@@ -260,7 +269,7 @@ class TaskSeries:
 
     def add(self, last: Sample, sample: Sample) -> None:
         """Add the time between two samples."""
-        self.cores.add(last.at, sample.at, _cores(last, sample))
+        self.cores.add(last.at, sample.at, cores(last, sample))
         if sample.memory is not None:
             before = last.memory if last.memory is not None else sample.memory
             self.bytes.add(last.at, sample.at, (before + sample.memory) / 2)
@@ -284,7 +293,8 @@ def share_of_memory(device: DeviceSample) -> float | None:
     return share(device.memory_used, device.device.memory_limit)
 
 
-def _cores(first: Sample, last: Sample) -> float | None:
+def cores(first: Sample, last: Sample) -> float | None:
+    """Return CPU-seconds per second between two samples, ``None`` where they are unknown."""
     if first.cpu_seconds is None or last.cpu_seconds is None or last.at <= first.at:
         return None
     return max(0.0, last.cpu_seconds - first.cpu_seconds) / (last.at - first.at)

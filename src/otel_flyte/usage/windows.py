@@ -1,5 +1,6 @@
 """The windows of one open task: since its start, since metrics were collected, and since its open phase began."""
 
+from otel_flyte.usage.curves import TaskCurves
 from otel_flyte.usage.sample import Sample
 from otel_flyte.usage.statistics import TaskSeries, Window
 
@@ -7,9 +8,10 @@ from otel_flyte.usage.statistics import TaskSeries, Window
 class Windows:
     """Samples of a task, in the window of each report."""
 
-    def __init__(self, start: float, first: Sample) -> None:
+    def __init__(self, start: float, first: Sample, interval: float) -> None:
         self.series = TaskSeries(start)
-        self.task = Window(first, self.series)
+        self.curves = TaskCurves(start, interval)
+        self.task = Window(first, self.series, self.curves)
         self._since_collection = Window(first)
         self._phase: Window | None = None
         self._phase_first: Sample | None = None

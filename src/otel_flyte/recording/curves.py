@@ -1,0 +1,57 @@
+"""The curves of an attempt's usage at the sampling interval, read from the attributes of its span."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from otel_flyte import semconv
+from otel_flyte.formulas import LONGEST_CURVE, MOST_CURVES
+from otel_flyte.recording.model import Attributes
+from otel_flyte.recording.usage import number
+
+Values = tuple[float | None, ...]
+
+
+class Fine(NamedTuple):
+    """The mean and the maximum of each step; ``None`` where they are unknown.
+
+    Attributes:
+        label: the index of a device, ``all``, or empty.
+        step: seconds for which a value stands.
+    """
+
+    label: str
+    step: float
+    means: Values
+    maxima: Values
+
+
+def of(attributes: Attributes, name: str) -> list[Fine]:
+    """Return the curves that an attribute has, none where it or the step is missing or broken."""
+    step = number(attributes.get(semconv.USAGE_CURVE_STEP))
+    written = attributes.get(name)
+    texts = [written] if isinstance(written, str) else written
+    if not step or step < 0 or not isinstance(texts, (list, tuple)):
+        return []
+    curves = (_fine(text, step) for text in texts[:MOST_CURVES] if isinstance(text, str))
+    return [curve for curve in curves if any(value is not None for value in curve.means)]
+
+
+def _fine(text: str, step: float) -> Fine:
+    label, _, values = text.rpartition(": ")
+    pairs = [each.partition("/") for each in values.split()[:LONGEST_CURVE]]
+    means = tuple(_number(average) for average, _, _ in pairs)
+    return Fine(label, step, means, _maxima(means, (peak for _, _, peak in pairs)))
+
+
+def _maxima(means: Values, written: Iterable[str]) -> Values:
+    """Return the maximum of each step, which is written only where it differs from the mean."""
+    return tuple(_number(peak) if peak else average for average, peak in zip(means, written, strict=True))
+
+
+def _number(text: str) -> float | None:
+    """Return a number that is not negative, ``None`` for anything else."""
+    try:
+        value = number(float(text))
+    except ValueError:
+        return None
+    return value if value is not None and value >= 0 else None
