@@ -295,7 +295,8 @@ def test_the_deck_published_by_a_running_task_says_that_it_runs(tmp_path: Path, 
     assert rows(seen[0])[-2:] == ["input translation", "· user code"]
 
 
-def test_the_deck_of_ten_hours_is_small(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_curves", [False, True], ids=["by the minute", "curves"])
+def test_the_deck_of_ten_hours_is_small(tmp_path: Path, has_curves: bool) -> None:
     path = tmp_path / "long.jsonl"
     minutes = 600
     recorder = Recorder.of_file(path, EXECUTION_RESOURCE)
@@ -310,6 +311,10 @@ def test_the_deck_of_ten_hours_is_small(tmp_path: Path) -> None:
     }
     for index in range(8):
         attributes |= usages.device(index, 0.5, 1.0, 2**30)
+    if has_curves:
+        text = " ".join(f"{value % 89}/{value % 97 + 10}" for value in range(225))
+        gpus = [f"{index}: {text}" for index in range(8)]
+        attributes |= usages.curves(step=160.0, cpu=text, memory=text, gpu__utilization=gpus, gpu__memory=gpus)
     with recorder.span("task train.fit", 0, 60 * minutes, attributes):
         for step in range(3000):
             recorder.leaf(f"step {step}", step, step + 1, scope="trainer")

@@ -161,6 +161,30 @@ def heavy(path: Path) -> Path:
     return path
 
 
+def short(path: Path, gpus: int = 2) -> Path:
+    """Write a task of five seconds that was busy for two of them."""
+    attributes = {
+        **usages.node("n0", "train.fit"),
+        **usages.quota(gpus=gpus),
+        **usages.usage(0.5, 1.4, 3 * GIB),
+        **usages.series(cpu_cores=[0.5], mem_bytes=[GIB], gpu_util=[40.0], gpu_mem_usage=[30.0]),
+        **usages.curves(
+            cpu="1.00/1.40 0.96 0.02 - 0.01",
+            memory="100 900/3072 3072 3072 3072",
+            gpu__utilization=[f"{index}: {90 - 10 * index} 80/99 0 0 0" for index in range(gpus)],
+            gpu__memory=[f"{index}: 10 20 {30 + index} 30 30" for index in range(gpus)],
+        ),
+    }
+    for index in range(gpus):
+        attributes |= usages.device(index, 0.4, 0.99, 24 * GIB)
+    recorder = Recorder.of_file(path, EXECUTION_RESOURCE)
+    with recorder.span("task train.fit", 0, 5.2, attributes, parent=in_execution(1)):
+        recorder.leaf(semconv.PHASE_LOAD, 0, 0.8)
+        recorder.leaf(semconv.PHASE_USER_CODE, 0.8, 4.9)
+        recorder.leaf(semconv.PHASE_OUTPUT, 4.9, 5.2)
+    return path
+
+
 def written(source: Path, *, trace_url: str = TRACE) -> Path:
     path = source.with_suffix(".html")
     page.write(Analysis.of(otlp_file.read(source, required=())), path, trace_url)
@@ -253,6 +277,71 @@ def test_usage_is_drawn_with_request_and_limit_without_clipping(
     assert chromium.run("document.querySelectorAll('figure path.limit').length") == 2
     assert "90 %" in chromium.text(".rows")  # as the 5.4 GiB of 6 GiB beside it
     assert chromium.complaints == []
+
+
+FIGURES = """
+[...document.querySelectorAll('figure')].map(figure => ({
+  title: figure.querySelector('b').textContent,
+  levels: [...figure.querySelectorAll('path:not(.band):not(.limit):not(.allocated)')].map(path =>
+    new Set(path.getAttribute('d').match(/(?:V|M[\\d.]+ )[\\d.]+/g).map(each => each.replace(/^M\\S+ |V/, ''))).size),
+  names: [...figure.querySelectorAll('.legend span')].map(each => each.textContent),
+  bands: figure.querySelectorAll('path.band').length,
+  phases: [...figure.querySelectorAll('rect title')].map(each => each.textContent.split(' · ')[0]),
+  ticks: [...figure.querySelectorAll('text[text-anchor]:not([dy])')].map(each => each.textContent),
+  colours: new Set([...figure.querySelectorAll('path:not(.band)')].map(each => getComputedStyle(each).stroke)).size,
+  outside: [...figure.querySelectorAll('path, rect, text')].filter(each => {
+    const [inner, outer] = [each.getBoundingClientRect(), each.closest('svg').getBoundingClientRect()];
+    return inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.bottom > outer.bottom + 1;
+  }).length,
+}))
+"""
+
+
+def page_of(source: Path) -> Path:
+    return written(source)
+
+
+def picture_of(source: Path) -> Path:
+    """Write the picture that a deck has."""
+    analysis = Analysis.of(otlp_file.read(source))
+    path = source.with_suffix(".html")
+    path.write_text(
+        f"<meta charset=utf-8><style>{static.style()}</style>{static.picture(analysis.tree, analysis.attempts)}"
+    )
+    return path
+
+
+@needs_chromium
+@pytest.mark.parametrize("drawn", [page_of, picture_of], ids=["page", "picture"])
+def test_a_short_task_has_curves_and_no_flat_lines(
+    chromium: Browser, tmp_path: Path, pictures: Path, drawn: Callable[[Path], Path]
+) -> None:
+    chromium.open(drawn(short(tmp_path / "short.jsonl")))
+    chromium.screenshot(pictures / f"{drawn.__name__}.png", full_page=True)
+    memory, cpu, utilization, device_memory = chromium.run(FIGURES)
+
+    assert (cpu["title"], cpu["levels"], cpu["bands"]) == ("CPU", [4], 1)
+    assert (memory["title"], memory["levels"], memory["bands"]) == ("Memory", [3], 1)
+    assert utilization["names"] == ["GPU 0", "GPU 1"]
+    assert utilization["levels"] == [3, 2]
+    assert device_memory["levels"] == [3, 4]
+    assert utilization["colours"] == 2
+    for figure in (memory, cpu, utilization, device_memory):
+        assert figure["phases"] == [semconv.PHASE_LOAD, semconv.PHASE_USER_CODE, semconv.PHASE_OUTPUT]
+        assert figure["ticks"] == ["0", "2 s", "4 s"]
+        assert figure["outside"] == 0
+    assert chromium.complaints == []
+
+
+@needs_chromium
+def test_the_value_under_the_pointer_has_its_maximum_and_its_phase(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(written(short(tmp_path / "short.jsonl")))
+    chromium.run(
+        "(svg => { const box = svg.getBoundingClientRect(); svg.dispatchEvent(new PointerEvent('pointermove',"
+        "{ clientX: box.left + box.width * 0.3 })) })(document.querySelectorAll('figure svg')[2])"
+    )
+    shown = chromium.run("document.querySelectorAll('figure p')[2].textContent")
+    assert shown.endswith("GPU 0 80 (max 99) · GPU 1 80 (max 99) % · user code")
 
 
 @needs_chromium
@@ -703,6 +792,83 @@ def test_gpu_utilization_is_a_percentage_of_the_requested_gpus(tmp_path: Path) -
     }
     chart = charts_of(task(tmp_path / "t.jsonl", **expected))["GPU utilisation"]
     assert chart.curves == (charts.Curve(charts.USED, (25.0, 50.0)),)
+
+
+def test_curves_at_the_sampling_interval_replace_those_by_the_minute(tmp_path: Path) -> None:
+    drawn = charts_of(short(tmp_path / "t.jsonl"))
+    used = drawn["CPU"].curves[-1]
+    assert (drawn["CPU"].step, used.values) == (1.0, (1.0, 0.96, 0.02, None, 0.01))
+    assert used.maxima == (1.4, 0.96, 0.02, None, 0.01)
+    assert drawn["Memory"].curves[-1].values == (2.4, 22.0, 75.0, 75.0, 75.0)
+    assert [curve.name for curve in drawn["GPU memory"].curves] == ["GPU 0", "GPU 1"]
+    assert [phase.tone for phase in drawn["CPU"].phases] == ["phase", "task", "phase"]
+
+
+def test_one_gpu_has_one_curve_of_the_devices_requested(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    expected = {**usages.device(0, 0.5, 1.0, GIB), **usages.curves(gpu__utilization=["0: 50/60 100"])}
+    chart = charts_of(task(path, 2.0, **{semconv.QUOTA_GPU_REQUEST: 2.0}, **expected))["GPU utilisation"]
+    assert chart.curves == (charts.Curve(charts.USED, (25.0, 50.0), (30.0, 50.0)),)
+
+
+def test_the_maxima_of_many_gpus_do_not_hide_their_curves(tmp_path: Path) -> None:
+    chart = charts_of(short(tmp_path / "t.jsonl", gpus=8))["GPU utilisation"]
+    assert [curve.tone for curve in chart.curves] == [f"device{index}" for index in range(8)]
+    assert not chart.has_bands
+
+
+def test_a_single_value_is_the_mean_with_all_its_digits(tmp_path: Path) -> None:
+    expected = {semconv.USAGE_CPU_MEAN: 0.0042, **usages.curves(cpu="0.00")}
+    assert charts_of(task(tmp_path / "t.jsonl", 0.5, **expected))["CPU"].curves[-1].values == (0.004,)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"cpu": "one 2 3"},
+        {"cpu": "nan inf -1 1e999"},
+        {"cpu": ""},
+        {"cpu": "/ / 1/2/3"},
+        {"cpu": "1 " * 100_000},
+        {"gpu__utilization": ["0: ", "no label", ": 1 2"] * 100},
+        {"memory": ["1 2"]},
+        {"cpu": "1 2", "step": 0.0},
+        {"cpu": "1 2", "step": -1.0},
+    ],
+)
+def test_broken_curves_do_no_harm(tmp_path: Path, texts: dict[str, Any]) -> None:
+    path = task(tmp_path / "t.jsonl", **usages.curves(**texts))
+    assert all(len(curve.values) <= 240 for chart in charts_of(path).values() for curve in chart.curves)
+    assert "data" in written(path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.35, ["0", "0.1 s", "0.2 s", "0.3 s"]),
+        (3.0, ["0", "1 s", "2 s", "3 s"]),
+        (59.0, ["0", "15 s", "30 s", "45 s"]),
+        (150.0, ["0", "30 s", "60 s", "90 s", "120 s", "150 s"]),
+        (480.0, ["0", "2 min", "4 min", "6 min", "8 min"]),
+        (3 * 3600.0, ["0", "1 h", "2 h", "3 h"]),
+        (12 * 86_400.0, ["0", "72 h", "144 h", "216 h", "288 h"]),
+    ],
+)
+def test_ticks_are_at_round_times(seconds: float, expected: list[str]) -> None:
+    assert [text for _, text in charts.Chart("CPU", "cores", 1.0, seconds, ()).ticks] == expected
+
+
+def test_the_curves_of_many_attempts_have_fewer_values_each(tmp_path: Path) -> None:
+    path = tmp_path / "many.jsonl"
+    recorder = Recorder.of_file(path)
+    texts = usages.curves(cpu=" ".join(f"{index % 8}.00/{index % 8}.50" for index in range(240)))
+    for _ in range(500):
+        recorder.task("t", 0, 240, texts)
+    (execution, *_) = content(written(path))["executions"]
+    (((chart, *_), _), *_) = execution["charts"].values()
+    [_, values, maxima, _] = chart["curves"][-1]
+    assert (len(values), chart["step"]) == (120, 2.0)
+    assert (values[1], maxima[1]) == (2.5, 3.5)
 
 
 def test_memory_of_a_task_without_requests_is_in_mebibytes(tmp_path: Path) -> None:

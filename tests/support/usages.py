@@ -54,6 +54,13 @@ def series(step: int = 60, **values: Sequence[float]) -> dict[str, Any]:
     return {**attributes, semconv.USAGE_STEP: step}
 
 
+def curves(*, step: float = 1.0, **values: str | Sequence[str]) -> dict[str, Any]:
+    """Return curves of ``cpu``, ``memory``, ``gpu__utilization`` and so on, as texts."""
+    name = semconv.USAGE_CURVE_CPU.removesuffix("cpu")
+    attributes: dict[str, Any] = {name + key.replace("__", "."): value for key, value in values.items()}
+    return {**attributes, semconv.USAGE_CURVE_STEP: step}
+
+
 def node(path: str, task: str, attempt: int = 0, **more: Any) -> dict[str, Any]:
     """Return the identity of an attempt in a pod."""
     return {

@@ -43,6 +43,7 @@ class Attempt:
         is_cached: whether its result was taken from a cache.
         series: a value a minute by name of :data:`otel_flyte.semconv.SERIES`, -1 where there is none.
         minutes_per_value: the number of minutes for which each recorded value of the series stands.
+        span: its span, ``None`` where only points are recorded.
     """
 
     task: str
@@ -62,6 +63,7 @@ class Attempt:
     source: str = NO_SOURCE
     series: Mapping[str, Sequence[float]] = field(default_factory=dict)
     minutes_per_value: int = 1
+    span: TreeSpan | None = None
 
     @property
     def is_shared(self) -> bool:
@@ -175,6 +177,7 @@ def _of_span(span: TreeSpan, points: Sequence[Point]) -> Attempt:
         source=source,
         series=series,
         minutes_per_value=usage.minutes_per_value(own) if source == FROM_SPAN else 1,
+        span=span,
     )
 
 

@@ -1,10 +1,11 @@
 """The curves of an attempt's usage at the sampling interval, read from the attributes of its span."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from otel_flyte import semconv
-from otel_flyte.formulas import LONGEST_CURVE, MOST_CURVES
+from otel_flyte.formulas import LONGEST_CURVE, MOST_CURVES, mean
 from otel_flyte.recording.model import Attributes
 from otel_flyte.recording.usage import number
 
@@ -23,6 +24,13 @@ class Fine(NamedTuple):
     step: float
     means: Values
     maxima: Values
+
+    def thinned(self, longest: int) -> "Fine":
+        """Return the curve with at most so many values: each step covers twice the time until it has."""
+        label, step, means, maxima = self
+        while len(means) > longest:
+            means, maxima, step = tuple(map(mean, _pairs(means))), tuple(map(_largest, _pairs(maxima))), 2 * step
+        return Fine(label, step, means, maxima)
 
 
 def of(attributes: Attributes, name: str) -> list[Fine]:
@@ -48,10 +56,18 @@ def _maxima(means: Values, written: Iterable[str]) -> Values:
     return tuple(_number(peak) if peak else average for average, peak in zip(means, written, strict=True))
 
 
+def _pairs(values: Values) -> Iterator[list[float | None]]:
+    return (list(values[index : index + 2]) for index in range(0, len(values), 2))
+
+
+def _largest(values: list[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
 def _number(text: str) -> float | None:
     """Return a number that is not negative, ``None`` for anything else."""
     try:
-        value = number(float(text))
+        value = float(text)
     except ValueError:
         return None
-    return value if value is not None and value >= 0 else None
+    return value if 0 <= value < math.inf else None

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from otel_flyte import semconv
+from otel_flyte.formulas import LONGEST_CURVE
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.cells import without_direction
 from otel_flyte.recording.failures import Error
@@ -29,8 +30,13 @@ Json: TypeAlias = Any
 LOG_RECORDS = 20_000
 """The number of log records in a page; the first of an execution are left out where it has more."""
 
+CURVE_VALUES = 60_000
+"""The number of values for which the curves of all attempts have room; more attempts have fewer values each."""
+
 _LONGEST_TEXT = 20_000
+_SHORTEST_CURVE = 24
 _SERIES = semconv.USAGE_SERIES.format(name="")
+_CURVES = semconv.USAGE_CURVE_DEVICE.partition("{")[0]
 _LARGEST = 2**53
 """The largest integer below which JavaScript's numbers have no gaps."""
 
@@ -82,13 +88,15 @@ def page_data(analysis: Analysis, trace_url: str = "") -> Json:
     """Return the data of a page; ``trace_url`` is the template of a link to a span, empty for none."""
     table = Table()
     attempts = {attempt.span_id: attempt for attempt in analysis.attempts if attempt.span_id}
+    longest = min(LONGEST_CURVE, max(_SHORTEST_CURVE, CURVE_VALUES // max(1, len(attempts))))
+    usages = {span_id: _usage(attempt, longest) for span_id, attempt in attempts.items()}
     logs: dict[str, list[LogRecord]] = defaultdict(list)
     for record in analysis.logs:
         logs[record.trace_id].append(record)
     executions = []
     for execution in analysis.tree.executions:
         own = [record for trace_id in execution.trace_ids for record in logs.pop(trace_id, ())]
-        executions.append(_execution(execution, attempts, sorted(own, key=lambda record: record.time_ns), table))
+        executions.append(_execution(execution, usages, sorted(own, key=lambda record: record.time_ns), table))
     others = [record for records in logs.values() for record in records]
     return {
         "values": table.values_in_order,
@@ -106,7 +114,7 @@ def as_script(data: Json) -> str:
 
 
 def _execution(
-    execution: Execution, attempts: Mapping[str, Attempt], logs: Sequence[LogRecord], table: Table
+    execution: Execution, usages: Mapping[str, Json], logs: Sequence[LogRecord], table: Table
 ) -> dict[str, Json]:
     rows = list(rows_of(execution, complete=True))
     start_ns = min(row.start_ns for row in rows)
@@ -123,8 +131,7 @@ def _execution(
             span_id = tree_span.span.span_id
             index = indices[span_id] = len(spans)
             spans.append(_span(tree_span, traces, start_ns, table))
-            attempt = attempts.get(span_id)
-            usage = _usage(attempt) if attempt else None
+            usage = usages.get(span_id)
             if usage:
                 drawn[index] = usage
             properties = list(_data(tree_span)) if tree_span.role is Role.ATTEMPT else []
@@ -204,18 +211,26 @@ def _maker(scope: Scope) -> str:
 
 
 def _attributes(attributes: Attributes, table: Table) -> list[int]:
-    """Return keys and values by turns, without series, which the charts have."""
+    """Return keys and values by turns, without series and curves, which the charts have."""
     flat: list[int] = []
     for key, value in attributes.items():
         flat.append(table[key])
         if not isinstance(value, str):
-            is_series = isinstance(value, (list, tuple)) and key.startswith(_SERIES)
-            flat.append(table[f"{len(value)} values"] if is_series else table(_plain(value)))  # type: ignore[arg-type]
+            is_series = isinstance(value, (list, tuple)) and key.startswith((_SERIES, _CURVES))
+            flat.append(table[_summary(key, value)] if is_series else table(_plain(value)))
+        elif key.startswith(_CURVES):
+            flat.append(table[_summary(key, value)])
         elif len(value) > _LONGEST_TEXT or not value.isascii():
             flat.append(table[_bounded(value)])
         else:
             flat.append(table[value])
     return flat
+
+
+def _summary(key: str, value: Any) -> str:
+    """Return how many values a series has, or how many curves an attribute."""
+    number = len(value.split()) if isinstance(value, str) else len(value)
+    return f"{number} {'curves' if key.startswith(_CURVES) and not isinstance(value, str) else 'values'}"
 
 
 def _plain(value: Any) -> Json:
@@ -282,9 +297,12 @@ def _properties(span: TreeSpan) -> Iterator[list[str]]:
                 yield [direction, match["variable"], match["property"], _bounded(str(value))]
 
 
-def _usage(attempt: Attempt) -> list[Json] | None:
+def _usage(attempt: Attempt, longest: int) -> list[Json] | None:
     """Return the charts and the bars of an attempt, ``None`` where it has neither."""
-    drawn = [chart._asdict() | {"seconds": round(chart.seconds, 3)} for chart in charts.charts_of(attempt)]
+    drawn = [
+        chart._asdict() | {"seconds": round(chart.seconds, 3), "ticks": chart.ticks, "hasBands": chart.has_bands}
+        for chart in charts.charts_of(attempt, longest)
+    ]
     bars = charts.bars_of(attempt.usage)
     return [drawn, bars] if drawn or bars else None
 

@@ -18,7 +18,7 @@ from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import NEVER_ENDED, Execution
 from otel_flyte.recording.tree import ExecutionTree
 from otel_flyte.report import charts, links
-from otel_flyte.report.charts import Bar, Chart, Curve
+from otel_flyte.report.charts import Bar, Chart, Curve, Phase
 from otel_flyte.report.terminal import MARKS, NO_MARK
 
 ROWS = 200
@@ -31,7 +31,10 @@ VALUES = 480
 """The number of values of a curve above which neighbours are averaged."""
 
 _ERRORS = 5
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 340, 120, 36, 18, 8, 6
+_FINE_VALUES = 120
+"""The number of values of a curve at the sampling interval: a picture has a few hundred pixels."""
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 340, 128, 36, 26, 8, 6
 _LONGEST_STACK, _LONGEST_MESSAGE = 4000, 1000
 _CLASSES = {
     semconv.RESULT_SUCCESS: "ok",
@@ -131,7 +134,7 @@ def _frame(frame: str) -> str:
 
 
 def _charts(attempts: Sequence[Attempt]) -> Iterator[str]:
-    usages = [(attempt, charts.charts_of(attempt), charts.bars_of(attempt.usage)) for attempt in attempts]
+    usages = [(attempt, charts.charts_of(attempt, _FINE_VALUES), charts.bars_of(attempt.usage)) for attempt in attempts]
     measured = [usage for usage in usages if usage[1] or usage[2]]
     for attempt, drawn, bars in measured[:ATTEMPTS]:
         path = f" · {attempt.path}" if attempt.path else ""
@@ -164,21 +167,21 @@ def _chart(chart: Chart) -> str:
         f'{level("grid", at)}<text x="{_LEFT - 6}" y="{y(at)}" dy="3.5" text-anchor="end">{at:g}</text>'
         for at in (0.0, top / 2, top)
     )
-    ends = (
-        f'<text x="{_LEFT}" y="{_HEIGHT - 4}">0</text>'
-        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">{duration(chart.seconds)}</text>'
-    )
+    ticks = "".join(_tick(x(at), text, at > 0.93 * seconds) for at, text in chart.ticks)
+    phases = "".join(_phase(phase, x) for phase in chart.phases)
+    bands = "".join(_band(curve, chart.step, x, y) for curve in chart.curves if chart.has_bands)
     paths = "".join(
-        f'<path class="{curve.name}" d="{_path(_steps(curve, chart.step, seconds), x, y)}"/>' for curve in chart.curves
+        f'<path class="{curve.tone or curve.name}" d="{_path(_steps(curve, chart.step, seconds), x, y)}"/>'
+        for curve in chart.curves
     )
     peak = level("peak", chart.peak) if chart.peak is not None and chart.peak > 0 else ""
-    names = [curve.name for curve in chart.curves] + (["peak"] if peak else [])
-    legend = "".join(f'<span class="{name}">{name}</span>' for name in names)
+    names = [(curve.tone or curve.name, curve.name) for curve in chart.curves] + ([("peak", "peak")] if peak else [])
+    legend = "".join(f'<span class="{tone}">{_text(name)}</span>' for tone, name in names)
     label = _text(f"{chart.title} in {chart.unit}: {chart.note}")
     return (
         f'<figure><figcaption><b>{_text(chart.title)}</b> <i>{_text(chart.unit)}</i><span class="legend">{legend}'
         f'</span></figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
-        f"{grid}{ends}{paths}{peak}</svg><p>{_text(chart.note)}</p></figure>"
+        f"{grid}{ticks}{bands}{paths}{phases}{peak}</svg><p>{_text(chart.note)}</p></figure>"
     )
 
 
@@ -189,7 +192,35 @@ def _steps(curve: Curve, step: float, seconds: float) -> list[tuple[float, float
         return [(0.0, seconds, values[0])]
     while len(values) > VALUES:
         values, step = [mean(list(values[index : index + 2])) for index in range(0, len(values), 2)], 2 * step
-    return [(index * step, (index + 1) * step, value) for index, value in enumerate(values)]
+    steps = [(index * step, (index + 1) * step, value) for index, value in enumerate(values)]
+    begin, end, last = steps.pop()
+    # The last value stands for a short rest, too.
+    return [*steps, (begin, seconds if seconds - end < step else end, last)]
+
+
+def _tick(x: str, text: str, is_last: bool) -> str:
+    anchor = "start" if text == "0" else "end" if is_last else "middle"
+    line = f'<line class="grid" x1="{x}" x2="{x}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
+    return f'{line}<text x="{x}" y="{_HEIGHT - 4}" text-anchor="{anchor}">{text}</text>'
+
+
+def _phase(phase: Phase, x: Callable[[float], str]) -> str:
+    """Return the part of the band below a chart."""
+    width = max(0.5, float(x(phase.end)) - float(x(phase.begin)))
+    return (
+        f'<rect class="{phase.tone}" x="{x(phase.begin)}" y="{_HEIGHT - _BOTTOM + 4}" width="{width:.1f}" height="4">'
+        f"<title>{_text(phase.name)}</title></rect>"
+    )
+
+
+def _band(curve: Curve, step: float, x: Callable[[float], str], y: Callable[[float], str]) -> str:
+    """Return the area between the averages and the maxima."""
+    drawn = "".join(
+        f"M{x(index * step)} {y(average)}V{y(largest)}H{x((index + 1) * step)}V{y(average)}Z"
+        for index, (average, largest) in enumerate(zip(curve.values, curve.maxima, strict=False))
+        if average is not None and largest is not None and largest > average
+    )
+    return f'<path class="band {curve.tone or curve.name}" d="{drawn}"/>' if drawn else ""
 
 
 def _path(
