@@ -151,7 +151,8 @@ SCENARIOS: dict[str, Scenario] = {
         entrypoint="map",
         attempt=pods.Attempt(array_index=1, subtask_attempt=2),
     ),
-    "a busy and an idle part": pod("work", {"cpu": 2.0, "mib": 1, "seconds": 5.0}),
+    "a busy and an idle part": pod("be_busy_then_idle", {"busy": 2.0, "idle": 3.0}),
+    "seldom sampled": pod("work", {"cpu": 0.4, "mib": 1, "seconds": 2.4}, {"OTEL_FLYTE_SAMPLE_INTERVAL": "30"}),
     "eight GPUs": pod("train", {"seconds": 3.0}, path(fake_nvml.PATH), {fake_nvml.VARIABLE: "8"}),
     "fast-execute": pod("work", {"cpu": 0.4, "mib": 1, "seconds": 0.5}, {"BURN_WHEN_LOADED": "0.5"}, entrypoint="fast"),
     "workers": pod("work_in_children", {"seconds": 2.0}),
@@ -473,29 +474,32 @@ def curve(span: Span, name: str) -> curves.Fine:
 
 def test_the_curves_of_a_pod_show_when_it_was_busy(ran: Runs) -> None:
     run = succeeded(ran("a busy and an idle part"))
-    [user_code] = [span for span in run.phases(run.attempt) if span.name == semconv.PHASE_USER_CODE]
-    cores = curve(run.attempt, semconv.USAGE_CURVE_CPU)
-    begin = (user_code.start_ns - run.attempt.start_ns) / 1e9
-    busy, idle = (cores.means[int(begin + at)] or 0.0 for at in (1.0, 4.0))
+    attempt = run.attempt
+    cores, memory = (curve(attempt, name) for name in (semconv.USAGE_CURVE_CPU, semconv.USAGE_CURVE_MEMORY))
+    means = [value or 0.0 for value in cores.means]
+    of_last = seconds(attempt) - len(means) + 1
 
     assert cores.step == 1
-    assert len(cores.means) == pytest.approx(seconds(run.attempt), abs=0.6)
-    assert busy > 0.5
-    assert idle < 0.2
-    used = sum(filter(None, cores.means[:-1])) + (cores.means[-1] or 0) * (seconds(run.attempt) - len(cores.means) + 1)
-    assert used == pytest.approx(run.attempt.attributes[semconv.USAGE_CPU_TIME], rel=TRUE)
-    assert max(value for value in cores.maxima if value is not None) == pytest.approx(
-        run.attempt.attributes[semconv.USAGE_CPU_PEAK], abs=0.1
-    )
-    memory = curve(run.attempt, semconv.USAGE_CURVE_MEMORY)
-    assert len(memory.means) == len(cores.means)
+    assert len(memory.means) == len(means) == pytest.approx(seconds(attempt), abs=0.6)
+    used = sum(means[:-1]) + means[-1] * of_last
+    assert used == pytest.approx(attempt.attributes[semconv.USAGE_CPU_TIME], rel=TRUE)
+    peak = max(value or 0.0 for value in cores.maxima)
+    assert peak == pytest.approx(attempt.attributes[semconv.USAGE_CPU_PEAK], abs=0.02)
+
+    # A step may begin within a sample of the one before.
+    ended, done = phase(run, semconv.PHASE_USER_CODE).end_ns, measured(run)["done_ns"]
+    idle = means[int((done - attempt.start_ns) / 1e9) + 2 : int((ended - attempt.start_ns) / 1e9)]
+    assert idle
+    assert 3 * max(idle) < max(means)
 
 
 def test_a_task_of_less_than_an_interval_has_one_value_of_its_whole(ran: Runs) -> None:
-    attempt = succeeded(ran("fast-execute")).attempt
-
-    [mean] = curve(attempt, semconv.USAGE_CURVE_CPU).means
-    assert mean == pytest.approx(attempt.attributes[semconv.USAGE_CPU_MEAN], abs=0.01)
+    for name in ("seldom sampled", "fast-execute"):
+        attempt = succeeded(ran(name)).attempt
+        if semconv.USAGE_SAMPLES in attempt.attributes and name == "fast-execute":
+            pytest.skip("this machine is too busy for a task of half a second")
+        [mean] = curve(attempt, semconv.USAGE_CURVE_CPU).means
+        assert mean == pytest.approx(attempt.attributes[semconv.USAGE_CPU_MEAN], abs=0.01)
 
 
 def test_the_step_of_curves_is_the_interval_of_samples(ran: Runs) -> None:

@@ -101,6 +101,17 @@ def work(cpu: float, mib: int, seconds: float) -> int:
     return 1
 
 
+@task
+def be_busy_then_idle(busy: float, idle: float) -> int:
+    """Keep a CPU busy for so many seconds, then wait."""
+    until = time.monotonic() + busy
+    while time.monotonic() < until:
+        pass
+    say(done_ns=time.time_ns())
+    time.sleep(idle)
+    return 1
+
+
 @task(requests=Resources(cpu="1", mem="1Gi", gpu="2"), limits=Resources(cpu="1", mem="1Gi", gpu="2"))
 def train(seconds: float) -> int:
     time.sleep(seconds)
