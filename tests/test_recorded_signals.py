@@ -83,7 +83,7 @@ def test_metrics_and_log_records_are_recorded(tmp_path: Path) -> None:
     ids = {span.span_id: span.name for span in recording.spans}
     [record] = [record for record in recording.logs if record.body == "no rows" and "table" in record.attributes]
     assert (ids[record.span_id], record.attributes["table"]) == (semconv.PHASE_USER_CODE, "spam")
-    assert ended.our_lines == []
+    assert ended.our_lines == [f"recording in {file.relative_to(tmp_path)}"]
 
 
 def test_show_and_explain_print_the_levels(tmp_path: Path) -> None:
