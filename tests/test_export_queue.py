@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import opentelemetry.sdk.metrics  # noqa: F401  # dropped records are counted only where it is loaded
 import pytest
 from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan
 
 from faults import collectors
-from otel_flyte import semconv
+from otel_flyte import providers, semconv
 from otel_flyte.config import endpoints, settings
 from otel_flyte.export import dropped, sender
 from otel_flyte.export.codecs import CODECS
@@ -484,19 +486,86 @@ def test_the_providers_of_a_launcher_deliver_all_records(tmp_path: Path, receive
     assert programs.our_lines(result.stderr) == []
 
 
-def test_dropped_records_are_counted_in_metrics_only_until_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    meters: list[str] = []
+# --- the metrics of dropped records ----------------------------------------------------------------------------------
 
-    def get_meter(name: str) -> metrics.Meter:
-        meters.append(name)
-        return metrics.NoOpMeter(name)
 
-    monkeypatch.setattr(metrics, "get_meter", get_meter)
-    dropped.count("traces", dropped.REFUSED)
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> InMemoryMetricReader:
+    """The reader of the meter provider in use."""
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr(providers, "given_meter_provider", MeterProvider([reader], shutdown_on_exit=False))
+    return reader
+
+
+def published(reader: InMemoryMetricReader) -> dict[str, float]:
+    """Return the sums so far by the names of their metrics."""
+    data = reader.get_metrics_data()
+    found: dict[str, float] = {}
+    scopes = [scope for each in data.resource_metrics for scope in each.scope_metrics] if data else []
+    for metric in [metric for scope in scopes for metric in scope.metrics]:
+        points = [point for point in metric.data.data_points if isinstance(point, NumberDataPoint)]
+        found[metric.name] = sum(point.value for point in points)
+    return found
+
+
+def test_dropped_records_are_counted_in_metrics_only_until_the_process_ends(
+    reader: InMemoryMetricReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped.count("traces", dropped.REFUSED, 2)
     with monkeypatch.context() as ending:
         ending.setattr(shutdown, "has_begun_to_end", lambda: True)
         dropped.publish()
-    assert meters == []
+    assert published(reader) == {}
 
     dropped.publish()
-    assert meters == [semconv.SCOPE]
+    assert published(reader) == {semconv.METRIC_SPANS_EXPORTED: 2}
+
+
+def test_records_that_are_dropped_before_there_is_a_meter_provider_are_counted_once_there_is_one(
+    reader: InMemoryMetricReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped.count("logs", dropped.REFUSED, 3)
+    with monkeypatch.context() as before:
+        before.setattr(providers, "given_meter_provider", None)
+        before.setattr(metrics, "get_meter_provider", metrics.NoOpMeterProvider)
+        dropped.publish()
+    dropped.count("logs", dropped.QUEUE_FULL, 4)
+    for _ in range(2):
+        dropped.publish()
+
+    assert published(reader) == {semconv.METRIC_LOGS_EXPORTED: 7}
+
+
+def test_dropped_records_are_counted_after_a_meter_provider_has_failed(
+    reader: InMemoryMetricReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(metrics.NoOpMeterProvider):
+        def get_meter(self, *args: Any, **kwargs: Any) -> metrics.Meter:
+            raise OSError("no metrics now")
+
+    dropped.count("metrics", dropped.TOO_LARGE, 5)
+    with monkeypatch.context() as failing:
+        failing.setattr(providers, "given_meter_provider", Failing())
+        dropped.publish()
+    dropped.publish()
+
+    assert published(reader) == {semconv.METRIC_DATA_POINTS_EXPORTED: 5}
+
+
+def test_dropped_records_are_our_metric_if_the_program_has_replaced_the_global_provider(tmp_path: Path) -> None:
+    replace_and_flush = """
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+        theirs = InMemoryMetricReader()
+        metrics.set_meter_provider(MeterProvider([theirs]))
+        otel_flyte.flush()
+        print(json.dumps("exported" in str(theirs.get_metrics_data())))
+    """
+    with Receiver(lambda request: Reply(takes=1 if request.signal == "traces" else None)) as receiver:
+        ended = programs.run(programs.joined(PROGRAM, replace_and_flush), tmp_path, receiver.environment())
+        counted = receiver.metrics(semconv.METRIC_SPANS_EXPORTED)
+        lost = 4 - len(receiver.spans())
+
+    assert ended.printed is False
+    assert max(point.value for point in counted) == lost > 0

@@ -109,10 +109,11 @@ def _publish() -> None:
     provider = providers.meter_provider()
     if provider is None:
         return
+    # A provider that fails loses none: they are counted by the next one.
+    meter = provider.get_meter(semconv.SCOPE)
     with _lock:
         news = _dropped - _published
         _published.update(news)
-    meter = provider.get_meter(semconv.SCOPE)
     for (signal, reason), number in news.items():
         name, unit = _METRICS[signal]
         counter: Any = meter.create_counter(name, unit=unit, description="Dropped records.")
