@@ -219,12 +219,15 @@ CREATE_PROVIDERS = """
     metrics.get_meter_provider().get_meter("here").create_counter("counted").add(1)
     _logs.get_logger_provider().get_logger("here")
     assert metrics.get_meter_provider().is_made and _logs.get_logger_provider().is_made
+    # The import reads the variable: it fails by a wrong value that is not kept from it.
+    propagate = sys.modules.get("opentelemetry.propagate")
+    propagated = None if propagate is None else sorted(propagate.get_global_textmap().fields)
     print(json.dumps({
         "sampler": spans.sampler.get_description(),
         "team": spans.resource.attributes.get("team"),
         "attributes": spans._span_limits.max_span_attributes,
         "writes": writes,
-        "propagators": "opentelemetry.propagate" in sys.modules,
+        "propagated": propagated,
     }))
     sys.stdout.flush()
     os._exit(0)
@@ -245,16 +248,25 @@ def test_invalid_values_never_reach_the_sdk(tmp_path: Path) -> None:
         "team": "vision",
         "attributes": 128,
         "writes": [],
-        "propagators": False,
+        "propagated": ["baggage", "traceparent", "tracestate"],
     }
 
 
+def test_the_propagators_are_not_imported_where_threads_are_not_instrumented(tmp_path: Path) -> None:
+    env = {**EXPORTERS, **ALL_WRONG, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "urllib, threading"}
+    ended = programs.run(CREATE_PROVIDERS, tmp_path, env)
+
+    assert (ended.stderr, ended.printed["propagated"]) == ("", None)
+
+
 def test_valid_values_reach_the_sdk(tmp_path: Path) -> None:
-    ended = programs.run(CREATE_PROVIDERS, tmp_path, EXPORTERS | RIGHT | {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "7"})
+    env = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "7", "OTEL_PROPAGATORS": " tracecontext"}
+    ended = programs.run(CREATE_PROVIDERS, tmp_path, EXPORTERS | RIGHT | env)
 
     assert ended.stderr == ""
     assert ended.printed["sampler"].startswith("ParentBased{root:TraceIdRatioBased{0.25}")
     assert (ended.printed["team"], ended.printed["writes"]) == ("vision", [])
+    assert ended.printed["propagated"] == ["traceparent", "tracestate"]
 
 
 SAMPLERS_OF_OTHERS = """
