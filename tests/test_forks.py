@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -212,3 +213,87 @@ def test_a_child_that_returns_through_flytekit_adds_its_own_spans_alone(receiver
     ]
     assert len({span.span_id for span in spans}) == len(spans)
     assert {span.parent_span_id for span in spans if span is not task} == {task.span_id}
+
+
+# --- lines that a thread writes during a fork ------------------------------------------------------------------------
+
+SLOW_STREAM = """
+    import io
+    import logging
+    import os
+    import signal
+    import threading
+    import time
+
+    import flytekit
+    from opentelemetry import metrics, trace
+
+    writing = threading.Event()
+
+    class Slow(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            if threading.current_thread() is not threading.main_thread():
+                writing.set()
+                time.sleep(0.2)
+            return len(data)
+
+    # Like stderr, it has a lock that a child inherits.
+    stream = io.TextIOWrapper(io.BufferedWriter(Slow()), line_buffering=True)
+    logging.basicConfig(stream=stream, force=True)
+
+    def status_of_child():
+        assert writing.wait(20)
+        child = os.fork()
+        if not child:
+            signal.alarm(5)
+            logging.warning("of the child")
+            stream.write("of the child")
+            os._exit(0)
+        return os.waitpid(child, 0)[1]
+"""
+LINES_OF_THREADS = {
+    "the reader of metrics": """
+        def broken(options):
+            raise ValueError("the callback of a user")
+
+        metrics.get_meter("users.own").create_observable_gauge("broken", [broken])
+    """,
+    "the queue of spans": """
+        trace.get_tracer("users.own").start_span("odd", attributes={"name": "\\ud800"}).end()
+    """,
+    "a thread of ours": """
+        from otel_flyte.runtime.guard import say, start_thread
+
+        start_thread("otel-flyte-test", lambda: say("a line"))
+    """,
+}
+PROGRESS = """
+    from otel_flyte.report.terminal import Terminal
+    from otel_flyte.run.progress import ProgressProcessor
+
+    progress = ProgressProcessor(stream, Terminal())
+    provider = TracerProvider()
+    provider.add_span_processor(progress)
+    provider.get_tracer(semconv.SCOPE).start_span(semconv.PHASE_USER_CODE)
+    print(status_of_child())
+"""
+
+
+@pytest.mark.parametrize("line", LINES_OF_THREADS)
+def test_a_child_forked_while_a_thread_of_telemetry_writes_a_line_can_write_its_own(
+    line: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    task = programs.joined(SLOW_STREAM, "@flytekit.task\ndef fork() -> int:")
+    body = indent(programs.joined(LINES_OF_THREADS[line], "return status_of_child()"), "    ")
+    env = receiver.environment() | {semconv.METRIC_EXPORT_INTERVAL: "100", "OTEL_BSP_SCHEDULE_DELAY": "100"}
+
+    assert programs.run(f"{task}\n{body}\nprint(fork())", tmp_path, env).printed == 0
+
+
+def test_a_child_forked_while_the_progress_of_a_local_run_is_written_can_write_its_own_lines(tmp_path: Path) -> None:
+    imports = "from opentelemetry.sdk.trace import TracerProvider\nfrom otel_flyte import semconv"
+
+    assert programs.run(programs.joined(SLOW_STREAM, imports, PROGRESS), tmp_path, {}).printed == 0

@@ -56,7 +56,7 @@ PARTS_OF_HOOKS = (
     ),
     # Locks of the guard and of forks: a lock that cannot be released blocks everything.
     *(f"runtime.forks.ForkLock.{name}" for name in ("__init__", "__enter__", "__exit__", "hold", "give_up")),
-    *("runtime.forks.ForkLock.begin_child", "runtime.forks.Imports.give_up"),
+    *("runtime.forks.ForkLock.for_a_moment", "runtime.forks.ForkLock.begin_child", "runtime.forks.Imports.give_up"),
     # Each has a guard; the functions that they call are broken below.
     *("tasks.open_task.OpenTask.open_phase", "tasks.open_task.OpenTask.close_phase"),
 )

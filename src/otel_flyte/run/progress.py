@@ -11,7 +11,7 @@ from otel_flyte.recording.cells import duration, printable
 from otel_flyte.recording.failures import without_prefix
 from otel_flyte.recording.roles import short_name
 from otel_flyte.report.terminal import MARKS, STYLES, Terminal
-from otel_flyte.runtime import forks
+from otel_flyte.runtime.forks import ForkLock
 from otel_flyte.sdk.processors import Processor, ReadableSpan, Span
 
 START_DELAY = 0.1
@@ -36,8 +36,8 @@ class ProgressProcessor(Processor):
         self._depths: dict[int, int] = {}
         self._delayed: Span | None = None
         self._done = threading.Event()
-        self._lock = threading.RLock()
-        forks.register(after_in_child=self._renew_lock)
+        # A child that is forked while the thread writes to stderr would hang at its first line.
+        self._lock = ForkLock(0.5)
         threading.Thread(target=self._watch, name="otel-flyte-progress", daemon=True).start()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
@@ -110,9 +110,6 @@ class ProgressProcessor(Processor):
             return ""
         self._last_reason = reason
         return f"  {printable(': '.join(filter(None, (kind, reason.removeprefix(f'{kind}: ')))))}"
-
-    def _renew_lock(self) -> None:
-        self._lock = threading.RLock()
 
 
 def _is_ours(span: ReadableSpan) -> bool:

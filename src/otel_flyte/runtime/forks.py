@@ -7,7 +7,8 @@ process registers here how a child resets it.
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from otel_flyte.runtime import held_signals
 
@@ -50,6 +51,17 @@ class ForkLock:
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
+
+    @contextmanager
+    def for_a_moment(self) -> Iterator[None]:
+        """Hold the lock if it is free within the patience: a thread that holds it may wait for one of this thread's."""
+        lock = self._lock
+        is_held = lock.acquire(timeout=self._patience)
+        try:
+            yield
+        finally:
+            if is_held:
+                lock.release()
 
     def hold(self) -> None:
         """Acquire the lock before a fork."""

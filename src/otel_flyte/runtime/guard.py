@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import ParamSpec, TypeVar
 
 from otel_flyte import semconv
@@ -20,6 +20,7 @@ logger = logging.getLogger(semconv.SCOPE)
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_THREADS = ("otel-flyte", "Otel")
 _reported: set[str] = set()
 _saying = ForkLock(0.5)
 
@@ -65,12 +66,22 @@ def say_once(problem: str) -> None:
 
 
 def say(text: str, *args: object) -> None:
-    """Log a warning while no other thread forks.
+    """Log a warning while no other thread forks."""
+    with no_fork():
+        logger.warning(text, *args)
+
+
+def no_fork() -> AbstractContextManager[None]:
+    """Return a context in which no other thread forks, for a line of a thread that the task has not started.
 
     A child that is forked while a thread writes to stderr inherits the stream's lock, and hangs at its first line.
     """
-    with _saying:
-        logger.warning(text, *args)
+    return _saying.for_a_moment()
+
+
+def is_for_telemetry(thread: str | None) -> bool:
+    """Return whether a thread of this name is one of otel-flyte or of OpenTelemetry's SDK."""
+    return thread is not None and thread.startswith(_THREADS)
 
 
 def start_thread(name: str, function: Callable[[], object]) -> threading.Thread:

@@ -6,16 +6,22 @@ from typing import Any
 from otel_flyte.adapters import switch
 from otel_flyte.adapters.flytekit_v1 import span_modules
 from otel_flyte.adapters.patching import Function
-from otel_flyte.runtime.guard import guarded
+from otel_flyte.runtime.guard import guarded, is_for_telemetry, no_fork
 from otel_flyte.tasks import state
 
 
 def call_handlers(wrapped: Function) -> Function:
-    """Capture a record of ``logging`` that is made while a task is open, before its handlers get it."""
+    """Capture a record of ``logging`` that is made while a task is open, before its handlers get it.
+
+    A fork waits for the handlers of a record that a thread of telemetry makes.
+    """
 
     def call(self: Any, record: Any) -> Any:
         if state.open_tasks and span_modules.loaded is not None:
             span_modules.loaded.logs.capture(self, record)
+        if is_for_telemetry(record.threadName):
+            with no_fork():
+                return wrapped(self, record)
         return wrapped(self, record)
 
     return call
