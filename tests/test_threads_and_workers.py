@@ -159,6 +159,67 @@ def test_threads_are_left_alone_where_the_instrumentation_is_disabled(receiver: 
     assert len(children(receiver.spans(), user_code)) == 4
 
 
+FAILING_CONTEXT = """
+    from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+
+    failing = set()
+
+    class Failing(ContextVarsRuntimeContext):
+        def attach(self, context):
+            if "attach" in failing:
+                raise OSError("no context can be attached")
+            return super().attach(context)
+
+        def detach(self, token):
+            if "detach" in failing:
+                raise OSError("no context can be detached")
+            super().detach(token)
+
+        def get_current(self):
+            if "get_current" in failing:
+                raise OSError("there is no current context")
+            return super().get_current()
+"""
+STARTS_THREADS = """
+    import json
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    from flytekit import task
+    from opentelemetry import trace
+
+    import failing_context
+
+    @task
+    def start(failing: str) -> list[int]:
+        trace.get_tracer("users.own").start_span("first").end()
+        done = []
+        timer, thread = threading.Timer(0, done.append, [1]), threading.Thread(target=done.append, args=[2])
+        failing_context.failing.add(failing)
+        for each in (timer, thread):
+            each.start()
+        with ThreadPoolExecutor(1) as pool:
+            numbers = list(pool.map(abs, [-3]))
+        for each in (timer, thread):
+            each.join()
+        failing_context.failing.clear()
+        return sorted(done) + numbers
+"""
+
+
+@pytest.mark.parametrize("failing", ["attach", "detach", "get_current"])
+def test_threads_run_where_the_context_of_opentelemetry_fails(failing: str, receiver: Receiver, tmp_path: Path) -> None:
+    path = programs.distribution(
+        tmp_path / "modules", "failing_context", FAILING_CONTEXT, {"opentelemetry_context": {"failing": "Failing"}}
+    )
+    source = programs.joined(STARTS_THREADS, f"print(json.dumps(start(failing={failing!r})))")
+    ended = programs.run(source, tmp_path, receiver.environment() | {"OTEL_PYTHON_CONTEXT": "failing"}, path=[path])
+
+    assert (ended.returncode, ended.printed) == (0, [1, 2, 3])
+    assert "Exception in thread" not in ended.stderr
+    assert receiver.spans("first")
+
+
 PARENT = {"TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 USES_SPANS = """
     import json

@@ -168,6 +168,9 @@ def _in_child(work: Callable[[], Any]) -> Any:
     pid = os.fork()
     if pid == 0:
         os.close(reading)
+        # What it starts may hang, and must not keep the pipe open.
+        os.setpgrp()
+        os.register_at_fork(after_in_child=functools.partial(os.close, writing))
         faulthandler.dump_traceback_later(LONGEST_SECONDS, exit=True)
         try:
             answer = json.dumps(work())
@@ -179,6 +182,8 @@ def _in_child(work: Callable[[], Any]) -> Any:
     os.close(writing)
     with os.fdopen(reading) as pipe:
         answer = pipe.read()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return json.loads(answer) if answer else {"crash": "it hung, stderr says where"}
 

@@ -7,8 +7,10 @@ spans.
 import os
 from functools import cache
 from threading import RLock
+from types import SimpleNamespace
 from typing import Any
 
+from opentelemetry import context
 from opentelemetry.context import Context
 from opentelemetry.sdk import trace
 from opentelemetry.trace import Span
@@ -48,9 +50,25 @@ def share_context_with_threads() -> None:
         return
     # It imports the propagators.
     import_despite(semconv.PROPAGATORS, "opentelemetry.propagate", "opentelemetry.environment_variables")
-    from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+    from opentelemetry.instrumentation import threading
 
-    instrumentor = ThreadingInstrumentor()
+    instrumentor = threading.ThreadingInstrumentor()
     # The user, or `opentelemetry-instrument`, may have it already.
     if not instrumentor.is_instrumented_by_opentelemetry:
+        # It calls them unguarded: no thread of the program would start, or run, where one fails.
+        vars(threading)["context"] = SimpleNamespace(
+            **vars(context) | {"get_current": _current, "attach": _attach, "detach": _detach}
+        )
         instrumentor.instrument()
+
+
+def _current() -> Context:
+    return guarded(context.get_current)() or Context()
+
+
+def _attach(given: Context) -> object:
+    return guarded(context.attach)(given)
+
+
+def _detach(token: Any) -> None:
+    guarded(context.detach)(token)
