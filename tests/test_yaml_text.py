@@ -60,4 +60,5 @@ def test_an_entry_is_in_its_place_at_any_depth(value: Any) -> None:
 
 def by_package(document: dict[Any, Any]) -> str:
     text = yaml.dump(document, Dumper=yaml_text.Dumper, sort_keys=False, allow_unicode=True, width=120)
+    text = text.removesuffix("...\n")
     return "".join(f"\\u{ord(each):04X}" if each in DIRECTIONS else each for each in text)

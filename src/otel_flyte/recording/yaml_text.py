@@ -1,7 +1,8 @@
 """YAML as the package ``yaml`` writes it, several times as fast for most entries.
 
 Most entries are words, numbers and times, whose text does not depend on anything else. The package writes all others:
-texts of several lines, long texts, escapes. The result is the same to the letter.
+texts of several lines, long texts, escapes. The result is the same to the letter, but for the mark of the end, which the
+package writes after a text that ends with empty lines: nothing follows here.
 """
 
 import re
@@ -40,61 +41,32 @@ _WORDS = frozenset(("yes", "no", "true", "false", "on", "off", "null", "y", "n")
 def written(document: Mapping[Any, Any]) -> str:
     """Return a document of dictionaries, lists and scalars, in the order of its keys."""
     # The package has a text of its own for an empty document.
-    text = _Writer().document(document) if document else _by_package(document)
+    text = "".join(_entries(document, 0)) if document else _by_package(document)
     return text if text.isascii() else text.translate(_ESCAPES)
 
 
-class _Writer:
-    """Writes one document.
-
-    Attributes:
-        is_open: whether the last text of several lines ends with empty lines, after which YAML marks the end.
-    """
-
-    def __init__(self) -> None:
-        self.is_open = False
-
-    def document(self, entries: Mapping[Any, Any]) -> str:
-        text = "".join(self._entries(entries, 0))
-        return f"{text}{_END}\n" if self.is_open else text
-
-    def _entries(self, entries: Mapping[Any, Any], indent: int) -> list[str]:
-        blank = " " * indent
-        lines: list[str] = []
-        for key, value in entries.items():
-            name = _key(key)
-            if name is None:
-                lines.append(self._by_package(key, value, indent))
-            elif isinstance(value, dict) and value:
-                lines.append(f"{blank}{name}:\n")
-                lines += self._entries(value, indent + 2)
-            elif isinstance(value, list) and value and all(isinstance(item, dict) and item for item in value):
-                lines.append(f"{blank}{name}:\n")
-                for item in value:
-                    first, *others = self._entries(item, indent + 2)
-                    lines += (f"{blank}- {first[indent + 2 :]}", *others)
-            else:
-                text = _scalar(value)
-                # The package breaks a long line at a blank.
-                is_long = text is not None and " " in text and indent + len(name) + 2 + len(text) > _WIDTH
-                is_known = text is not None and not is_long
-                lines.append(f"{blank}{name}: {text}\n" if is_known else self._by_package(key, value, indent))
-        return lines
-
-    def _by_package(self, key: Any, value: Any, indent: int) -> str:
-        """Return the lines of an entry at its place: they break by their width, and those of a text are indented.
-
-        The entry after it stands for those that follow.
-        """
-        nested: dict[Any, Any] = {key: value, _FOLLOWING: 0}
-        for _ in range(indent // 2):
-            nested = {"above": nested}
-        lines = _by_package(nested).split("\n")[indent // 2 : -1]
-        is_open = lines[-1] == _END
-        lines = lines[: -1 - is_open]
-        if is_open or any("|" in line for line in lines):
-            self.is_open = is_open
-        return "\n".join([*lines, ""])
+def _entries(entries: Mapping[Any, Any], indent: int) -> list[str]:
+    blank = " " * indent
+    lines: list[str] = []
+    for key, value in entries.items():
+        name = _key(key)
+        if name is None:
+            lines.append(_entry_by_package(key, value, indent))
+        elif isinstance(value, dict) and value:
+            lines.append(f"{blank}{name}:\n")
+            lines += _entries(value, indent + 2)
+        elif isinstance(value, list) and value and all(isinstance(item, dict) and item for item in value):
+            lines.append(f"{blank}{name}:\n")
+            for item in value:
+                first, *others = _entries(item, indent + 2)
+                lines += (f"{blank}- {first[indent + 2 :]}", *others)
+        else:
+            text = _scalar(value)
+            # The package breaks a long line at a blank.
+            is_long = text is not None and " " in text and indent + len(name) + 2 + len(text) > _WIDTH
+            is_known = text is not None and not is_long
+            lines.append(f"{blank}{name}: {text}\n" if is_known else _entry_by_package(key, value, indent))
+    return lines
 
 
 def _key(key: Any) -> str | None:
@@ -130,12 +102,12 @@ def _text(text: str) -> str | None:
 def _entry_by_package(key: Any, value: Any, indent: int) -> str:
     """Return the lines of an entry at its place: lines break by their width, and texts of several lines are indented.
 
-    The entry after it keeps the marks of the end of a document away.
+    The entry after it keeps the mark of the end of a document away.
     """
-    nested: dict[Any, Any] = {key: value, "end": 0}
+    nested: dict[Any, Any] = {key: value, _FOLLOWING: 0}
     for _ in range(indent // 2):
         nested = {"above": nested}
-    lines = _by_package(nested).split("\n")
+    lines = _by_package(nested).removesuffix(f"{_END}\n").split("\n")
     return "\n".join([*lines[indent // 2 : -2], ""])
 
 
