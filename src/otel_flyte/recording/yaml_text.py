@@ -1,8 +1,8 @@
 """YAML as the package ``yaml`` writes it, several times as fast for most entries.
 
 Most entries are words, numbers and times, whose text does not depend on anything else. The package writes all others:
-texts of several lines, long texts, escapes. The result is the same to the letter, but for the mark of the end, which the
-package writes after a text that ends with empty lines: nothing follows here.
+texts of several lines, long texts, escapes. The result is the same to the letter, but for the mark of the end
+after a text that ends with empty lines: nothing follows here.
 """
 
 import re
