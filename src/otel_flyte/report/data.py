@@ -17,6 +17,7 @@ from otel_flyte.formulas import LONGEST_CURVE
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.cells import without_direction
 from otel_flyte.recording.failures import Error
+from otel_flyte.recording.log_places import Place, places_of
 from otel_flyte.recording.model import Attributes, AttributeValue, LogRecord, Scope
 from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import Row, rows_of
@@ -101,7 +102,7 @@ def page_data(analysis: Analysis, trace_url: str = "") -> Json:
     return {
         "values": table.values_in_order,
         "executions": executions,
-        "logs": [_log(record, 0, {}) for record in others[-LOG_RECORDS:]],
+        "logs": [_log(record, 0, Place(), {}, table) for record in others[-LOG_RECORDS:]],
         "remarks": list(analysis.tree.remarks),
         "traceUrl": links.safe(trace_url),
     }
@@ -140,6 +141,8 @@ def _execution(
         if error:
             errors.append([len(written), *_error(error, table)])
         written.append(_row(row, start_ns, index, len(errors) - 1 if error else -1, table))
+    last = logs[-LOG_RECORDS:]
+    placed = zip(last, places_of(execution, last), strict=True)
     return {
         "name": execution.name,
         "label": rows[0].label,
@@ -154,7 +157,7 @@ def _execution(
         "errors": errors,
         "charts": drawn,
         "data": data,
-        "logs": [_log(record, start_ns, indices) for record in logs[-LOG_RECORDS:]],
+        "logs": [_log(record, start_ns, place, indices, table) for record, place in placed],
         "logsLeftOut": max(0, len(logs) - LOG_RECORDS),
     }
 
@@ -307,9 +310,10 @@ def _usage(attempt: Attempt, longest: int) -> list[Json] | None:
     return [drawn, bars] if drawn or bars else None
 
 
-def _log(record: LogRecord, start_ns: int, indices: Mapping[str, int]) -> list[Json]:
+def _log(record: LogRecord, start_ns: int, place: Place, indices: Mapping[str, int], table: Table) -> list[Json]:
     text = _bounded(record.body or "")
-    return [_micro(record.time_ns, start_ns), record.severity, text, indices.get(record.span_id, -1)]
+    span = indices.get(place.span_id, -1)
+    return [_micro(record.time_ns, start_ns), record.severity, text, span, table[_bounded(place.phase)]]
 
 
 def _micro(time_ns: int, start_ns: int) -> int:

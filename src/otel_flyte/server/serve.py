@@ -77,7 +77,7 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
         running.callback(writer.close)
         source = Database(options.store)
         writer.changed.append(source.changed)
-        app: Any = web.app(source, tokens.check(options.token))
+        app: Any = web.app(source, tokens.check(options.token), _endpoint(options))
         if options.source is None:
             of_senders = tokens.check(options.otlp_token)
             running.enter_context(_grpc(options, writer, of_senders))
@@ -154,8 +154,17 @@ def _by_port(otlp_port: int, receiver: Any, pages: Any) -> Any:
 
 
 def _lines(options: Options) -> Iterator[str]:
-    scheme = "http" if options.tls is None else "https"
-    host = f"[{options.host}]" if ":" in options.host else options.host
+    origin = _origin(options)
     if options.source is None:
-        yield f"OTLP   {scheme}://{host}:{options.otlp_http} (HTTP), {scheme}://{host}:{options.otlp_grpc} (gRPC)"
-    yield f"page   {scheme}://{host}:{options.port}"
+        yield f"OTLP   {_endpoint(options)} (HTTP), {origin}:{options.otlp_grpc} (gRPC)"
+    yield f"page   {origin}:{options.port}"
+
+
+def _endpoint(options: Options) -> str:
+    """Return where telemetry is received, empty where recordings are read instead."""
+    return f"{_origin(options)}:{options.otlp_http}" if options.source is None else ""
+
+
+def _origin(options: Options) -> str:
+    scheme = "http" if options.tls is None else "https"
+    return f"{scheme}://[{options.host}]" if ":" in options.host else f"{scheme}://{options.host}"

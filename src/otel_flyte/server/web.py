@@ -6,16 +6,17 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.middleware.base import RequestResponseEndpoint
 
-from otel_flyte.server import api
+from otel_flyte.server import api, pages
 from otel_flyte.server.source import Source
 
 
-def app(source: Source, is_allowed: Callable[[Mapping[str, str]], bool]) -> FastAPI:
+def app(source: Source, is_allowed: Callable[[Mapping[str, str]], bool], endpoint: str) -> FastAPI:
     """Return the application.
 
     Args:
         source: where executions are found.
         is_allowed: whether a request with these headers may read.
+        endpoint: where telemetry is received, empty where recordings are read instead.
     """
     made = FastAPI(title="otel-flyte", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
 
@@ -29,6 +30,7 @@ def app(source: Source, is_allowed: Callable[[Mapping[str, str]], bool]) -> Fast
         return response
 
     made.include_router(api.router(source), prefix="/api/v1")
+    made.include_router(pages.router(source, endpoint))
     return made
 
 

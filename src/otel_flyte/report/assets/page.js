@@ -1,10 +1,11 @@
 "use strict";
-/* The data is arrays, see data.py. Text is inserted by `textContent` only. */
-const draw = (data) => {
-  const V = data.values;
+/* The data is arrays, see data.py. Text is inserted by `textContent` only. `draw` returns a function that draws newer data
+   of a page that is open: what is open, selected, filtered and scrolled to stays. */
+const draw = (data, isFollowed = false) => {
+  let V = data.values;
   const DEPTH = 0, LABEL = 1, NOTES = 2, ROLE = 3, RESULT = 4, START = 5, TOOK = 6, SHARE = 7, SPAN = 8, ERROR = 9, SUM = 10;
   const BAD = new Set(["failure", "cancellation", "never ended"]);
-  const MARKS = { success: "✓", failure: "✗", cancellation: "⊘", "never ended": "?", skip: "–" };
+  const MARKS = { success: "✓", failure: "✗", cancellation: "⊘", "never ended": "?", skip: "–", running: "●" };
   const MANY = 12;
   const LOGS_AT_ONCE = 400;
   const PRINTED_ROWS = 400;
@@ -28,6 +29,33 @@ const draw = (data) => {
   const button = (text, title, onclick, options) =>
     h("button", { type: "button", title, "aria-label": title, onclick, ...options }, text);
 
+  const FOCUSABLE = "button, select, input, summary, a, [tabindex]";
+  const SCROLLED = ".logs, .message, pre";
+
+  /** Give an element other children. Those that are equal stay, with their focus and text selection; details stay open. */
+  const renew = (parent, ...parts) => {
+    const fresh = parts.flat(2).filter(Boolean);
+    fresh.forEach((next, at) => {
+      const before = parent.childNodes[at];
+      if (before === next) return;
+      if (!before || next.parentNode === parent) { parent.insertBefore(next, before || null); return; }
+      const open = [...before.querySelectorAll("details")];
+      next.querySelectorAll("details").forEach((each, place) => {
+        if (open[place]?.firstChild.textContent === each.firstChild.textContent) each.open = open[place].open;
+      });
+      if (!before.isEqualNode(next)) exchange(before, next);
+    });
+    while (parent.childNodes.length > fresh.length) parent.lastChild.remove();
+  };
+
+  const exchange = (before, next) => {
+    const tops = [...before.querySelectorAll(SCROLLED)].map((each) => each.scrollTop);
+    const focused = [...before.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+    before.replaceWith(next);
+    next.querySelectorAll(SCROLLED).forEach((each, place) => { if (tops[place]) each.scrollTop = tops[place]; });
+    if (focused >= 0) next.querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
+  };
+
   // --- words --------------------------------------------------------------------------------------------------------
 
   const digits = (value) => value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
@@ -41,7 +69,10 @@ const draw = (data) => {
     if (minutes < 60) return `${minutes} min ${String(whole % 60).padStart(2, "0")} s`;
     return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
   };
-  const took = (row) => (row[TOOK] === null ? "never ended" : row[SUM] === null ? duration(row[TOOK]) : `Σ ${duration(row[SUM])}`);
+  /** A result in words: an attempt without an end runs as long as its execution does. */
+  const resultOf = (row) => (V[row[RESULT]] === "never ended" && data.state === "running" ? "running" : V[row[RESULT]]);
+  const isBad = (row) => BAD.has(resultOf(row));
+  const took = (row) => (row[TOOK] === null ? (data.state === "running" ? "running" : "never ended") : row[SUM] === null ? duration(row[TOOK]) : `Σ ${duration(row[SUM])}`);
   const percent = (share) => (share === null ? "–" : `${Math.round(share * 1000) / 10 < 10 ? Math.round(share * 1000) / 10 : Math.round(share * 100)} %`);
   const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
   const moment = (micro) => new Date(micro / 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC";
@@ -103,7 +134,7 @@ const draw = (data) => {
     start: (a, b) => a - b,
     duration: (a, b) => (shown.rows[b][TOOK] ?? Infinity) - (shown.rows[a][TOOK] ?? Infinity),
     memory: (a, b) => (shown.shares[b] ?? -1) - (shown.shares[a] ?? -1),
-    state: (a, b) => BAD.has(V[shown.rows[b][RESULT]]) - BAD.has(V[shown.rows[a][RESULT]]),
+    state: (a, b) => isBad(shown.rows[b]) - isBad(shown.rows[a]),
   };
 
   const below = (index) => {
@@ -137,7 +168,7 @@ const draw = (data) => {
     const kept = new Uint8Array(shown.rows.length);
     const found = query ? matching(query.toLowerCase()) : null;
     shown.rows.forEach((row, index) => {
-      if ((found && !found(row, index)) || (onlyBad && !BAD.has(V[row[RESULT]]))) return;
+      if ((found && !found(row, index)) || (onlyBad && !isBad(row))) return;
       matches.push(index);
       kept[index] = 2;
       for (const above of selfAndAbove(shown.parents[index])) {
@@ -220,9 +251,9 @@ const draw = (data) => {
     const { execution, rows } = shown;
     const root = execution.spans[0];
     const trace = execution.traces[0] || "";
-    header.replaceChildren(
+    renew(header,
       h("div", { class: "title" },
-        h("h1", {}, execution.name || execution.label), badge(execution.result),
+        h("h1", {}, execution.name || execution.label), badge(resultOf(rows[0])),
         data.executions.length > 1 && h("select", { "aria-label": "execution", onchange: (event) => show(Number(event.target.value)) },
           data.executions.map((each, index) => h("option", { value: index, selected: each === execution }, `${each.name || each.label} · ${moment(each.start)}`))),
         h("span", { class: "links" },
@@ -257,11 +288,11 @@ const draw = (data) => {
       return h("article", {},
         h("pre", { class: "message" }, h("b", {}, V[type]), V[message] ? `: ${short(V[message], 2000)}` : ""),
         h("p", {}, V[frame] && ["at ", h("code", {}, V[frame])],
-          button(`${pathOf(row)}${group.length > 1 ? ` and ${group.length - 1} more` : ""}`, "show where it happened", () => { reveal(row); grid.focus({ preventScroll: true }); }, { class: "where" })),
+          button(`${pathOf(row)}${group.length > 1 ? ` and ${group.length - 1} more` : ""}`, "show where it happened", () => { reveal(row); grid.focus({ preventScroll: true }); }, { class: "where", "data-row": row })),
         causesOf(causes), stackOf(V[stack]));
     };
-    errors.replaceChildren(...cards.slice(0, 3).map(card));
-    if (cards.length > 3) errors.append(h("details", { class: "rest" }, h("summary", {}, `${cards.length - 3} more kinds of errors`), cards.slice(3, 100).map(card)));
+    renew(errors, cards.slice(0, 3).map(card),
+      cards.length > 3 && h("details", { class: "rest" }, h("summary", {}, `${cards.length - 3} more kinds of errors`), cards.slice(3, 100).map(card)));
   };
 
   const pathOf = (row) => {
@@ -275,15 +306,14 @@ const draw = (data) => {
   let height = 28;
 
   const toneOf = (row) => {
-    const result = V[row[RESULT]];
-    if (row[TOOK] === null) return "unfinished";
-    if (result === "failure") return "failed";
+    if (row[TOOK] === null) return data.state === "running" ? "running" : "unfinished";
+    if (V[row[RESULT]] === "failure") return "failed";
     return { phase: "phase", transfer: "phase", user: "user", submission: "user" }[V[row[ROLE]]] || "task";
   };
 
   const drawRow = (index, place) => {
     const row = shown.rows[index];
-    const result = V[row[RESULT]];
+    const result = resultOf(row);
     const inner = shown.children[index] !== null;
     const isOpen = inner && place + 1 < visible.length && shown.parents[visible[place + 1]] === index;
     const quiet = ["phase", "transfer", "user", "submission"].includes(V[row[ROLE]]) && result === "success";
@@ -337,14 +367,25 @@ const draw = (data) => {
     list.append(...fresh);
   };
 
-  const refresh = () => {
+  /** Draw the visible rows anew, and keep those that are equal. */
+  const repaint = () => {
+    for (const [place, element] of live) {
+      const next = place < visible.length ? drawRow(visible[place], place) : null;
+      if (next === null) { element.remove(); live.delete(place); }
+      else if (!element.isEqualNode(next)) { element.replaceWith(next); live.set(place, next); }
+    }
+    paint();
+  };
+
+  const refresh = (isNewer = false) => {
     arrange();
     height = rowHeight();
     list.style.height = `${visible.length * height}px`;
     grid.setAttribute("aria-rowcount", visible.length + 1);
     const places = matches.indexOf(selected);
     tally.textContent = query || onlyBad ? `${places >= 0 ? `${places + 1} of ` : ""}${counted(matches.length, "match").replace("matchs", "matches")}` : "";
-    paint(true);
+    if (isNewer) repaint();
+    else paint(true);
     drawAxis();
     mark();
   };
@@ -420,7 +461,7 @@ const draw = (data) => {
     if (shown.children[index] === null) return;
     shown.open[index] = to ? 1 : 0;
     refresh();
-    if (index === selected) drawDetails(index);
+    if (index === selected) drawDetails(index, true);
   };
 
   const move = (by) => {
@@ -526,13 +567,13 @@ const draw = (data) => {
   const table = (entries) => h("table", { class: "attributes" }, h("tbody", {}, [...entries].map(([key, value]) =>
     h("tr", {}, h("th", { scope: "row" }, key), h("td", {}, written(value))))));
 
-  const drawDetails = (index) => {
+  const drawDetails = (index, isNewer = false) => {
     const { execution, rows, ends } = shown;
     const row = rows[index];
     const span = row[SPAN] >= 0 ? execution.spans[row[SPAN]] : null;
     const parts = [];
     const close = button("×", "close (Esc)", hide, { class: "close" });
-    parts.push(h("div", { class: "heading" }, h("h2", {}, V[row[LABEL]]), badge(V[row[RESULT]]), close));
+    parts.push(h("div", { class: "heading" }, h("h2", {}, V[row[LABEL]]), badge(resultOf(row)), close));
     const above = shown.parents[index] >= 0 ? rows[shown.parents[index]] : null;
     const whole = above && (above[SUM] ?? above[TOOK]);
     const share = whole && row[TOOK] !== null && row[SUM] === null ? row[TOOK] / whole : null;
@@ -541,10 +582,15 @@ const draw = (data) => {
         .filter(Boolean).map((fact) => h("span", {}, fact))));
     if (V[row[NOTES]]) parts.push(h("p", { class: "notes" }, V[row[NOTES]]));
     if (span && data.traceUrl) parts.push(h("p", {}, link(filledUrl(execution.traces[span[1]], span[0]), "Open in the trace")));
-    parts.push(drawSummary(index), ...drawOwnErrors(index), ...drawUsage(index), drawLogs(index), drawData(index));
+    parts.push(drawSummary(index), ...drawOwnErrors(index), ...drawUsage(index), drawLogs(index, isNewer), drawData(index));
     if (span) parts.push(...drawSpan(span));
-    side.replaceChildren(...parts.filter(Boolean));
+    const drawn = parts.filter(Boolean);
+    // The listeners of a part know its row.
+    for (const part of drawn) if (part !== logs.element) part.dataset.row = index;
+    if (isNewer) { renew(side, drawn); logs.scroll(); return; }
+    side.replaceChildren(...drawn);
     side.scrollTop = 0;
+    logs.scroll();
   };
 
   const drawOwnErrors = (index) => {
@@ -557,7 +603,7 @@ const draw = (data) => {
         h("pre", { class: "message" }, h("b", {}, V[type]), V[message] ? `: ${V[message]}` : ""),
         V[frame] && h("p", {}, "at ", h("code", {}, V[frame])),
         causesOf(causes),
-        row !== index && button(`${pathOf(row)}${more}`, "show where it happened", () => reveal(row), { class: "where" }),
+        row !== index && button(`${pathOf(row)}${more}`, "show where it happened", () => reveal(row), { class: "where", "data-row": row }),
         stackOf(V[stack]));
     }).concat(kinds.length > 5 ? [h("p", { class: "notes" }, `${kinds.length - 5} more kinds of errors inside`)] : []);
   };
@@ -569,7 +615,7 @@ const draw = (data) => {
     if (!isRollUp(index) || !items || items.length < 2) return null;
     const counts = new Map();
     for (const item of items) {
-      const result = V[shown.rows[item][RESULT]];
+      const result = resultOf(shown.rows[item]);
       counts.set(result, (counts.get(result) || 0) + 1);
     }
     const times = items.map((item) => shown.rows[item][TOOK]).filter((time) => time !== null).sort((a, b) => a - b);
@@ -580,7 +626,7 @@ const draw = (data) => {
       table([["sum", row[SUM] === null ? "–" : duration(row[SUM])], ["first start to last end", row[TOOK] === null ? "–" : duration(row[TOOK])], ["median", at(0.5)], ["95 of 100 within", at(0.95)], ["slowest", times.length ? duration(times.at(-1)) : "–"]].concat(
         shown.shares[index] === null ? [] : [["largest peak of memory", `${percent(shown.shares[index])} of the limit`]])),
       h("p", {}, button(shown.open[index] ? "Close the list" : "Open the list", "open or close the list", () => toggle(index)), " ",
-        button("Slowest", "show the slowest item", () => reveal(slowest))));
+        button("Slowest", "show the slowest item", () => reveal(slowest), { "data-row": slowest })));
   };
 
   const drawUsage = (index) => {
@@ -594,32 +640,102 @@ const draw = (data) => {
     return [];
   };
 
-  const drawLogs = (index) => {
+  const drawLogs = (index, isNewer) => {
     const { execution, rowOfSpan, ends } = shown;
     const inside = execution.logs.filter((line) => {
       const row = line[3] >= 0 ? rowOfSpan[line[3]] : 0;
       return row >= index && row < ends[index];
     });
-    if (!inside.length) return null;
+    if (!inside.length) { logs.show([], "", isNewer); return null; }
     const left = execution.logsLeftOut ? `, the first ${counted(execution.logsLeftOut, "line")} of the execution left out` : "";
-    return section(`Logs · ${counted(inside.length, "line")}${left}`, logList(inside));
+    return logs.show(inside, `Logs · ${counted(inside.length, "line")}${left}`, isNewer);
   };
 
-  const logList = (logs) => {
-    const drawn = h("ol", { class: "logs", tabindex: "0" });
-    let until = Math.min(logs.length, LOGS_AT_ONCE);
-    const lines = (from, to) => logs.slice(from, to).map(([at, severity, text]) => h("li", { class: `level-${severity.toLowerCase()}` },
-      h("time", {}, at > 1e14 ? moment(at) : duration(Math.max(0, at))), severity && h("b", {}, severity), h("span", {}, text)));
-    const more = button("", "show more lines", () => {
-      drawn.append(...lines(until, until + LOGS_AT_ONCE));
-      until = Math.min(logs.length, until + LOGS_AT_ONCE);
-      updateMore();
-    });
-    const updateMore = () => { more.hidden = until >= logs.length; more.textContent = `${(logs.length - until).toLocaleString("en")} more`; };
-    drawn.append(...lines(0, until));
-    updateMore();
-    return h("div", {}, drawn, more);
+  const LEVELS = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+  const levelOf = (severity) => {
+    const known = LEVELS.findIndex((level) => severity.toUpperCase().startsWith(level));
+    return known >= 0 ? known : severity.toUpperCase() === "CRITICAL" ? 5 : 2;
   };
+  const drawLine = ([at, severity, text, , phase]) => h("li", { class: `level-${severity.toLowerCase()}` },
+    h("time", {}, at > 1e14 ? moment(at) : duration(Math.max(0, at))), severity && h("b", {}, severity), V[phase] && h("small", {}, V[phase]), h("span", {}, text));
+  const SEPARATOR = "\u0000";
+  const keyOf = (line) => [line[0], line[1], line[2], line[3] < 0 ? "" : shown?.execution.spans[line[3]][0], V[line[4]]].join(SEPARATOR);
+
+  /** Log lines with a filter. Those of a page that is followed begin with the last ones, and go on until they are paused. */
+  const logPanel = (isTail) => {
+    let lines = [];
+    let most = LOGS_AT_ONCE;
+    let pausedAt = null;
+    let drawn = [];
+    const title = h("h3", {});
+    const ordered = h("ol", { class: "logs phased", tabindex: "0", "aria-label": "log lines", onscroll: () => {
+      const isAbove = ordered.scrollTop + ordered.clientHeight < ordered.scrollHeight - 24;
+      if (isTail && isAbove && pausedAt === null && ordered.clientHeight) { pausedAt = lines.at(-1)?.[0] ?? 0; redraw(); }
+    } });
+    const level = h("select", { "aria-label": "lowest level of log lines", onchange: () => { most = LOGS_AT_ONCE; redraw(); scroll(); } },
+      h("option", { value: 0 }, "all levels"), h("option", { value: 2 }, "info and above"), h("option", { value: 3 }, "warn and above"), h("option", { value: 4 }, "errors"));
+    const text = h("input", { type: "search", placeholder: "Filter log lines", "aria-label": "filter log lines", spellcheck: "false", autocomplete: "off",
+      oninput: () => { most = LOGS_AT_ONCE; redraw(); scroll(); } });
+    const follow = button("", "follow or pause the log lines", () => {
+      pausedAt = pausedAt === null ? lines.at(-1)?.[0] ?? 0 : null;
+      redraw();
+      scroll();
+    }, { class: "follow", hidden: !isTail });
+    const more = button("", isTail ? "show earlier lines" : "show more lines", () => {
+      most += LOGS_AT_ONCE;
+      const below = ordered.scrollHeight - ordered.scrollTop;
+      if (isTail && pausedAt === null) pausedAt = lines.at(-1)?.[0] ?? 0;
+      redraw();
+      if (isTail) ordered.scrollTop = ordered.scrollHeight - below;
+    });
+    const tools = h("div", { class: "tools" }, level, text, follow);
+    const none = h("p", { class: "notes" }, "No line has this level and text.");
+    const element = isTail ? h("section", {}, title, tools, more, ordered, none) : h("section", {}, title, tools, ordered, more, none);
+
+    const redraw = () => {
+      const wanted = text.value.trim().toLowerCase();
+      const lowest = Number(level.value);
+      const upTo = pausedAt === null ? lines : lines.filter((line) => line[0] <= pausedAt);
+      const kept = upTo.filter((line) => levelOf(line[1]) >= lowest && (!wanted || line[2].toLowerCase().includes(wanted) || V[line[4]].toLowerCase().includes(wanted)));
+      const some = isTail ? kept.slice(-most) : kept.slice(0, most);
+      const keys = some.map(keyOf);
+      const gone = keys.length ? drawn.indexOf(keys[0]) : -1;
+      const stay = gone >= 0 && drawn.slice(gone).every((key, place) => key === keys[place]) ? drawn.length - gone : 0;
+      if (stay) for (let place = 0; place < gone; place += 1) ordered.firstChild.remove();
+      else ordered.replaceChildren();
+      ordered.append(...some.slice(stay).map(drawLine));
+      drawn = keys;
+      const hidden = kept.length - some.length;
+      more.hidden = hidden <= 0;
+      more.textContent = `${hidden.toLocaleString("en")} ${isTail ? "earlier" : "more"}`;
+      tools.hidden = !isTail && lines.length < MANY;
+      none.hidden = kept.length > 0;
+      ordered.hidden = !kept.length;
+      const waiting = lines.length - upTo.length;
+      follow.textContent = pausedAt === null ? "Pause" : waiting ? `Follow · ${waiting.toLocaleString("en")} new` : "Follow";
+      follow.setAttribute("aria-pressed", String(pausedAt === null));
+    };
+    const scroll = () => { if (isTail && pausedAt === null) ordered.scrollTop = ordered.scrollHeight; };
+    /** Show other lines, or newer ones of the same row: then the filter, the scroll position and the pause stay. */
+    const show = (found, heading, isNewer) => {
+      lines = found;
+      title.textContent = heading;
+      if (!isNewer) {
+        most = LOGS_AT_ONCE;
+        pausedAt = null;
+        level.value = "0";
+        text.value = "";
+        drawn = [];
+      }
+      const top = ordered.scrollTop;
+      redraw();
+      if (isNewer) ordered.scrollTop = top;
+      else if (!isTail) ordered.scrollTop = 0;
+      return element;
+    };
+    return { element, show, scroll };
+  };
+  const logs = logPanel(isFollowed);
 
   const drawData = (index) => {
     for (const at of selfAndAbove(index)) {
@@ -637,7 +753,7 @@ const draw = (data) => {
       const words = [...pairs(flat)].map(([, value]) => written(value)).join(" · ") || "span";
       const here = shown.execution.spans.findIndex((each) => each[0] === span);
       const row = here >= 0 ? shown.rowOfSpan[here] : -1;
-      return h("li", {}, row >= 0 ? button(words, "show the linked span", () => reveal(row), { class: "where" }) : data.traceUrl ? link(filledUrl(trace, span), words) : words, " ", h("code", {}, span));
+      return h("li", {}, row >= 0 ? button(words, "show the linked span", () => reveal(row), { class: "where", "data-row": row }) : data.traceUrl ? link(filledUrl(trace, span), words) : words, " ", h("code", {}, span));
     }))),
     section("Attributes", table(pairs(attributes)),
       h("details", {}, h("summary", {}, "Resource and identity"), table([["span", id], ["instrumentation", V[maker]], ...pairs(V[resource])]))),
@@ -758,16 +874,86 @@ const draw = (data) => {
     if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
   } catch { /* the system's theme is used */ }
 
-  const remarks = data.remarks.length ? h("section", { class: "remarks", "aria-label": "remarks" }, data.remarks.map((remark) => h("p", {}, remark))) : null;
-  if (data.logs.length) outside.append(section(`Logs outside of what is shown · ${counted(data.logs.length, "line")}`, logList(data.logs)));
-  if (!data.executions.length) {
-    app.append(h("header", {}, h("div", { class: "title" }, h("h1", {}, "Nothing is recorded"))), ...[remarks, outside].filter(Boolean));
-  } else {
-    app.append(...[header, remarks, errors, main, outside, help].filter(Boolean));
-    show(0);
-    grid.focus({ preventScroll: true });
-  }
-  document.documentElement.dataset.ready = "";
+  const outsideLogs = logPanel(isFollowed);
+  const drawOutside = (isNewer) => {
+    renew(outside, data.logs.length ? outsideLogs.show(data.logs, `Logs outside of what is shown · ${counted(data.logs.length, "line")}`, isNewer) : null);
+    outsideLogs.scroll();
+  };
+  const begin = () => {
+    const remarks = data.remarks.length ? h("section", { class: "remarks", "aria-label": "remarks" }, data.remarks.map((remark) => h("p", {}, remark))) : null;
+    drawOutside(false);
+    if (!data.executions.length) {
+      app.replaceChildren(...[h("header", {}, h("div", { class: "title" }, h("h1", {}, "Nothing is recorded"))), remarks, outside].filter(Boolean));
+    } else {
+      app.replaceChildren(...[header, remarks, errors, main, outside, help].filter(Boolean));
+      show(0);
+      grid.focus({ preventScroll: true });
+    }
+    document.documentElement.dataset.ready = "";
+  };
+
+  // --- newer data ---------------------------------------------------------------------------------------------------
+
+  /** A name for each row that stays when rows are added: the id of its span, else its label below that of its parent. */
+  const namesOf = ({ rows, parents, execution }) => {
+    const counts = new Map();
+    const names = [];
+    rows.forEach((row, index) => {
+      if (index === 0) { names.push("top"); return; }
+      if (row[SPAN] >= 0) { names.push(execution.spans[row[SPAN]][0]); return; }
+      const name = `${names[parents[index]]}/${V[row[LABEL]]}`;
+      counts.set(name, (counts.get(name) || 0) + 1);
+      names.push(`${name}/${counts.get(name)}`);
+    });
+    return names;
+  };
+
+  /** The first row below the tools of the timeline and its place on the screen, while the page is scrolled. */
+  const anchorOf = (names) => {
+    if (scrollY === 0) return null;
+    const top = list.getBoundingClientRect().top;
+    const place = Math.max(0, Math.ceil((toolbar.offsetHeight + heads.offsetHeight - top) / height));
+    return place < visible.length ? [names[visible[place]], top + place * height] : null;
+  };
+
+  const update = (next) => {
+    if (!shown || !next.executions.length) { data = next; V = data.values; begin(); return; }
+    const before = shown;
+    const names = namesOf(before);
+    const chosen = [...selfAndAbove(selected)].map((index) => names[index]);
+    const anchor = anchorOf(names);
+    const opened = new Map(names.map((name, index) => [name, before.children[index] === null ? null : before.open[index]]));
+    const [from, to] = view.map((share) => before.execution.start + share * before.execution.length);
+    const isWhole = view[0] === 0 && view[1] === 1;
+    const sideTop = side.scrollTop;
+    data = next;
+    V = data.values;
+    const same = data.executions.findIndex((each) => each.traces.some((trace) => before.execution.traces.includes(trace)));
+    shown = grown(data.executions[Math.max(0, same)]);
+    const places = new Map(namesOf(shown).map((name, index) => [name, index]));
+    for (const [name, index] of places) {
+      const was = opened.get(name);
+      if (was !== undefined && was !== null && shown.children[index] !== null) shown.open[index] = was;
+    }
+    selected = places.get(chosen.find((name) => places.has(name))) ?? 0;
+    const { start, length } = shown.execution;
+    if (!isWhole) view = [from, to].map((at) => Math.min(1, Math.max(0, (at - start) / Math.max(1, length))));
+    drawHeader();
+    drawErrors();
+    drawOutside(true);
+    refresh(true);
+    drawDetails(selected, true);
+    side.scrollTop = sideTop;
+    const index = anchor && places.get(anchor[0]);
+    const place = anchor ? visible.indexOf(index) : -1;
+    if (place >= 0) {
+      const moved = list.getBoundingClientRect().top + place * height - anchor[1];
+      if (Math.abs(moved) >= 1) { scrollBy({ top: moved, behavior: "instant" }); paint(); }
+    }
+  };
+
+  begin();
+  return update;
 };
 
 const unpacked = (text) => {
@@ -778,6 +964,8 @@ const unpacked = (text) => {
 
 (async () => {
   const element = document.getElementById("data");
+  // The server's page fetches its data: see live.js.
+  if (element === null) return;
   if (element.type === "application/json") { draw(JSON.parse(element.textContent)); return; }
   if (typeof DecompressionStream === "undefined") {
     document.getElementById("app").textContent = "This browser can't decompress the page: open it in one of 2023 or later.";

@@ -1,0 +1,118 @@
+"use strict";
+/* Follows an execution: each sign of newer records makes it fetch the data again, and page.js draw them. */
+(() => {
+  const app = document.getElementById("app");
+  const status = document.getElementById("state");
+  const { source, events } = app.dataset;
+  const SHORTEST_PAUSE = 250;
+  const LONGEST_WAIT = 15000;
+
+  let update = null;
+  let etag = "";
+  let drawn = "";
+  let wanted = null;
+  let isFetching = false;
+  let connection = null;
+  let sign = null;
+  let failures = 0;
+  let retryAt = 0;
+  let retry = 0;
+  let isOver = false;
+
+  const ago = (milliseconds) => {
+    const seconds = Math.max(0, Math.round(milliseconds / 1000));
+    if (seconds < 60) return `${seconds} s ago`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+    if (seconds < 172800) return `${Math.floor(seconds / 3600)} h ago`;
+    return `${Math.floor(seconds / 86400)} days ago`;
+  };
+
+  const say = () => {
+    const last = sign ? ` · last record ${ago(Date.now() - sign.at)}` : "";
+    let [kind, text] = ["", "connecting"];
+    if (isOver === "gone") text = "This execution is no longer kept";
+    else if (isOver) text = `ended${last}`;
+    else if (failures) [kind, text] = ["lost", `connection lost, next try in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s${last}`];
+    else if (sign) [kind, text] = ["live", sign.state === "running" ? `live${last}` : `live, no task runs${last}`];
+    if (status.textContent !== text) status.textContent = text;
+    status.className = `state ${kind}`;
+  };
+
+  const close = () => {
+    connection?.close();
+    connection = null;
+  };
+
+  const fail = () => {
+    close();
+    failures += 1;
+    const wait = Math.min(LONGEST_WAIT, 500 * 2 ** failures);
+    retryAt = Date.now() + wait;
+    clearTimeout(retry);
+    retry = setTimeout(connect, wait);
+    say();
+  };
+
+  const connect = () => {
+    close();
+    clearTimeout(retry);
+    if (isOver || document.hidden) return;
+    connection = new EventSource(events);
+    connection.addEventListener("changed", (event) => {
+      const { version, state, age } = JSON.parse(event.data);
+      failures = 0;
+      sign = { state, at: Date.now() - 1000 * age };
+      wanted = version;
+      say();
+      load();
+    });
+    connection.addEventListener("ended", () => {
+      isOver = true;
+      close();
+      say();
+    });
+    connection.onerror = fail;
+  };
+
+  const fetched = async () => {
+    const answer = await fetch(source, { cache: "no-store", headers: etag ? { "If-None-Match": etag } : {} });
+    if (answer.status === 304) return null;
+    if (answer.status === 404) {
+      isOver = "gone";
+      close();
+      return null;
+    }
+    if (!answer.ok) throw new Error(`${answer.status}`);
+    etag = answer.headers.get("ETag") || "";
+    return answer.json();
+  };
+
+  const load = async () => {
+    if (isFetching || wanted === drawn) return;
+    isFetching = true;
+    const begun = performance.now();
+    let data = null;
+    try {
+      const asked = wanted;
+      data = await fetched();
+      drawn = data === null ? asked : data.version;
+    } catch {
+      isFetching = false;
+      fail();
+      return;
+    }
+    if (data !== null) {
+      if (update) update(data);
+      else update = draw(data, true);
+    }
+    say();
+    // A large execution takes long to fetch and to draw: it must not keep the browser and the server busy.
+    setTimeout(() => { isFetching = false; load(); }, Math.max(SHORTEST_PAUSE, 2 * (performance.now() - begun)));
+  };
+
+  // A browser has few connections to a server: pages that nobody sees leave theirs to others.
+  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else if (!connection) connect(); });
+  addEventListener("online", connect);
+  setInterval(say, 1000);
+  connect();
+})();

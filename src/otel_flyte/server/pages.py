@@ -1,0 +1,151 @@
+"""The pages: the list of executions, and an execution as the report shows it, followed while it runs."""
+
+from collections.abc import AsyncIterator, Mapping
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
+
+from otel_flyte.recording.tree import Analysis
+from otel_flyte.report import static
+from otel_flyte.server import answers, listing, static_files
+from otel_flyte.server.listing import FILTERS, PAGE, shown
+from otel_flyte.server.live import Changes
+from otel_flyte.server.reader import STATES, Filter
+from otel_flyte.server.rendered import Rendered
+from otel_flyte.server.source import Source, UnknownExecutionError
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+
+_UNKNOWN = (
+    '<div id="app"><div class="empty"><p>No such execution is kept.</p><p><a href="/">Show all executions</a></p></div>'
+    "</div>"
+)
+
+
+def router(source: Source, endpoint: str) -> APIRouter:
+    """Return the routes.
+
+    The key of an execution may contain slashes, so that nothing follows it in an address.
+
+    Args:
+        source: where executions are found.
+        endpoint: where telemetry is received, empty where recordings are read instead.
+    """
+    made = APIRouter(include_in_schema=False)
+    changes = Changes(source)
+    _add_pages(made, source, endpoint)
+    _add_data(made, changes, Rendered(source))
+
+    @made.get("/assets/{name}")
+    def asset(name: str, request: Request) -> Response:
+        found = static_files.asset(name)
+        if found is None:
+            raise HTTPException(404, "no such file")
+        response = answers.answer(request, found.content, found.kind, found.digest)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+    return made
+
+
+def _add_pages(made: APIRouter, source: Source, endpoint: str) -> None:
+    @made.get("/")
+    def executions(request: Request) -> Response:
+        filters = _filters(request.query_params)
+        after = _after(request.query_params.get("after", ""))
+        found = source.executions(_wanted(filters, after), PAGE + 1)
+        has_more, is_first = len(found) > PAGE, after is None
+        body = listing.body(found[:PAGE], filters, has_more=has_more, is_first=is_first, endpoint=endpoint)
+        return _page("executions", body, ("page.css", "list.css"), ("list.js",))
+
+    @made.get("/executions/{key:path}")
+    def execution(key: str, request: Request) -> Response:
+        try:
+            found = source.execution(key)
+            title = found.workflow or found.name or found.key
+            if "plain" not in request.query_params:
+                return _page(title, _frame(key), ("page.css",), ("page.js", "live.js"))
+            analysis = Analysis.of(source.recording(key))
+        except UnknownExecutionError:
+            return _page("no such execution", _UNKNOWN, ("page.css", "list.css"), (), 404)
+        picture = static.picture(analysis.tree, analysis.attempts)
+        return _page(title, f'{_bar(key)}<div id="app">{picture}</div>', ("page.css", "static.css"), ())
+
+
+def _add_data(made: APIRouter, changes: Changes, rendered: Rendered) -> None:
+    @made.get("/data/{key:path}")
+    def data(key: str, request: Request) -> Response:
+        try:
+            sign = changes.sign(key)
+            known = answers.unchanged(request, sign.version)
+            if known is not None:
+                return known
+            return answers.answer(request, rendered.data(key, sign), "application/json", sign.version)
+        except UnknownExecutionError:
+            raise HTTPException(404, "no such execution") from None
+
+    @made.get("/events/{key:path}")
+    def events(key: str) -> Response:
+        return _stream(changes.of_execution(key))
+
+    @made.get("/events")
+    def all_events() -> Response:
+        return _stream(changes.of_all())
+
+
+def _filters(parameters: Mapping[str, str]) -> dict[str, str]:
+    filters = {name: value for name in FILTERS if (value := parameters.get(name, ""))}
+    if filters.get("state", STATES[0]) not in STATES:
+        del filters["state"]
+    return filters
+
+
+def _wanted(filters: Mapping[str, str], after: tuple[int, int] | None) -> Filter:
+    text, state, project, domain, workflow = (filters.get(name, "") for name in FILTERS)
+    return Filter(text=text, state=state, project=project, domain=domain, workflow=workflow, after=after)
+
+
+def _after(text: str) -> tuple[int, int] | None:
+    """Return the place in the list that an address names, ``None`` for its begin."""
+    start, _, number = text.partition(".")
+    valid = all(part.isascii() and part.isdigit() and len(part) < 20 for part in (start, number))
+    return (int(start), int(number)) if valid and max(int(start), int(number)) < 2**63 else None
+
+
+def _frame(key: str) -> str:
+    address = listing.address(key)
+    of_key = address.removeprefix("/executions/")
+    return (
+        f'{_bar(key)}<div id="app" data-source="/data/{of_key}" data-events="/events/{of_key}">'
+        '<p class="state" id="waiting">The execution is fetched.</p></div>'
+        f'<noscript><p>This page needs a script: <a href="{address}?plain">show it without</a>.</p></noscript>'
+    )
+
+
+def _bar(key: str) -> str:
+    recording = f"/api/v1{listing.address(key)}/recording"
+    return (
+        '<nav class="bar" aria-label="executions"><a href="/">Executions</a>'
+        f'<span id="state" class="state"></span><a class="last" href="{recording}" download>Recording</a></nav>'
+    )
+
+
+def _page(title: str, body: str, styles: tuple[str, ...], scripts: tuple[str, ...], code: int = 200) -> HTMLResponse:
+    links = "".join(f'<link rel="stylesheet" href="/assets/{name}">' for name in styles)
+    run = "".join(f'<script src="/assets/{name}"></script>' for name in scripts)
+    return HTMLResponse(
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="/assets/icon.svg">\n'
+        f"<title>{shown(title)} · otel-flyte</title>\n{links}\n</head>\n<body>\n{body}\n{run}\n</body>\n</html>\n",
+        code,
+        {"Content-Security-Policy": _POLICY},
+    )
+
+
+def _stream(events: AsyncIterator[str]) -> StreamingResponse:
+    # nginx holds back what it gets, unless it is told not to.
+    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
