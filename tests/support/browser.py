@@ -37,9 +37,9 @@ class Browser:
             self._call(f"{domain}.enable")
 
     def open(
-        self, path: Path, width: int = 1440, height: int = 900, *, dark: bool = False, script: bool = True
+        self, page: Path | str, width: int = 1440, height: int = 900, *, dark: bool = False, script: bool = True
     ) -> None:
-        """Open a file, and wait until it is loaded."""
+        """Open a file or an address, and wait until it is loaded."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self._call("Emulation.setEmulatedMedia", features=features)
         self._call("Emulation.setScriptExecutionDisabled", value=not script)
@@ -53,7 +53,7 @@ class Browser:
         self.requests.clear()
         self.complaints.clear()
         self._loaded = False
-        self._call("Page.navigate", url=path.resolve().as_uri())
+        self._call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not self._loaded:
             self._read()
 

@@ -22,6 +22,7 @@ _IDENTITY = (
     semconv.REPLICA,
 )
 _PHASES = (Role.PHASE, Role.TRANSFER)
+_TASKS = (Role.ATTEMPT, Role.EXECUTION)
 
 
 class Place(NamedTuple):
@@ -38,32 +39,35 @@ class Place(NamedTuple):
 
 def places_of(execution: Execution, records: Iterable[LogRecord]) -> Iterator[Place]:
     """Return the place of each log record of an execution."""
-    phases = _phases(execution)
-    open_attempts: dict[str, list[TreeSpan]] = defaultdict(list)
-    for span in execution.walk():
+    spans = {span.span.span_id: span for span in execution.walk()}
+    phases = _phases(spans.values())
+    candidates: dict[str, list[TreeSpan]] = defaultdict(list)
+    for span in spans.values():
         if span.end_ns is None:
-            open_attempts[span.span.trace_id].append(span)
-    by_span: dict[str, TreeSpan | None] = {span.span.span_id: span for each in open_attempts.values() for span in each}
+            candidates[span.span.trace_id].append(span)
+    # All records of a span that has not ended belong to one attempt.
+    attempts: dict[str, TreeSpan | None] = {}
     for record in records:
-        if record.span_id in phases and record.span_id not in by_span:
-            yield Place(record.span_id, phases[record.span_id])
-            continue
-        if record.span_id not in by_span:
-            by_span[record.span_id] = _attempt(record, open_attempts.get(record.trace_id, ()))
-        attempt = by_span[record.span_id]
-        yield Place() if attempt is None else Place(attempt.span.span_id, _phase_at(attempt, record.time_ns))
+        span_id = record.span_id
+        if span_id not in spans and span_id not in attempts:
+            attempts[span_id] = _attempt(record, candidates.get(record.trace_id, ()))
+        place = spans.get(span_id) or attempts[span_id]
+        if place is None:
+            yield Place()
+        else:
+            yield Place(place.span.span_id, phases[place.span.span_id] or _phase_at(place, record.time_ns))
 
 
-def _phases(execution: Execution) -> dict[str, str]:
-    """Return the phase of each span, empty for those outside of phases."""
+def _phases(spans: Iterable[TreeSpan]) -> dict[str, str]:
+    """Return the phase that each span is or belongs to, empty for those outside of phases; parents come first."""
     found: dict[str, str] = {}
-    for span in execution.walk():
-        own = span.span.name if span.role in _PHASES else found.get(span.span.span_id, "")
-        if span.role in (Role.ATTEMPT, Role.EXECUTION):
-            own = ""
-        found[span.span.span_id] = own
-        for child in span.children:
-            found[child.span.span_id] = own
+    for span in spans:
+        if span.role in _PHASES:
+            found[span.span.span_id] = span.span.name
+        elif span.role in _TASKS:
+            found[span.span.span_id] = ""
+        own = found.setdefault(span.span.span_id, "")
+        found.update((child.span.span_id, own) for child in span.children)
     return found
 
 
@@ -79,7 +83,10 @@ def _agree(record: LogRecord, attempt: TreeSpan) -> bool:
 
 
 def _phase_at(attempt: TreeSpan, time_ns: int) -> str:
-    """Return the phase that an open attempt was in, as far as its signs tell."""
+    """Return the phase that an attempt was in at a time, as its phases tell, or the signs of one that has not ended."""
+    for child in attempt.children:
+        if child.role in _PHASES and child.start_ns <= time_ns <= (child.end_ns or child.start_ns):
+            return child.span.name
     phase = ""
     for event in attempt.span.events:
         named = event.attributes.get(semconv.PHASE)

@@ -5,7 +5,7 @@ const draw = (data, isFollowed = false) => {
   let V = data.values;
   const DEPTH = 0, LABEL = 1, NOTES = 2, ROLE = 3, RESULT = 4, START = 5, TOOK = 6, SHARE = 7, SPAN = 8, ERROR = 9, SUM = 10;
   const BAD = new Set(["failure", "cancellation", "never ended"]);
-  const MARKS = { success: "✓", failure: "✗", cancellation: "⊘", "never ended": "?", skip: "–", running: "●" };
+  const MARKS = { success: "✓", failure: "✗", cancellation: "⊘", "never ended": "?", skip: "–", running: "●", succeeded: "✓", failed: "✗" };
   const MANY = 12;
   const LOGS_AT_ONCE = 400;
   const PRINTED_ROWS = 400;
@@ -253,7 +253,7 @@ const draw = (data, isFollowed = false) => {
     const trace = execution.traces[0] || "";
     renew(header,
       h("div", { class: "title" },
-        h("h1", {}, execution.name || execution.label), badge(resultOf(rows[0])),
+        h("h1", {}, execution.name || execution.label), badge(data.state || resultOf(rows[0])),
         data.executions.length > 1 && h("select", { "aria-label": "execution", onchange: (event) => show(Number(event.target.value)) },
           data.executions.map((each, index) => h("option", { value: index, selected: each === execution }, `${each.name || each.label} · ${moment(each.start)}`))),
         h("span", { class: "links" },

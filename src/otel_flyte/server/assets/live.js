@@ -33,7 +33,7 @@
     if (isOver === "gone") text = "This execution is no longer kept";
     else if (isOver) text = `ended${last}`;
     else if (failures) [kind, text] = ["lost", `connection lost, next try in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s${last}`];
-    else if (sign) [kind, text] = ["live", sign.state === "running" ? `live${last}` : `live, no task runs${last}`];
+    else if (sign) [kind, text] = ["live", `live${last}`];
     if (status.textContent !== text) status.textContent = text;
     status.className = `state ${kind}`;
   };
@@ -59,9 +59,9 @@
     if (isOver || document.hidden) return;
     connection = new EventSource(events);
     connection.addEventListener("changed", (event) => {
-      const { version, state, age } = JSON.parse(event.data);
+      const { version, age } = JSON.parse(event.data);
       failures = 0;
-      sign = { state, at: Date.now() - 1000 * age };
+      sign = { at: Date.now() - 1000 * age };
       wanted = version;
       say();
       load();
