@@ -20,7 +20,7 @@ from otel_flyte.report import charts, links, page, static
 from otel_flyte.report import text as tree_text
 from otel_flyte.report.terminal import Terminal
 from support import pods, traces, usages
-from support.browser import CHROMIUM, MISSING, Browser, browser
+from support.browser import CHROMIUM, CONTRAST, MISSING, Browser, browser
 from support.receiver import Receiver
 from support.traces import EXECUTION_RESOURCE, Recorder, in_execution
 
@@ -438,32 +438,6 @@ def test_the_page_is_readable_on_a_phone_and_in_dark_mode(chromium: Browser, tmp
     assert chromium.run("getComputedStyle(document.querySelector('.details')).display") == "block"
     chromium.click(".close")
     assert chromium.run("getComputedStyle(document.querySelector('.details')).display") == "none"
-
-
-CONTRAST = """
-(() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const linear = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
-  const ground = (e) => {
-    for (; e; e = e.parentElement) {
-      const color = parse(getComputedStyle(e).backgroundColor);
-      if ((color[3] ?? 1) > 0.5) return color;
-    }
-    return [255, 255, 255];
-  };
-  const bad = [];
-  for (const e of document.querySelectorAll('#app *')) {
-    const isText = [...e.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!isText || !e.checkVisibility() || e.closest('svg')) continue;
-    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
-    const contrast = (a + 0.05) / (b + 0.05);
-    if (contrast < 4.5) bad.push([e.className, e.textContent.slice(0, 20), contrast]);
-  }
-  return bad;
-})()
-"""
-"""Text whose contrast is below 4.5: https://www.w3.org/TR/WCAG22/#contrast-minimum."""
 
 
 @needs_chromium

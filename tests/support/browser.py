@@ -18,6 +18,31 @@ MISSING = "no Chromium is installed (Debian: apt-get install chromium)"
 
 _KEYS = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "ArrowLeft": 37, "ArrowRight": 39}
 
+CONTRAST = """
+(() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const color = parse(getComputedStyle(e).backgroundColor);
+      if ((color[3] ?? 1) > 0.5) return color;
+    }
+    return [255, 255, 255];
+  };
+  const bad = [];
+  for (const e of document.querySelectorAll('#app *')) {
+    const isText = [...e.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!isText || !e.checkVisibility() || e.closest('svg')) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
+    const contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < 4.5) bad.push([e.className, e.textContent.slice(0, 20), contrast]);
+  }
+  return bad;
+})()
+"""
+"""Text whose contrast is below 4.5: https://www.w3.org/TR/WCAG22/#contrast-minimum."""
+
 
 class Browser:
     """One tab. It collects all network requests, log messages and exceptions of a page."""

@@ -53,6 +53,7 @@ class Changes:
         self._number = 0
         self._last: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._oldest = 0
+        self._is_closed = False
         self._waiting: dict[object, tuple[str | None, asyncio.AbstractEventLoop, asyncio.Event]] = {}
         source.when_changed(self._changed)
 
@@ -72,10 +73,16 @@ class Changes:
         is_over = found.state != RUNNING and (age > ENDED_AFTER or (old > ENDED_AFTER and age > _AT_ONCE))
         return Sign(f"{self._run}-{number}-{found.state}", found.state, round(age, 1), is_over)
 
+    def close(self) -> None:
+        """End all events: the server stops. Only its loop calls this."""
+        self._is_closed = True
+        for _, _, event in self._waiting.values():
+            event.set()
+
     async def of_execution(self, key: str) -> AsyncIterator[str]:
         """Return events for an execution: ``changed`` with its sign, and ``ended`` at last."""
         with self._waiter(key) as event:
-            while True:
+            while not self._is_closed:
                 event.clear()
                 try:
                     sign = await run_in_threadpool(self.sign, key)
@@ -90,7 +97,7 @@ class Changes:
     async def of_all(self) -> AsyncIterator[str]:
         """Return a ``changed`` event for each change of any execution."""
         with self._waiter(None) as event:
-            while True:
+            while not self._is_closed:
                 event.clear()
                 yield _event("changed", {"version": f"{self._run}-{self._number}"})
                 while not await _wait(event):

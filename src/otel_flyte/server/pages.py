@@ -25,17 +25,17 @@ _UNKNOWN = (
 )
 
 
-def router(source: Source, endpoint: str) -> APIRouter:
+def router(source: Source, changes: Changes, endpoint: str) -> APIRouter:
     """Return the routes.
 
     The key of an execution may contain slashes, so that nothing follows it in an address.
 
     Args:
         source: where executions are found.
+        changes: those of the source.
         endpoint: where telemetry is received, empty where recordings are read instead.
     """
     made = APIRouter(include_in_schema=False)
-    changes = Changes(source)
     _add_pages(made, source, endpoint)
     _add_data(made, changes, Rendered(source))
 

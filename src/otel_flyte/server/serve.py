@@ -14,6 +14,7 @@ import uvicorn
 
 from otel_flyte.server import otlp_grpc, otlp_http, schema, tokens, web
 from otel_flyte.server.follow import Follower
+from otel_flyte.server.live import Changes
 from otel_flyte.server.retention import Limits
 from otel_flyte.server.source import Database
 from otel_flyte.server.writer import Writer
@@ -77,7 +78,8 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
         running.callback(writer.close)
         source = Database(options.store)
         writer.changed.append(source.changed)
-        app: Any = web.app(source, tokens.check(options.token), _endpoint(options))
+        changes = Changes(source)
+        app: Any = web.app(source, changes, tokens.check(options.token), _endpoint(options))
         if options.source is None:
             of_senders = tokens.check(options.otlp_token)
             running.enter_context(_grpc(options, writer, of_senders))
@@ -89,7 +91,7 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
             running.callback(follower.close)
         for line in _lines(options):
             say(line)
-        _server(options, app).run(sockets=sockets)
+        _Server(_config(options, app), changes.close).run(sockets=sockets)
 
 
 def _http_ports(options: Options) -> Sequence[int]:
@@ -128,9 +130,22 @@ def _grpc(options: Options, writer: Writer, is_allowed: Callable[[Mapping[str, s
         server.stop(1).wait()
 
 
-def _server(options: Options, app: Any) -> uvicorn.Server:
+class _Server(uvicorn.Server):
+    """A server that calls a function before it waits for the answers that have not ended."""
+
+    def __init__(self, config: uvicorn.Config, when_stopped: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._when_stopped = when_stopped
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop."""
+        self._when_stopped()
+        await super().shutdown(sockets)
+
+
+def _config(options: Options, app: Any) -> uvicorn.Config:
     certificate, key = options.tls or (None, None)
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
@@ -140,7 +155,6 @@ def _server(options: Options, app: Any) -> uvicorn.Server:
         ssl_certfile=None if certificate is None else os.fspath(certificate),
         ssl_keyfile=None if key is None else os.fspath(key),
     )
-    return uvicorn.Server(config)
 
 
 def _by_port(otlp_port: int, receiver: Any, pages: Any) -> Any:

@@ -7,14 +7,16 @@ from fastapi import FastAPI, Request, Response
 from starlette.middleware.base import RequestResponseEndpoint
 
 from otel_flyte.server import api, pages
+from otel_flyte.server.live import Changes
 from otel_flyte.server.source import Source
 
 
-def app(source: Source, is_allowed: Callable[[Mapping[str, str]], bool], endpoint: str) -> FastAPI:
+def app(source: Source, changes: Changes, is_allowed: Callable[[Mapping[str, str]], bool], endpoint: str) -> FastAPI:
     """Return the application.
 
     Args:
         source: where executions are found.
+        changes: those of the source.
         is_allowed: whether a request with these headers may read.
         endpoint: where telemetry is received, empty where recordings are read instead.
     """
@@ -30,7 +32,7 @@ def app(source: Source, is_allowed: Callable[[Mapping[str, str]], bool], endpoin
         return response
 
     made.include_router(api.router(source), prefix="/api/v1")
-    made.include_router(pages.router(source, endpoint))
+    made.include_router(pages.router(source, changes, endpoint))
     return made
 
 
