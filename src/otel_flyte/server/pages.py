@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
-from otel_flyte.server import answers, listing, static_files
+from otel_flyte.server import http_answers, listing, static_files
 from otel_flyte.server.listing import FILTERS, PAGE, shown
 from otel_flyte.server.live import Changes
 from otel_flyte.server.reader import STATES, Filter
@@ -44,7 +44,7 @@ def router(source: Source, changes: Changes, endpoint: str) -> APIRouter:
         found = static_files.asset(name)
         if found is None:
             raise HTTPException(404, "no such file")
-        response = answers.answer(request, found.content, found.kind, found.digest)
+        response = http_answers.answer(request, found.content, found.kind, found.digest)
         response.headers["Cache-Control"] = "no-cache"
         return response
 
@@ -80,10 +80,10 @@ def _add_data(made: APIRouter, changes: Changes, rendered: Rendered) -> None:
     def data(key: str, request: Request) -> Response:
         try:
             sign = changes.sign(key)
-            known = answers.unchanged(request, sign.version)
+            known = http_answers.unchanged(request, sign.version)
             if known is not None:
                 return known
-            return answers.answer(request, rendered.data(key, sign), "application/json", sign.version)
+            return http_answers.answer(request, rendered.data(key, sign), "application/json", sign.version)
         except UnknownExecutionError:
             raise HTTPException(404, "no such execution") from None
 
