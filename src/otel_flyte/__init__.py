@@ -30,7 +30,8 @@ _ELSEWHERE = {
     "Accelerator": "otel_flyte.usage.devices.accelerators",
     "Device": "otel_flyte.usage.devices.accelerators",
     "DeviceSample": "otel_flyte.usage.devices.accelerators",
-    "ExecutionTree": "otel_flyte.recording.tree",
+    # The tree, and what draws it.
+    "ExecutionTree": "otel_flyte.report.notebook",
 }
 """Public names that are imported when they are used: a task needs none of them to start."""
 

@@ -127,11 +127,6 @@ def running(served: Served, folder: Path, *arguments: str) -> Iterator["subproce
         process.wait()
 
 
-def listed(served: Served, **filters: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = served.get("/api/v1/executions", params=filters).json()
-    return found
-
-
 def data(served: Served, key: str = KEY, **headers: str) -> Any:
     return served.get(f"/data/{quote(key, safe='')}", headers=headers).json()
 
@@ -238,7 +233,7 @@ def test_a_running_task_is_seen_within_seconds_of_each_span_and_log_line(
     chromium: Browser, served: Served, tmp_path: Path, pictures: Path
 ) -> None:
     with running(served, tmp_path / "run", "--epochs", "16") as process:
-        key = until(lambda: listed(served))[0]["key"]
+        key = until(served.executions)[0]["key"]
         chromium.open(served.url + page(key))
         chromium.ready()
         until(lambda: "epoch 3 begins" in chromium.text(".details"))
@@ -383,8 +378,8 @@ def test_a_killed_task_runs_until_nothing_comes_any_more(
     chromium: Browser, served: Served, tmp_path: Path, pictures: Path
 ) -> None:
     with running(served, tmp_path / "run", "--epochs", "100") as process:
-        until(lambda: [each for each in listed(served) if each["state"] == "running"])
-        key = listed(served)[0]["key"]
+        until(lambda: [each for each in served.executions() if each["state"] == "running"])
+        key = served.executions()[0]["key"]
         chromium.open(served.url + page(key))
         chromium.ready()
         until(lambda: "running" in chromium.text("header"))
@@ -409,8 +404,8 @@ def test_log_lines_have_their_phase_and_are_filtered_followed_and_paused(
     chromium: Browser, served: Served, tmp_path: Path, pictures: Path
 ) -> None:
     with running(served, tmp_path / "run", "--epochs", "30"):
-        until(lambda: [each for each in listed(served) if each["state"] == "running"])
-        chromium.open(served.url + page(listed(served)[0]["key"]))
+        until(lambda: [each for each in served.executions() if each["state"] == "running"])
+        chromium.open(served.url + page(served.executions()[0]["key"]))
         chromium.ready()
         chromium.press("Home")
         until(lambda: "user code epoch 6 begins" in chromium.text(".logs").replace("\n", " "))

@@ -73,11 +73,6 @@ def stored(folder: Path) -> list[int]:
         return sorted(int.from_bytes(span_id, "big") for (span_id,) in database.execute("SELECT span_id FROM spans"))
 
 
-def listed(served: Served, **parameters: str) -> list[dict[str, Any]]:
-    found: Any = served.get("/api/v1/executions", params=parameters).json()
-    return list(found["executions"] if isinstance(found, dict) else found)
-
-
 def test_acknowledged_spans_survive_any_kill_and_are_there_once(tmp_path: Path) -> None:
     numbers = iter(range(1, 10**9))
     acknowledged: set[int] = set()
@@ -116,7 +111,7 @@ def test_a_request_that_is_sent_again_changes_nothing(served: Served) -> None:
     for _ in range(3):
         assert send(served, request(1, 2, 3)).status_code == 200
 
-    (execution,) = listed(served)
+    (execution,) = served.executions()
     assert (execution["key"], execution["spans"]) == ("p:d:f1", 3)
 
 
@@ -215,7 +210,7 @@ def test_old_executions_are_removed_while_the_server_runs(tmp_path: Path) -> Non
     with serving(tmp_path, "--keep", "1h") as served:
         assert send(served, request(1, run="old", end_ns=hours_ago)).status_code == 200
         assert send(served, request(2, run="new")).status_code == 200
-        _until(lambda: [each["name"] for each in listed(served)] == ["new"])
+        _until(lambda: [each["name"] for each in served.executions()] == ["new"])
         # Its records may come late: they are taken, and removed again.
         assert send(served, request(3, run="old", end_ns=hours_ago)).status_code == 200
         _until(lambda: stored(tmp_path) == [2])
@@ -244,13 +239,13 @@ def test_spans_of_a_trace_belong_to_the_execution_that_another_one_names(
     for number, name in enumerate(names, 1):
         send(served, request(number, run=name, trace=b"shared"))
 
-    assert [(each["name"], each["spans"]) for each in listed(served)] == [("a", 2)]
+    assert [(each["name"], each["spans"]) for each in served.executions()] == [("a", 2)]
 
 
 def test_a_download_can_be_shown_and_replayed(served: Served, tmp_path: Path) -> None:
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": served.otlp_http}
     assert programs.run_command(["otel-flyte", "demo"], tmp_path, endpoint).returncode == 0
-    (execution,) = listed(served)
+    (execution,) = served.executions()
 
     downloaded = tmp_path / "downloaded.jsonl"
     downloaded.write_bytes(served.get(f"/api/v1/executions/{execution['key']}/recording").content)
@@ -261,7 +256,7 @@ def test_a_download_can_be_shown_and_replayed(served: Served, tmp_path: Path) ->
         replay = ["otel-flyte", "replay", str(downloaded), "--endpoint", second.otlp_http]
         replayed = programs.run_command(replay, tmp_path)
         assert replayed.returncode == 0, replayed.stderr
-        assert [each["spans"] for each in listed(second)] == [execution["spans"]]
+        assert [each["spans"] for each in second.executions()] == [execution["spans"]]
 
 
 def refused_start(folder: Path, *options: str) -> str:
@@ -301,15 +296,15 @@ def test_a_folder_of_recordings_is_served_as_it_grows(tmp_path: Path) -> None:
     recordings.mkdir()
     run = ["otel-flyte", "demo"]
     with serving(tmp_path / "server", str(recordings)) as served:
-        assert listed(served) == []
+        assert served.executions() == []
         programs.run_command(run, tmp_path)
         (recorded,) = (tmp_path / ".otel-flyte").glob("*.jsonl")
         content = recorded.read_bytes()
         half = content.index(b"\n", len(content) // 2) - 20
         (recordings / "a.jsonl").write_bytes(content[:half])
-        _until(lambda: len(listed(served)) == 1)
-        before = listed(served)[0]["spans"]
+        _until(lambda: len(served.executions()) == 1)
+        before = served.executions()[0]["spans"]
         with (recordings / "a.jsonl").open("ab") as file:
             file.write(content[half:])
-        _until(lambda: listed(served)[0]["spans"] > before)
+        _until(lambda: served.executions()[0]["spans"] > before)
     assert not (tmp_path / "server" / ".otel-flyte").exists()

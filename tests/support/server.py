@@ -38,6 +38,11 @@ class Served:
         """Ask for a path."""
         return requests.get(self.url + path, timeout=_SECONDS, **options)
 
+    def executions(self, **parameters: str) -> list[dict[str, Any]]:
+        """Return the executions of the API's first page."""
+        found: list[dict[str, Any]] = self.get("/api/v1/executions", params=parameters).json()["executions"]
+        return found
+
     def send(self, signal_name: str, body: bytes | str, content_type: str = "application/json") -> None:
         """Send a request of OTLP, which is on disk then."""
         content = body.encode() if isinstance(body, str) else body
@@ -71,8 +76,8 @@ def serving(folder: Path, *options: str, scheme: str = "http") -> Iterator[Serve
                 break
         else:
             raise AssertionError((folder / "stderr").read_text())
-        bases = (f"{scheme}://127.0.0.1:{port}" for port in (page, otlp_http, otlp_grpc))
-        yield Served(*bases, folder, process)
+        host = f"{scheme}://127.0.0.1"
+        yield Served(f"{host}:{page}", f"{host}:{otlp_http}", f"{host}:{otlp_grpc}", folder, process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

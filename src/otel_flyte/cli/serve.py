@@ -65,6 +65,13 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--otlp-token-file", type=click.Path(path_type=Path), metavar="FILE", help="Likewise, of senders.")
 @click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="A certificate in PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Its key in PEM.")
+@click.option(
+    "--default-domain",
+    default="development",
+    show_default=True,
+    metavar="DOMAIN",
+    help="Of a project without a domain in the paths of ModelArts.",
+)
 @click.option("--insecure", is_flag=True, help="Listen on other addresses than loopback without tokens.")
 def serve(**given: Any) -> None:
     """Receive telemetry, keep it, and show it, without another program.
@@ -112,6 +119,7 @@ def _options(given: dict[str, Any]) -> "Options":
         limits=Limits(given["keep"], given["keep_bytes"]),
         token=token,
         otlp_token=otlp_token,
+        default_domain=given["default_domain"],
         tls=None if tls[0] is None else (tls[0], tls[1]),
         source=source,
     )

@@ -41,6 +41,7 @@ class Attempt:
         end_ns: for an attempt that never ended, the time of its last sign.
         error_type: such as ``OOMKilled``.
         is_cached: whether its result was taken from a cache.
+        worker: which of several pods or processes of the attempt, such as ``worker-1``; empty for the only one.
         series: a value a minute by name of :data:`otel_flyte.semconv.SERIES`, -1 where there is none.
         minutes_per_value: the number of minutes for which each recorded value of the series stands.
         span: its span, ``None`` where only points are recorded.
@@ -58,6 +59,7 @@ class Attempt:
     trace_id: str = ""
     error_type: str = ""
     is_cached: bool = False
+    worker: str = ""
     quota: Quota = field(default_factory=Quota)
     usage: Usage | None = None
     source: str = NO_SOURCE
@@ -91,10 +93,11 @@ class Attempt:
     def names(self) -> Iterator[str]:
         """Return its names, the shortest first; several attempts may share all but the last."""
         if self.path:
-            numbered = f"{self.path}@{self.number or 0}"
-            yield from (self.path, numbered)
+            own = [self.path, f"{self.path}@{self.number or 0}"]
+            own += [f"{name}-{self.worker}" for name in own if self.worker]
+            yield from own
             if self.run:
-                yield from (f"{self.run}/{self.path}", f"{self.run}/{numbered}")
+                yield from (f"{self.run}/{name}" for name in own)
         yield from (self.task.rpartition(".")[2], self.task)
         if self.span_id:
             yield self.span_id
@@ -172,6 +175,7 @@ def _of_span(span: TreeSpan, points: Sequence[Point]) -> Attempt:
         result=span.result,
         error_type=_text(own.get(semconv.ERROR_TYPE)),
         is_cached=own.get(semconv.CACHE_STATUS) == semconv.CACHE_HIT,
+        worker=_worker(span.attribute(semconv.REPLICA)),
         quota=usage.quota_of(own),
         usage=usage.usage_of(own),
         source=source,
@@ -198,6 +202,7 @@ def _of_points(key: _Key, points: Sequence[Point]) -> Attempt:
         start_ns=start_ns,
         end_ns=max(point.time_ns for point in points),
         result=NEVER_ENDED,
+        worker=_worker(identity[semconv.REPLICA]),
         source=FROM_POINTS,
         series=usage_points.by_minute(points, start_ns),
     )
@@ -250,6 +255,12 @@ def _path(span: TreeSpan) -> str:
     if span.array_index is None:
         return span.node_path
     return f"{span.node_path.rpartition('/')[0] or span.node_path}/{span.array_index}"
+
+
+def _worker(replica: AttributeValue) -> str:
+    """Return the name of a worker; some frameworks only count them."""
+    name = _text(replica)
+    return f"worker-{name}" if name.isdecimal() else name
 
 
 def _text(value: AttributeValue) -> str:

@@ -1,7 +1,7 @@
 """A recording as a whole: :class:`ExecutionTree`, the public face, and the usage of its attempts."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 
@@ -76,6 +76,19 @@ class ExecutionTree:
         from otel_flyte.recording import document
 
         return document.as_yaml(self.executions)
+
+    def _repr_html_(self) -> str | None:
+        """Draw it in a notebook."""
+        return None if _draw is None else _draw(self)
+
+
+_draw: "Callable[[ExecutionTree], str] | None" = None
+
+
+def draw_by(function: Callable[[ExecutionTree], str]) -> None:
+    """Draw trees in a notebook by a function that returns HTML."""
+    global _draw
+    _draw = function
 
 
 @dataclass(frozen=True, slots=True, eq=False)

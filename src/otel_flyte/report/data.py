@@ -220,7 +220,7 @@ def _attributes(attributes: Attributes, table: Table) -> list[int]:
         flat.append(table[key])
         if not isinstance(value, str):
             is_series = isinstance(value, (list, tuple)) and key.startswith((_SERIES, _CURVES))
-            flat.append(table[_summary(key, value)] if is_series else table(_plain(value)))
+            flat.append(table[_summary(key, value)] if is_series else table(plain(value)))
         elif key.startswith(_CURVES):
             flat.append(table[_summary(key, value)])
         elif len(value) > _LONGEST_TEXT or not value.isascii():
@@ -236,7 +236,7 @@ def _summary(key: str, value: Any) -> str:
     return f"{number} {'curves' if key.startswith(_CURVES) and not isinstance(value, str) else 'values'}"
 
 
-def _plain(value: Any) -> Json:
+def plain(value: Any) -> Json:
     """Return an attribute's value as JSON that a browser reads without loss."""
     match value:
         case str():
@@ -250,9 +250,9 @@ def _plain(value: Any) -> Json:
         case bytes():
             return value[:100].hex()
         case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): plain(item) for key, item in value.items()}
         case Sequence():
-            return [_plain(item) for item in value]
+            return [plain(item) for item in value]
     return str(value)
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from otel_flyte import semconv
@@ -22,11 +22,13 @@ def as_json(attempt: Attempt) -> str:
 
     It is the body of ``GET /v2/{project_id}/training-jobs/{training_job_id}/metrics/{task_id}``.
     """
-    rows = ",\n".join(
-        json.dumps({"metric": _camel_case(name), "value": [_rounded(value) for value in attempt.by_minute(name)]})
-        for name in MODELARTS
-    )
+    rows = ",\n".join(map(json.dumps, as_lists(attempt.by_minute)))
     return f'{{"metrics": [\n{rows}\n]}}'
+
+
+def as_lists(series: Callable[[str], Sequence[float]]) -> list[dict[str, Any]]:
+    """Return the six metrics of ModelArts, given the function that returns a series by its name."""
+    return [{"metric": _camel_case(name), "value": [_rounded(value) for value in series(name)]} for name in MODELARTS]
 
 
 def as_csv(attempt: Attempt) -> str:

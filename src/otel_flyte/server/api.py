@@ -1,51 +1,234 @@
 """The API, below ``/api/v1``."""
 
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import dropwhile, islice
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, Query
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from starlette.types import Send
 
+from otel_flyte import semconv
 from otel_flyte.export import otlp_json
-from otel_flyte.server.reader import STATES, Filter
-from otel_flyte.server.source import Source, UnknownExecutionError
+from otel_flyte.formulas import NO_VALUE
+from otel_flyte.recording import rightsize
+from otel_flyte.recording.model import LogRecord
+from otel_flyte.recording.rightsize import Advice, Margins
+from otel_flyte.recording.span_tree import TreeSpan
+from otel_flyte.recording.tree import Analysis
+from otel_flyte.server import answers, paging, parameters, series
+from otel_flyte.server.analyses import Analyses
+from otel_flyte.server.answers import Problem
+from otel_flyte.server.events import Events
+from otel_flyte.server.parameters import After, Key, Limit, Task
+from otel_flyte.server.problems import BadRequestError, BusyError, NotFoundError
+from otel_flyte.server.reader import LEVELS
+from otel_flyte.server.source import Source
+
+DEEPEST = 30
+READ_AT_ONCE = 20_000
+"""The number of log records that one question reads: a condition may hold for few of them."""
+
+_SPAN_ID = Query(pattern="^([0-9a-fA-F]{16})?$", description="The id of a span, which stands for all below it, too.")
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "The request can't be answered: one line says why."},
+    503: {"model": Problem, "description": "The server can't answer now."},
+}
+_PROBLEMS_OF_STREAMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": problem["description"],
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, problem in _PROBLEMS.items()
+}
+"""The same for routes whose answers are no JSON."""
 
 
-def router(source: Source) -> APIRouter:
+class _Stream(StreamingResponse):
+    """An answer whose content is closed with the connection, whoever ends it."""
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self.body_iterator):  # type: ignore[type-var]
+            await super().stream_response(send)
+
+
+class _Lines(_Stream):
+    media_type = "application/x-ndjson"
+
+
+class _Events(_Stream):
+    media_type = "text/event-stream"
+
+
+def router(source: Source, analyses: Analyses, events: Events) -> APIRouter:
     """Return the routes."""
-    made = APIRouter()
-
-    @made.get("/executions")
-    def executions(
-        *,
-        project: str = "",
-        domain: str = "",
-        workflow: str = "",
-        state: Annotated[str, Query(pattern=f"^(|{'|'.join(STATES)})$")] = "",
-        text: str = "",
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> list[dict[str, Any]]:
-        """List executions, the newest first."""
-        wanted = Filter(project=project, domain=domain, workflow=workflow, state=state, text=text)
-        return [asdict(each) for each in source.executions(wanted, limit)]
-
-    @made.get("/executions/{key}")
-    def execution(key: str) -> dict[str, Any]:
-        """Return an execution."""
-        try:
-            return asdict(source.execution(key))
-        except UnknownExecutionError:
-            raise HTTPException(404, f"no execution {key}") from None
-
-    @made.get("/executions/{key}/recording")
-    def recording(key: str) -> StreamingResponse:
-        """Download an execution as a recording: a line of OTLP JSON for each request."""
-        try:
-            source.execution(key)
-        except UnknownExecutionError:
-            raise HTTPException(404, f"no execution {key}") from None
-        lines = (otlp_json.line_of(request) for _, request in source.requests(key))
-        headers = {"Content-Disposition": "attachment; filename=recording.jsonl"}
-        return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
-
+    made = APIRouter(responses=_PROBLEMS, dependencies=[Depends(parameters.only_known)])
+    _add_executions(made, source, analyses)
+    _add_attempts(made, analyses)
+    _add_logs(made, source, analyses)
+    _add_streams(made, source, events)
     return made
+
+
+def _add_executions(made: APIRouter, source: Source, analyses: Analyses) -> None:
+    @made.get("/executions", tags=["executions"])
+    def executions(wanted: parameters.Executions, after: After = "", limit: Limit = 100) -> answers.Executions:
+        """List executions, the newest first."""
+        if after:
+            start_ns, number = paging.parts(after, [int, int])
+            wanted = replace(wanted, after=(int(start_ns), int(number)))
+        found = source.executions(wanted, limit)
+        last = paging.token(found[-1].start_ns, found[-1].id) if len(found) == limit else None
+        return answers.Executions([answers.execution(each) for each in found], last)
+
+    @made.get("/executions/{key}", tags=["executions"])
+    def execution(
+        key: Key,
+        depth: Annotated[int, Query(ge=1, le=DEEPEST, description="The number of levels of spans.")] = 3,
+        below: Annotated[str, _SPAN_ID] = "",
+        after: After = "",
+        limit: Limit = 1000,
+    ) -> answers.Tree:
+        """Return an execution with its spans, parents first: those from the top, or those below one."""
+        analysis = analyses.of(key)
+        roots = _below(analysis, below).children if below else _roots(analysis)
+        spans = answers.spans(roots, depth)
+        if after:
+            (last,) = paging.parts(after, [str])
+            spans = islice(dropwhile(lambda span: span.id != last, spans), 1, None)
+        page = list(islice(spans, limit + 1))
+        more = paging.token(page[limit - 1].id) if len(page) > limit else None
+        return answers.Tree(answers.execution(source.execution(key)), page[:limit], more)
+
+
+def _add_attempts(made: APIRouter, analyses: Analyses) -> None:
+    @made.get("/executions/{key}/attempts", tags=["attempts"])
+    def attempts(key: Key, after: After = "", limit: Limit = 1000) -> answers.Attempts:
+        """List the attempts of tasks by start, with their usage and quota."""
+        found = sorted(answers.attempts(analyses.of(key).attempts), key=_place)
+        if after:
+            start_ns, name = paging.parts(after, [int, str])
+            found = [each for each in found if _place(each) > (int(start_ns), str(name))]
+        more = paging.token(*_place(found[limit - 1])) if len(found) > limit else None
+        return answers.Attempts(found[:limit], more)
+
+    @made.get("/executions/{key}/attempts/{task:path}/series", tags=["attempts"])
+    def series_of(
+        key: Key,
+        task: Task,
+        begin: parameters.From = 0,
+        end: parameters.To = None,
+        step: parameters.Step = 60,
+    ) -> answers.SeriesOf:
+        """Return the series of an attempt: averages of one minute, or of as many as a step has."""
+        attempt = series.chosen(analyses.of(key).attempts, task)
+        window = series.window(attempt, begin, end, step)
+        return answers.SeriesOf(
+            task=task,
+            start_ns=attempt.start_ns,
+            from_seconds=window.first * 60,
+            step_seconds=window.step * 60,
+            series=[
+                answers.Series(name, [None if value == NO_VALUE else value for value in window.of(attempt, name)])
+                for name in semconv.SERIES
+            ],
+        )
+
+    @made.get("/executions/{key}/rightsize", tags=["attempts"])
+    def right_size(
+        key: Key,
+        last: Annotated[int, Query(ge=1, le=1000, description="The number of attempts of each task.")] = rightsize.LAST,
+        memory_margin: Annotated[
+            float, Query(ge=0, le=10, description="A fraction of the usage.")
+        ] = rightsize.MEMORY_MARGIN,
+        cpu_margin: Annotated[float, Query(ge=0, le=10, description="Likewise.")] = rightsize.CPU_MARGIN,
+    ) -> list[Advice]:
+        """Return recommended requests and limits for each task, those with problems first."""
+        return rightsize.advise(analyses.of(key).attempts, last, Margins(memory_margin, cpu_margin))
+
+
+def _add_logs(made: APIRouter, source: Source, analyses: Analyses) -> None:
+    @made.get("/executions/{key}/logs", tags=["logs"])
+    def logs(
+        *,
+        key: Key,
+        span: Annotated[str, _SPAN_ID] = "",
+        level: Annotated[
+            str, Query(pattern=f"^(|{'|'.join(LEVELS)})$", description="The lowest one; lines of stdout have none.")
+        ] = "",
+        text: Annotated[str, Query(max_length=parameters.LONGEST_NAME, description="Part of it, in any case.")] = "",
+        after: After = "",
+        limit: Limit = 1000,
+    ) -> answers.Logs:
+        """List log records, and lines of stdout and stderr, by time."""
+        spans = {each.span.span_id for each in _below(analyses.of(key), span).walk()} if span else None
+        lowest, part = parameters.severity(level), text.lower()
+
+        def is_wanted(record: LogRecord) -> bool:
+            return (spans is None or record.span_id in spans) and part in (record.body or "").lower()
+
+        found: list[answers.LogLine] = []
+        for number, line in enumerate(source.lines(key, _log_place(after)), 1):
+            if line.record is not None and line.level >= lowest and is_wanted(line.record):
+                found.append(answers.log_line(line.record))
+            if len(found) == limit or number == READ_AT_ONCE:
+                return answers.Logs(found, paging.token(line.time_ns, line.digest))
+        return answers.Logs(found, None)
+
+
+def _add_streams(made: APIRouter, source: Source, changes: Events) -> None:
+    @made.get("/executions/{key}/recording", tags=["executions"], response_class=_Lines, responses=_PROBLEMS_OF_STREAMS)
+    async def recording(key: Key) -> StreamingResponse:
+        """Download an execution as a recording: a line of OTLP JSON for some hundred records each."""
+        await run_in_threadpool(source.execution, key)
+        headers = {"Content-Disposition": "attachment; filename=recording.jsonl"}
+        return _Lines(_lines(source, key), headers=headers)
+
+    @made.get("/executions/{key}/events", tags=["executions"], response_class=_Events, responses=_PROBLEMS_OF_STREAMS)
+    async def events(key: Key) -> StreamingResponse:
+        """Tell of changes as server-sent events: `changed` now and after each change, twice a second at most.
+
+        A comment comes every 15 seconds. The data are `{"version": NUMBER}`, and the number grows.
+        """
+        await run_in_threadpool(source.execution, key)
+        if changes.is_full:
+            raise BusyError("too many clients wait for changes: close some, or ask again later")
+        return _Events(changes.stream(key))
+
+
+async def _lines(source: Source, key: str) -> AsyncIterator[bytes]:
+    requests = source.requests(key)
+    try:
+        while (found := await run_in_threadpool(next, requests, None)) is not None:
+            yield await run_in_threadpool(otlp_json.line_of, found[1])
+    finally:
+        requests.close()
+
+
+def _roots(analysis: Analysis) -> Sequence[TreeSpan]:
+    return [root for execution in analysis.tree.executions for root in execution.roots]
+
+
+def _below(analysis: Analysis, span_id: str) -> TreeSpan:
+    found = next((span for span in analysis.tree.walk() if span.span.span_id == span_id.lower()), None)
+    if found is None:
+        raise NotFoundError(f"no span {span_id} is recorded: choose one of the execution's spans")
+    return found
+
+
+def _place(attempt: answers.AttemptOf) -> tuple[int, str]:
+    return attempt.start_ns, f"{attempt.span_id} {attempt.task}"
+
+
+def _log_place(after: str) -> tuple[int, str]:
+    if not after:
+        return -1, ""
+    time_ns, digest = paging.parts(after, [int, str])
+    try:
+        bytes.fromhex(str(digest))
+    except ValueError:
+        raise BadRequestError(paging.FOREIGN) from None
+    return int(time_ns), str(digest)

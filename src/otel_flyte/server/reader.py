@@ -67,10 +67,27 @@ class Filter:
     after: tuple[int, int] | None = None
 
 
-def executions(connection: sqlite3.Connection, wanted: Filter, limit: int, now_ns: int) -> list[Listed]:
+def executions(
+    connection: sqlite3.Connection, wanted: Filter, limit: int, now_ns: int, offset: int = 0
+) -> list[Listed]:
     """Return executions, the newest first."""
-    conditions, values = ["spans > 0"], [now_ns - _SILENT_NS]
-    parameters: list[Any] = list(values)
+    query, parameters = _selected(wanted, now_ns)
+    query += " ORDER BY start_ns DESC, id DESC LIMIT ? OFFSET ?"
+    parameters += [min(limit, _LONGEST_PAGE), offset]
+    return [Listed(*row) for row in connection.execute(query, parameters)]
+
+
+def count(connection: sqlite3.Connection, wanted: Filter, now_ns: int) -> int:
+    """Return the number of executions."""
+    query, parameters = _selected(wanted, now_ns)
+    (number,) = connection.execute(query.replace("SELECT *", "SELECT count(*)", 1), parameters).fetchone()
+    return int(number)
+
+
+def _selected(wanted: Filter, now_ns: int) -> tuple[str, list[Any]]:
+    """Return the query for executions, and its parameters."""
+    conditions = ["spans > 0"]
+    parameters: list[Any] = [now_ns - _SILENT_NS]
     for column in ("project", "domain", "workflow"):
         if value := getattr(wanted, column):
             conditions.append(f"{column} = ?")
@@ -94,9 +111,7 @@ def executions(connection: sqlite3.Connection, wanted: Filter, limit: int, now_n
     if wanted.state:
         query += " WHERE state = ?"
         parameters.append(wanted.state)
-    query += " ORDER BY start_ns DESC, id DESC LIMIT ?"
-    parameters.append(min(limit, _LONGEST_PAGE))
-    return [Listed(*row) for row in connection.execute(query, parameters)]
+    return query, parameters
 
 
 _LIST = f"""
@@ -199,6 +214,49 @@ UNION ALL
 SELECT resource, scope, message FROM metrics
 WHERE execution = 0 AND resource IN (SELECT resource FROM uses WHERE execution = ?)
 """
+
+
+def version(connection: sqlite3.Connection, execution_id: int) -> int:
+    """Return a number that changes with the records of an execution."""
+    (size,) = connection.execute("SELECT bytes FROM executions WHERE id = ?", (execution_id,)).fetchone() or (0,)
+    (points,) = connection.execute(_UNOWNED, (execution_id,)).fetchone()
+    return int(size) + int(points)
+
+
+_UNOWNED = """
+SELECT count(*) FROM metrics
+WHERE execution = 0 AND resource IN (SELECT resource FROM uses WHERE execution = ?)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A log record, and its place among those of its execution.
+
+    Attributes:
+        record: ``None`` where it has no body.
+        level: the number of its severity in OpenTelemetry, 0 where it has none.
+    """
+
+    time_ns: int
+    digest: str
+    level: int
+    record: LogRecord | None
+
+
+def lines(connection: sqlite3.Connection, execution_id: int, after: tuple[int, str]) -> Iterator[Line]:
+    """Return the log records of an execution by time."""
+    query = "SELECT time_ns, digest, message FROM logs WHERE execution = ? AND (time_ns, digest) > (?, ?)"
+    parameters = (execution_id, after[0], bytes.fromhex(after[1]))
+    for time_ns, digest, content in connection.execute(f"{query} ORDER BY time_ns, digest", parameters):
+        message = _message(content, "LogRecord")
+        record = otlp_messages.log(message)
+        level = message.severity_number or LEVELS.get(message.severity_text.upper(), 0)
+        yield Line(time_ns, digest.hex(), level, None if record is None or record.body is None else record)
+
+
+LEVELS = {"TRACE": 1, "DEBUG": 5, "INFO": 9, "WARN": 13, "ERROR": 17, "FATAL": 21, "WARNING": 13, "CRITICAL": 21}
+"""The first number of each severity in OpenTelemetry, and of Python's names for two of them."""
 
 
 def requests(connection: sqlite3.Connection, execution_id: int) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import grpc
 import uvicorn
 
 from otel_flyte.server import otlp_grpc, otlp_http, schema, tokens, web
+from otel_flyte.server.events import Events
 from otel_flyte.server.follow import Follower
 from otel_flyte.server.live import Changes
 from otel_flyte.server.retention import Limits
@@ -38,6 +39,7 @@ class Options(NamedTuple):
         otlp_token: that of senders, ``None`` for no check.
         tls: the files of certificate and key, ``None`` for plain text.
         source: recordings to serve instead of what is received, ``None`` for the latter.
+        default_domain: the domain of a project of ModelArts that names none.
     """
 
     store: Path
@@ -50,6 +52,7 @@ class Options(NamedTuple):
     otlp_token: str | None = None
     tls: tuple[Path, Path] | None = None
     source: Path | None = None
+    default_domain: str = "development"
 
 
 class ServeError(Exception):
@@ -79,7 +82,17 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
         source = Database(options.store)
         writer.changed.append(source.changed)
         changes = Changes(source)
-        app: Any = web.app(source, changes, tokens.check(options.token), _endpoint(options))
+        events = Events(source)
+        app: Any = web.app(
+            source,
+            changes,
+            events,
+            tokens.check(options.token),
+            endpoint=_endpoint(options),
+            # Who has no token can't read through another name either.
+            checks_host=options.host in LOOPBACK and options.token is None,
+            default_domain=options.default_domain,
+        )
         if options.source is None:
             of_senders = tokens.check(options.otlp_token)
             running.enter_context(_grpc(options, writer, of_senders))
@@ -91,7 +104,7 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
             running.callback(follower.close)
         for line in _lines(options):
             say(line)
-        _Server(_config(options, app), changes.close).run(sockets=sockets)
+        _Server(_config(options, app), (changes.close, events.close)).run(sockets=sockets)
 
 
 def _http_ports(options: Options) -> Sequence[int]:
@@ -131,15 +144,16 @@ def _grpc(options: Options, writer: Writer, is_allowed: Callable[[Mapping[str, s
 
 
 class _Server(uvicorn.Server):
-    """A server that calls a function before it waits for the answers that have not ended."""
+    """A server that ends the streams of events first: they would go on for as long as their clients."""
 
-    def __init__(self, config: uvicorn.Config, when_stopped: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, when_stopped: Iterable[Callable[[], None]]) -> None:
         super().__init__(config)
         self._when_stopped = when_stopped
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop."""
-        self._when_stopped()
+        for function in self._when_stopped:
+            function()
         await super().shutdown(sockets)
 
 

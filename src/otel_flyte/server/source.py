@@ -3,13 +3,13 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from otel_flyte.recording.model import Recording
 from otel_flyte.server import reader, schema
-from otel_flyte.server.reader import Filter, Listed
+from otel_flyte.server.reader import Filter, Line, Listed
 
 
 class UnknownExecutionError(LookupError):
@@ -19,11 +19,14 @@ class UnknownExecutionError(LookupError):
 class Source(Protocol):
     """Answers from any thread. Keys are those of :class:`Listed`.
 
-    :meth:`execution`, :meth:`recording` and :meth:`requests` raise :class:`UnknownExecutionError`.
+    :meth:`execution` and all that take a key raise :class:`UnknownExecutionError`.
     """
 
-    def executions(self, wanted: Filter, limit: int) -> list[Listed]:
+    def executions(self, wanted: Filter, limit: int, offset: int = 0) -> list[Listed]:
         """Return executions, the newest first."""
+
+    def count(self, wanted: Filter) -> int:
+        """Return the number of executions."""
 
     def execution(self, key: str) -> Listed:
         """Return an execution."""
@@ -31,7 +34,13 @@ class Source(Protocol):
     def recording(self, key: str) -> Recording:
         """Return the records of an execution."""
 
-    def requests(self, key: str) -> Iterator[tuple[str, Any]]:
+    def version(self, key: str) -> int:
+        """Return a number that changes with the records of an execution."""
+
+    def lines(self, key: str, after: tuple[int, str]) -> Iterator[Line]:
+        """Return log records by time after one with this time and digest."""
+
+    def requests(self, key: str) -> Generator[tuple[str, Any], None, None]:
         """Return the records of an execution as requests of OTLP, each with its signal."""
 
     def when_changed(self, function: Callable[[set[str]], object]) -> Callable[[], None]:
@@ -46,9 +55,13 @@ class Database:
         self._local = threading.local()
         self._functions: list[Callable[[set[str]], object]] = []
 
-    def executions(self, wanted: Filter, limit: int) -> list[Listed]:
+    def executions(self, wanted: Filter, limit: int, offset: int = 0) -> list[Listed]:
         """Return executions, the newest first."""
-        return reader.executions(self._connection, wanted, limit, time.time_ns())
+        return reader.executions(self._connection, wanted, limit, time.time_ns(), offset)
+
+    def count(self, wanted: Filter) -> int:
+        """Return the number of executions."""
+        return reader.count(self._connection, wanted, time.time_ns())
 
     def execution(self, key: str) -> Listed:
         """Return an execution."""
@@ -61,7 +74,15 @@ class Database:
         """Return the records of an execution."""
         return reader.recording(self._connection, self.execution(key).id)
 
-    def requests(self, key: str) -> Iterator[tuple[str, Any]]:
+    def version(self, key: str) -> int:
+        """Return a number that changes with the records of an execution."""
+        return reader.version(self._connection, self.execution(key).id)
+
+    def lines(self, key: str, after: tuple[int, str]) -> Iterator[Line]:
+        """Return log records by time after one with this time and digest."""
+        return reader.lines(self._connection, self.execution(key).id, after)
+
+    def requests(self, key: str) -> Generator[tuple[str, Any], None, None]:
         """Return the records of an execution as requests of OTLP, each with its signal."""
         number = self.execution(key).id
         # A download outlives the thread's next question.

@@ -1,41 +1,86 @@
 """The page and the API, as one application."""
 
+import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from starlette.middleware.base import RequestResponseEndpoint
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
-from otel_flyte.server import api, pages
+from otel_flyte._version import __version__
+from otel_flyte.recording.attempts import UnknownAttemptError
+from otel_flyte.server import api, guard, modelarts, pages, problems
+from otel_flyte.server.analyses import Analyses
+from otel_flyte.server.events import Events
 from otel_flyte.server.live import Changes
-from otel_flyte.server.source import Source
+from otel_flyte.server.problems import BadRequestError, BusyError, NotFoundError
+from otel_flyte.server.source import Source, UnknownExecutionError
 
 
-def app(source: Source, changes: Changes, is_allowed: Callable[[Mapping[str, str]], bool], endpoint: str) -> FastAPI:
+def app(
+    source: Source,
+    changes: Changes,
+    events: Events,
+    is_allowed: Callable[[Mapping[str, str]], bool],
+    *,
+    endpoint: str,
+    checks_host: bool = False,
+    default_domain: str = "development",
+) -> Any:
     """Return the application.
 
     Args:
         source: where executions are found.
-        changes: those of the source.
+        changes: those of the source, for the page.
+        events: those of the source, for the API.
         is_allowed: whether a request with these headers may read.
         endpoint: where telemetry is received, empty where recordings are read instead.
+        checks_host: whether a request must name an address or localhost.
+        default_domain: the domain of a project of ModelArts that names none.
     """
-    made = FastAPI(title="otel-flyte", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
-
-    @made.middleware("http")
-    async def protect(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        response = await call_next(request) if is_allowed(request.headers) else _unauthorized()
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response
-
-    made.include_router(api.router(source), prefix="/api/v1")
+    made = FastAPI(
+        title="otel-flyte", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
+    )
+    analyses = Analyses(source)
+    for kind, answer in _PROBLEMS.items():
+        made.add_exception_handler(kind, answer)
+    made.include_router(api.router(source, analyses, events), prefix="/api/v1")
+    made.include_router(modelarts.router(source, analyses, default_domain), prefix="/v2")
     made.include_router(pages.router(source, changes, endpoint))
-    return made
+    return guard.guarded(made, is_allowed, checks_host=checks_host)
 
 
-def _unauthorized() -> Any:
-    message = "the token is missing or wrong: send it as `Authorization: Bearer TOKEN`\n"
-    return Response(message, 401, {"WWW-Authenticate": "Bearer"}, media_type="text/plain")
+def _of_http(request: Request, error: Any) -> Response:
+    message = f"{error.detail}: see /api/v1/openapi.json for what there is"
+    return problems.for_request(request, error.status_code, message, error.headers)
+
+
+def _invalid(request: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"][1:]))
+    return problems.for_request(request, 400, f"{name}: {first['msg']}")
+
+
+def _no_execution(request: Request, error: Exception) -> Response:
+    return problems.for_request(request, 404, f"no execution {error} is recorded: see the list of executions")
+
+
+def _with(status: int) -> Callable[[Request, Exception], Response]:
+    return lambda request, error: problems.for_request(request, status, str(error))
+
+
+def _unreadable(request: Request, error: Exception) -> Response:
+    return problems.for_request(request, 503, f"the database can't be read ({error}): ask again later")
+
+
+_PROBLEMS: Mapping[type[Exception], Callable[[Request, Exception], Response]] = {
+    HTTPException: _of_http,
+    RequestValidationError: _invalid,
+    UnknownExecutionError: _no_execution,
+    UnknownAttemptError: _with(404),
+    NotFoundError: _with(404),
+    BadRequestError: _with(400),
+    BusyError: _with(503),
+    sqlite3.Error: _unreadable,
+}

@@ -1,0 +1,293 @@
+"""The API below ``/api/v1``: a real server with real spans, asked by HTTP."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from otel_flyte import ExecutionTree, semconv
+from support import served_runs, traces
+from support.served_runs import CPU, MEASURED
+from support.server import Served, serving
+
+pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
+
+FINISHED = "shop:production:f1c0ffee"
+FETCH = "0000000000000001"
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("serve")) as ready:
+        served_runs.send_all(ready)
+        texts = {"begins": "INFO", "is Slow": "WARN", "fails": "ERROR", "a line": ""}
+        ready.send("logs", served_runs.log_lines("0000000000000003", texts))
+        ready.send("logs", served_runs.log_lines("00000000000000ff", {"of another span": "INFO"}, begin=1000))
+        yield ready
+
+
+def ask(served: Served, path: str, **parameters: Any) -> Any:
+    answer = served.get(f"/api/v1/{path}", params=parameters)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def pages(served: Served, path: str, name: str, **parameters: Any) -> list[list[Any]]:
+    """Return all pages of a list."""
+    found: list[list[Any]] = []
+    after: str | None = ""
+    while after is not None:
+        page = ask(served, path, after=after, **parameters)
+        found.append(page[name])
+        after = page["next"]
+    return found
+
+
+def names(served: Served, **parameters: Any) -> list[str]:
+    return [each["name"] for each in ask(served, "executions", **parameters)["executions"]]
+
+
+class TestExecutions:
+    def test_the_newest_comes_first(self, api: Served) -> None:
+        assert names(api)[0] == "running"
+        starts = [each["start_ns"] for each in ask(api, "executions")["executions"]]
+        assert starts == sorted(starts, reverse=True)
+        assert len(starts) == 4
+
+    def test_pages_have_each_execution_once(self, api: Served) -> None:
+        whole = [each["key"] for each in ask(api, "executions")["executions"]]
+        found = [each["key"] for page in pages(api, "executions", "executions", limit=1) for each in page]
+        assert found == whole
+
+    @pytest.mark.parametrize(
+        ("parameters", "expected"),
+        [
+            ({"project": "shop"}, ["running", "measured", "f1c0ffee"]),
+            ({"project": "sho"}, []),
+            ({"domain": "development"}, ["running", "measured"]),
+            ({"workflow": "shop.main"}, ["measured"]),
+            ({"state": "running"}, ["running"]),
+            ({"state": "failed"}, ["measured"]),
+            ({"text": "EASUR"}, ["measured"]),
+            ({"since": "2026-06-28T00:00:00Z"}, ["running"]),
+            ({"until": "2026-06-28T00:00:00Z", "project": "shop"}, ["measured", "f1c0ffee"]),
+            ({"since": "2026-06-28 02:00:00.123456789+02:00"}, ["running"]),
+            ({"since": "9999-12-31T23:59:59Z"}, []),
+            ({"until": "0001-01-01T00:00:00Z"}, []),
+            ({"attribute": "customer:a:b"}, ["measured"]),
+            ({"attribute": ["customer:a:b", f"{semconv.DOMAIN}:development"]}, ["measured"]),
+            ({"attribute": ["customer:a:b", f"{semconv.DOMAIN}:production"]}, []),
+            ({"text": "' OR 1=1 --"}, []),
+            ({"project": '"; DROP TABLE spans; --'}, []),
+        ],
+    )
+    def test_a_filter_selects(self, api: Served, parameters: dict[str, Any], expected: list[str]) -> None:
+        found = names(api, **parameters)
+        assert sorted(found) == sorted(expected)
+
+    @pytest.mark.parametrize(
+        ("query", "reason"),
+        [
+            ("limit=0", "limit: "),
+            ("limit=1001", "limit: "),
+            ("limit=x", "limit: "),
+            ("state=ran", "state: "),
+            ("since=yesterday", "since=yesterday is no time: write it as 2026-05-28T20:26:40Z"),
+            ("since=0.5", "since=0.5 is no time"),
+            ("until=1780000000", "until=1780000000 is no time"),
+            ("until=2026-13-01T00:00:00Z", "until=2026-13-01T00:00:00Z is no time"),
+            (f"text={'x' * 257}", "text: "),
+            ("attribute=customer", "attribute=customer has no name or value"),
+            ("attribute=:x", "attribute=:x has no name or value"),
+            ("attribute=a:1&attribute=a:2", "attribute a is given with two values"),
+            ("&".join(["attribute=a:1"] * 11), "attribute: "),
+            ("after=x", "after is not from an answer"),
+            ("after=WyJ4Il0", "after is not from an answer"),
+            ("after=WzEsMWUzMDBd", "after is not from an answer"),
+            ("worflow=main", "worflow is not a parameter of this request: choose from after, attribute, "),
+        ],
+    )
+    def test_a_parameter_that_cannot_be_used_is_one_line(self, api: Served, query: str, reason: str) -> None:
+        answer = api.get(f"/api/v1/executions?{query}")
+        assert answer.status_code == 400
+        assert answer.json()["detail"].startswith(reason)
+        assert "\n" not in answer.json()["detail"]
+
+
+class TestTree:
+    def test_an_execution_has_its_spans_to_a_depth(self, api: Served) -> None:
+        tree = ask(api, f"executions/{MEASURED}", depth=1)
+        assert {key: tree["execution"][key] for key in ("key", "state", "workflow", "errors")} == {
+            "key": MEASURED,
+            "state": "failed",
+            "workflow": "shop.main",
+            "errors": 2,
+        }
+        assert [(span["name"], span["depth"], span["children"]) for span in tree["spans"]][:2] == [
+            ("task shop.fetch", 0, 3),
+            ("task shop.fit", 0, 2),
+        ]
+        assert tree["spans"][1]["result"] == "failure"
+        assert len(tree["spans"]) == 8
+        assert tree["next"] is None
+
+    def test_spans_below_one_are_loaded_later(self, api: Served) -> None:
+        below = ask(api, f"executions/{MEASURED}", below=FETCH)["spans"]
+        names = [semconv.PHASE_INPUT, semconv.PHASE_USER_CODE, semconv.PHASE_OUTPUT]
+        assert [span["name"] for span in below] == names
+        assert {span["depth"] for span in below} == {0}
+
+    def test_pages_have_each_span_once_and_parents_first(self, api: Served) -> None:
+        whole = ask(api, f"executions/{FINISHED}", depth=30)["spans"]
+        assert len(whole) == 130
+        found = [span for page in pages(api, f"executions/{FINISHED}", "spans", depth=30, limit=7) for span in page]
+        assert found == whole
+        seen: set[str | None] = {None}
+        for span in whole:
+            assert span["parent_id"] in seen
+            seen.add(span["id"])
+
+    def test_an_error_is_told_where_it_arose(self, api: Served) -> None:
+        spans = ask(api, f"executions/{MEASURED}", depth=30)["spans"]
+        (failed,) = (span for span in spans if span["error"])
+        assert (failed["name"], failed["error"]["type"]) == (semconv.PHASE_USER_CODE, "ValueError")
+
+    @pytest.mark.parametrize("query", ["depth=0", "depth=31", "below=x", "below=0000000000000001x", "limit=0"])
+    def test_a_parameter_out_of_bounds_is_refused(self, api: Served, query: str) -> None:
+        assert api.get(f"/api/v1/executions/{MEASURED}?{query}").status_code == 400
+
+    @pytest.mark.parametrize("path", ["a:b:c", f"{MEASURED}?below=ffffffffffffffff", "a:b:c/attempts", "a:b:c/logs"])
+    def test_what_is_not_recorded_is_not_found(self, api: Served, path: str) -> None:
+        answer = api.get(f"/api/v1/executions/{path}")
+        assert (answer.status_code, "is recorded" in answer.json()["detail"]) == (404, True)
+
+
+class TestAttempts:
+    def test_attempts_have_usage_and_quota(self, api: Served) -> None:
+        first, failed, *_ = ask(api, f"executions/{MEASURED}/attempts")["attempts"]
+        assert (first["task"], first["name"], first["source"], first["minutes"]) == ("n0", "shop.fetch", "span", 3)
+        assert (first["quota"]["cpu_limit"], first["usage"]["cpu_peak"]) == (2.0, 1.6)
+        assert (failed["task"], failed["result"], failed["usage"]) == ("n1@0", "failure", None)
+
+    def test_each_is_found_by_its_task(self, api: Served) -> None:
+        tasks = [each["task"] for each in ask(api, f"executions/{MEASURED}/attempts")["attempts"]]
+        assert tasks == ["n0", "n1@0", "n1@1", "n2/0", "n2/1", "n2/2", "n3-worker-0", "n3-worker-1"]
+        for task in tasks:
+            assert ask(api, f"executions/{MEASURED}/attempts/{task}/series")["task"] == task
+
+    def test_pages_have_each_attempt_once(self, api: Served) -> None:
+        whole = ask(api, f"executions/{FINISHED}/attempts")["attempts"]
+        assert len(whole) == 33
+        found = [each for page in pages(api, f"executions/{FINISHED}/attempts", "attempts", limit=5) for each in page]
+        assert found == whole
+
+    def test_series_are_those_of_the_attempt_all_equally_long(self, api: Served) -> None:
+        found = ask(api, f"executions/{MEASURED}/attempts/n0/series")
+        assert [each["name"] for each in found["series"]] == list(semconv.SERIES)
+        assert {len(each["values"]) for each in found["series"]} == {3}
+        assert found["series"][0]["values"] == CPU
+        assert found["series"][2]["values"] == [None] * 3
+
+    @pytest.mark.parametrize(
+        ("query", "begin", "values"),
+        [
+            ({"from": 60}, 60, CPU[1:]),
+            ({"from": 119, "to": 121}, 60, CPU[1:]),
+            ({"to": 60}, 0, CPU[:1]),
+            ({"step": 120}, 0, [sum(CPU[:2]) / 2, CPU[2]]),
+            ({"step": 600}, 0, [sum(CPU) / 3]),
+            ({"from": 600}, 180, []),
+        ],
+    )
+    def test_a_part_of_the_series(self, api: Served, query: dict[str, int], begin: int, values: list[float]) -> None:
+        found = ask(api, f"executions/{MEASURED}/attempts/n0/series", **query)
+        assert (found["from_seconds"], found["series"][0]["values"]) == (begin, values)
+
+    @pytest.mark.parametrize("query", ["from=-1", "from=60&to=60", "step=0", "step=61", "to=1e99"])
+    def test_a_part_that_is_none_is_refused(self, api: Served, query: str) -> None:
+        assert api.get(f"/api/v1/executions/{MEASURED}/attempts/n0/series?{query}").status_code == 400
+
+    def test_resources_are_recommended(self, api: Served) -> None:
+        found = {each["task"]: each for each in ask(api, f"executions/{MEASURED}/rightsize")}
+        assert set(found) == {"shop.fetch", "shop.fit", "shop.score", "shop.rank"}
+        assert found["shop.fetch"]["cpu"]["limit_now"] == 2.0
+        wide = {each["task"]: each for each in ask(api, f"executions/{MEASURED}/rightsize", cpu_margin=2)}
+        assert wide["shop.fetch"]["cpu"]["limit"] > found["shop.fetch"]["cpu"]["limit"]
+
+
+class TestLogs:
+    @pytest.mark.parametrize(
+        ("parameters", "texts"),
+        [
+            ({}, ["begins", "is Slow", "fails", "a line", "of another span"]),
+            ({"span": FETCH}, ["begins", "is Slow", "fails", "a line"]),
+            ({"level": "WARN"}, ["is Slow", "fails"]),
+            ({"level": "CRITICAL"}, []),
+            ({"text": "SLOW"}, ["is Slow"]),
+            ({"text": "%"}, []),
+        ],
+    )
+    def test_lines_are_selected(self, api: Served, parameters: dict[str, str], texts: list[str]) -> None:
+        assert [each["text"] for each in ask(api, f"executions/{MEASURED}/logs", **parameters)["logs"]] == texts
+
+    def test_pages_have_each_line_once(self, api: Served) -> None:
+        found = pages(api, f"executions/{MEASURED}/logs", "logs", limit=2)
+        assert [[each["text"] for each in page] for page in found] == [
+            ["begins", "is Slow"],
+            ["fails", "a line"],
+            ["of another span"],
+        ]
+
+    @pytest.mark.parametrize("query", ["level=LOUD", "span=x", "after=x", "after=WzEsInh4Il0", "limit=0"])
+    def test_a_parameter_out_of_bounds_is_refused(self, api: Served, query: str) -> None:
+        assert api.get(f"/api/v1/executions/{MEASURED}/logs?{query}").status_code == 400
+
+
+class TestDownload:
+    def test_a_recording_is_what_was_sent(self, api: Served, tmp_path: Path) -> None:
+        (tmp_path / "down.jsonl").write_bytes(api.get(f"/api/v1/executions/{FINISHED}/recording").content)
+        found = ExecutionTree.from_file(tmp_path / "down.jsonl").explain()
+        assert found == ExecutionTree.from_file(api.folder / "sent" / "finished.jsonl").explain()
+
+    def test_a_client_that_leaves_ends_it(self, tmp_path: Path) -> None:
+        with serving(tmp_path / "serve") as served:
+            recorder = traces.Recorder.of_file(tmp_path / "large.jsonl", traces.EXECUTION_RESOURCE)
+            for number in range(600):
+                filler = {"filler": "x" * 20_000}
+                recorder.leaf(f"step {number}", 0, 1, filler, parent=traces.in_execution(number + 1))
+            served.send("traces", _joined(tmp_path / "large.jsonl"))
+            url = f"{served.url}/api/v1/executions/{FINISHED}/recording"
+            with requests.get(url, stream=True, timeout=60) as answer:
+                next(answer.iter_content(1000))
+                during = _connections(served)
+            # Idle threads, which have a connection each, end after ten seconds.
+            deadline = time.monotonic() + 8
+            while _connections(served) == during and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert _connections(served) == during - 1
+
+
+def _joined(path: Path) -> str:
+    """Return the lines of a recording as one request."""
+    resources = [line.removeprefix('{"resourceSpans":[').removesuffix("]}") for line in path.read_text().splitlines()]
+    return f'{{"resourceSpans":[{",".join(resources)}]}}'
+
+
+def _connections(served: Served) -> int:
+    """Return the number of connections to the database: SQLite keeps descriptors of the file itself a while."""
+    descriptors = Path(f"/proc/{served.process.pid}/fd").iterdir()
+    return sum(each.exists() and each.readlink().name == "telemetry.db-wal" for each in descriptors)
+
+
+def test_each_parameter_is_bounded_and_described(api: Served) -> None:
+    document = api.get("/api/v1/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for parameter in operations["get"].get("parameters", ()):
+            schema = parameter["schema"]
+            kinds = [each for each in schema.get("anyOf", [schema]) if each["type"] != "null"]
+            bounds = {bound for kind in kinds for bound in kind}
+            assert parameter["description"], (path, parameter)
+            assert bounds & {"maximum", "maxLength", "maxItems", "pattern", "format"}, (path, parameter)
