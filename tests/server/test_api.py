@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from otel_flyte import ExecutionTree, semconv
-from support import served_runs, traces
+from support import served_runs, traces, usages
 from support.served_runs import CPU, MEASURED
 from support.server import Served, serving
 
@@ -280,6 +280,30 @@ def _connections(served: Served) -> int:
     """Return the number of connections to the database: SQLite keeps descriptors of the file itself a while."""
     descriptors = Path(f"/proc/{served.process.pid}/fd").iterdir()
     return sum(each.exists() and each.readlink().name == "telemetry.db-wal" for each in descriptors)
+
+
+@pytest.mark.parametrize("value", [1e308, 1e30, float("inf"), float("nan")])
+def test_a_usage_that_is_impossible_is_unknown(served: Served, tmp_path: Path, value: float) -> None:
+    recorder = traces.Recorder.of_file(tmp_path / "f.jsonl", served_runs.resource("measured"))
+    series = usages.series(cpu_usage=[value, value, 5.0])
+    own = {**served_runs.ATTEMPT, **usages.node("n0", "t"), **usages.quota(value), **usages.usage(value, value)}
+    recorder.leaf("task t", 0, 170, {**own, **series}, parent=served_runs.parent(1))
+    served.send_file(tmp_path / "f.jsonl")
+    assert ask(served, f"executions/{MEASURED}/rightsize")[0]["cpu"] is None
+    assert ask(served, f"executions/{MEASURED}/attempts")["attempts"][0]["usage"]["cpu_mean"] is None
+    found = ask(served, f"executions/{MEASURED}/attempts/n0/series", step=180)
+    assert found["series"][0]["values"] == [5.0]
+    job = served.get("/v2/shop:development/training-jobs/measured/metrics/n0").json()
+    assert job["metrics"][0]["value"] == [-1, -1, 5.0]
+
+
+def test_a_series_is_no_longer_than_a_year(served: Served, tmp_path: Path) -> None:
+    recorder = traces.Recorder.of_file(tmp_path / "f.jsonl", served_runs.resource("measured"))
+    own = {**served_runs.ATTEMPT, **usages.node("n0", "t"), **usages.series(10**14, cpu_usage=[1.0] * 100)}
+    recorder.leaf("task t", 0, 170, own, parent=served_runs.parent(1))
+    served.send_file(tmp_path / "f.jsonl")
+    found = ask(served, f"executions/{MEASURED}/attempts/n0/series", step=86400)
+    assert len(found["series"][0]["values"]) <= 366
 
 
 def test_each_parameter_is_bounded_and_described(api: Served) -> None:

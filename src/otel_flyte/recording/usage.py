@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from otel_flyte import formulas, quantity, semconv
-from otel_flyte.recording import cells
+from otel_flyte.recording import cells, usage_points
 from otel_flyte.recording.model import Attributes
 
 _DEVICE = re.compile(
@@ -171,7 +171,8 @@ def by_minute(attributes: Attributes) -> dict[str, list[float]]:
     for name in semconv.SERIES:
         values = attributes.get(semconv.USAGE_SERIES.format(name=name))
         if isinstance(values, (list, tuple)):
-            series[name] = [value for item in values for value in [_series_value(item)] * times]
+            known = values[: math.ceil(usage_points.LONGEST / times)]
+            series[name] = [value for item in known for value in [_series_value(item)] * times]
     return series
 
 
@@ -192,7 +193,7 @@ def of_one_minute(attributes: Attributes) -> dict[str, list[float]]:
 def minutes_per_value(attributes: Attributes) -> int:
     """Return the number of minutes for which each value of the span's series stands."""
     step = number(attributes.get(semconv.USAGE_STEP)) or formulas.STEP_SECONDS
-    return max(1, round(step / formulas.STEP_SECONDS))
+    return max(1, min(usage_points.LONGEST, round(step / formulas.STEP_SECONDS)))
 
 
 def notes(attributes: Attributes) -> tuple[str, ...]:
@@ -225,8 +226,8 @@ def growth_of(usage: Usage) -> str:
 
 
 def number(value: object) -> float | None:
-    """Return an attribute's value where it is a finite number."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Return an attribute's value where it is a number that a usage may have."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= usage_points.LARGEST
     return value if is_number else None  # type: ignore[return-value]
 
 

@@ -18,6 +18,9 @@ USUAL_INTERVAL = 60.0
 LONGEST = 366 * 24 * 60
 """Minutes. A point that is later than that comes from a wrong clock."""
 
+LARGEST = 1e18
+"""No usage is larger, in any unit. Sums of larger numbers may have no finite value."""
+
 
 def by_minute(points: Iterable[Point], start_ns: int) -> dict[str, list[float]]:
     """Return the averages of each series by the minute from the start, -1 for a minute without a point."""
@@ -29,8 +32,12 @@ def by_minute(points: Iterable[Point], start_ns: int) -> dict[str, list[float]]:
 
 
 def credible(points: Iterable[Point], start_ns: int) -> list[Point]:
-    """Return the points without those from before the start and those of a wrong clock."""
-    return [point for point in points if 0 < point.time_ns - start_ns <= LONGEST * 60 * 10**9]
+    """Return the points without those from before the start those of a wrong clock, and impossible ones."""
+    return [
+        point
+        for point in points
+        if 0 < point.time_ns - start_ns <= LONGEST * 60 * 10**9 and abs(point.value) <= LARGEST
+    ]
 
 
 def interval(times: Sequence[float]) -> float:
