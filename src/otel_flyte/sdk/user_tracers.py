@@ -62,13 +62,17 @@ def share_context_with_threads() -> None:
         instrumentor.instrument()
 
 
+@guarded
 def _current() -> Context:
-    return guarded(context.get_current)() or Context()
+    return context.get_current()
 
 
-def _attach(given: Context) -> object:
-    return guarded(context.attach)(given)
+@guarded
+def _attach(given: Context | None) -> object:
+    # It is None where there was no current one to be had.
+    return None if given is None else context.attach(given)
 
 
+@guarded
 def _detach(token: Any) -> None:
-    guarded(context.detach)(token)
+    context.detach(token)
