@@ -244,6 +244,7 @@ def test_a_running_task_is_seen_within_seconds_of_each_span_and_log_line(
         chromium.screenshot(pictures / "running.png")
         assert "running" in chromium.text("header")
         assert "never ended" not in chromium.text()
+        assert "parent not recorded" not in chromium.text()
         assert process.poll() is None
         recording = served.get(f"/api/v1{page(key)}/recording").text
     ends, begins = _times(recording)
@@ -561,6 +562,7 @@ def test_events_tell_of_the_version_and_the_age_of_an_execution(served: Served, 
     ("span_id", "at", "attributes", "place"),
     [
         ("of no span", 46, {semconv.TASK_NAME: "train.fit"}, ("a700000000000000", semconv.PHASE_USER_CODE)),
+        ("of no span", 4.5, {semconv.TASK_NAME: "train.fit"}, ("a700000000000000", semconv.PHASE_USER_CODE)),
         ("of no span", 3, {semconv.TASK_NAME: "train.fit"}, ("a700000000000000", semconv.PHASE_INPUT)),
         ("of no span", 1, {}, ("a700000000000000", semconv.PHASE_LOAD)),
         ("of no span", 46, {semconv.TASK_NAME: "train.other"}, ("", "")),

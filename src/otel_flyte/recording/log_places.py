@@ -90,6 +90,9 @@ def _phase_at(attempt: TreeSpan, time_ns: int) -> str:
     phase = ""
     for event in attempt.span.events:
         named = event.attributes.get(semconv.PHASE)
-        if event.time_ns <= time_ns and isinstance(named, str):
+        elapsed = event.attributes.get(semconv.PHASE_ELAPSED)
+        seconds = elapsed if isinstance(elapsed, (int, float)) and elapsed > 0 else 0
+        # A sign may come long after its phase has begun.
+        if event.time_ns - seconds * 1e9 <= time_ns and isinstance(named, str):
             phase = named
     return phase

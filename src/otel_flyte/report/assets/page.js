@@ -71,6 +71,8 @@ const draw = (data, isFollowed = false) => {
   };
   /** A result in words: an attempt without an end runs as long as its execution does. */
   const resultOf = (row) => (V[row[RESULT]] === "never ended" && data.state === "running" ? "running" : V[row[RESULT]]);
+  /** A span may come before the phase around it, which ends later. */
+  const notesOf = (row) => (data.state === "running" ? V[row[NOTES]].replace(/(^| · )parent not recorded$/, "") : V[row[NOTES]]);
   const isBad = (row) => BAD.has(resultOf(row));
   const took = (row) => (row[TOOK] === null ? (data.state === "running" ? "running" : "never ended") : row[SUM] === null ? duration(row[TOOK]) : `Σ ${duration(row[SUM])}`);
   const percent = (share) => (share === null ? "–" : `${Math.round(share * 1000) / 10 < 10 ? Math.round(share * 1000) / 10 : Math.round(share * 100)} %`);
@@ -329,12 +331,12 @@ const draw = (data, isFollowed = false) => {
       h("span", { class: `twisty${inner ? "" : " none"}`, "aria-hidden": "true" }, inner ? (isOpen ? "▾" : "▸") : ""),
       !quiet && h("span", { class: `mark ${result.replace(" ", "-")}`, role: "img", "aria-label": result }, MARKS[result] || "·"),
       h("span", { class: `label ${quiet ? "quiet" : ""}` }, V[row[LABEL]]),
-      V[row[NOTES]] && h("small", {}, V[row[NOTES]]));
+      notesOf(row) && h("small", {}, notesOf(row)));
     name.style.setProperty("--depth", Math.min(row[DEPTH], 14));
     const share = shown.shares[index];
     const element = h("div", {
       class: "row", role: "row", id: `row${index}`, "aria-level": row[DEPTH] + 1, "aria-rowindex": place + 2,
-      "aria-expanded": inner ? String(isOpen) : null, "aria-selected": String(index === selected), title: `${V[row[LABEL]]} · ${took(row)}${V[row[NOTES]] ? ` · ${V[row[NOTES]]}` : ""}`,
+      "aria-expanded": inner ? String(isOpen) : null, "aria-selected": String(index === selected), title: `${V[row[LABEL]]} · ${took(row)}${notesOf(row) ? ` · ${notesOf(row)}` : ""}`,
     }, name, h("span", { role: "gridcell", class: "number" }, took(row)),
       h("span", { role: "gridcell", class: `number share${share > 1 ? " over" : ""}` }, share === null ? "" : percent(share)),
       h("span", { role: "gridcell", class: "lane" }, bar));
@@ -580,7 +582,7 @@ const draw = (data, isFollowed = false) => {
     parts.push(h("p", { class: "facts" },
       [V[row[ROLE]], took(row), row[START] > 0 && `began after ${duration(row[START])}`, share !== null && share < 1 && `${percent(share)} of ${V[rows[shown.parents[index]][LABEL]]}`]
         .filter(Boolean).map((fact) => h("span", {}, fact))));
-    if (V[row[NOTES]]) parts.push(h("p", { class: "notes" }, V[row[NOTES]]));
+    if (notesOf(row)) parts.push(h("p", { class: "notes" }, notesOf(row)));
     if (span && data.traceUrl) parts.push(h("p", {}, link(filledUrl(execution.traces[span[1]], span[0]), "Open in the trace")));
     parts.push(drawSummary(index), ...drawOwnErrors(index), ...drawUsage(index), drawLogs(index, isNewer), drawData(index));
     if (span) parts.push(...drawSpan(span));

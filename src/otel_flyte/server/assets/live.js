@@ -5,7 +5,7 @@
   const status = document.getElementById("state");
   const { source, events } = app.dataset;
   const SHORTEST_PAUSE = 250;
-  const LONGEST_WAIT = 15000;
+  const LONGEST_WAIT = 5000;
 
   let update = null;
   let etag = "";
