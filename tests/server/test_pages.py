@@ -359,7 +359,9 @@ def test_an_execution_that_ended_is_no_longer_asked_for(chromium: Browser, serve
 @needs_chromium
 def test_a_lost_connection_is_said_and_made_again(chromium: Browser, tmp_path: Path) -> None:
     with serving(tmp_path / "serve") as ready:
-        Growing(ready, tmp_path / "growing.jsonl").task("train.first", 0)
+        # An execution whose last record is old has ended, for a server that is new.
+        now = time.time() - traces.BEGIN_NS / 1e9 - 10
+        Growing(ready, tmp_path / "growing.jsonl").task("train.first", now)
         chromium.open(ready.url + page())
         chromium.ready()
         until(lambda: chromium.text("#state").startswith("live"))
@@ -369,7 +371,7 @@ def test_a_lost_connection_is_said_and_made_again(chromium: Browser, tmp_path: P
     with serving(tmp_path / "serve", "--port", ready.url.rpartition(":")[2]) as again:
         growing = Growing(again, tmp_path / "again.jsonl")
         growing.recorder.leaf("", 0, 1)
-        growing.task("train.second", 20)
+        growing.task("train.second", now)
         until(lambda: "train.second" in chromium.text(".rows"))
         assert not chromium.text("#state").startswith("connection lost")
 
