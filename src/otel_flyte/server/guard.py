@@ -22,6 +22,9 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_SCHEMES = 'Bearer, Basic realm="any user, the token as password", charset="UTF-8"'
+"""A browser asks its user by the second one."""
+
 _SLASH = re.compile(rb"%2f", re.IGNORECASE)
 
 
@@ -58,7 +61,7 @@ def _problem(
         return Problem(421, "this server answers to localhost and addresses only: use one, or give it a --token-file")
     if not is_allowed(headers):
         message = "the token is missing or wrong: send it as `Authorization: Bearer TOKEN`"
-        return Problem(401, message, {"WWW-Authenticate": "Bearer"})
+        return Problem(401, message, {"WWW-Authenticate": _SCHEMES})
     if len(scope.get("raw_path") or scope["path"]) > LONGEST_PATH:
         return Problem(414, f"the path is too long: it may have {LONGEST_PATH} bytes")
     if len(scope["query_string"]) > LONGEST_QUERY:

@@ -1,5 +1,6 @@
 """Tokens: who may send telemetry, and who may read it."""
 
+import base64
 import hmac
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,8 +31,23 @@ def read(path: Path) -> str:
 
 
 def check(token: str | None) -> Callable[[Mapping[str, str]], bool]:
-    """Return a function that tells whether the headers of a request have the token; ``None`` allows every request."""
+    """Return a function that tells whether the headers of a request have the token; ``None`` allows every request.
+
+    A browser, which asks its user, sends it as the password of any user.
+    """
     if token is None:
         return lambda _: True
-    expected = f"Bearer {token}".encode()
-    return lambda headers: hmac.compare_digest(headers.get("authorization", "").encode("utf-8", "replace"), expected)
+    expected = token.encode()
+    return lambda headers: hmac.compare_digest(_given(headers.get("authorization", "")), expected)
+
+
+def _given(authorization: str) -> bytes:
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip().encode("utf-8", "replace")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
