@@ -74,9 +74,9 @@ _PORT = click.IntRange(1, 65535)
 )
 @click.option("--insecure", is_flag=True, help="Listen on other addresses than loopback without tokens.")
 def serve(**given: Any) -> None:
-    """Receive telemetry, keep it, and show it, without another program.
+    """Receive telemetry, keep it, and show it on a page.
 
-    It receives OTLP over HTTP and gRPC, and keeps all three signals in a database. The page lists executions and shows
+    It receives OTLP over HTTP and gRPC, and keeps all three signals in a database. It needs no other program. The page lists executions and shows
     each as `otel-flyte report` does, while it runs. With SOURCE, a recording or a folder of recordings, it serves those
     instead, as they grow.
     """
