@@ -76,9 +76,9 @@ _PORT = click.IntRange(1, 65535)
 def serve(**given: Any) -> None:
     """Receive telemetry, keep it, and show it on a page.
 
-    It receives OTLP over HTTP and gRPC, and keeps all three signals in a database. It needs no other program. The page lists executions and shows
-    each as `otel-flyte report` does, while it runs. With SOURCE, a recording or a folder of recordings, it serves those
-    instead, as they grow.
+    It receives OTLP over HTTP and gRPC, keeps all three signals in a database, and needs no other program. The page
+    lists executions and shows each as `otel-flyte report` does, while it runs. With SOURCE, a recording or a folder of
+    recordings, it serves those instead, as they grow.
     """
     try:
         from otel_flyte.server import schema, serve, tokens
