@@ -36,7 +36,7 @@ IDENTITY = frozenset(
 CHANGING = frozenset((semconv.ERROR_CODE, semconv.EXCEPTION_STACKTRACE))
 """Attributes that differ between versions of flytekit and Python."""
 
-MEASURED = ("flyte.usage.", "flyte.quota.")
+MEASURED = ("flyte.usage.", "flyte.quota.", "flyte.pending.")
 """Attributes that differ between runs and machines."""
 
 FACTS = re.compile(r"flyte\.(?:input|output)\.[^.]+\.(?:type|size|length)")

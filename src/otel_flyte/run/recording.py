@@ -66,7 +66,7 @@ class RecordingProcessor(Processor):
         with self._lock:
             self._batch.append(span)
             is_due = time.monotonic() - self._written_at >= BATCH_SECONDS
-            if is_due or self._is_unbatched or span.name.startswith(_TASK):
+            if is_due or self._is_unbatched or span.name.startswith(_TASK) or self._has_new_task():
                 self._write()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002
@@ -93,6 +93,10 @@ class RecordingProcessor(Processor):
             spans += self._new_signs()
         if spans:
             self._exporter.export(spans)
+
+    def _has_new_task(self) -> bool:
+        """Return whether a task runs that has no sign yet: it may be killed in its first moment."""
+        return any(key not in self._running for key in list(state.open_tasks))
 
     def _new_signs(self) -> list[ReadableSpan]:
         """Return pending spans of the tasks that are new, or in a new phase, since the last call."""
