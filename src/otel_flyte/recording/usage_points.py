@@ -32,7 +32,7 @@ def by_minute(points: Iterable[Point], start_ns: int) -> dict[str, list[float]]:
 
 
 def credible(points: Iterable[Point], start_ns: int) -> list[Point]:
-    """Return the points without those from before the start those of a wrong clock, and impossible ones."""
+    """Return the points without those from before the start, those of a wrong clock, and impossible ones."""
     return [
         point
         for point in points
