@@ -190,6 +190,12 @@ def memory(attributes: Mapping[str, Any], name: str) -> float:
     return float(attributes[name]) / MIB
 
 
+def recorded_briefly(folder: Path, source: str) -> Recorded:
+    """Return a run of short tasks that were measured: on a busy machine a sample serves for longer than they run."""
+    runs = (Recorded(folder / str(number), source, "briefly_kept") for number in range(4))
+    return next(run for run in runs if semconv.USAGE_MEMORY_LEFT in run.spans["brief"])
+
+
 class TestMemory:
     def test_memory_that_an_earlier_task_keeps_is_no_need_of_later_tasks(self, tmp_path: Path) -> None:
         run = Recorded(tmp_path, MEMORY, "kept")
@@ -214,14 +220,14 @@ class TestMemory:
 
     @pytest.mark.quick
     def test_a_task_of_less_than_a_second_is_not_judged_by_what_it_found(self, tmp_path: Path) -> None:
-        run = Recorded(tmp_path, MEMORY, "briefly_kept")
+        run = recorded_briefly(tmp_path, MEMORY)
         assert memory(run.spans["brief"], semconv.USAGE_MEMORY_LEFT) == pytest.approx(300, rel=0.15)
         assert memory(run.spans["brief"], semconv.USAGE_MEMORY_GROWTH) == pytest.approx(100, rel=0.3)
         assert "mem" not in run.advice["brief"]["limits"]
 
     def test_the_first_task_of_an_interactive_session_is_not_judged_by_what_it_found(self, tmp_path: Path) -> None:
         # What Python and IPython set at the start of a session.
-        run = Recorded(tmp_path, f"import sys\n\nsys.ps1 = '>>> '\n{MEMORY}", "briefly_kept")
+        run = recorded_briefly(tmp_path, f"import sys\n\nsys.ps1 = '>>> '\n{MEMORY}")
         assert semconv.USAGE_MEMORY_LEFT in run.spans["load_at_once"]
         assert [name for name, advice in run.advice.items() if "mem" in advice["limits"]] == []
 

@@ -22,6 +22,10 @@ R = TypeVar("R")
 
 _THREADS = ("otel-flyte", "Otel")
 _reported: set[str] = set()
+
+_AT_SHUTDOWN = "at interpreter shutdown"
+"""Part of Python's message where no thread can be started any more."""
+
 _saying = ForkLock(0.5)
 
 
@@ -49,6 +53,9 @@ def report(where: str, error: Exception) -> None:
     An exception that a signal handler of the user has raised meanwhile is no fault: it is raised again.
     """
     pass_on(error)
+    if isinstance(error, RuntimeError) and _AT_SHUTDOWN in str(error):
+        # One of our threads is at work while the interpreter ends: the end of the process does what is left.
+        return
     if os.environ.get(semconv.RAISE_INTERNAL_ERRORS):
         raise error
     if where in _reported:
