@@ -4,8 +4,10 @@ Threads, greenlets and worker processes begin without a context, so that the SDK
 spans.
 """
 
+import importlib.util
 import os
 from functools import cache
+from pathlib import Path
 from threading import RLock
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +48,8 @@ class _Tracer(trace.Tracer):
 @guarded
 def share_context_with_threads() -> None:
     """Have threads inherit the span in which they are started."""
-    if "threading" in map(str.strip, os.environ.get(semconv.DISABLED_INSTRUMENTATIONS, "").split(",")):
+    disabled = os.environ.get(semconv.DISABLED_INSTRUMENTATIONS, "").split(",")
+    if "threading" in map(str.strip, disabled) or _needs_pkg_resources():
         return
     # It imports the propagators.
     import_despite(semconv.PROPAGATORS, "opentelemetry.propagate", "opentelemetry.environment_variables")
@@ -60,6 +63,14 @@ def share_context_with_threads() -> None:
             **vars(context) | {"get_current": _current, "attach": _attach, "detach": _detach}
         )
         instrumentor.instrument()
+
+
+def _needs_pkg_resources() -> bool:
+    """Return whether this version imports a module that newer setuptools lack, and which is slow and warns on stderr."""
+    package = importlib.util.find_spec("opentelemetry.instrumentation")
+    folders = (package.submodule_search_locations if package is not None else None) or ()
+    sources = (Path(folder, "dependencies.py") for folder in folders)
+    return any("pkg_resources" in source.read_text() for source in sources if source.exists())
 
 
 @guarded
