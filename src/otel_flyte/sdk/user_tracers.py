@@ -66,7 +66,7 @@ def share_context_with_threads() -> None:
 
 
 def _needs_pkg_resources() -> bool:
-    """Return whether this version imports a module that newer setuptools lack, and which is slow and warns on stderr."""
+    """Return whether this version imports a module that newer setuptools lack, that is slow, and warns on stderr."""
     package = importlib.util.find_spec("opentelemetry.instrumentation")
     folders = (package.submodule_search_locations if package is not None else None) or ()
     sources = (Path(folder, "dependencies.py") for folder in folders)
