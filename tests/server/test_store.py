@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import sqlite3
+import subprocess
 import threading
 import time
 import zlib
@@ -203,6 +204,34 @@ def test_senders_are_told_to_come_back_while_the_database_is_held(served: Served
     assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "grpc-status-details-bin" in dict(refusal.value.trailing_metadata())
     assert len(stored(served.folder)) == len(answers) - len(refused)
+
+
+MOUNT = "mkdir .otel-flyte && mount -t tmpfs -o size=1500k none .otel-flyte"
+WITHIN_A_SMALL_DISK = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)), "sh", "-c")
+
+
+def _can_mount() -> bool:
+    try:
+        return not subprocess.run(
+            [*WITHIN_A_SMALL_DISK, "mount -t tmpfs none /tmp"], check=False, timeout=10
+        ).returncode
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not _can_mount(), reason="no file system can be mounted here")
+def test_a_full_disk_is_one_line_and_what_was_acknowledged_is_kept(tmp_path: Path) -> None:
+    with serving(tmp_path, within=(*WITHIN_A_SMALL_DISK, f'{MOUNT} && exec "$@"', "sh")) as served:
+        codes = [send(served, request(number, size=200_000)).status_code for number in range(1, 11)]
+        answer = send(served, request(11, size=200_000))
+        (execution,) = served.executions()
+
+    assert codes == sorted(codes)
+    assert {codes[0], codes[-1]} == {200, 503}
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
+    assert execution["spans"] == codes.count(200)
+    (line,) = (tmp_path / "stderr").read_text().splitlines()
+    assert line.endswith("telemetry.db can't grow, the disk is full: make room, or limit it by --keep-bytes")
 
 
 def test_old_executions_are_removed_while_the_server_runs(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,19 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *options: str, scheme: str = "http") -> Iterator[Served]:
-    """Start a server, wait until it is ready, and end it by SIGTERM; its file ``stderr`` is in the folder."""
+def serving(folder: Path, *options: str, scheme: str = "http", within: Sequence[str] = ()) -> Iterator[Served]:
+    """Start a server, wait until it is ready, and end it by SIGTERM; its file ``stderr`` is in the folder.
+
+    Args:
+        folder: where it runs.
+        options: its options.
+        scheme: that of its addresses.
+        within: a command that runs another one, which becomes that of the server.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     page, otlp_http, otlp_grpc = free_ports(3)
-    arguments = command("--port", page, "--otlp-http-port", otlp_http, "--otlp-grpc-port", otlp_grpc, *options)
+    arguments = list(within)
+    arguments += command("--port", page, "--otlp-http-port", otlp_http, "--otlp-grpc-port", otlp_grpc, *options)
     with (folder / "stderr").open("w") as stderr:
         process = subprocess.Popen(
             arguments, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=stderr, text=True

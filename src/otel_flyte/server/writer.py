@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
+from otel_flyte.runtime.guard import say_once
 from otel_flyte.server import retention, schema
 from otel_flyte.server.batches import Group, Owner, digest
 from otel_flyte.server.retention import Limits
@@ -106,8 +107,10 @@ class Writer:
         try:
             changed = self._write([group for each in taken for group in each.groups])
         except sqlite3.Error as error:
+            problem = schema.problem(self._path, error)
+            say_once(problem)
             for each in taken:
-                each.future.set_exception(schema.DatabaseError(schema.problem(self._path, error)))
+                each.future.set_exception(schema.DatabaseError(problem))
             return set()
         except Exception as error:
             if len(taken) > 1:
