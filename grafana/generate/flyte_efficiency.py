@@ -25,9 +25,6 @@ MEMORY_MARGIN = 1.2
 CPU_MARGIN = 1.15
 """The margins that ``otel-flyte rightsize`` adds to a peak: ``docs/usage.md``."""
 
-WAITING = 0.1
-"""A task that waited for a CPU for a larger share of an interval may need more than it used."""
-
 _SAMPLES_PER_HOUR = 60
 """One sample per minute: the default of ``OTEL_METRIC_EXPORT_INTERVAL``."""
 
@@ -283,8 +280,6 @@ def _candidates() -> list[panels.Panel]:
     cpu = _by_name("max", _over_time("max_over_time", semconv.METRIC_TASK_CPU_OF_REQUEST))
     peak = _by_name("max", _over_time("max_over_time", semconv.METRIC_TASK_MEMORY_PEAK))
     cores = _by_name("max", _over_time("max_over_time", semconv.METRIC_TASK_CPU_USAGE))
-    waiting = _by_name("max", _over_time("max_over_time", semconv.METRIC_TASK_CPU_WAITING))
-    idle = f"{cpu} < 0.5 unless {waiting} > {WAITING}"
     attempts = _by_name("count", _over_time("last_over_time", semconv.METRIC_TASK_MEMORY_OF_REQUEST))
     return [
         panels.rows(
@@ -304,12 +299,12 @@ def _candidates() -> list[panels.Panel]:
         ),
         panels.rows(
             "CPU requests to change",
-            "Tasks that never used half of the requested cores, and did not wait for a CPU. The suggestion is the peak "
-            "plus 15 %. `otel-flyte rightsize` is more precise.",
+            "Tasks that never used half of the requested cores. The suggestion is the peak plus 15 %. "
+            "`otel-flyte rightsize` is more precise.",
             units.Short,
             "No task used less than half of its CPU request, or no task ran.",
-            promql_now(idle),
-            promql_now(f"{cores} * {CPU_MARGIN} and ({idle})"),
+            promql_now(f"{cpu} < 0.5"),
+            promql_now(f"{cores} * {CPU_MARGIN} and {cpu} < 0.5"),
             names={_TASK: "Task", "Value #A": "Peak of request", "Value #B": "Suggestion"},
             units={"Peak of request": units.PercentUnit},
             links=_TO_EXECUTIONS,

@@ -345,22 +345,3 @@ def finds(running: stack.Stack, traceql: str, number: int) -> bool:
     """Return whether Tempo finds a number of traces."""
     answer = requests.get(running.url("tempo", "/api/search"), {"q": traceql}, timeout=native.TIMEOUT)
     return len(answer.json()["traces"]) == number
-
-
-def test_a_task_that_waited_for_a_cpu_is_no_candidate_for_a_smaller_request(tmp_path: Path) -> None:
-    candidates, suggestions = panel("flyte-efficiency", "CPU requests to change", **EVERYTHING)
-    starved, idle = POD, POD.replace("etl.load", "etl.idle")
-    check(
-        tmp_path,
-        {
-            **{f"flyte_task_cpu_request_utilization_ratio{{{pod}}}": "0.25x3" for pod in (starved, idle)},
-            **{f"flyte_task_cpu_usage{{{pod}}}": "0.5x3" for pod in (starved, idle)},
-            f"flyte_task_cpu_waiting_ratio{{{starved}}}": "0.02 1.5 0.02",
-            f"flyte_task_cpu_waiting_ratio{{{idle}}}": "0.02x3",
-        },
-        {
-            candidates: {'{flyte_task_name="etl.idle"}': 0.25},
-            suggestions: {'{flyte_task_name="etl.idle"}': 0.575},
-        },
-        minute=3,
-    )
