@@ -136,7 +136,7 @@ def choose(attempts: Sequence[Attempt], selector: str) -> Attempt:
         return chosen[0]
     named = dict(zip(attempts, selectors(attempts), strict=True))
     problem = f"is the name of {len(chosen)} task attempts" if chosen else "is not a task attempt of this source"
-    # Only ids tell local runs apart, and nobody knows those of the run that is meant: the newest comes first.
+    # Local runs differ by their ids only, which the user does not know: the newest comes first.
     chosen = chosen if all(attempt.path for attempt in chosen) else chosen[::-1]
     names = [named[attempt] + _when(attempt) * (not attempt.path) for attempt in chosen]
     names = names or [named[attempt] for attempt in attempts]

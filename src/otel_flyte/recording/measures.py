@@ -95,7 +95,7 @@ def _measured(unit: str, value: float) -> Quantity:
 
 
 def _counted(number_of: int) -> Quantity:
-    """Return a number of which each change is told."""
+    """Return a number whose every change is reported."""
     return Quantity(COUNT, number_of, least=1, noise=0)
 
 

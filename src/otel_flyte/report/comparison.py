@@ -40,7 +40,7 @@ _MINOR = 0.25
 """Phases that changed by a smaller fraction of the phase that changed most are in the JSON only."""
 
 _LISTED = 20
-"""The most nodes that are told in words, or are named in one line."""
+"""The largest number of nodes that are described, or named in one line."""
 
 _UNKNOWN = "-"
 _NO_FAILURE = "no failure recorded"

@@ -48,7 +48,7 @@ _PROBLEMS_OF_STREAMS: dict[int | str, dict[str, Any]] = {
 
 
 class _Stream(StreamingResponse):
-    """An answer whose content is closed with the connection, whoever ends it."""
+    """An answer that closes its content when the connection ends."""
 
     async def stream_response(self, send: Send) -> None:
         async with aclosing(self.body_iterator):  # type: ignore[type-var]

@@ -55,7 +55,7 @@ class SpanRow(NamedTuple):
 
 
 class AttemptRow(NamedTuple):
-    """A task or a local workflow, as its own span or its pending one tells of it."""
+    """A task or a local workflow, from its own span or from a pending span."""
 
     span_id: bytes
     start_ns: int

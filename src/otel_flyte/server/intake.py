@@ -34,7 +34,7 @@ class Taken(NamedTuple):
 
     Attributes:
         written: ends once it is on disk.
-        response: the answer then, which tells of spans that are rejected.
+        response: the answer after that, with the number of rejected spans.
     """
 
     written: "Future[None]"

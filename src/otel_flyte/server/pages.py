@@ -147,5 +147,5 @@ def _page(title: str, body: str, styles: tuple[str, ...], scripts: tuple[str, ..
 
 
 def _stream(events: AsyncIterator[str]) -> StreamingResponse:
-    # nginx holds back what it gets, unless it is told not to.
+    # nginx buffers answers unless this header disables it.
     return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

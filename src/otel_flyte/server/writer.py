@@ -24,6 +24,9 @@ TRANSACTION_BYTES = 8 * 2**20
 
 _REMEMBERED = 50_000
 """Attributes that are known to be in the database."""
+_KNOWN = 20_000
+"""Ids of rows that are kept in memory: resources, traces, executions."""
+
 _PRUNED_AFTER = 10.0
 """Seconds."""
 
@@ -156,6 +159,8 @@ class Writer:
                 run("ROLLBACK")
             self._forget()
             raise
+        if len(self._ids) > _KNOWN or len(self._traces) > _KNOWN or len(self._uses) > _KNOWN:
+            self._forget()
         return changed
 
     def _write_group(self, group: Group) -> set[int]:

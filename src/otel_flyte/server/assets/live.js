@@ -110,7 +110,7 @@
     setTimeout(() => { isFetching = false; load(); }, Math.max(SHORTEST_PAUSE, 2 * (performance.now() - begun)));
   };
 
-  // A browser has few connections to a server: pages that nobody sees leave theirs to others.
+  // A browser has few connections to a server: a hidden page closes its own.
   document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else if (!connection) connect(); });
   addEventListener("online", connect);
   setInterval(say, 1000);
