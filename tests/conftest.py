@@ -3,10 +3,12 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.browser import Browser, browser
 from support.receiver import Receiver
 
 # A shell starts background processes with SIGQUIT ignored, and children inherit that.
@@ -29,6 +31,19 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 def receiver() -> Iterator[Receiver]:
     with Receiver() as receiver:
         yield receiver
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A tab for all tests of a file."""
+    with browser(tmp_path_factory.mktemp("browser")) as tab:
+        yield tab
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the screenshots."""
+    return tmp_path_factory.mktemp("pictures")
 
 
 @pytest.fixture(autouse=True)

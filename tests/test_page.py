@@ -20,7 +20,7 @@ from otel_flyte.report import charts, links, page, static
 from otel_flyte.report import text as tree_text
 from otel_flyte.report.terminal import Terminal
 from support import pods, traces, usages
-from support.browser import CHROMIUM, CONTRAST, MISSING, Browser, browser
+from support.browser import CHROMIUM, CONTRAST, MISSING, Browser
 from support.receiver import Receiver
 from support.traces import EXECUTION_RESOURCE, Recorder, in_execution
 
@@ -34,18 +34,6 @@ EVIL = "<script>window.hacked = 1</script></script><img src=x onerror='window.ha
 PHONE = (390, 844)
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as tab:
-        yield tab
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the screenshots."""
-    return tmp_path_factory.mktemp("pictures")
 
 
 def log(path: Path, name: str, *lines: tuple[str, str], at: float = 15.0, most: int = 1) -> None:

@@ -23,7 +23,7 @@ from otel_flyte.recording import log_places
 from otel_flyte.recording.model import LogRecord
 from otel_flyte.recording.tree import ExecutionTree
 from support import traces, usages
-from support.browser import CHROMIUM, CONTRAST, MISSING, Browser, browser
+from support.browser import CHROMIUM, CONTRAST, MISSING, Browser
 from support.server import Served, environment, serving
 from support.traces import EXECUTION_RESOURCE, Recorder
 
@@ -60,18 +60,6 @@ def fit(epochs: int) -> int:
 def train(epochs: int = 1) -> int:
     return fit(epochs=epochs)
 """
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as tab:
-        yield tab
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the screenshots."""
-    return tmp_path_factory.mktemp("pictures")
 
 
 def page(key: str = KEY) -> str:

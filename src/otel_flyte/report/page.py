@@ -1,6 +1,6 @@
 """A recording as one HTML page that needs no server and no network.
 
-The script and the style are plain files in ``assets``, without a build step. The script draws the charts itself:
+The script draws the charts itself:
 libraries that draw such lines well add 50 KB and more to every page, and none is on PyPI in a usable form.
 """
 
@@ -16,7 +16,7 @@ from otel_flyte._version import __version__
 from otel_flyte.recording.cells import without_direction
 from otel_flyte.recording.span_tree import Execution
 from otel_flyte.recording.tree import Analysis
-from otel_flyte.report import data, static
+from otel_flyte.report import data, scripts, static
 
 _LARGEST_PLAIN = 2**20
 """The number of characters of data above which they are compressed. Plain data can be read in the file."""
@@ -46,7 +46,7 @@ def write(analysis: Analysis, path: str | PathLike[str], trace_url: str = "") ->
 def render(analysis: Analysis, trace_url: str = "") -> str:
     """Return the page of a recording; ``trace_url`` is the template of a link to a span, empty for none."""
     style = _asset("page.css") + static.style()
-    script = _asset("page.js")
+    script = scripts.script()
     content = data.as_script(data.page_data(analysis, trace_url))
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "

@@ -67,7 +67,7 @@ def _add_pages(made: APIRouter, source: Source, endpoint: str) -> None:
             found = source.execution(key)
             title = found.workflow or found.name or found.key
             if "plain" not in request.query_params:
-                return _page(title, _frame(key), ("page.css",), ("page.js", "live.js"))
+                return _page(title, _frame(key), ("page.css",), ("page.js",))
             analysis = Analysis.of(source.recording(key))
         except UnknownExecutionError:
             return _page("no such execution", _UNKNOWN, ("page.css", "list.css"), (), 404)

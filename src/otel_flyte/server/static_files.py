@@ -5,11 +5,11 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from otel_flyte.report import scripts
+
 _PLACES = {
-    "page.js": "otel_flyte.report",
     "page.css": "otel_flyte.report",
     "static.css": "otel_flyte.report",
-    "live.js": "otel_flyte.server",
     "list.js": "otel_flyte.server",
     "list.css": "otel_flyte.server",
     "icon.svg": "otel_flyte.server",
@@ -28,7 +28,10 @@ class Asset(NamedTuple):
 @cache
 def asset(name: str) -> Asset | None:
     """Return a file, ``None`` where there is none of that name."""
-    if name not in _PLACES:
+    if name == "page.js":
+        content = scripts.script().encode()
+    elif name in _PLACES:
+        content = (files(_PLACES[name]) / "assets" / name).read_bytes()
+    else:
         return None
-    content = (files(_PLACES[name]) / "assets" / name).read_bytes()
     return Asset(content, _KINDS[name.rpartition(".")[2]], hashlib.sha256(content).hexdigest()[:32])

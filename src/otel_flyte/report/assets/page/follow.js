@@ -1,13 +1,10 @@
-"use strict";
-/* Follows an execution: each sign of newer records makes it fetch the data again, and page.js draw them. */
-(() => {
-  const app = document.getElementById("app");
+/** Follow an execution of a server: each sign of newer records makes the page fetch the data again. */
+const follow = () => {
   const status = document.getElementById("state");
   const { source, events } = app.dataset;
   const SHORTEST_PAUSE = 250;
   const LONGEST_WAIT = 5000;
 
-  let update = null;
   let etag = "";
   let drawn = "";
   let wanted = null;
@@ -91,20 +88,17 @@
     if (isFetching || wanted === drawn) return;
     isFetching = true;
     const begun = performance.now();
-    let data = null;
+    let next = null;
     try {
       const asked = wanted;
-      data = await fetched();
-      drawn = data === null ? asked : data.version;
+      next = await fetched();
+      drawn = next === null ? asked : next.version;
     } catch {
       isFetching = false;
       fail();
       return;
     }
-    if (data !== null) {
-      if (update) update(data);
-      else update = draw(data, true);
-    }
+    if (next !== null) update(next);
     say();
     // A large execution takes long to fetch and to draw: it must not keep the browser and the server busy.
     setTimeout(() => { isFetching = false; load(); }, Math.max(SHORTEST_PAUSE, 2 * (performance.now() - begun)));
@@ -115,4 +109,4 @@
   addEventListener("online", connect);
   setInterval(say, 1000);
   connect();
-})();
+};

@@ -1,0 +1,38 @@
+const show = (number) => {
+  shown = grown(data.executions[number]);
+  view = [0, 1];
+  drawHeader();
+  drawErrors();
+  arrange();
+  // The first visible error is selected, else the first row with usage, else the first failed attempt.
+  const failed = shown.execution.errors.length ? [...selfAndAbove(shown.execution.errors[0][0])].find((index) => places.has(index)) : undefined;
+  const measured = Object.keys(shown.execution.charts).map((span) => shown.rowOfSpan[span]).filter((row) => places.has(row))
+    .sort((a, b) => (shown.rows[b][TOOK] ?? Infinity) - (shown.rows[a][TOOK] ?? Infinity))[0];
+  const unfinished = shown.rows.findIndex((row) => V[row[ROLE]] === "attempt" && row[SPAN] >= 0 && BAD.has(V[row[RESULT]]));
+  selected = failed ?? measured ?? (places.has(unfinished) ? unfinished : 0);
+  refresh();
+  select(selected, false);
+};
+
+try {
+  const theme = localStorage.getItem("otel-flyte-theme");
+  if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
+} catch { /* the system's theme is used */ }
+
+const outsideLogs = logPanel(isFollowed);
+const drawOutside = (isNewer) => {
+  renew(outside, data.logs.length ? outsideLogs.show(data.logs, `Logs outside of what is shown · ${counted(data.logs.length, "line")}`, isNewer) : null);
+  outsideLogs.scroll();
+};
+const begin = () => {
+  const remarks = data.remarks.length ? h("section", { class: "remarks", "aria-label": "remarks" }, data.remarks.map((remark) => h("p", {}, remark))) : null;
+  drawOutside(false);
+  if (!data.executions.length) {
+    app.replaceChildren(...[h("header", {}, h("div", { class: "title" }, h("h1", {}, "Nothing is recorded"))), remarks, outside].filter(Boolean));
+  } else {
+    app.replaceChildren(...[header, remarks, errors, main, outside, help].filter(Boolean));
+    show(0);
+    grid.focus({ preventScroll: true });
+  }
+  document.documentElement.dataset.ready = "";
+};
