@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,13 @@ def listening(served: Served, url: str = URL) -> Iterator[Iterator[str]]:
         yield (line.decode() for line in answer.iter_lines(chunk_size=1) if line)
 
 
-def event(lines: Iterator[str]) -> int:
+def event(lines: Iterator[str]) -> str:
     """Return the version of the next event."""
-    number, kind, data = next(lines), next(lines), next(lines)
-    version: int = json.loads(data.removeprefix("data: "))["version"]
-    assert (number, kind) == (f"id: {version}", "event: changed")
-    return version
+    kind, data = next(lines), next(lines)
+    sign = json.loads(data.removeprefix("data: "))
+    assert kind == "event: changed"
+    assert sign.keys() == {"version", "state", "age", "is_over"}
+    return str(sign["version"])
 
 
 def send(served: Served, name: str = "measured") -> None:
@@ -54,16 +54,16 @@ def threads(served: Served) -> int:
     return len(list(Path(f"/proc/{served.process.pid}/task").iterdir()))
 
 
-def test_a_change_is_told_with_a_version_that_grows(api: Served) -> None:
+def test_a_change_is_told_with_a_version_of_its_own(api: Served) -> None:
     with listening(api) as lines:
-        first = event(lines)
-        send(api)
-        second = event(lines)
-        send(api)
-        assert first < second < event(lines)
+        versions = [event(lines)]
+        for _ in range(2):
+            send(api)
+            versions.append(event(lines))
+        assert len(set(versions)) == 3
 
 
-def test_changes_are_told_twice_a_second_at_most(api: Served) -> None:
+def test_changes_are_told_four_times_a_second_at_most(api: Served) -> None:
     with listening(api) as lines:
         versions = [event(lines)]
         begin = time.monotonic()
@@ -77,16 +77,22 @@ def test_changes_are_told_twice_a_second_at_most(api: Served) -> None:
         while time.monotonic() - begin < 2:
             versions.append(event(lines))
         sender.join()
-    assert len(versions) >= 3
-    assert min(later - earlier for earlier, later in pairwise(versions)) >= 490
+    assert 3 <= len(versions) <= 10
 
 
-def test_another_execution_is_not_told_of_but_a_comment_comes(api: Served) -> None:
+def test_another_execution_is_not_told_of(api: Served) -> None:
+    with listening(api) as lines:
+        version = event(lines)
+        send(api, "another")
+        time.sleep(1)
+        send(api)
+        assert event(lines) != version
+
+
+def test_an_execution_that_is_long_over_has_an_end(api: Served) -> None:
     with listening(api) as lines:
         event(lines)
-        time.sleep(0.6)
-        send(api, "another")
-        assert next(lines) == ":"
+        assert list(lines)[-2:] == ["event: ended", "data: {}"]
 
 
 def test_many_clients_cost_no_threads(api: Served) -> None:

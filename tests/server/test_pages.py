@@ -569,3 +569,45 @@ def test_a_record_of_a_running_attempt_belongs_to_it_and_to_its_phase(
     (execution,) = ExecutionTree.from_file(tmp_path / "killed.jsonl").executions
     record = LogRecord(execution.trace_ids[0], span_id, traces.nanoseconds(at), body="text", attributes=attributes)
     assert list(log_places.places_of(execution, [record])) == [place]
+
+
+# --- large executions ------------------------------------------------------------------------------------------------
+
+
+def test_the_outline_of_an_execution_has_its_attempts_and_what_failed(served: Served, tmp_path: Path) -> None:
+    recorder = Recorder.of_file(tmp_path / "a.jsonl", resource())
+    for place, error in enumerate((None, ("ValueError", "loss is not finite"))):
+        recorder.task(f"train.t{place}", place, place + 1, attempt(place), parent=above(resource()), error=error)
+    served.send_file(tmp_path / "a.jsonl")
+    outline, whole = served.get(f"/outline/{quote(KEY, safe='')}").json(), data(served)
+    assert [label for label in labels(outline) if label in labels(whole)] == labels(outline)
+    assert labels(outline)[1:] == ["task train.t0", "task train.t1", "user code"]
+    assert (outline["version"], outline["executions"][0]["charts"]) == (whole["version"], {})
+    assert served.get("/outline/a:b:c").status_code == 404
+
+
+@needs_chromium
+def test_a_large_execution_is_drawn_before_all_of_it_is_there(
+    chromium: Browser, served: Served, tmp_path: Path, pictures: Path
+) -> None:
+    recorder = Recorder.of_file(tmp_path / "large.jsonl", resource())
+    for place in range(1300):
+        recorder.task("train.fit", place, place + 1, attempt(place), parent=above(resource()))
+    served.send_file(tmp_path / "large.jsonl")
+    chromium.open(served.url + page())
+    until(lambda: "5,200 spans" in chromium.text(".facts"))
+    fetched = [each.split("/")[3] for each in chromium.requests]
+    assert fetched.index("outline") < fetched.index("data")
+    chromium.screenshot(pictures / "large.png")
+    chromium.press("/", *"user code")
+    until(lambda: "1,300 matches" in chromium.text(".tally"))
+    assert chromium.complaints == []
+
+
+def attempt(place: int) -> dict[str, Any]:
+    return {**usages.node(f"n{place}", "train.fit"), **usages.usage(), semconv.SPAN_ROLE: semconv.SPAN_ROLE_ATTEMPT}
+
+
+def labels(of: Any) -> list[str]:
+    """Return the labels of the rows of an execution."""
+    return [of["values"][row[1]] for row in of["executions"][0]["rows"]]

@@ -320,6 +320,19 @@ def test_a_damaged_database_is_named(content: bytes, tmp_path: Path) -> None:
     assert "telemetry.db is damaged or no database" in refused_start(tmp_path)
 
 
+@pytest.mark.parametrize(("version", "age"), [(1, "an older"), (99, "a newer")])
+def test_a_database_of_another_version_is_left_alone(version: int, age: str, tmp_path: Path) -> None:
+    path = tmp_path / ".otel-flyte" / "telemetry.db"
+    path.parent.mkdir()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute(f"PRAGMA user_version = {version}")
+    database.close()
+    content = path.read_bytes()
+    assert f"telemetry.db was written by {age} otel-flyte: " in refused_start(tmp_path)
+    assert path.read_bytes() == content
+
+
 def test_a_folder_of_recordings_is_served_as_it_grows(tmp_path: Path) -> None:
     recordings = tmp_path / "recordings"
     recordings.mkdir()

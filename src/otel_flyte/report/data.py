@@ -73,24 +73,42 @@ class Table(dict[str | tuple[type, Json], int]):
         self.values_in_order.append(value)
         return index
 
+    def attributes(self, attributes: Attributes, /) -> list[int]:
+        """Return the indices of keys and values by turns."""
+        return _attributes(attributes, self)
+
     def shared(self, attributes: Attributes) -> int:
         """Return the index of attributes that many spans share as one object."""
         index = self._shared.get(id(attributes))
         if index is None:
-            index = self._shared[id(attributes)] = self(_attributes(attributes, self))
+            index = self._shared[id(attributes)] = self(self.attributes(attributes))
         return index
+
+
+class Outline(Table):
+    """A table without attributes."""
+
+    def attributes(self, _: Attributes, /) -> list[int]:
+        """Return no indices."""
+        return []
 
 
 def _hashable(value: Json) -> Json:
     return value if value is None or isinstance(value, (bool, int, float)) else json.dumps(value)
 
 
-def page_data(analysis: Analysis, trace_url: str = "") -> Json:
-    """Return the data of a page; ``trace_url`` is the template of a link to a span, empty for none."""
-    table = Table()
+def page_data(analysis: Analysis, trace_url: str = "", *, is_outline: bool = False) -> Json:
+    """Return the data of a page.
+
+    Args:
+        analysis: the executions.
+        trace_url: the template of a link to a span, empty for none.
+        is_outline: whether charts and attributes are left out, so that a first picture is quickly made.
+    """
+    table = Outline() if is_outline else Table()
     attempts = {attempt.span_id: attempt for attempt in analysis.attempts if attempt.span_id}
     longest = min(LONGEST_CURVE, max(_SHORTEST_CURVE, CURVE_VALUES // max(1, len(attempts))))
-    usages = {span_id: _usage(attempt, longest) for span_id, attempt in attempts.items()}
+    usages = {} if is_outline else {span_id: _usage(attempt, longest) for span_id, attempt in attempts.items()}
     logs: dict[str, list[LogRecord]] = defaultdict(list)
     for record in analysis.logs:
         logs[record.trace_id].append(record)
@@ -192,7 +210,7 @@ def _span(tree_span: TreeSpan, traces: Mapping[str, int], start_ns: int, table: 
     own = [
         span.span_id,
         traces.get(span.trace_id, 0),
-        _attributes(span.attributes, table),
+        table.attributes(span.attributes),
         table.shared(span.resource),
         table[_maker(span.scope)],
         table[_code(span.attributes)],

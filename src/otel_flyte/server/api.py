@@ -1,7 +1,6 @@
 """The API, below ``/api/v1``."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from itertools import dropwhile, islice
 from typing import Annotated, Any
@@ -9,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from starlette.types import Send
 
 from otel_flyte import semconv
 from otel_flyte.export import otlp_json
@@ -19,12 +17,12 @@ from otel_flyte.recording.model import LogRecord
 from otel_flyte.recording.rightsize import Advice, Margins
 from otel_flyte.recording.span_tree import TreeSpan
 from otel_flyte.recording.tree import Analysis
-from otel_flyte.server import answers, paging, parameters, series
+from otel_flyte.server import answers, http_answers, paging, parameters, series
 from otel_flyte.server.analyses import Analyses
 from otel_flyte.server.answers import Problem
-from otel_flyte.server.events import Events
+from otel_flyte.server.live import Changes
 from otel_flyte.server.parameters import After, Key, Limit, Task
-from otel_flyte.server.problems import BadRequestError, BusyError, NotFoundError
+from otel_flyte.server.problems import BadRequestError, NotFoundError
 from otel_flyte.server.reader import LEVELS
 from otel_flyte.server.source import Source
 
@@ -47,29 +45,13 @@ _PROBLEMS_OF_STREAMS: dict[int | str, dict[str, Any]] = {
 """The same for routes whose answers are no JSON."""
 
 
-class _Stream(StreamingResponse):
-    """An answer that closes its content when the connection ends."""
-
-    async def stream_response(self, send: Send) -> None:
-        async with aclosing(self.body_iterator):  # type: ignore[type-var]
-            await super().stream_response(send)
-
-
-class _Lines(_Stream):
-    media_type = "application/x-ndjson"
-
-
-class _Events(_Stream):
-    media_type = "text/event-stream"
-
-
-def router(source: Source, analyses: Analyses, events: Events) -> APIRouter:
+def router(source: Source, analyses: Analyses, changes: Changes) -> APIRouter:
     """Return the routes."""
     made = APIRouter(responses=_PROBLEMS, dependencies=[Depends(parameters.only_known)])
     _add_executions(made, source, analyses)
     _add_attempts(made, analyses)
     _add_logs(made, source, analyses)
-    _add_streams(made, source, events)
+    _add_streams(made, source, changes)
     return made
 
 
@@ -179,24 +161,34 @@ def _add_logs(made: APIRouter, source: Source, analyses: Analyses) -> None:
         return answers.Logs(found, None)
 
 
-def _add_streams(made: APIRouter, source: Source, changes: Events) -> None:
-    @made.get("/executions/{key}/recording", tags=["executions"], response_class=_Lines, responses=_PROBLEMS_OF_STREAMS)
+def _add_streams(made: APIRouter, source: Source, changes: Changes) -> None:
+    @made.get(
+        "/executions/{key}/recording",
+        tags=["executions"],
+        response_class=http_answers.Lines,
+        responses=_PROBLEMS_OF_STREAMS,
+    )
     async def recording(key: Key) -> StreamingResponse:
         """Download an execution as a recording: a line of OTLP JSON for some hundred records each."""
         await run_in_threadpool(source.execution, key)
         headers = {"Content-Disposition": "attachment; filename=recording.jsonl"}
-        return _Lines(_lines(source, key), headers=headers)
+        return http_answers.Lines(_lines(source, key), headers=headers)
 
-    @made.get("/executions/{key}/events", tags=["executions"], response_class=_Events, responses=_PROBLEMS_OF_STREAMS)
+    @made.get(
+        "/executions/{key}/events",
+        tags=["executions"],
+        response_class=http_answers.Events,
+        responses=_PROBLEMS_OF_STREAMS,
+    )
     async def events(key: Key) -> StreamingResponse:
-        """Tell of changes as server-sent events: `changed` now and after each change, twice a second at most.
+        """Tell of changes as server-sent events: `changed` now and after each change, and `ended` at last.
 
-        A comment comes every 15 seconds. The data are `{"version": NUMBER}`, and the number grows.
+        The data of `changed` are `version`, a text that differs after each change; `state`; `age`, the seconds since
+        the last record came; and `is_over`. It comes four times a second at most, and every 10 seconds at least.
         """
         await run_in_threadpool(source.execution, key)
-        if changes.is_full:
-            raise BusyError("too many clients wait for changes: close some, or ask again later")
-        return _Events(changes.stream(key))
+        changes.check_room()
+        return http_answers.Events(changes.of_execution(key))
 
 
 async def _lines(source: Source, key: str) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ LONGEST_VALUE = 256
 """Characters of the longest value of an attribute that can be searched for."""
 
 _ROLES = (semconv.SPAN_ROLE_ATTEMPT, semconv.SPAN_ROLE_EXECUTION)
+_OUTLINE = (*_ROLES, semconv.SPAN_ROLE_NODE, semconv.SPAN_ROLE_ITEM, semconv.SPAN_ROLE_PENDING)
 _PREFIXES = tuple(name.format(name="") for name in (semconv.SPAN_TASK, semconv.SPAN_WORKFLOW))
 _ERROR = 2
 """``STATUS_CODE_ERROR`` of OTLP."""
@@ -40,6 +41,7 @@ class SpanRow(NamedTuple):
     """A span.
 
     Attributes:
+        is_outline: whether it is more than a part of an attempt, or failed.
         attempt: its id and, unless it has ended, no result, where it is or stands for a task or a local workflow.
     """
 
@@ -49,6 +51,7 @@ class SpanRow(NamedTuple):
     start_ns: int
     end_ns: int
     is_error: bool
+    is_outline: bool
     attempt: "AttemptRow | None"
     message: bytes
     attributes: tuple[tuple[str, str], ...]
@@ -120,6 +123,7 @@ def _add_spans(group: Group, spans: Iterable[Any], scope: str, of_resource: Mapp
             rejected += 1
             continue
         own = _texts(span.attributes)
+        is_error = span.status.code == _ERROR
         start_ns = min(span.start_time_unix_nano, _LATEST_NS)
         end_ns = min(span.end_time_unix_nano or start_ns, _LATEST_NS)
         group.spans.append(
@@ -129,13 +133,19 @@ def _add_spans(group: Group, spans: Iterable[Any], scope: str, of_resource: Mapp
                 span.span_id,
                 start_ns,
                 end_ns,
-                span.status.code == _ERROR,
+                is_error,
+                is_error or _is_outline(span, own, scope),
                 _attempt(span, own, start_ns, end_ns) if scope == semconv.SCOPE else None,
                 span.SerializeToString(),
                 tuple(pair for pair in own.items() if pair[0] != semconv.SPAN_ROLE),
             )
         )
     return rejected
+
+
+def _is_outline(span: Any, own: Mapping[str, str], scope: str) -> bool:
+    role = own.get(semconv.SPAN_ROLE)
+    return scope == semconv.SCOPE and (role in _OUTLINE if role else span.name.startswith(_PREFIXES))
 
 
 def _attempt(span: Any, own: Mapping[str, str], start_ns: int, end_ns: int) -> AttemptRow | None:

@@ -1,12 +1,42 @@
-"""Answers that are compressed, and not sent to those who have them."""
+"""Answers that are compressed, and not sent to those who have them; and answers that go on."""
 
 import gzip
 import zlib
+from collections.abc import Mapping
+from contextlib import aclosing
 
 from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Send
 
 _LEVEL = 5
 _SMALLEST = 1000
+
+
+class Stream(StreamingResponse):
+    """An answer that closes its content when the connection ends."""
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the content."""
+        async with aclosing(self.body_iterator):  # type: ignore[type-var]
+            await super().stream_response(send)
+
+
+class Lines(Stream):
+    """JSON, one value a line."""
+
+    media_type = "application/x-ndjson"
+
+
+class Events(Stream):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """Set the headers."""
+        # nginx buffers answers unless this header disables it.
+        super().init_headers({**(headers or {}), "X-Accel-Buffering": "no"})
 
 
 def answer(request: Request, content: bytes, kind: str, tag: str) -> Response:

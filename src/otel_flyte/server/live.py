@@ -1,4 +1,7 @@
-"""What changes while somebody looks: versions of executions, and server-sent events that tell of them."""
+"""What changes while somebody looks: versions of executions, and server-sent events that tell of them.
+
+A client costs a coroutine, and no thread.
+"""
 
 import asyncio
 import json
@@ -12,15 +15,18 @@ from typing import NamedTuple
 
 from fastapi.concurrency import run_in_threadpool
 
+from otel_flyte.server.problems import BusyError
 from otel_flyte.server.reader import RUNNING
 from otel_flyte.server.source import Source, UnknownExecutionError
+
+MOST_CLIENTS = 1000
 
 ENDED_AFTER = 300.0
 """Seconds without a record after which an execution without an open attempt has ended: a node may wait that long."""
 
 _AT_ONCE = 5.0
 _REMEMBERED = 10_000
-_COALESCED = 0.2
+_COALESCED = 0.25
 """Seconds in which further records share an event."""
 
 _LONGEST_SILENCE = 10.0
@@ -72,6 +78,15 @@ class Changes:
         # The records of an old recording all come at once.
         is_over = found.state != RUNNING and (age > ENDED_AFTER or (old > ENDED_AFTER and age > _AT_ONCE))
         return Sign(f"{self._run}-{number}-{found.state}", found.state, round(age, 1), is_over)
+
+    def check_room(self) -> None:
+        """Check that another client may wait for changes.
+
+        Raises:
+            BusyError: too many of them do.
+        """
+        if len(self._waiting) >= MOST_CLIENTS:
+            raise BusyError("too many clients wait for changes: close some, or ask again later")
 
     def close(self) -> None:
         """End all events: the server stops. Only its loop calls this."""

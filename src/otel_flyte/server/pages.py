@@ -1,9 +1,9 @@
 """The pages: the list of executions, and an execution as the report shows it, followed while it runs."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, Response
 
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
@@ -18,6 +18,9 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+
+LARGE = 5000
+"""Spans above which a page shows the outline of an execution first."""
 
 _UNKNOWN = (
     '<div id="app"><div class="empty"><p>No such execution is kept.</p><p><a href="/">Show all executions</a></p></div>'
@@ -67,7 +70,7 @@ def _add_pages(made: APIRouter, source: Source, endpoint: str) -> None:
             found = source.execution(key)
             title = found.workflow or found.name or found.key
             if "plain" not in request.query_params:
-                return _page(title, _frame(key), ("page.css",), ("page.js",))
+                return _page(title, _frame(key, is_large=found.spans > LARGE), ("page.css",), ("page.js",))
             analysis = Analysis.of(source.recording(key))
         except UnknownExecutionError:
             return _page("no such execution", _UNKNOWN, ("page.css", "list.css"), (), 404)
@@ -87,13 +90,24 @@ def _add_data(made: APIRouter, changes: Changes, rendered: Rendered) -> None:
         except UnknownExecutionError:
             raise HTTPException(404, "no such execution") from None
 
+    @made.get("/outline/{key:path}")
+    def outline(key: str, request: Request) -> Response:
+        try:
+            sign = changes.sign(key)
+            content = rendered.outline(key, sign)
+        except UnknownExecutionError:
+            raise HTTPException(404, "no such execution") from None
+        return http_answers.answer(request, content, "application/json", f"{sign.version}-outline")
+
     @made.get("/events/{key:path}")
     def events(key: str) -> Response:
-        return _stream(changes.of_execution(key))
+        changes.check_room()
+        return http_answers.Events(changes.of_execution(key))
 
     @made.get("/events")
     def all_events() -> Response:
-        return _stream(changes.of_all())
+        changes.check_room()
+        return http_answers.Events(changes.of_all())
 
 
 def _filters(parameters: Mapping[str, str]) -> dict[str, str]:
@@ -115,11 +129,12 @@ def _after(text: str) -> tuple[int, int] | None:
     return (int(start), int(number)) if valid and max(int(start), int(number)) < 2**63 else None
 
 
-def _frame(key: str) -> str:
+def _frame(key: str, *, is_large: bool) -> str:
     address = listing.address(key)
     of_key = address.removeprefix("/executions/")
+    large = " data-large" * is_large
     return (
-        f'{_bar(key)}<div id="app" data-source="/data/{of_key}" data-events="/events/{of_key}">'
+        f'{_bar(key)}<div id="app" data-source="/data/{of_key}" data-events="/events/{of_key}"{large}>'
         '<p class="state" id="waiting">The execution is fetched.</p></div>'
         f'<noscript><p>This page needs a script: <a href="{address}?plain">show it without</a>.</p></noscript>'
     )
@@ -144,8 +159,3 @@ def _page(title: str, body: str, styles: tuple[str, ...], scripts: tuple[str, ..
         code,
         {"Content-Security-Policy": _POLICY},
     )
-
-
-def _stream(events: AsyncIterator[str]) -> StreamingResponse:
-    # nginx buffers answers unless this header disables it.
-    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

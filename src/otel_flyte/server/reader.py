@@ -162,6 +162,11 @@ def recording(connection: sqlite3.Connection, execution_id: int) -> Recording:
         connection.execute("ROLLBACK")
 
 
+def outline(connection: sqlite3.Connection, execution_id: int) -> Recording:
+    """Return the spans of an execution that are more than parts of an attempt, or failed."""
+    return Recording(tuple(_spans(connection, execution_id, _Messages(connection), " AND is_outline")))
+
+
 class _Messages:
     """Parses resources and scopes once."""
 
@@ -188,8 +193,11 @@ class _Messages:
         return bytes(row[0]) if row is not None else b""
 
 
-def _spans(connection: sqlite3.Connection, execution_id: int, messages: _Messages) -> Iterator[Span]:
-    rows = connection.execute("SELECT resource, scope, message FROM spans WHERE execution = ?", (execution_id,))
+def _spans(
+    connection: sqlite3.Connection, execution_id: int, messages: _Messages, condition: str = ""
+) -> Iterator[Span]:
+    query = f"SELECT resource, scope, message FROM spans WHERE execution = ?{condition}"  # noqa: S608
+    rows = connection.execute(query, (execution_id,))
     for resource, scope, message in rows:
         yield otlp_messages.span(_message(message, "Span"), messages.scope(scope), messages.resource(resource))
 

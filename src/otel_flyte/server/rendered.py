@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 
+from otel_flyte.recording.model import Recording
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import data
 from otel_flyte.server.live import Sign
@@ -38,7 +39,19 @@ class Rendered:
                 self._known.popitem(last=False)
         return content
 
+    def outline(self, key: str, sign: Sign) -> bytes:
+        """Return the data of a first picture, which is quickly made for a large execution, too.
+
+        Raises:
+            UnknownExecutionError: it is not kept.
+        """
+        return _content(self._source.outline(key), sign, is_outline=True)
+
     def _render(self, key: str, sign: Sign) -> bytes:
-        found = data.page_data(Analysis.of(self._source.recording(key)))
-        text = data.as_script({**found, "version": sign.version, "state": sign.state})
-        return text.encode("utf-8", "replace")
+        return _content(self._source.recording(key), sign)
+
+
+def _content(recording: Recording, sign: Sign, *, is_outline: bool = False) -> bytes:
+    found = data.page_data(Analysis.of(recording), is_outline=is_outline)
+    text = data.as_script({**found, "version": sign.version, "state": sign.state})
+    return text.encode("utf-8", "replace")

@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import IO
 
-VERSION = 1
+VERSION = 2
 """The version of the tables, in SQLite's ``user_version``."""
 
 _TABLES = """
@@ -42,12 +42,13 @@ CREATE TABLE IF NOT EXISTS spans (
     trace_id BLOB NOT NULL,
     span_id BLOB NOT NULL,
     execution INTEGER NOT NULL,
+    is_outline INTEGER NOT NULL,
     resource INTEGER NOT NULL,
     scope INTEGER NOT NULL,
     message BLOB NOT NULL,
     PRIMARY KEY (trace_id, span_id)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS spans_by_execution ON spans (execution);
+CREATE INDEX IF NOT EXISTS spans_by_execution ON spans (execution, is_outline);
 CREATE TABLE IF NOT EXISTS traces (trace_id BLOB PRIMARY KEY, execution INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS traces_by_execution ON traces (execution);
 CREATE TABLE IF NOT EXISTS attempts (
@@ -116,13 +117,15 @@ def create(path: Path) -> None:
     """Create the tables that a database lacks.
 
     Raises:
-        DatabaseError: the file is damaged, is of a newer version, is no database, or can't be written.
+        DatabaseError: the file is damaged, is of another version, is no database, or can't be written.
     """
     try:
         connection = writable(path)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise DatabaseError(f"{path} was written by a newer otel-flyte: update it, or choose another by --store")
+        if 0 < version < VERSION:
+            raise DatabaseError(f"{path} was written by an older otel-flyte: move it away, and a new one is created")
         connection.executescript(_TABLES)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.close()

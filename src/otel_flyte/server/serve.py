@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ import grpc
 import uvicorn
 
 from otel_flyte.server import otlp_grpc, otlp_http, schema, tokens, web
-from otel_flyte.server.events import Events
 from otel_flyte.server.follow import Follower
 from otel_flyte.server.live import Changes
 from otel_flyte.server.retention import Limits
@@ -82,11 +81,9 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
         source = Database(options.store)
         writer.changed.append(source.changed)
         changes = Changes(source)
-        events = Events(source)
         app: Any = web.app(
             source,
             changes,
-            events,
             tokens.check(options.token),
             endpoint=_endpoint(options),
             # Who has no token can't read through another name either.
@@ -104,7 +101,7 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
             running.callback(follower.close)
         for line in _lines(options):
             say(line)
-        _Server(_config(options, app), (changes.close, events.close)).run(sockets=sockets)
+        _Server(_config(options, app), changes.close).run(sockets=sockets)
 
 
 def _http_ports(options: Options) -> Sequence[int]:
@@ -146,14 +143,13 @@ def _grpc(options: Options, writer: Writer, is_allowed: Callable[[Mapping[str, s
 class _Server(uvicorn.Server):
     """A server that ends the streams of events first: they would go on for as long as their clients."""
 
-    def __init__(self, config: uvicorn.Config, when_stopped: Iterable[Callable[[], None]]) -> None:
+    def __init__(self, config: uvicorn.Config, when_stopped: Callable[[], None]) -> None:
         super().__init__(config)
         self._when_stopped = when_stopped
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop."""
-        for function in self._when_stopped:
-            function()
+        self._when_stopped()
         await super().shutdown(sockets)
 
 

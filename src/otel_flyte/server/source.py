@@ -34,6 +34,9 @@ class Source(Protocol):
     def recording(self, key: str) -> Recording:
         """Return the records of an execution."""
 
+    def outline(self, key: str) -> Recording:
+        """Return at least the spans of an execution that are more than parts of an attempt: a first picture of it."""
+
     def version(self, key: str) -> int:
         """Return a number that changes with the records of an execution."""
 
@@ -73,6 +76,10 @@ class Database:
     def recording(self, key: str) -> Recording:
         """Return the records of an execution."""
         return reader.recording(self._connection, self.execution(key).id)
+
+    def outline(self, key: str) -> Recording:
+        """Return the spans of an execution that are more than parts of an attempt, or failed."""
+        return reader.outline(self._connection, self.execution(key).id)
 
     def version(self, key: str) -> int:
         """Return a number that changes with the records of an execution."""

@@ -12,7 +12,6 @@ from otel_flyte._version import __version__
 from otel_flyte.recording.attempts import UnknownAttemptError
 from otel_flyte.server import api, guard, modelarts, pages, problems
 from otel_flyte.server.analyses import Analyses
-from otel_flyte.server.events import Events
 from otel_flyte.server.live import Changes
 from otel_flyte.server.problems import BadRequestError, BusyError, NotFoundError
 from otel_flyte.server.source import Source, UnknownExecutionError
@@ -21,7 +20,6 @@ from otel_flyte.server.source import Source, UnknownExecutionError
 def app(
     source: Source,
     changes: Changes,
-    events: Events,
     is_allowed: Callable[[Mapping[str, str]], bool],
     *,
     endpoint: str,
@@ -32,8 +30,7 @@ def app(
 
     Args:
         source: where executions are found.
-        changes: those of the source, for the page.
-        events: those of the source, for the API.
+        changes: those of the source.
         is_allowed: whether a request with these headers may read.
         endpoint: where telemetry is received, empty where recordings are read instead.
         checks_host: whether a request must name an address or localhost.
@@ -45,7 +42,7 @@ def app(
     analyses = Analyses(source)
     for kind, answer in _PROBLEMS.items():
         made.add_exception_handler(kind, answer)
-    made.include_router(api.router(source, analyses, events), prefix="/api/v1")
+    made.include_router(api.router(source, analyses, changes), prefix="/api/v1")
     made.include_router(modelarts.router(source, analyses, default_domain), prefix="/v2")
     made.include_router(pages.router(source, changes, endpoint))
     return guard.guarded(made, is_allowed, checks_host=checks_host)

@@ -172,8 +172,8 @@ class Writer:
             execution = self._execution(span.owner, span.trace_id)
             changed.add(execution)
             is_new = run(
-                "INSERT OR IGNORE INTO spans VALUES (?, ?, ?, ?, ?, ?)",
-                (span.trace_id, span.span_id, execution, resource, scope, span.message),
+                "INSERT OR IGNORE INTO spans VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (span.trace_id, span.span_id, execution, span.is_outline, resource, scope, span.message),
             ).rowcount
             if not is_new:
                 continue

@@ -1,7 +1,7 @@
 /** Follow an execution of a server: each sign of newer records makes the page fetch the data again. */
 const follow = () => {
   const status = document.getElementById("state");
-  const { source, events } = app.dataset;
+  const { source, events, large } = app.dataset;
   const SHORTEST_PAUSE = 250;
   const LONGEST_WAIT = 5000;
 
@@ -71,6 +71,12 @@ const follow = () => {
     connection.onerror = fail;
   };
 
+  /** Draw the attempts of a large execution before all that is within them. */
+  const drawOutline = async () => {
+    const answer = await fetch(source.replace("/data/", "/outline/"));
+    if (answer.ok && !shown) update(await answer.json());
+  };
+
   const fetched = async () => {
     const answer = await fetch(source, { cache: "no-store", headers: etag ? { "If-None-Match": etag } : {} });
     if (answer.status === 304) return null;
@@ -108,5 +114,6 @@ const follow = () => {
   document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else if (!connection) connect(); });
   addEventListener("online", connect);
   setInterval(say, 1000);
-  connect();
+  if (large === undefined) connect();
+  else drawOutline().finally(connect);
 };
