@@ -1,5 +1,6 @@
 """The API below ``/api/v1``: a real server with real spans, asked by HTTP."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import requests
 
 from otel_flyte import ExecutionTree, semconv
-from support import served_runs, traces, usages
+from support import otlp, served_runs, traces, usages
 from support.served_runs import CPU, MEASURED
 from support.server import Served, serving
 
@@ -57,6 +58,24 @@ class TestExecutions:
         assert starts == sorted(starts, reverse=True)
         assert len(starts) == 4
 
+    def test_an_execution_runs_until_something_says_that_it_does_not(self, served: Served) -> None:
+        long_ago = {"endTimeUnixNano": str(time.time_ns() - 200 * 10**9)}
+        sent: dict[str, tuple[str, dict[str, str]]] = {
+            "without a task": ("load", {}),
+            "without a task, long silent": ("load", long_ago),
+            "from before roles": ("task shop.fit", long_ago),
+        }
+        for number, (name, (span_name, times)) in enumerate(sent.items(), 1):
+            span = otlp.span(f"{number:032x}", f"{number:016x}", name=span_name, **times)
+            resource = served_runs.resource(name)
+            served.send("traces", json.dumps(otlp.message("traces", resource, [span], semconv.SCOPE)))
+        states = {each["name"]: each["state"] for each in ask(served, "executions")["executions"]}
+        assert states == {
+            "without a task": "running",
+            "without a task, long silent": "unknown",
+            "from before roles": "succeeded",
+        }
+
     def test_pages_have_each_execution_once(self, api: Served) -> None:
         whole = [each["key"] for each in ask(api, "executions")["executions"]]
         found = [each["key"] for page in pages(api, "executions", "executions", limit=1) for each in page]
@@ -70,7 +89,8 @@ class TestExecutions:
             ({"domain": "development"}, ["running", "measured"]),
             ({"workflow": "shop.main"}, ["measured"]),
             ({"state": "running"}, ["running"]),
-            ({"state": "failed"}, ["measured"]),
+            ({"state": "failed"}, ["", "f1c0ffee"]),
+            ({"state": "succeeded"}, ["measured"]),
             ({"text": "EASUR"}, ["measured"]),
             ({"since": "2026-06-28T00:00:00Z"}, ["running"]),
             ({"until": "2026-06-28T00:00:00Z", "project": "shop"}, ["measured", "f1c0ffee"]),
@@ -122,7 +142,7 @@ class TestTree:
         tree = ask(api, f"executions/{MEASURED}", depth=1)
         assert {key: tree["execution"][key] for key in ("key", "state", "workflow", "errors")} == {
             "key": MEASURED,
-            "state": "failed",
+            "state": "succeeded",
             "workflow": "shop.main",
             "errors": 2,
         }

@@ -95,7 +95,7 @@ def test_a_job_tells_its_phase_and_its_tasks(api: Served) -> None:
     assert (running["kind"], running["metadata"]["id"], running["status"]["phase"]) == ("job", "running", "Running")
     assert running["status"]["tasks"] == ["n0"]
     measured = api.get(f"{JOBS}/measured").json()
-    assert measured["status"]["phase"] == "Failed"
+    assert measured["status"]["phase"] == "Completed"
     assert measured["metadata"]["create_time"] == 1_780_000_000_000
     assert measured["status"]["duration"] == 640_000
     tasks = measured["status"]["tasks"]

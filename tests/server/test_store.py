@@ -1,6 +1,7 @@
 """What the server acknowledges is on disk: it survives any end of the server, and is there once."""
 
 import gzip
+import json
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_flyte import semconv
-from support import programs
+from otel_flyte.server import batches, schema
+from otel_flyte.server.retention import Limits
+from otel_flyte.server.writer import Writer
+from support import otlp, programs
 from support.server import Served, free_ports, serving
 
 pytestmark = pytest.mark.newest_only
@@ -251,7 +256,37 @@ def test_the_oldest_executions_are_removed_above_a_size(tmp_path: Path) -> None:
             assert send(served, request(number, run=f"f{number:02}", size=10**6)).status_code == 200
         _until(lambda: 1 <= len(stored(tmp_path)) <= 4)
         assert stored(tmp_path)[-1] == 12
-        _until(lambda: (tmp_path / ".otel-flyte" / "telemetry.db").stat().st_size < 8 * 10**6)
+        _until(lambda: size(tmp_path) < 8 * 10**6)
+
+
+def test_records_of_no_execution_are_removed_above_a_size(tmp_path: Path) -> None:
+    with serving(tmp_path, "--keep-bytes", "4MB") as served:
+        for number in range(12):
+            record = {"timeUnixNano": str(time.time_ns()), "body": {"stringValue": f"{number}" * 10**6}}
+            served.send("logs", json.dumps(otlp.message("logs", {"service.name": "other"}, [record])))
+        _until(lambda: size(tmp_path) < 8 * 10**6)
+
+
+def test_old_executions_are_removed_while_requests_wait_all_the_time(tmp_path: Path) -> None:
+    path = tmp_path / ".otel-flyte" / "telemetry.db"
+    schema.lock(path)
+    schema.create(path)
+    writer = Writer(path, Limits(size=2 * 10**6))
+    waiting: deque[Any] = deque()
+    number, end = 0, time.monotonic() + 4
+    while time.monotonic() < end:
+        number += 1
+        made = request(number, run=f"f{number}", size=10**6)
+        waiting.append(writer.put(batches.groups("traces", made)[0], made.ByteSize()))
+        if len(waiting) > 20:
+            waiting.popleft().result(20)
+    kept = stored(tmp_path)
+    writer.close()
+    assert len(kept) < number - 20
+
+
+def size(folder: Path) -> int:
+    return (folder / ".otel-flyte" / "telemetry.db").stat().st_size
 
 
 def _until(condition: Any, seconds: float = 30) -> None:

@@ -75,10 +75,15 @@ class Browser:
             deviceScaleFactor=1,
             mobile=width < 600,
         )
+        # The page before may still complain of a server that has ended.
+        self._go("about:blank")
         self.requests.clear()
         self.complaints.clear()
+        self._go(page if isinstance(page, str) else page.resolve().as_uri())
+
+    def _go(self, url: str) -> None:
         self._loaded = False
-        self._call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
+        self._call("Page.navigate", url=url)
         while not self._loaded:
             self._read()
 
@@ -93,7 +98,8 @@ class Browser:
     def ready(self) -> None:
         """Wait until the page is drawn, which is later than its load where its data are compressed."""
         self.run(
-            "(async () => { while (!('ready' in document.documentElement.dataset)) await new Promise(setTimeout) })()"
+            "(async () => { while (!('ready' in (document.documentElement?.dataset ?? {}))) await new Promise(setTimeout)"
+            " })()"
         )
         self.settle()
 

@@ -16,6 +16,7 @@ LONGEST_VALUE = 256
 _ROLES = (semconv.SPAN_ROLE_ATTEMPT, semconv.SPAN_ROLE_EXECUTION)
 _OUTLINE = (*_ROLES, semconv.SPAN_ROLE_NODE, semconv.SPAN_ROLE_ITEM, semconv.SPAN_ROLE_PENDING)
 _PREFIXES = tuple(name.format(name="") for name in (semconv.SPAN_TASK, semconv.SPAN_WORKFLOW))
+_WORKFLOW = semconv.SPAN_WORKFLOW.format(name="")
 _ERROR = 2
 """``STATUS_CODE_ERROR`` of OTLP."""
 
@@ -58,13 +59,20 @@ class SpanRow(NamedTuple):
 
 
 class AttemptRow(NamedTuple):
-    """A task or a local workflow, from its own span or from a pending span."""
+    """A task or a local workflow, from its own span or from a pending span.
+
+    Attributes:
+        node: identifies what a later attempt tries again; empty where that is unknown.
+        is_execution: whether it is a local workflow.
+    """
 
     span_id: bytes
     start_ns: int
     seen_ns: int
     result: str | None
     name: str
+    node: str
+    is_execution: bool
 
 
 class OtherRow(NamedTuple):
@@ -135,7 +143,7 @@ def _add_spans(group: Group, spans: Iterable[Any], scope: str, of_resource: Mapp
                 end_ns,
                 is_error,
                 is_error or _is_outline(span, own, scope),
-                _attempt(span, own, start_ns, end_ns) if scope == semconv.SCOPE else None,
+                _attempt(span, {**of_resource, **own}, start_ns, end_ns) if scope == semconv.SCOPE else None,
                 span.SerializeToString(),
                 tuple(pair for pair in own.items() if pair[0] != semconv.SPAN_ROLE),
             )
@@ -144,18 +152,38 @@ def _add_spans(group: Group, spans: Iterable[Any], scope: str, of_resource: Mapp
 
 
 def _is_outline(span: Any, own: Mapping[str, str], scope: str) -> bool:
-    role = own.get(semconv.SPAN_ROLE)
-    return scope == semconv.SCOPE and (role in _OUTLINE if role else span.name.startswith(_PREFIXES))
+    return scope == semconv.SCOPE and (own.get(semconv.SPAN_ROLE) in _OUTLINE or _is_attempt(span, own))
 
 
 def _attempt(span: Any, own: Mapping[str, str], start_ns: int, end_ns: int) -> AttemptRow | None:
-    role = own.get(semconv.SPAN_ROLE)
-    if role in _ROLES:
-        failure = semconv.RESULT_FAILURE if span.status.code == _ERROR else semconv.RESULT_SUCCESS
-        return AttemptRow(span.span_id, start_ns, end_ns, own.get(semconv.RESULT, failure), _name(span, own))
-    if role == semconv.SPAN_ROLE_PENDING and span.parent_span_id:
-        return AttemptRow(span.parent_span_id, start_ns, max(start_ns, end_ns), None, _name(span, own))
+    if _is_attempt(span, own):
+        by_status = semconv.RESULT_FAILURE if span.status.code == _ERROR else semconv.RESULT_SUCCESS
+        outcome = own.get(semconv.RESULT, by_status), _name(span, own), _node(own), _is_execution(span, own)
+        return AttemptRow(span.span_id, start_ns, end_ns, *outcome)
+    if _is_pending(own) and span.parent_span_id:
+        seen_ns = max(start_ns, end_ns)
+        return AttemptRow(span.parent_span_id, start_ns, seen_ns, None, _name(span, own), _node(own), False)
     return None
+
+
+def _is_attempt(span: Any, own: Mapping[str, str]) -> bool:
+    """Return whether a span is a task or a local workflow; in a recording from before roles its name tells."""
+    role = own.get(semconv.SPAN_ROLE)
+    return role in _ROLES or (role is None and span.name.startswith(_PREFIXES))
+
+
+def _is_pending(own: Mapping[str, str]) -> bool:
+    return own.get(semconv.SPAN_ROLE) == semconv.SPAN_ROLE_PENDING or own.get(semconv.MARKER) == "true"
+
+
+def _is_execution(span: Any, own: Mapping[str, str]) -> bool:
+    role = own.get(semconv.SPAN_ROLE)
+    return role == semconv.SPAN_ROLE_EXECUTION or (role is None and span.name.startswith(_WORKFLOW))
+
+
+def _node(own: Mapping[str, str]) -> str:
+    path = own.get(semconv.NODE_PATH) or own.get(semconv.ACTION_NAME)
+    return f"{path} {own.get(semconv.REPLICA, '')}" if path and semconv.ATTEMPT in own else ""
 
 
 def _name(span: Any, own: Mapping[str, str]) -> str:

@@ -114,6 +114,10 @@ def _selected(wanted: Filter, now_ns: int) -> tuple[str, list[Any]]:
     return query, parameters
 
 
+_OUTCOME = f"""
+CASE WHEN result IS NULL THEN '{UNKNOWN}' WHEN result = '{semconv.RESULT_FAILURE}' THEN '{FAILED}'
+ELSE '{SUCCEEDED}' END
+"""
 _LIST = f"""
 SELECT id, key, project, domain, name,
     coalesce(nullif(workflow, ''), (
@@ -121,10 +125,18 @@ SELECT id, key, project, domain, name,
     ), '') AS workflow,
     CASE
         WHEN EXISTS (
-            SELECT 1 FROM attempts WHERE execution = executions.id AND result IS NULL AND seen_ns > ?
+            SELECT 1 FROM attempts WHERE execution = executions.id AND result IS NULL AND seen_ns > ?1
         ) THEN '{RUNNING}'
+        WHEN NOT EXISTS (SELECT 1 FROM attempts WHERE execution = executions.id) THEN
+            CASE WHEN end_ns > ?1 THEN '{RUNNING}' WHEN errors THEN '{FAILED}' ELSE '{UNKNOWN}' END
+        WHEN EXISTS (SELECT 1 FROM attempts WHERE execution = executions.id AND is_execution) THEN
+            (SELECT {_OUTCOME} FROM attempts WHERE execution = executions.id AND is_execution ORDER BY start_ns LIMIT 1)
         WHEN EXISTS (
-            SELECT 1 FROM attempts WHERE execution = executions.id AND result = '{semconv.RESULT_FAILURE}'
+            SELECT 1 FROM attempts AS failed
+            WHERE failed.execution = executions.id AND failed.result = '{semconv.RESULT_FAILURE}' AND NOT EXISTS (
+                SELECT 1 FROM attempts AS later WHERE later.execution = failed.execution AND later.node = failed.node
+                AND later.node != '' AND later.start_ns > failed.start_ns
+            )
         ) THEN '{FAILED}'
         WHEN EXISTS (
             SELECT 1 FROM attempts WHERE execution = executions.id AND result IS NULL

@@ -25,15 +25,16 @@ class Limits(NamedTuple):
 def prune(connection: sqlite3.Connection, limits: Limits, now_ns: int | None = None) -> int:
     """Remove what exceeds the limits, ``AT_ONCE`` executions at most, and return their number."""
     now_ns = time.time_ns() if now_ns is None else now_ns
-    old: list[tuple[int]] = []
+    old: list[tuple[int, int]] = []
     if limits.seconds is not None:
         before = now_ns - int(limits.seconds * 1e9)
         old = connection.execute(_OLDEST + " WHERE seen_ns < ?" + _FIRST, (before, AT_ONCE)).fetchall()
         _remove_unowned(connection, before)
     if not old and limits.size is not None and used(connection) > limits.size:
         old = connection.execute(_OLDEST + _FIRST, (max(1, _share(connection)),)).fetchall()
+        _remove_unowned(connection, old[-1][1] if old else now_ns)
     if old:
-        _remove(connection, [execution for (execution,) in old])
+        _remove(connection, [execution for execution, _ in old])
     return len(old)
 
 
@@ -45,7 +46,7 @@ def used(connection: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-_OLDEST = "SELECT id FROM executions"
+_OLDEST = "SELECT id, seen_ns FROM executions"
 _FIRST = " ORDER BY seen_ns LIMIT ?"
 
 
@@ -69,5 +70,17 @@ def _remove(connection: sqlite3.Connection, executions: list[int]) -> None:
 
 def _remove_unowned(connection: sqlite3.Connection, before_ns: int) -> None:
     """Remove records that belong to no execution."""
+    removed = 0
     for table in ("logs", "metrics"):
-        connection.execute(f"DELETE FROM {table} WHERE execution = 0 AND time_ns < ?", (before_ns,))  # noqa: S608
+        query = f"DELETE FROM {table} WHERE execution = 0 AND time_ns <= ?"  # noqa: S608
+        removed += connection.execute(query, (before_ns,)).rowcount
+    if removed:
+        connection.execute(_UNUSED)
+        connection.execute("PRAGMA incremental_vacuum(2000)").fetchall()
+
+
+_UNUSED = """
+DELETE FROM uses WHERE execution = 0 AND resource NOT IN (
+    SELECT resource FROM logs WHERE execution = 0 UNION SELECT resource FROM metrics WHERE execution = 0
+)
+"""

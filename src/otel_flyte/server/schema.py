@@ -59,9 +59,12 @@ CREATE TABLE IF NOT EXISTS attempts (
     seen_ns INTEGER NOT NULL,
     result TEXT,
     name TEXT NOT NULL,
+    node TEXT NOT NULL,
+    is_execution INTEGER NOT NULL,
     PRIMARY KEY (trace_id, span_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS attempts_by_execution ON attempts (execution, start_ns);
+CREATE INDEX IF NOT EXISTS attempts_by_node ON attempts (execution, node, start_ns);
 CREATE TABLE IF NOT EXISTS logs (
     digest BLOB PRIMARY KEY,
     execution INTEGER NOT NULL,

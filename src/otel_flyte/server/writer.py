@@ -5,6 +5,7 @@ A request is acknowledged after that. A record that is sent again has the key of
 
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -27,7 +28,7 @@ _REMEMBERED = 50_000
 _KNOWN = 20_000
 """Ids of rows that are kept in memory: resources, traces, executions."""
 
-_PRUNED_AFTER = 10.0
+_PRUNED_AFTER = 1.0
 """Seconds."""
 
 
@@ -56,6 +57,7 @@ class Writer:
         self._bytes = 0
         self._condition = threading.Condition()
         self._is_ending = False
+        self._prune_at = 0.0
         self._connection = schema.writable(path)
         self._ids: dict[tuple[str, bytes], int] = {}
         self._executions: dict[str, int] = {}
@@ -102,7 +104,7 @@ class Writer:
             changed = self._write_all(taken)
             for call in self.changed if changed else ():
                 call(changed)
-            if not self._waiting:
+            if not self._waiting or time.monotonic() >= self._prune_at:
                 self._prune()
 
     def _write_all(self, taken: "list[_Waiting]") -> set[int]:
@@ -125,8 +127,11 @@ class Writer:
         return changed
 
     def _prune(self) -> None:
+        """Remove what exceeds the limits; where there was something, do so again after the next transaction."""
+        self._prune_at = time.monotonic() + _PRUNED_AFTER
         try:
             if retention.prune(self._connection, self._limits):
+                self._prune_at = 0.0
                 self._forget()
         except sqlite3.Error:
             # A full disk, or another program that holds the database: the next request is told.
@@ -292,10 +297,13 @@ UPDATE executions SET
 FROM executions AS other WHERE executions.id = ? AND other.id = ?
 """
 _ATTEMPT = """
-INSERT INTO attempts (trace_id, span_id, execution, start_ns, seen_ns, result, name) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO attempts (trace_id, span_id, execution, start_ns, seen_ns, result, name, node, is_execution)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
     start_ns = CASE WHEN excluded.result IS NULL THEN min(start_ns, excluded.start_ns) ELSE excluded.start_ns END,
     seen_ns = max(seen_ns, excluded.seen_ns),
     name = CASE WHEN excluded.result IS NULL THEN name ELSE excluded.name END,
+    node = CASE WHEN excluded.result IS NULL THEN node ELSE excluded.node END,
+    is_execution = is_execution OR excluded.is_execution,
     result = coalesce(excluded.result, result)
 """
