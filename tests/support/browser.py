@@ -97,10 +97,8 @@ class Browser:
 
     def ready(self) -> None:
         """Wait until the page is drawn, which is later than its load where its data are compressed."""
-        self.run(
-            "(async () => { while (!('ready' in (document.documentElement?.dataset ?? {}))) await new Promise(setTimeout)"
-            " })()"
-        )
+        drawn = "'ready' in (document.documentElement?.dataset ?? {})"
+        self.run(f"(async () => {{ while (!({drawn})) await new Promise(setTimeout) }})()")
         self.settle()
 
     def run(self, expression: str) -> Any:
