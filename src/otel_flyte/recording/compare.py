@@ -87,6 +87,7 @@ class NodeChange:
         path_a: ids of the nodes that lead to it; empty in a local run.
         path_b: the same.
         results: of both sides; empty for a side without the node.
+        span_ids: those of the last attempt of both sides, of a map that of its first item; likewise.
         changes: its numbers, also those that did not change.
         facts: its texts that are not the same.
         gaps: what can't be compared.
@@ -99,6 +100,7 @@ class NodeChange:
     path_b: str
     is_map: bool
     results: tuple[str, str]
+    span_ids: tuple[str, str]
     changes: tuple[Change, ...]
     facts: tuple[Fact, ...] = ()
     gaps: tuple[Gap, ...] = ()
@@ -148,6 +150,13 @@ class Comparison:
         Changed results come before the time that nodes took without tasks inside them, and that before the rest.
         """
         return sorted((node for node in self.nodes if node.side == BOTH and node.is_notable), key=_rank)
+
+    @property
+    def ranked(self) -> list[NodeChange]:
+        """All nodes: those that changed most first, then those of one side only, then the rest by start."""
+        first = [*self.notable, *self.only_in(B), *self.only_in(A)]
+        known = set(map(id, first))
+        return [*first, *(node for node in self.nodes if id(node) not in known)]
 
     def only_in(self, side: str) -> list[NodeChange]:
         """Return the nodes that only one side has."""
@@ -226,6 +235,7 @@ def _both(a: Node, b: Node) -> NodeChange:
         b.path,
         a.is_map or b.is_map,
         (of_a.facts[RESULT], of_b.facts[RESULT]),
+        (_span_id(a), _span_id(b)),
         tuple(_change(name, of_a.quantities.get(name), of_b.quantities.get(name)) for name in names),
         tuple(fact for fact in facts if fact.a != fact.b and _is_told(fact)),
         tuple(_gaps(of_a.gaps, of_b.gaps)),
@@ -253,8 +263,13 @@ def _alone(node: Node, side: str) -> NodeChange:
         "" if is_a else node.path,
         node.is_map,
         (result, "") if is_a else ("", result),
+        (_span_id(node), "") if is_a else ("", _span_id(node)),
         tuple(changes),
     )
+
+
+def _span_id(node: Node) -> str:
+    return (node.attempts[-1] if node.attempts else node.items[0][-1]).span.span_id
 
 
 def _with_skipped_phases(*both: Measures) -> list[Measures]:

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_flyte import semconv
 from otel_flyte.recording.cells import cores, counted, cut, duration, moment, percent, printable, size
@@ -42,9 +42,9 @@ _MINOR = 0.25
 _LISTED = 20
 """The largest number of nodes that are described, or named in one line."""
 
-_UNKNOWN = "-"
+UNKNOWN_VALUE = "-"
 _NO_FAILURE = "no failure recorded"
-_SIDES = {A: "A", B: "B", BOTH: "A and B"}
+SIDES = {A: "A", B: "B", BOTH: "A and B"}
 _REASONS = {
     NEVER_ENDED: "duration: it never ended",
     NO_USAGE: "CPU, memory and GPU: no usage recorded",
@@ -55,14 +55,30 @@ _UNITS: dict[str, Callable[[float], str]] = {SECONDS: duration, BYTES: size, COR
 _TIMES = (*semconv.PHASES, DURATION, OWN_DURATION)
 
 
+class Sentence(NamedTuple):
+    """What changed.
+
+    Attributes:
+        subject: the execution, a node, or what several nodes share; empty where nothing changed.
+        node: the node that changed, ``None`` for the others.
+    """
+
+    subject: str
+    text: str
+    node: NodeChange | None = None
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.text}" if self.subject else self.text
+
+
 def as_text(comparison: Comparison) -> str:
     """Return both executions, what changed most, a table of all nodes, and what can't be compared."""
     blocks = (
         _heading(comparison),
-        _changes(comparison),
+        map(str, sentences(comparison)),
         aligned([("node", "A", "B", "change", "memory A", "memory B", "result"), *map(_row, comparison.nodes)], (1, 2)),
-        _not_compared(comparison),
-        [_thresholds()] if comparison.nodes else (),
+        not_compared(comparison),
+        [thresholds()] if comparison.nodes else (),
     )
     return "\n\n".join(filter(None, map("\n".join, blocks)))
 
@@ -110,36 +126,37 @@ def _heading(comparison: Comparison) -> Iterator[str]:
     yield from aligned([_side("A", comparison.a), _side("B", comparison.b)])
 
 
-def _whole_result(side: Side) -> str:
+def whole_result(side: Side) -> str:
+    """Return the result of an execution: that nothing failed is all that a part of it can tell."""
     return _NO_FAILURE if side.result == UNKNOWN else printable(side.result)
 
 
 def _side(letter: str, side: Side) -> tuple[str, ...]:
     took = NEVER_ENDED if side.seconds is None else duration(side.seconds)
     started = f"{moment(side.start_ns):%Y-%m-%d %H:%M:%S} UTC"
-    return (letter, printable(" ".join(filter(None, (side.label, side.scope)))), started, took, _whole_result(side))
+    return (letter, printable(" ".join(filter(None, (side.label, side.scope)))), started, took, whole_result(side))
 
 
-def _changes(comparison: Comparison) -> Iterator[str]:
-    """Return the lines for the whole, then one for each changed node, each change of version, and lone nodes."""
+def sentences(comparison: Comparison) -> Iterator[Sentence]:
+    """Return what changed, most important first: the whole, each changed node, each change of version, lone nodes."""
     if comparison.is_equal:
-        yield "nothing changed"
+        yield Sentence("", "nothing changed")
         return
     if not comparison.is_notable:
-        yield "no difference worth telling"
+        yield Sentence("", "no difference worth telling")
         return
     if comparison.a.result != comparison.b.result:
-        yield f"execution: {_instead(_whole_result(comparison.a), _whole_result(comparison.b))}"
+        yield Sentence("execution", _instead(whole_result(comparison.a), whole_result(comparison.b)))
     if comparison.duration.is_notable:
-        yield f"execution: took {_longer(comparison.duration)}"
+        yield Sentence("execution", f"took {_longer(comparison.duration)}")
     notable = comparison.notable
-    yield from (f"{printable(node.name)}: {', '.join(_words(node))}" for node in notable[:_LISTED])
+    yield from (Sentence(printable(node.name), ", ".join(_words(node)), node) for node in notable[:_LISTED])
     if len(notable) > _LISTED:
-        yield f"{counted(len(notable) - _LISTED, 'more node')} changed: see the table"
+        yield Sentence(f"{counted(len(notable) - _LISTED, 'more node')} changed", "see the table")
     yield from _versions(comparison)
     for side in (A, B):
         if names := [node.name for node in comparison.only_in(side)]:
-            yield f"only in {_SIDES[side]}: {_listed(names)}"
+            yield Sentence(f"only in {SIDES[side]}", _listed(names))
 
 
 def _words(node: NodeChange) -> Iterator[str]:
@@ -193,12 +210,13 @@ def _factor(change: Change) -> str:
 
 
 def _arrow(change: Change) -> str:
-    return f"{printable(change.name)} {_value(change, change.a)} -> {_value(change, change.b)}"
+    return f"{printable(change.name)} {value_of(change, change.a)} -> {value_of(change, change.b)}"
 
 
-def _value(change: Change | None, value: float | None) -> str:
+def value_of(change: Change | None, value: float | None) -> str:
+    """Return a value of a change with its unit, ``-`` where it is unknown."""
     if change is None or value is None:
-        return _UNKNOWN
+        return UNKNOWN_VALUE
     written = _UNITS.get(change.unit)
     return written(value) if written else f"{value:g}"
 
@@ -211,15 +229,15 @@ def _short(text: str) -> str:
     return cut(printable(text), _LONGEST_TEXT)
 
 
-def _versions(comparison: Comparison) -> Iterator[str]:
-    """Return a line for each change of a version: a registration changes that of many tasks."""
+def _versions(comparison: Comparison) -> Iterator[Sentence]:
+    """Return a sentence for each change of a version: a registration changes that of many tasks."""
     changed: dict[tuple[str, str], list[str]] = defaultdict(list)
     for node in comparison.nodes:
         for fact in node.facts:
             if fact.name == VERSION:
                 changed[fact.a, fact.b].append(node.name)
     for (a, b), names in changed.items():
-        yield f"version {_instead(a, b)}: {_listed(names)}"
+        yield Sentence(f"version {_instead(a, b)}", _listed(names))
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -228,20 +246,24 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _row(node: NodeChange) -> tuple[str, ...]:
-    whole, memory, items = map(node.change, (DURATION, MEMORY_PEAK, ITEMS))
+    whole, memory = map(node.change, (DURATION, MEMORY_PEAK))
+    return (
+        printable(node.name),
+        took(node, A),
+        took(node, B),
+        difference(whole) if node.side == BOTH else f"only in {SIDES[node.side]}",
+        value_of(memory, memory.a if memory else None),
+        value_of(memory, memory.b if memory else None),
+        "; ".join(map(printable, notes(node))),
+    )
+
+
+def notes(node: NodeChange) -> list[str]:
+    """Return the results of a node, and what else changed that is no number."""
     known = {result: None for result in node.results if result}
     renamed = [f"{fact.a} -> {fact.b}" for fact in node.facts if fact.name == TASK]
     cache = [f"cache {fact.a or 'none'} -> {fact.b or 'none'}" for fact in node.facts if fact.name == CACHE]
-    notes = (" -> ".join(known), *renamed, *cache, _items(items))
-    return (
-        printable(node.name),
-        _took(node, whole, A),
-        _took(node, whole, B),
-        _difference(whole) if node.side == BOTH else f"only in {_SIDES[node.side]}",
-        _value(memory, memory.a if memory else None),
-        _value(memory, memory.b if memory else None),
-        "; ".join(printable(note) for note in notes if note),
-    )
+    return [note for note in (" -> ".join(known), *renamed, *cache, _items(node.change(ITEMS))) if note]
 
 
 def _items(items: Change | None) -> str:
@@ -251,31 +273,34 @@ def _items(items: Change | None) -> str:
     return f"{' -> '.join(counts)} items"
 
 
-def _took(node: NodeChange, whole: Change | None, side: str) -> str:
+def took(node: NodeChange, side: str) -> str:
+    """Return how long a node took on a side."""
+    whole = node.change(DURATION)
     value = None if whole is None else whole.a if side == A else whole.b
     is_open = node.results[side == B] == NEVER_ENDED
-    return NEVER_ENDED if is_open else _value(whole, value)
+    return NEVER_ENDED if is_open else value_of(whole, value)
 
 
-def _difference(change: Change | None) -> str:
-    """Return a change of time for the table: ``+42.0 s (2.1x)``; empty where it is noise."""
+def difference(change: Change | None) -> str:
+    """Return how much a number changed: ``+42.0 s (2.1x)``; empty where it is noise."""
     if change is None or change.difference is None or not change.is_notable:
         return ""
-    return f"{'+' if change.difference > 0 else '-'}{duration(abs(change.difference))}{_factor(change)}"
+    return f"{'+' if change.difference > 0 else '-'}{value_of(change, abs(change.difference))}{_factor(change)}"
 
 
-def _not_compared(comparison: Comparison) -> Iterator[str]:
-    """Return a line for each reason, with the nodes."""
+def not_compared(comparison: Comparison) -> Iterator[str]:
+    """Return a line for each reason for which nodes are not compared, with their names."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for node in comparison.nodes:
         for gap in node.gaps:
             found[gap.reason, gap.side].append(node.name)
     for (reason, side), names in found.items():
-        yield f"not compared: {_REASONS[reason]} in {_SIDES[side]}: {_listed(names)}"
+        yield f"not compared: {_REASONS[reason]} in {SIDES[side]}: {_listed(names)}"
     if not comparison.nodes:
         yield "not compared: nodes: neither has a task attempt"
 
 
-def _thresholds() -> str:
+def thresholds() -> str:
+    """Return which changes are noise."""
     least = ", ".join(_UNITS[unit](value) for unit, value in LEAST.items())
     return f"A change of less than {percent(NOISE)}, or than {least} of a GPU, is noise."
