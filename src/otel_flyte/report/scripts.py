@@ -18,6 +18,7 @@ _PARTS = (
     "logs",
     "details",
     "keyboard",
+    "address",
     "begin",
     "newer",
     "follow",

@@ -17,9 +17,10 @@ from otel_flyte.recording.model import LogRecord
 from otel_flyte.recording.rightsize import Advice, Margins
 from otel_flyte.recording.span_tree import TreeSpan
 from otel_flyte.recording.tree import Analysis
-from otel_flyte.server import answers, http_answers, paging, parameters, series
+from otel_flyte.server import answers, compared, http_answers, paging, parameters, series
 from otel_flyte.server.analyses import Analyses
 from otel_flyte.server.answers import Problem
+from otel_flyte.server.comparisons import Comparisons
 from otel_flyte.server.live import Changes
 from otel_flyte.server.parameters import After, Key, Limit, Task
 from otel_flyte.server.problems import BadRequestError, NotFoundError
@@ -45,12 +46,13 @@ _PROBLEMS_OF_STREAMS: dict[int | str, dict[str, Any]] = {
 """The same for routes whose answers are no JSON."""
 
 
-def router(source: Source, analyses: Analyses, changes: Changes) -> APIRouter:
+def router(source: Source, analyses: Analyses, comparisons: Comparisons, changes: Changes) -> APIRouter:
     """Return the routes."""
     made = APIRouter(responses=_PROBLEMS, dependencies=[Depends(parameters.only_known)])
     _add_executions(made, source, analyses)
     _add_attempts(made, analyses)
     _add_logs(made, source, analyses)
+    _add_comparison(made, comparisons)
     _add_streams(made, source, changes)
     return made
 
@@ -159,6 +161,19 @@ def _add_logs(made: APIRouter, source: Source, analyses: Analyses) -> None:
             if len(found) == limit or number == READ_AT_ONCE:
                 return answers.Logs(found, paging.token(line.time_ns, line.digest))
         return answers.Logs(found, None)
+
+
+def _add_comparison(made: APIRouter, comparisons: Comparisons) -> None:
+    @made.get("/compare", tags=["executions"])
+    def compare(
+        a: parameters.QueryKey, b: parameters.QueryKey, after: After = "", limit: Limit = 1000
+    ) -> compared.Compared:
+        """Compare two executions node by node: those that changed most first, then those that one side lacks."""
+        comparison = comparisons.of(a, b)
+        begin = int(paging.parts(after, [int])[0]) if after else 0
+        nodes = comparison.ranked[max(0, begin) :]
+        more = paging.token(begin + limit) if len(nodes) > limit else None
+        return compared.answer(comparison, (a, b), nodes[:limit], more)
 
 
 def _add_streams(made: APIRouter, source: Source, changes: Changes) -> None:

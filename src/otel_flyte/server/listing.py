@@ -29,10 +29,22 @@ def address(key: str) -> str:
     return f"/executions/{quote(key, safe='')}"
 
 
-def shown(text: str) -> str:
+def place(text: str) -> tuple[int, int] | None:
+    """Return the place in the list that an address names, ``None`` for its begin."""
+    start, _, number = text.partition(".")
+    valid = all(part.isascii() and part.isdigit() and len(part) < 20 for part in (start, number))
+    return (int(start), int(number)) if valid and max(int(start), int(number)) < 2**63 else None
+
+
+def shown(text: str, longest: int = _LONGEST_NAME) -> str:
     """Return a text of telemetry for HTML: short, and without characters that are not seen."""
-    cut = text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
+    cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
     return escape(printable(without_direction(cut)))
+
+
+def badge(state: str) -> str:
+    """Return a state with its mark."""
+    return f'<span class="badge {state}">{_MARKS.get(state, NO_MARK)} {state}</span>'
 
 
 def body(found: Sequence[Listed], filters: Mapping[str, str], *, has_more: bool, is_first: bool, endpoint: str) -> str:
@@ -61,7 +73,9 @@ def _form(filters: Mapping[str, str]) -> str:
         '<form class="filters" action="/" role="search"><input type="search" name="text" aria-label="part of the name" '
         f'placeholder="Search names" autocomplete="off" spellcheck="false" value="{escape(filters.get("text", ""))}">'
         f'<select name="state" aria-label="state"><option value="">all states</option>{options}</select>{chips}'
-        "<noscript><button>Search</button></noscript></form>"
+        "<noscript><button>Search</button></noscript>"
+        '<button form="compare" title="the two executions that are checked">Compare</button></form>'
+        '<form id="compare" action="/compare"></form>'
     )
 
 
@@ -79,7 +93,8 @@ def _list(found: Sequence[Listed], filters: Mapping[str, str], *, has_more: bool
         return _nothing(filters, endpoint)
     rows = "".join(_row(each, filters) for each in found)
     head = (
-        '<th scope="col">State</th><th scope="col">Workflow</th><th scope="col">Project</th>'
+        '<th scope="col" class="pick"></th><th scope="col">State</th>'
+        '<th scope="col">Workflow</th><th scope="col">Project</th>'
         '<th scope="col">Start (UTC)</th><th scope="col" class="number">Duration</th>'
         '<th scope="col" class="number">Spans</th><th scope="col" class="number">Errors</th>'
     )
@@ -100,8 +115,9 @@ def _row(each: Listed, filters: Mapping[str, str]) -> str:
     began = f"{moment(each.start_ns):%Y-%m-%d %H:%M:%S}"
     where = " / ".join(_where(each, filters))
     return (
-        f'<tr data-key="{escape(printable(each.key))}">'
-        f'<td><span class="badge {each.state}">{_MARKS.get(each.state, NO_MARK)} {each.state}</span></td>'
+        f'<tr data-key="{escape(printable(each.key))}"><td class="pick"><input type="checkbox" form="compare" '
+        f'name="execution" value="{escape(each.key)}" aria-label="compare {shown(each.name or each.key)}"></td>'
+        f'<td class="state-of">{badge(each.state)}</td>'
         f'<td class="what"><a href="{address(each.key)}">{shown(name)}</a>{below}</td><td class="where">{where}</td>'
         f'<td class="when"><time datetime="{began.replace(" ", "T")}Z">{began}</time></td>'
         f'<td class="number">{duration(seconds)}</td><td class="number" data-unit="spans">{each.spans}</td>'

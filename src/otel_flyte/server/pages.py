@@ -3,21 +3,16 @@
 from collections.abc import Mapping
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
-from otel_flyte.server import http_answers, listing, static_files
-from otel_flyte.server.listing import FILTERS, PAGE, shown
+from otel_flyte.server import compare_pages, document, http_answers, listing, static_files
+from otel_flyte.server.listing import FILTERS, PAGE
 from otel_flyte.server.live import Changes
 from otel_flyte.server.reader import STATES, Filter
 from otel_flyte.server.rendered import Rendered
 from otel_flyte.server.source import Source, UnknownExecutionError
-
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
 
 LARGE = 5000
 """Spans above which a page shows the outline of an execution first."""
@@ -58,11 +53,11 @@ def _add_pages(made: APIRouter, source: Source, endpoint: str) -> None:
     @made.get("/")
     def executions(request: Request) -> Response:
         filters = _filters(request.query_params)
-        after = _after(request.query_params.get("after", ""))
+        after = listing.place(request.query_params.get("after", ""))
         found = source.executions(_wanted(filters, after), PAGE + 1)
         has_more, is_first = len(found) > PAGE, after is None
         body = listing.body(found[:PAGE], filters, has_more=has_more, is_first=is_first, endpoint=endpoint)
-        return _page("executions", body, ("page.css", "list.css"), ("list.js",))
+        return document.page("executions", body, ("page.css", "list.css"), ("list.js",))
 
     @made.get("/executions/{key:path}")
     def execution(key: str, request: Request) -> Response:
@@ -70,12 +65,12 @@ def _add_pages(made: APIRouter, source: Source, endpoint: str) -> None:
             found = source.execution(key)
             title = found.workflow or found.name or found.key
             if "plain" not in request.query_params:
-                return _page(title, _frame(key, is_large=found.spans > LARGE), ("page.css",), ("page.js",))
+                return document.page(title, _frame(key, is_large=found.spans > LARGE), ("page.css",), ("page.js",))
             analysis = Analysis.of(source.recording(key))
         except UnknownExecutionError:
-            return _page("no such execution", _UNKNOWN, ("page.css", "list.css"), (), 404)
+            return document.page("no such execution", _UNKNOWN, ("page.css", "list.css"), (), 404)
         picture = static.picture(analysis.tree, analysis.attempts)
-        return _page(title, f'{_bar(key)}<div id="app">{picture}</div>', ("page.css", "static.css"), ())
+        return document.page(title, f'{_bar(key)}<div id="app">{picture}</div>', ("page.css", "static.css"), ())
 
 
 def _add_data(made: APIRouter, changes: Changes, rendered: Rendered) -> None:
@@ -122,13 +117,6 @@ def _wanted(filters: Mapping[str, str], after: tuple[int, int] | None) -> Filter
     return Filter(text=text, state=state, project=project, domain=domain, workflow=workflow, after=after)
 
 
-def _after(text: str) -> tuple[int, int] | None:
-    """Return the place in the list that an address names, ``None`` for its begin."""
-    start, _, number = text.partition(".")
-    valid = all(part.isascii() and part.isdigit() and len(part) < 20 for part in (start, number))
-    return (int(start), int(number)) if valid and max(int(start), int(number)) < 2**63 else None
-
-
 def _frame(key: str, *, is_large: bool) -> str:
     address = listing.address(key)
     of_key = address.removeprefix("/executions/")
@@ -144,18 +132,6 @@ def _bar(key: str) -> str:
     recording = f"/api/v1{listing.address(key)}/recording"
     return (
         '<nav class="bar" aria-label="executions"><a href="/">Executions</a>'
-        f'<span id="state" class="state"></span><a class="last" href="{recording}" download>Recording</a></nav>'
-    )
-
-
-def _page(title: str, body: str, styles: tuple[str, ...], scripts: tuple[str, ...], code: int = 200) -> HTMLResponse:
-    links = "".join(f'<link rel="stylesheet" href="/assets/{name}">' for name in styles)
-    run = "".join(f'<script src="/assets/{name}"></script>' for name in scripts)
-    return HTMLResponse(
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="/assets/icon.svg">\n'
-        f"<title>{shown(title)} · otel-flyte</title>\n{links}\n</head>\n<body>\n{body}\n{run}\n</body>\n</html>\n",
-        code,
-        {"Content-Security-Policy": _POLICY},
+        f'<span id="state" class="state"></span><span class="last"><a href="{compare_pages.address(b=key)}">Compare</a> '
+        f'<a href="{recording}" download>Recording</a></span></nav>'
     )

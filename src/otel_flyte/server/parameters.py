@@ -51,6 +51,7 @@ def _task(task: Annotated[str, Path(max_length=_LONGEST_KEY, description=_TASK)]
 
 
 Key: TypeAlias = Annotated[str, Depends(_key)]
+QueryKey: TypeAlias = Annotated[str, Query(max_length=_LONGEST_KEY, description=_KEY)]
 Task: TypeAlias = Annotated[str, Depends(_task)]
 
 

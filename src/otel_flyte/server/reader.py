@@ -51,7 +51,7 @@ class Filter:
     """What a list of executions contains; an empty text is no condition.
 
     Attributes:
-        text: part of the name or of the workflow, in any case.
+        text: part of the name, of the workflow or of the key, in any case of any script.
         attributes: attributes that any of its spans, or a resource, has, as text.
         after: the last execution of the page before, as ``(start_ns, id)``.
     """
@@ -88,13 +88,13 @@ def _selected(wanted: Filter, now_ns: int) -> tuple[str, list[Any]]:
     """Return the query for executions, and its parameters."""
     conditions = ["spans > 0"]
     parameters: list[Any] = [now_ns - _SILENT_NS]
-    for column in ("project", "domain", "workflow"):
+    for column, expression in (("project", "project"), ("domain", "domain"), ("workflow", _WORKFLOW)):
         if value := getattr(wanted, column):
-            conditions.append(f"{column} = ?")
+            conditions.append(f"{expression} = ?")
             parameters.append(value)
     if wanted.text:
-        conditions.append("(instr(lower(name), ?) OR instr(lower(workflow), ?) OR instr(key, ?))")
-        parameters += [wanted.text.lower()] * 3
+        conditions.append(f"(instr(casefold(name), ?) OR instr(casefold({_WORKFLOW}), ?) OR instr(casefold(key), ?))")
+        parameters += [wanted.text.casefold()] * 3
     if wanted.since_ns:
         conditions.append("end_ns >= ?")
         parameters.append(wanted.since_ns)
@@ -118,11 +118,13 @@ _OUTCOME = f"""
 CASE WHEN result IS NULL THEN '{UNKNOWN}' WHEN result = '{semconv.RESULT_FAILURE}' THEN '{FAILED}'
 ELSE '{SUCCEEDED}' END
 """
-_LIST = f"""
-SELECT id, key, project, domain, name,
-    coalesce(nullif(workflow, ''), (
+
+_WORKFLOW = """coalesce(nullif(executions.workflow, ''), (
         SELECT name FROM attempts WHERE execution = executions.id ORDER BY start_ns LIMIT 1
-    ), '') AS workflow,
+    ), '')"""
+
+_LIST = f"""
+SELECT id, key, project, domain, name, {_WORKFLOW} AS workflow,
     CASE
         WHEN EXISTS (
             SELECT 1 FROM attempts WHERE execution = executions.id AND result IS NULL AND seen_ns > ?1

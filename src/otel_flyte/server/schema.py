@@ -157,9 +157,10 @@ def writable(path: Path) -> sqlite3.Connection:
 
 
 def readable(path: Path) -> sqlite3.Connection:
-    """Return a connection that reads."""
+    """Return a connection that reads. Its SQL has a function ``casefold``: SQLite's own knows ASCII only."""
     connection = sqlite3.connect(
         f"file:{os.fspath(path.resolve())}?mode=ro".replace("#", "%23"), uri=True, timeout=10, check_same_thread=False
     )
     connection.execute("PRAGMA cache_size = -16384")
+    connection.create_function("casefold", 1, str.casefold, deterministic=True)
     return connection

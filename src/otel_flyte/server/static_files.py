@@ -12,6 +12,7 @@ _PLACES = {
     "static.css": "otel_flyte.report",
     "list.js": "otel_flyte.server",
     "list.css": "otel_flyte.server",
+    "compare.css": "otel_flyte.server",
     "icon.svg": "otel_flyte.server",
 }
 _KINDS = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}

@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 
 from otel_flyte._version import __version__
 from otel_flyte.recording.attempts import UnknownAttemptError
-from otel_flyte.server import api, guard, modelarts, pages, problems
+from otel_flyte.server import api, compare_pages, guard, modelarts, pages, problems
 from otel_flyte.server.analyses import Analyses
+from otel_flyte.server.comparisons import Comparisons
 from otel_flyte.server.live import Changes
 from otel_flyte.server.problems import BadRequestError, BusyError, NotFoundError
 from otel_flyte.server.source import Source, UnknownExecutionError
@@ -40,11 +41,13 @@ def app(
         title="otel-flyte", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
     analyses = Analyses(source)
+    comparisons = Comparisons(source, analyses)
     for kind, answer in _PROBLEMS.items():
         made.add_exception_handler(kind, answer)
-    made.include_router(api.router(source, analyses, changes), prefix="/api/v1")
+    made.include_router(api.router(source, analyses, comparisons, changes), prefix="/api/v1")
     made.include_router(modelarts.router(source, analyses, default_domain), prefix="/v2")
     made.include_router(pages.router(source, changes, endpoint))
+    made.include_router(compare_pages.router(source, comparisons))
     return guard.guarded(made, is_allowed, checks_host=checks_host)
 
 

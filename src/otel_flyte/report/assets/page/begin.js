@@ -32,6 +32,7 @@ const begin = () => {
   } else {
     app.replaceChildren(...[header, remarks, errors, main, outside, help].filter(Boolean));
     show(0);
+    selectOfAddress();
     grid.focus({ preventScroll: true });
   }
   document.documentElement.dataset.ready = "";
