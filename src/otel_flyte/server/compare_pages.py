@@ -26,10 +26,11 @@ def router(source: Source, comparisons: Comparisons) -> APIRouter:
     def compare(
         a: str = "", b: str = "", execution: Annotated[tuple[str, ...], Query()] = (), after: str = ""
     ) -> Response:
-        keys = list(dict.fromkeys(filter(None, execution or (a, b))))
+        checked = tuple(filter(None, execution))
+        keys = list(dict.fromkeys(filter(None, checked or (a, b))))
         try:
             found = [source.execution(key) for key in keys[:2]]
-            if execution or (a and not b):
+            if checked or (a and not b):
                 return _sorted_out(keys, found)
             if a and a == b:
                 return _problem(

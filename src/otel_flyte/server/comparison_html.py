@@ -72,7 +72,8 @@ def choice(b: Listed, earlier: Sequence[tuple[Listed, str]], *, older: str, is_f
 def _choice(each: Listed, address: str, remark: str) -> str:
     note = f"<small>{remark}</small>" if remark else ""
     return (
-        f'<tr><td class="state-of">{badge(each.state)}</td><td class="what"><a href="{address}">{shown(each.name or each.key)}</a>{note}'
+        f'<tr><td class="state-of">{badge(each.state)}</td>'
+        f'<td class="what"><a href="{address}">{shown(each.name or each.key)}</a>{note}'
         f'</td><td class="when">{_began(each)}</td><td class="number">{_took(each)}</td></tr>'
     )
 

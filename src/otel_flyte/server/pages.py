@@ -132,6 +132,7 @@ def _bar(key: str) -> str:
     recording = f"/api/v1{listing.address(key)}/recording"
     return (
         '<nav class="bar" aria-label="executions"><a href="/">Executions</a>'
-        f'<span id="state" class="state"></span><span class="last"><a href="{compare_pages.address(b=key)}">Compare</a> '
+        '<span id="state" class="state"></span><span class="last">'
+        f'<a href="{compare_pages.address(b=key)}">Compare</a> '
         f'<a href="{recording}" download>Recording</a></span></nav>'
     )
