@@ -92,6 +92,9 @@ class TestExecutions:
             ({"state": "failed"}, ["", "f1c0ffee"]),
             ({"state": "succeeded"}, ["measured"]),
             ({"text": "EASUR"}, ["measured"]),
+            ({"text": "SHOP.FIT"}, ["running"]),
+            ({"text": "Development:M"}, ["measured"]),
+            ({"workflow": "shop.fit"}, ["running"]),
             ({"since": "2026-06-28T00:00:00Z"}, ["running"]),
             ({"until": "2026-06-28T00:00:00Z", "project": "shop"}, ["measured", "f1c0ffee"]),
             ({"since": "2026-06-28 02:00:00.123456789+02:00"}, ["running"]),
@@ -107,6 +110,14 @@ class TestExecutions:
     def test_a_filter_selects(self, api: Served, parameters: dict[str, Any], expected: list[str]) -> None:
         found = names(api, **parameters)
         assert sorted(found) == sorted(expected)
+
+    @pytest.mark.parametrize("text", ["ÜBERSICHT", "übersicht", "STRASSE", "straße"])
+    def test_the_list_finds_a_name_in_any_case_of_any_script(self, served: Served, tmp_path: Path, text: str) -> None:
+        of = served_runs.resource("f9", **{semconv.WORKFLOW_NAME: "Übersicht.Straße"})
+        traces.Recorder.of_file(tmp_path / "a.jsonl", of).task("fit", 0, 1, parent=served_runs.parent(3))
+        served.send_file(tmp_path / "a.jsonl")
+        assert [each["name"] for each in served.executions(text=text)] == ["f9"]
+        assert served.executions(text=text + "x") == []
 
     @pytest.mark.parametrize(
         ("query", "reason"),

@@ -345,6 +345,22 @@ def test_an_execution_that_ended_is_no_longer_asked_for(chromium: Browser, serve
 
 
 @needs_chromium
+def test_an_execution_that_ended_and_goes_on_is_followed_again(
+    chromium: Browser, served: Served, tmp_path: Path
+) -> None:
+    growing = Growing(served, tmp_path / "growing.jsonl")
+    growing.task("train.first", 0)
+    chromium.open(served.url + page())
+    chromium.ready()
+    until(lambda: chromium.text("#state").startswith("ended"))
+    growing.task("train.second", 20)
+    # What a user does who comes back to the tab; else it asks once a minute.
+    chromium.run("document.dispatchEvent(new Event('visibilitychange'))")
+    until(lambda: "train.second" in chromium.text(".rows"))
+    assert chromium.text("#state").startswith("live")
+
+
+@needs_chromium
 def test_a_lost_connection_is_said_and_made_again(chromium: Browser, tmp_path: Path) -> None:
     with serving(tmp_path / "serve") as ready:
         # An execution whose last record is old has ended, for a server that is new.

@@ -197,6 +197,7 @@ class TestBounds:
     def test_what_is_no_request_ends_nothing(self, api: Served, request_line: bytes) -> None:
         assert sent(api, request_line + b"\r\nHost: localhost\r\n\r\n")[9:12] in (b"400", b"404", b"")
         assert api.get("/api/v1/executions").status_code == 200
+        assert (api.folder / "stderr").read_text() == ""
 
 
 NAMES = ["a/b", "a%2Fb", "a%b", "../..", "\0", "\u202eevil", "'\"; DROP TABLE spans; --", "x" * 900, "ä", "\ud7ff", "%"]

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sqlite3
@@ -321,6 +322,19 @@ def test_a_download_can_be_shown_and_replayed(served: Served, tmp_path: Path) ->
         replayed = programs.run_command(replay, tmp_path)
         assert replayed.returncode == 0, replayed.stderr
         assert [each["spans"] for each in second.executions()] == [execution["spans"]]
+
+
+def test_a_slow_download_does_not_keep_the_database_from_shrinking(served: Served, tmp_path: Path) -> None:
+    for begin in range(1, 3001, 100):
+        assert send(served, request(*range(begin, begin + 100), size=10_000)).status_code == 200
+    with requests.get(f"{served.url}/api/v1/executions/p:d:f1/recording", stream=True, timeout=30) as answer:
+        content = answer.raw.read(1000)
+        with sqlite3.connect(tmp_path / ".otel-flyte" / "telemetry.db", timeout=5) as database:
+            assert send(served, request(1, run="f2")).status_code == 200
+            (is_held, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        content += answer.raw.read()
+    assert not is_held
+    assert len(set(re.findall(rb'"spanId":"(\w+)"', content))) == 3000
 
 
 def refused_start(folder: Path, *options: str) -> str:

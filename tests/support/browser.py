@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ CONTRAST = """
 })()
 """
 """Text whose contrast is below 4.5: https://www.w3.org/TR/WCAG22/#contrast-minimum."""
+
+
+class NavigatedError(Exception):
+    """The page has gone while an answer of it was awaited."""
 
 
 class Browser:
@@ -132,8 +136,9 @@ class Browser:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until all changes are drawn."""
-        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        """Wait until all changes are drawn, or another page is opened."""
+        with suppress(NavigatedError):
+            self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def screenshot(self, path: Path, *, full_page: bool = False) -> None:
         """Take a screenshot of the visible part, or of the whole page."""
@@ -153,6 +158,8 @@ class Browser:
         while True:
             answer = self._read()
             if answer.get("id") == self._number:
+                if "navigated" in answer.get("error", {}).get("message", ""):
+                    raise NavigatedError
                 if "error" in answer:
                     raise AssertionError(f"{method}: {answer['error']}")
                 return answer["result"]

@@ -282,19 +282,41 @@ LEVELS = {"TRACE": 1, "DEBUG": 5, "INFO": 9, "WARN": 13, "ERROR": 17, "FATAL": 2
 
 
 def requests(connection: sqlite3.Connection, execution_id: int) -> Iterator[tuple[str, Any]]:
-    """Return the records of an execution as requests of OTLP with their signals, of some hundred records each."""
-    for signal, query, parameters in (
-        ("traces", "SELECT resource, scope, message FROM spans WHERE execution = ?", (execution_id,)),
-        ("logs", "SELECT resource, scope, message FROM logs WHERE execution = ? ORDER BY time_ns", (execution_id,)),
-        (
-            "metrics",
-            _METRICS.replace("SELECT resource, message", "SELECT resource, scope, message"),
-            (execution_id,) * 2,
-        ),
-    ):
-        cursor = connection.execute(query, parameters)
-        while rows := cursor.fetchmany(500):
-            yield signal, _request(connection, signal, rows)
+    """Return the records of an execution as requests of OTLP with their signals, of some hundred records each.
+
+    Each request is a question of its own: a slow download must not hold a snapshot, which would let the database grow.
+    """
+    for signal, condition, place, before_all in _DOWNLOADED:
+        query = (
+            f"SELECT {place}, resource, scope, message FROM {_TABLES[signal]} "  # noqa: S608
+            f"WHERE {condition} AND ({place}) > (:a, :b) ORDER BY {place} LIMIT {_SLICE}"
+        )
+        last: Sequence[Any] = before_all
+        while rows := connection.execute(query, {"execution": execution_id, "a": last[0], "b": last[1]}).fetchall():
+            yield signal, _request(connection, signal, [row[2:] for row in rows])
+            last = rows[-1][:2]
+
+
+_SLICE = 500
+"""The number of records of a request."""
+
+_TABLES = {"traces": "spans", "logs": "logs", "metrics": "metrics"}
+
+_OWN = "execution = :execution"
+_OF_SPANS, _OF_OTHERS = "trace_id, span_id", "time_ns, digest"
+
+_DOWNLOADED: tuple[tuple[str, str, str, Sequence[Any]], ...] = (
+    ("traces", _OWN, _OF_SPANS, (b"", b"")),
+    ("logs", _OWN, _OF_OTHERS, (-1, b"")),
+    ("metrics", _OWN, _OF_OTHERS, (-1, b"")),
+    (
+        "metrics",
+        "execution = 0 AND resource IN (SELECT resource FROM uses WHERE execution = :execution)",
+        _OF_OTHERS,
+        (-1, b""),
+    ),
+)
+"""The parts of a download: signal, condition, the columns of its order, and what is before all of them."""
 
 
 def _request(connection: sqlite3.Connection, signal: str, rows: Sequence[tuple[int, int, bytes]]) -> Any:

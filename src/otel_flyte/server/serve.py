@@ -157,7 +157,8 @@ def _config(options: Options, app: Any) -> uvicorn.Config:
     certificate, key = options.tls or (None, None)
     return uvicorn.Config(
         app,
-        log_level="warning",
+        # Its warnings tell of requests that are no HTTP, which anybody can send in any number.
+        log_level="error",
         access_log=False,
         server_header=False,
         lifespan="off",

@@ -4,6 +4,7 @@ const follow = () => {
   const { source, events, large } = app.dataset;
   const SHORTEST_PAUSE = 250;
   const LONGEST_WAIT = 5000;
+  const ASKED_AGAIN = 60000;
 
   let etag = "";
   let drawn = "";
@@ -110,10 +111,17 @@ const follow = () => {
     setTimeout(() => { isFetching = false; load(); }, Math.max(SHORTEST_PAUSE, 2 * (performance.now() - begun)));
   };
 
+  /** Ask whether an execution that has ended goes on: a late node, or a server that was started again. */
+  const askAgain = () => {
+    if (isOver === true) isOver = false;
+    if (!connection) connect();
+  };
+
   // A browser has few connections to a server: a hidden page closes its own.
-  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else if (!connection) connect(); });
+  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else askAgain(); });
   addEventListener("online", connect);
   setInterval(say, 1000);
+  setInterval(() => { if (isOver === true && !document.hidden) askAgain(); }, ASKED_AGAIN);
   if (large === undefined) connect();
   else drawOutline().finally(connect);
 };
