@@ -141,16 +141,28 @@ def _show(path: Path, *, first_steps: bool) -> None:
         analysis = Analysis.of(read((path,)))
         draw(analysis.tree)
         print_text(f"\nrecorded in {path}")
-        if page := _write_page(analysis, path):
+        page = _write_page(analysis, path)
+        if page:
             print_text(f"page: {page}")
         if first_steps:
             steps = [(command.format(file=shlex.quote(str(path))), purpose) for command, purpose in _FIRST_STEPS]
             longest = max(len(command) for command, _ in steps)
             print_text("\nTry next:\n" + "\n".join(f"  {command:<{longest}}  {purpose}" for command, purpose in steps))
+        _print_address(analysis, page if first_steps else None)
     except BrokenPipeError:
         discard_output()
     except UserError as error:
         print_problem(f"recorded in {path}, but {error.message}")
+
+
+def _print_address(analysis: "Analysis", page: Path | None) -> None:
+    """Print the address of the run on the server that receives it, else that of its page, where there is one."""
+    from otel_flyte.run import server_page
+
+    executions = analysis.tree.executions
+    address = server_page.address(os.environ, executions[0]) if executions else ""
+    if address or page:
+        print_text(f"\nOpen {address or (page and page.absolute().as_uri())}")
 
 
 def _write_page(analysis: "Analysis", recording: Path) -> Path | None:

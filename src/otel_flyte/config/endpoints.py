@@ -19,6 +19,9 @@ OTLP_PROTOCOLS = {OTLP: None, "otlp_proto_grpc": GRPC, "otlp_proto_http": HTTP}
 """The names of the OTLP exporters, and the protocol that a name fixes."""
 
 GRPC_PORT = 4317
+WELL_KNOWN = "/.well-known/otel-flyte"
+"""The path at which the OTLP receiver of an ``otel-flyte serve`` answers with the port of its page."""
+
 DEFAULT_ENDPOINTS = {GRPC: "http://localhost:4317", HTTP: "http://localhost:4318"}
 
 _GRPC_SCHEMES = ("grpc", "grpcs")

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from starlette.requests import ClientDisconnect
 
+from otel_flyte.config.endpoints import WELL_KNOWN
 from otel_flyte.export.otlp_requests import SHAPES
 from otel_flyte.server import intake
 from otel_flyte.server.schema import DatabaseError
@@ -18,16 +19,24 @@ from otel_flyte.server.writer import BusyError, Writer
 _JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 
 
-def app(writer: Writer, is_allowed: Callable[[Request], bool]) -> FastAPI:
+def app(writer: Writer, is_allowed: Callable[[Request], bool], page_port: int) -> FastAPI:
     """Return the receiver.
 
     Args:
         writer: takes the requests.
         is_allowed: whether a request may be taken.
+        page_port: that of the page, for programs that send to this receiver and print where to look.
     """
     receiver = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     for signal in SHAPES:
         receiver.add_api_route(f"/v1/{signal}", _endpoint(writer, signal, is_allowed), methods=["POST"])
+
+    @receiver.get(WELL_KNOWN)
+    def page(request: Request) -> dict[str, int]:
+        if not is_allowed(request):
+            raise HTTPException(401)
+        return {"page_port": page_port}
+
     return receiver
 
 

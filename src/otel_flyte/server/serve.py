@@ -93,7 +93,7 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
         if options.source is None:
             of_senders = tokens.check(options.otlp_token)
             running.enter_context(_grpc(options, writer, of_senders))
-            receiver = otlp_http.app(writer, lambda request: of_senders(request.headers))
+            receiver = otlp_http.app(writer, lambda request: of_senders(request.headers), options.port)
             app = _by_port(options.otlp_http, receiver, app)
         else:
             follower = Follower(options.source, writer, say)
