@@ -693,6 +693,8 @@ class TestDemo:
         assert [span.result for span in tree.walk() if span.span.name == "task demo.register"] == ["failure", "success"]
         assert "RegistryUnavailableError: 503 for" in done.stdout
         assert f"otel-flyte explain .otel-flyte/{file.name}  every operation in a table" in done.stdout
+        assert done.stdout.splitlines()[-1] == f"Open {file.with_suffix('.html').resolve().as_uri()}"
+        assert file.with_suffix(".html").exists()
 
     @pytest.mark.parametrize("variable", ["OTEL_FLYTE_ENABLED=false", "OTEL_SDK_DISABLED=true"])
     def test_it_records_nothing_where_the_instrumentation_is_disabled(self, project: Path, variable: str) -> None:

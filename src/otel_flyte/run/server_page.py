@@ -4,6 +4,7 @@ import ipaddress
 import json
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urlsplit
@@ -59,11 +60,10 @@ def _within_seconds(receiver: SplitResult) -> int:
 def _page_port(receiver: SplitResult) -> int:
     try:
         kind = HTTPSConnection if receiver.scheme == "https" else HTTPConnection
-        connection = kind(receiver.hostname or "", receiver.port, timeout=_SECONDS)
-        connection.request("GET", endpoints.WELL_KNOWN)
-        answer = connection.getresponse()
-        port = json.loads(answer.read(_LONGEST_ANSWER))["page_port"] if answer.status == 200 else 0
-        connection.close()
+        with closing(kind(receiver.hostname or "", receiver.port, timeout=_SECONDS)) as connection:
+            connection.request("GET", endpoints.WELL_KNOWN)
+            answer = connection.getresponse()
+            port = json.loads(answer.read(_LONGEST_ANSWER))["page_port"] if answer.status == 200 else 0
     except (OSError, HTTPException, ValueError, LookupError, TypeError, RecursionError):
         return 0
     return port if type(port) is int and 0 < port < 2**16 else 0
