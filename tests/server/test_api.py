@@ -87,7 +87,7 @@ class TestExecutions:
             ({"project": "shop"}, ["running", "measured", "f1c0ffee"]),
             ({"project": "sho"}, []),
             ({"domain": "development"}, ["running", "measured"]),
-            ({"workflow": "shop.main"}, ["measured"]),
+            ({"workflow": "shop.main"}, ["measured", ""]),
             ({"state": "running"}, ["running"]),
             ({"state": "failed"}, ["", "f1c0ffee"]),
             ({"state": "succeeded"}, ["measured"]),

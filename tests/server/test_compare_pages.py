@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,13 +177,8 @@ class TestWays:
 
 def until_at(chromium: Browser, path: str, query: str = "") -> None:
     """Wait for an address."""
-    end = time.monotonic() + 20
-    while True:
-        here = chromium.run("document.readyState === 'complete' && location.pathname + location.search")
-        if here and here.startswith(path) and query in here:
-            return
-        assert time.monotonic() < end, here
-        time.sleep(0.05)
+    at_path = f"location.pathname.startsWith('{path}') && location.search.includes('{query}')"
+    chromium.until(f"document.readyState === 'complete' && {at_path}")
 
 
 class TestApi:

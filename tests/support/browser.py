@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ CHROMIUM = next(
 
 MISSING = "no Chromium is installed (Debian: apt-get install chromium)"
 
-_KEYS = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "ArrowLeft": 37, "ArrowRight": 39}
+_KEYS = {"Backspace": 8, "Enter": 13, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "ArrowLeft": 37, "ArrowRight": 39}
 
 CONTRAST = """
 (() => {
@@ -112,6 +113,16 @@ class Browser:
             raise AssertionError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
+    def until(self, expression: str, seconds: float = 60) -> None:
+        """Wait until an expression is true, in this page or in one that follows it."""
+        end = time.monotonic() + seconds
+        while True:
+            with suppress(NavigatedError):
+                if self.run(expression):
+                    return
+            assert time.monotonic() < end, expression
+            time.sleep(0.05)
+
     def text(self, selector: str = "body") -> str:
         """Return the rendered text of an element."""
         return str(self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
@@ -132,6 +143,15 @@ class Browser:
         box = self.run(f"{found}.getBoundingClientRect().toJSON()")
         x, y = box["left"] + box["width"] / 2, box["top"] + box["height"] / 2
         for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        self.settle()
+
+    def drag(self, selector: str, begin: float, end: float) -> None:
+        """Drag across an element, between two shares of its width."""
+        box = self.run(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
+        y = box["top"] + box["height"] / 2
+        for kind, share in (("mousePressed", begin), ("mouseMoved", (begin + end) / 2), ("mouseReleased", end)):
+            x = box["left"] + share * box["width"]
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
         self.settle()
 
