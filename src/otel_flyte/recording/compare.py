@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from otel_flyte import semconv
+from otel_flyte.recording.measured import Measured, MeasuredNode, Side, measured
 from otel_flyte.recording.measures import (
     ATTEMPTS,
     DURATION,
@@ -18,16 +19,13 @@ from otel_flyte.recording.measures import (
     VERSION,
     Measures,
     Quantity,
-    measures_of,
 )
-from otel_flyte.recording.nodes import Node, nodes_of
-from otel_flyte.recording.rows import rows_of
 from otel_flyte.recording.span_tree import NEVER_ENDED, Execution
 from otel_flyte.recording.usage import number
 
 A, B, BOTH = "a", "b", "both"
 
-_Pairs: TypeAlias = list[tuple[Node, Node]]
+_Pairs: TypeAlias = list[tuple[MeasuredNode, MeasuredNode]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,25 +114,6 @@ class NodeChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """An execution as a whole; seconds are ``None`` where it has not ended.
-
-    Attributes:
-        label: such as ``execution f1c0ffee`` or ``workflow shop.main``.
-        start_ns: nanoseconds since the epoch.
-        result: ``unknown`` where only a part is recorded, without a failure.
-    """
-
-    label: str
-    name: str
-    scope: str
-    trace_ids: tuple[str, ...]
-    start_ns: int
-    result: str
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """Two executions; the nodes are by start, those of A alone last."""
 
@@ -182,19 +161,22 @@ def compare(a: Execution, b: Execution) -> Comparison:
     Nodes belong together that have the same path and task; of the others those with the same task, in order; of the
     rest those with the same path, or at the same place of a local run.
     """
-    nodes_a, nodes_b = nodes_of(a), nodes_of(b)
-    pairs = _paired(nodes_a, nodes_b)
+    return compare_measured(measured(a), measured(b))
+
+
+def compare_measured(a: Measured, b: Measured) -> Comparison:
+    """Compare two executions that are measured."""
+    pairs = _paired(a.nodes, b.nodes)
     partner = {id(of_b): of_a for of_a, of_b in pairs}
     matched = {id(of_a) for of_a, _ in pairs}
-    nodes = [_both(partner[id(node)], node) if id(node) in partner else _alone(node, B) for node in nodes_b]
-    nodes += [_alone(node, A) for node in nodes_a if id(node) not in matched]
-    side_a, side_b = _side(a), _side(b)
-    return Comparison(side_a, side_b, _whole_duration(side_a, side_b), tuple(nodes))
+    nodes = [_both(partner[id(node)], node) if id(node) in partner else _alone(node, B) for node in b.nodes]
+    nodes += [_alone(node, A) for node in a.nodes if id(node) not in matched]
+    return Comparison(a.side, b.side, _whole_duration(a.side, b.side), tuple(nodes))
 
 
-def _paired(nodes_a: Sequence[Node], nodes_b: Sequence[Node]) -> _Pairs:
+def _paired(nodes_a: Sequence[MeasuredNode], nodes_b: Sequence[MeasuredNode]) -> _Pairs:
     places = {id(node): place for nodes in (nodes_a, nodes_b) for node, place in _places(nodes)}
-    keys: tuple[Callable[[Node], Hashable], ...] = (
+    keys: tuple[Callable[[MeasuredNode], Hashable], ...] = (
         lambda node: (node.path or node.around, node.task),
         lambda node: node.task,
         lambda node: places[id(node)],
@@ -209,22 +191,24 @@ def _paired(nodes_a: Sequence[Node], nodes_b: Sequence[Node]) -> _Pairs:
     return pairs
 
 
-def _grouped(nodes: Sequence[Node], key: Callable[[Node], Hashable]) -> Mapping[Hashable, list[Node]]:
-    grouped: dict[Hashable, list[Node]] = defaultdict(list)
+def _grouped(
+    nodes: Sequence[MeasuredNode], key: Callable[[MeasuredNode], Hashable]
+) -> Mapping[Hashable, list[MeasuredNode]]:
+    grouped: dict[Hashable, list[MeasuredNode]] = defaultdict(list)
     for node in nodes:
         grouped[key(node)].append(node)
     return grouped
 
 
-def _places(nodes: Sequence[Node]) -> Iterator[tuple[Node, Hashable]]:
+def _places(nodes: Sequence[MeasuredNode]) -> Iterator[tuple[MeasuredNode, Hashable]]:
     """Return the path of each node, or its place among the tasks inside the same."""
     for around, inside in _grouped(nodes, lambda node: node.around).items():
         for position, node in enumerate(inside):
             yield node, node.path or (around, position)
 
 
-def _both(a: Node, b: Node) -> NodeChange:
-    of_a, of_b = _with_skipped_phases(measures_of(a), measures_of(b))
+def _both(a: MeasuredNode, b: MeasuredNode) -> NodeChange:
+    of_a, of_b = _with_skipped_phases(a.measures, b.measures)
     names = dict.fromkeys((*of_b.quantities, *of_a.quantities))
     facts = (Fact(name, of_a.facts.get(name, ""), of_b.facts.get(name, "")) for name in {**of_b.facts, **of_a.facts})
     return NodeChange(
@@ -235,7 +219,7 @@ def _both(a: Node, b: Node) -> NodeChange:
         b.path,
         a.is_map or b.is_map,
         (of_a.facts[RESULT], of_b.facts[RESULT]),
-        (_span_id(a), _span_id(b)),
+        (a.span_id, b.span_id),
         tuple(_change(name, of_a.quantities.get(name), of_b.quantities.get(name)) for name in names),
         tuple(fact for fact in facts if fact.a != fact.b and _is_told(fact)),
         tuple(_gaps(of_a.gaps, of_b.gaps)),
@@ -247,8 +231,8 @@ def _is_told(fact: Fact) -> bool:
     return fact.name in (RESULT, "error", "cache") or bool(fact.a and fact.b)
 
 
-def _alone(node: Node, side: str) -> NodeChange:
-    measures = measures_of(node)
+def _alone(node: MeasuredNode, side: str) -> NodeChange:
+    measures = node.measures
     is_a = side == A
     changes = (
         _change(name, quantity if is_a else None, None if is_a else quantity)
@@ -263,13 +247,9 @@ def _alone(node: Node, side: str) -> NodeChange:
         "" if is_a else node.path,
         node.is_map,
         (result, "") if is_a else ("", result),
-        (_span_id(node), "") if is_a else ("", _span_id(node)),
+        (node.span_id, "") if is_a else ("", node.span_id),
         tuple(changes),
     )
-
-
-def _span_id(node: Node) -> str:
-    return (node.attempts[-1] if node.attempts else node.items[0][-1]).span.span_id
 
 
 def _with_skipped_phases(*both: Measures) -> list[Measures]:
@@ -301,19 +281,6 @@ def _matters(reason: str, gaps: frozenset[str], others: frozenset[str]) -> bool:
     if reason != NO_USAGE:
         return True
     return NEVER_ENDED not in gaps and others.isdisjoint((NO_USAGE, SHARED_USAGE))
-
-
-def _side(execution: Execution) -> Side:
-    top = next(rows_of(execution))
-    return Side(
-        top.label,
-        execution.name,
-        execution.scope,
-        execution.trace_ids,
-        top.start_ns,
-        top.result,
-        top.seconds,
-    )
 
 
 def _whole_duration(a: Side, b: Side) -> Change:

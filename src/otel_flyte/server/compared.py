@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from otel_flyte.recording import compare
 from otel_flyte.recording.compare import Comparison, NodeChange
+from otel_flyte.recording.measured import Side
 from otel_flyte.report import comparison as words
 from otel_flyte.report.data import plain
 
@@ -126,7 +127,7 @@ def answer(comparison: Comparison, keys: tuple[str, str], nodes: list[NodeChange
     )
 
 
-def _execution(key: str, side: compare.Side) -> ComparedExecution:
+def _execution(key: str, side: Side) -> ComparedExecution:
     return ComparedExecution(key, plain(side.name or side.label), side.start_ns, side.result, side.seconds)
 
 
