@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from otel_flyte import semconv
-from otel_flyte.recording.measured import Measured, MeasuredNode, Side, measured
+from otel_flyte.recording.execution_measures import Measured, MeasuredNode, Side, measured
 from otel_flyte.recording.measures import (
     ATTEMPTS,
     DURATION,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from otel_flyte import semconv
 from otel_flyte.recording.cells import cores, counted, cut, duration, moment, percent, printable, size
 from otel_flyte.recording.compare import BOTH, A, B, Change, Comparison, Fact, NodeChange
-from otel_flyte.recording.measured import Side
+from otel_flyte.recording.execution_measures import Side
 from otel_flyte.recording.measures import (
     ATTEMPTS,
     BYTES,

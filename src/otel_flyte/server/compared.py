@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from otel_flyte.recording import compare
 from otel_flyte.recording.compare import Comparison, NodeChange
-from otel_flyte.recording.measured import Side
+from otel_flyte.recording.execution_measures import Side
 from otel_flyte.report import comparison as words
 from otel_flyte.report.data import plain
 
