@@ -1,0 +1,86 @@
+"""The critical path in terms of the rows of an execution: a few parts that tell where its time went."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from otel_flyte.recording.critical_path import CriticalPath
+from otel_flyte.recording.rows import DEEPEST, Row
+from otel_flyte.recording.span_tree import TreeSpan
+
+MOST = 24
+"""The number of parts up to which the path is split."""
+
+
+class RowPart(NamedTuple):
+    """A part of the path, in nanoseconds since the epoch.
+
+    Attributes:
+        row: the index of its row.
+        is_waiting: whether nothing below the row ran meanwhile.
+    """
+
+    row: int
+    begin_ns: int
+    end_ns: int
+    is_waiting: bool
+
+
+def row_of_span(rows: Sequence[Row]) -> dict[TreeSpan, int]:
+    """Return the index of the row of each span; that of a span without a row is the row above it."""
+    found: dict[TreeSpan, int] = {}
+    for index, row in enumerate(rows):
+        if row.span is not None:
+            found[row.span] = index
+        if row.depth == DEEPEST:
+            found.update((below, index) for span in row.spans for below in span.walk())
+    return found
+
+
+def parts_of(path: CriticalPath, rows: Sequence[Row], places: dict[TreeSpan, int], most: int = MOST) -> list[RowPart]:
+    """Return the parts of the path in order, as deep in the tree as a number of parts allows.
+
+    A wait between two parts of the same row belongs to that row. Where even the outermost rows are more, the longest
+    parts are returned.
+    """
+    parents = _parents(rows)
+    whole = [
+        RowPart(0 if part.span is None else places[part.span], part.begin_ns, part.end_ns, part.is_waiting)
+        for part in path.parts
+    ]
+    fitting = list(_merged(whole, rows, parents, 1))
+    for depth in range(2, max((rows[part.row].depth for part in whole), default=0) + 1):
+        finer = list(_merged(whole, rows, parents, depth))
+        if len(finer) > most:
+            break
+        fitting = finer
+    longest = sorted(fitting, key=lambda part: part.begin_ns - part.end_ns)[:most]
+    return sorted(longest, key=lambda part: part.begin_ns)
+
+
+def _parents(rows: Sequence[Row]) -> list[int]:
+    parents, above = [], [-1]
+    for index, row in enumerate(rows):
+        del above[row.depth + 1 :]
+        parents.append(above[-1])
+        above.append(index)
+    return parents
+
+
+def _merged(parts: Sequence[RowPart], rows: Sequence[Row], parents: Sequence[int], depth: int) -> Iterator[RowPart]:
+    """Return the parts of rows up to a depth, neighbours of one row as one part."""
+    merged: list[RowPart] = []
+    for part in parts:
+        row = part.row
+        while rows[row].depth > depth:
+            row = parents[row]
+        is_waiting = part.is_waiting and row == part.row
+        following = part._replace(row=row, is_waiting=is_waiting)
+        before = merged[-1] if merged else None
+        if before and before.row == row and before.is_waiting == is_waiting:
+            merged[-1] = before._replace(end_ns=part.end_ns)
+        elif before and before.is_waiting and len(merged) > 1 and merged[-2].row == row and not is_waiting:
+            merged.pop()
+            merged[-1] = merged[-1]._replace(end_ns=part.end_ns)
+        else:
+            merged.append(following)
+    yield from merged
