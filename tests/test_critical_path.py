@@ -24,19 +24,14 @@ def span(
     start: float,
     end: float | None,
     parent: str | None = None,
+    *,
     role: str = "attempt",
     attributes: Attributes | None = None,
 ) -> Span:
     """Return a span with its name as its id."""
-    return Span(
-        "t",
-        name,
-        parent,
-        name,
-        round(start * SECOND),
-        None if end is None else round(end * SECOND),
-        attributes={semconv.SPAN_ROLE: role, **(attributes or {})},
-    )
+    own = {semconv.SPAN_ROLE: role, **(attributes or {})}
+    end_ns = None if end is None else round(end * SECOND)
+    return Span("t", name, parent, name, round(start * SECOND), end_ns, attributes=own)
 
 
 def execution_of(*spans: Span) -> Execution:
@@ -69,7 +64,7 @@ def names(path: CriticalPath) -> set[str]:
 
 
 def workflow(end: float | None) -> Span:
-    return span("workflow", 0, end, None, "execution")
+    return span("workflow", 0, end, role="execution")
 
 
 def test_tasks_one_after_the_other_are_all_on_the_path() -> None:
@@ -143,9 +138,9 @@ def test_the_innermost_spans_are_the_parts_and_the_rest_of_a_task_is_its_own() -
     path = path_of(
         workflow(10),
         span("task", 0, 10, "workflow"),
-        span("load", 1, 3, "task", "phase"),
-        span("user code", 3, 9, "task", "phase"),
-        span("step", 4, 5, "user code", "user"),
+        span("load", 1, 3, "task", role="phase"),
+        span("user code", 3, 9, "task", role="phase"),
+        span("step", 4, 5, "user code", role="user"),
     )
 
     assert parts(path) == [
@@ -162,9 +157,9 @@ def test_a_child_outside_its_parent_counts_only_inside() -> None:
     path = path_of(
         workflow(20),
         span("task", 5, 10, "workflow"),
-        span("too early", 3, 6, "task", "user"),
-        span("too late", 8, 13, "task", "user"),
-        span("elsewhere", 14, 15, "task", "user"),
+        span("too early", 3, 6, "task", role="user"),
+        span("too late", 8, 13, "task", role="user"),
+        span("elsewhere", 14, 15, "task", role="user"),
     )
 
     waiting = "waiting in workflow"
@@ -185,7 +180,9 @@ def test_clocks_that_differ_by_milliseconds_do_not_hide_a_task() -> None:
 
 def test_what_a_submission_submits_may_run_after_it() -> None:
     path = path_of(
-        workflow(10), span("submit", 0, 1, "workflow", "submission"), span("launched", 2, 9, "submit", "attempt")
+        workflow(10),
+        span("submit", 0, 1, "workflow", role="submission"),
+        span("launched", 2, 9, "submit", role="attempt"),
     )
 
     assert parts(path) == [("submit", 0, 2), ("launched", 2, 9), ("waiting in workflow", 9, 10)]
@@ -217,12 +214,12 @@ def labels(execution: Execution, most: int) -> list[str]:
 
 
 def steps(many: int) -> Iterable[Span]:
-    return (span(f"step {index}", 2 + index, 3 + index, "user code", "user") for index in range(many))
+    return (span(f"step {index}", 2 + index, 3 + index, "user code", role="user") for index in range(many))
 
 
 def test_parts_are_as_fine_as_their_number_allows() -> None:
     few = execution_of(
-        workflow(20), span("task", 1, 20, "workflow"), span("user code", 2, 20, "task", "phase"), *steps(18)
+        workflow(20), span("task", 1, 20, "workflow"), span("user code", 2, 20, "task", role="phase"), *steps(18)
     )
 
     assert labels(few, 24) == ["waiting in workflow", "task", *(f"step {index}" for index in range(18))]
