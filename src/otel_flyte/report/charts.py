@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from otel_flyte import semconv
-from otel_flyte.formulas import LONGEST_CURVE, NO_VALUE, STEP_SECONDS, share
-from otel_flyte.recording import curves
+from otel_flyte.formulas import LONGEST_CURVE, share
+from otel_flyte.recording import measured
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.cells import cores, counted, duration, percent, size
 from otel_flyte.recording.curves import Fine
@@ -33,7 +33,6 @@ _TICK_SECONDS = (
     *(factor * 10.0**power for power in (-4, -3, -2, -1) for factor in (1, 2, 5)),
     *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400),
 )
-_Values = Sequence[float | None]
 
 
 class Curve(NamedTuple):
@@ -144,10 +143,10 @@ def peak_share(usage: Usage | None, quota: Quota) -> float | None:
 
 def _memory(attempt: Attempt, usage: Usage, longest: int) -> Chart | None:
     quota, peak = attempt.quota, usage.memory_peak
-    used = _measured(attempt, semconv.SERIES_BYTES, semconv.SERIES_MEMORY, quota.memory_limit, 0)
-    used = used or _single(usage.memory_mean)
-    line, unit = _by_minute(attempt, used), 1.0
-    for fine in _fine(attempt, semconv.USAGE_CURVE_MEMORY, longest):
+    used = measured.absolute(attempt, semconv.SERIES_BYTES, semconv.SERIES_MEMORY, quota.memory_limit, 0)
+    used = used or measured.single(usage.memory_mean)
+    line, unit = measured.by_minute(attempt, used), 1.0
+    for fine in measured.fine(attempt, semconv.USAGE_CURVE_MEMORY, longest):
         line, unit = fine, float(_MIB)
     if not line.means and peak is None:
         return None
@@ -158,7 +157,7 @@ def _memory(attempt: Attempt, usage: Usage, longest: int) -> Chart | None:
         counted(usage.oom_kills, "OOM kill") if usage.oom_kills else "",
     )
     factor = 100 / quota.memory_request if quota.memory_request else 1 / _MIB
-    scaled = _scaled(line.means, unit * factor)
+    scaled = measured.scaled(line.means, unit * factor)
     scaled_peak = None if peak is None else peak * factor
     drawn = [_curve(USED, line, unit * factor)] if scaled else []
     if not quota.memory_request:
@@ -171,8 +170,10 @@ def _memory(attempt: Attempt, usage: Usage, longest: int) -> Chart | None:
 
 def _cpu(attempt: Attempt, usage: Usage, longest: int) -> Chart | None:
     quota = attempt.quota
-    used = _measured(attempt, semconv.SERIES_CORES, semconv.SERIES_CPU, quota.cpu_limit, 3) or _single(usage.cpu_mean)
-    line = next(iter(_fine(attempt, semconv.USAGE_CURVE_CPU, longest)), _by_minute(attempt, used))
+    used = measured.absolute(attempt, semconv.SERIES_CORES, semconv.SERIES_CPU, quota.cpu_limit, 3) or measured.single(
+        usage.cpu_mean
+    )
+    line = next(iter(measured.fine(attempt, semconv.USAGE_CURVE_CPU, longest)), measured.by_minute(attempt, used))
     if not line.means:
         return None
     throttled = ""
@@ -195,8 +196,8 @@ def _utilization(attempt: Attempt, usage: Usage, kind: str, series: str, longest
     """Return the utilisation in percent of the devices requested, where another number of devices was seen."""
     seen = sum(device.kind == kind for device in usage.devices)
     requested = attempt.quota.gpus if kind == semconv.DEVICE_GPU else 0
-    used = _values(attempt, series)
-    fine = _fine(attempt, semconv.USAGE_CURVE_DEVICE.format(kind=kind), longest)
+    used = measured.values(attempt, series)
+    fine = measured.fine(attempt, semconv.USAGE_CURVE_DEVICE.format(kind=kind), longest)
     if not used and not fine:
         return None
     mean = usage.gpu_of_request if kind == semconv.DEVICE_GPU else None
@@ -205,20 +206,20 @@ def _utilization(attempt: Attempt, usage: Usage, kind: str, series: str, longest
         f"{seen} seen" if seen else "",
         "" if mean is None else f"mean {percent(mean)} of the request",
     )
-    lines = fine or [_by_minute(attempt, used)]
+    lines = fine or [measured.by_minute(attempt, used)]
     of_requested = seen / requested if seen and requested and len(lines) == 1 else 1.0
     drawn = _of_devices(kind, lines, of_requested)
     return _chart(attempt, (f"{kind.upper()} utilisation", "%"), drawn, None, note, step=lines[0].step)
 
 
 def _device_memory(attempt: Attempt, usage: Usage, kind: str, series: str, longest: int) -> Chart | None:
-    used = _values(attempt, series)
-    fine = _fine(attempt, semconv.USAGE_CURVE_DEVICE_MEMORY.format(kind=kind), longest)
+    used = measured.values(attempt, series)
+    fine = measured.fine(attempt, semconv.USAGE_CURVE_DEVICE_MEMORY.format(kind=kind), longest)
     if not used and not fine:
         return None
     devices = [device for device in usage.devices if device.kind == kind]
     shares = [device.memory_share for device in devices if device.memory_share is not None]
-    lines = fine or [_by_minute(attempt, used)]
+    lines = fine or [measured.by_minute(attempt, used)]
     known = ("" if len(lines) > 1 else "mean over devices", f"the fullest at {percent(max(shares))}" if shares else "")
     note = ", ".join(filter(None, known))
     drawn = _of_devices(kind, lines, 1.0)
@@ -251,45 +252,15 @@ def _phases(attempt: Attempt) -> tuple[Phase, ...]:
     )
 
 
-def _fine(attempt: Attempt, name: str, longest: int) -> list[Fine]:
-    """Return the curves at the sampling interval; none of one value, which the mean has with more digits."""
-    found = curves.of(attempt.span.span.attributes, name) if attempt.span is not None else []
-    return [fine.thinned(longest) for fine in found] if any(len(fine.means) > 1 for fine in found) else []
-
-
-def _by_minute(attempt: Attempt, values: _Values) -> Fine:
-    return Fine("", STEP_SECONDS * attempt.minutes_per_value, tuple(values), ())
-
-
 def _curve(name: str, line: Fine, factor: float, decimals: int = 1, tone: str = "") -> Curve:
-    maxima = () if line.maxima == line.means else _scaled(line.maxima, factor, decimals)
-    return Curve(name, _scaled(line.means, factor, decimals), maxima, tone)
+    maxima = () if line.maxima == line.means else measured.scaled(line.maxima, factor, decimals)
+    return Curve(name, measured.scaled(line.means, factor, decimals), maxima, tone)
 
 
 def _of_devices(kind: str, lines: Sequence[Fine], factor: float) -> list[Curve]:
     if len(lines) == 1:
         return [_curve(USED, lines[0], factor)]
     return [_curve(f"{kind.upper()} {line.label}", line, factor, 1, f"device{at}") for at, line in enumerate(lines)]
-
-
-def _measured(attempt: Attempt, absolute: str, relative: str, limit: float | None, decimals: int) -> _Values:
-    """Return a series in absolute units; the points of gauges have only the one in percent of the limit."""
-    values = _values(attempt, absolute)
-    return values or (_scaled(_values(attempt, relative), limit / 100, decimals) if limit else ())
-
-
-def _values(attempt: Attempt, series: str) -> _Values:
-    values = list(attempt.series.get(series, ()))[:: attempt.minutes_per_value]
-    known = [None if value == NO_VALUE else value for value in values]
-    return known if any(value is not None for value in known) else ()
-
-
-def _single(value: float | None) -> _Values:
-    return () if value is None else (value,)
-
-
-def _scaled(values: _Values, factor: float, decimals: int = 1) -> tuple[float | None, ...]:
-    return tuple(None if value is None else round(value * factor, decimals) for value in values)
 
 
 def _constant(name: str, value: float | None, factor: float = 1.0) -> Iterator[Curve]:
