@@ -16,7 +16,6 @@ import requests
 import yaml
 
 from otel_flyte import semconv
-from otel_flyte.supervisor import ending
 from support import collector, flyte_pages, native, otlp, pods
 from support.collector import EXISTING, PORTS, Collector, spans
 from support.native import CONFIG, ROOT, Process
@@ -279,7 +278,7 @@ def test_resource_attributes_of_the_collector_are_added_and_override_nothing(sta
 def test_user_defined_span_names_are_one_series_and_do_not_count_against_a_tasks_limit(stack: Stack) -> None:
     limit = cardinality_limit()
     resource = {"service.name": "names", semconv.TASK_NAME: "t"}
-    killed = spans(1, {semconv.ERROR_TYPE: ending.OOM_KILLED}, name="task t")
+    killed = spans(1, {semconv.ERROR_TYPE: semconv.ERROR_OOM_KILLED}, name="task t")
     stack.collector.send("traces", *spans(limit + 500, {}, name="item {}"), resource=resource, scope="user")
     stack.collector.send("traces", *killed, resource=resource, scope=semconv.SCOPE)
 

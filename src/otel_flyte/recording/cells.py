@@ -34,19 +34,19 @@ def size(number: float) -> str:
     """Return bytes with their unit: ``812 KiB``, ``2.1 GiB``, ``4 GiB``."""
     for unit, factor in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if number >= 0.9995 * factor:
-            return f"{_two_digits(number / factor)} {unit}"
+            return f"{amount(number / factor)} {unit}"
     return f"{number:.0f} B"
 
 
 def cores(number: float) -> str:
     """Return a number of cores: ``0.02 cores``, ``1 core``, ``16 cores``."""
-    text = _two_digits(number)
+    text = amount(number)
     return f"{text} core{'s' * (text != '1')}"
 
 
 def percent(share: float) -> str:
     """Return a fraction of 1 in percent: ``0.4 %``, ``83 %``."""
-    return f"{_two_digits(share * 100) if share < 0.0095 else round(share * 100)} %"
+    return f"{amount(share * 100) if share < 0.0095 else round(share * 100)} %"
 
 
 def counted(number: int, noun: str) -> str:
@@ -98,7 +98,7 @@ def _three_digits(value: float) -> str:
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 
 
-def _two_digits(value: float) -> str:
+def amount(value: float) -> str:
     """Round to a tenth, a small value to a hundredth and a large one to the whole, without a fraction of 0."""
     text = f"{value:.{2 if value < 0.095 else 1 if value < 9.95 else 0}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

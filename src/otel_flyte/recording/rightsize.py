@@ -42,7 +42,6 @@ OUT_OF_MEMORY, THROTTLING, STARVATION, _ = PROBLEMS = ("OOM-killed", "throttled"
 _FITS = (0.9, 1.25)
 """A request fits between these fractions of the recommendation."""
 
-_OOM_KILLED = "OOMKilled"
 _MEBIBYTE, _GIBIBYTE = 2**20, 2**30
 
 
@@ -321,7 +320,7 @@ def _is_empty(device: Sequence[Device]) -> bool | None:
 
 
 def _ran_out_of_memory(attempt: Attempt) -> bool:
-    return _OOM_KILLED in attempt.error_type or (attempt.usage is not None and attempt.usage.oom_kills > 0)
+    return semconv.ERROR_OOM_KILLED in attempt.error_type or (attempt.usage is not None and attempt.usage.oom_kills > 0)
 
 
 def _is_throttled(attempt: Attempt) -> bool:

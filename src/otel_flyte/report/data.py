@@ -24,7 +24,7 @@ from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import Execution, TreeSpan
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.recording.usage import quota_of, usage_of
-from otel_flyte.report import charts, links
+from otel_flyte.report import charts, links, whole_run
 
 Json: TypeAlias = Any
 
@@ -115,7 +115,8 @@ def page_data(analysis: Analysis, trace_url: str = "", *, is_outline: bool = Fal
     executions = []
     for execution in analysis.tree.executions:
         own = [record for trace_id in execution.trace_ids for record in logs.pop(trace_id, ())]
-        executions.append(_execution(execution, usages, sorted(own, key=lambda record: record.time_ns), table))
+        ordered = sorted(own, key=lambda record: record.time_ns)
+        executions.append(_execution(execution, (analysis.attempts, usages), ordered, table))
     others = [record for records in logs.values() for record in records]
     return {
         "values": table.values_in_order,
@@ -133,8 +134,13 @@ def as_script(data: Json) -> str:
 
 
 def _execution(
-    execution: Execution, usages: Mapping[str, Json], logs: Sequence[LogRecord], table: Table
+    execution: Execution,
+    measured: tuple[Sequence[Attempt], Mapping[str, Json]],
+    logs: Sequence[LogRecord],
+    table: Table,
 ) -> dict[str, Json]:
+    """Return the data of an execution; ``measured`` are the attempts, and what is drawn of each by its span's id."""
+    attempts, usages = measured
     rows = list(rows_of(execution, complete=True))
     start_ns = min(row.start_ns for row in rows)
     traces = {trace_id: index for index, trace_id in enumerate(execution.trace_ids)}
@@ -177,6 +183,7 @@ def _execution(
         "data": data,
         "logs": [_log(record, start_ns, place, indices, table) for record, place in placed],
         "logsLeftOut": max(0, len(logs) - LOG_RECORDS),
+        **whole_run.page_data(execution, rows, attempts, indices),
     }
 
 

@@ -16,9 +16,6 @@ from otel_flyte.export.otlp_json import request_of
 from otel_flyte.process import shutdown
 from otel_flyte.supervisor.process import exit_code
 
-OOM_KILLED = "OOMKilled"
-"""The reason that Kubernetes gives."""
-
 _DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 _BY_EXIT_CODE = {code: number for number in _DEADLY for code in (128 + number, 256 - number)}
 """Exit codes of a parent whose child was ended by a signal: those of shells, and of ``sys.exit(-9)``, by which
@@ -51,7 +48,7 @@ class Ending:
     @property
     def error_type(self) -> str:
         """The value of ``error.type``."""
-        return OOM_KILLED if self.is_oom_killed else self.signal_name or f"exit {self.exit_code}"
+        return semconv.ERROR_OOM_KILLED if self.is_oom_killed else self.signal_name or f"exit {self.exit_code}"
 
     @property
     def message(self) -> str:
