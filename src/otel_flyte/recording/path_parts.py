@@ -4,8 +4,15 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from otel_flyte.recording.critical_path import CriticalPath
+from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import DEEPEST, Row
 from otel_flyte.recording.span_tree import TreeSpan
+
+WAITING = "waiting"
+"""The name of a part in which nothing below its row runs."""
+
+_LONGEST_NAME = 100
+_INNER = (Role.PHASE, Role.TRANSFER)
 
 MOST = 24
 """The number of parts up to which the path is split."""
@@ -16,6 +23,7 @@ class RowPart(NamedTuple):
 
     Attributes:
         row: the index of its row.
+        name: that of its row; a phase or an attempt has the names above it, too.
         is_waiting: whether nothing below the row ran meanwhile.
     """
 
@@ -23,6 +31,7 @@ class RowPart(NamedTuple):
     begin_ns: int
     end_ns: int
     is_waiting: bool
+    name: str = ""
 
 
 def row_of_span(rows: Sequence[Row]) -> dict[TreeSpan, int]:
@@ -54,7 +63,24 @@ def parts_of(path: CriticalPath, rows: Sequence[Row], places: dict[TreeSpan, int
             break
         fitting = finer
     longest = sorted(fitting, key=lambda part: part.begin_ns - part.end_ns)[:most]
-    return sorted(longest, key=lambda part: part.begin_ns)
+    return [
+        part._replace(name=WAITING if part.is_waiting else _name(part.row, rows, parents))
+        for part in sorted(longest, key=lambda part: part.begin_ns)
+    ]
+
+
+def _name(row: int, rows: Sequence[Row], parents: Sequence[int]) -> str:
+    """Return ``task train.fit / attempt 1 / user code``."""
+    names = [rows[row].label]
+    while parents[row] >= 0 and (rows[row].role in _INNER or _is_retry(rows[row], rows[parents[row]])):
+        row = parents[row]
+        names.append(rows[row].label)
+    return " / ".join(name[:_LONGEST_NAME] for name in reversed(names))
+
+
+def _is_retry(row: Row, above: Row) -> bool:
+    """Return whether a row is one of the attempts of the node above, and is named by its number."""
+    return row.role is Role.ATTEMPT and above.span is None and row.label == f"attempt {row.spans[0].attempt}"
 
 
 def _parents(rows: Sequence[Row]) -> list[int]:

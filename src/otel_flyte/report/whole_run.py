@@ -16,9 +16,6 @@ from otel_flyte.recording.span_tree import Execution, TreeSpan
 
 Json: TypeAlias = Any
 
-WAITING = "waiting"
-"""The name of a part of the path in which nothing below its row runs."""
-
 _NAMED = 4
 """The number of parts of the path that are named in a line."""
 
@@ -41,7 +38,7 @@ def page_data(
     ]
     path, places = critical_path(execution), row_of_span(rows)
     parts = [
-        [part.row, _micro(part.begin_ns, start_ns), _micro(part.end_ns, start_ns), int(part.is_waiting)]
+        [part.row, _micro(part.begin_ns, start_ns), _micro(part.end_ns, start_ns), int(part.is_waiting), part.name]
         for part in parts_of(path, rows, places)
     ]
     return {
@@ -60,7 +57,7 @@ def lines(execution: Execution, rows: Sequence[Row], attempts: Iterable[Attempt]
     path = critical_path(execution)
     parts = parts_of(path, rows, _nearest_row(execution, rows))
     if len(parts) > 1:
-        yield f"critical path: {' · '.join(_longest(parts, rows, path))}"
+        yield f"critical path: {' · '.join(_longest(parts, path))}"
     lanes = lanes_of(execution, attempts, *times_of(rows))
     if lanes:
         yield " · ".join(f"{lane.title} {lane.words}" for lane in lanes)
@@ -73,16 +70,15 @@ def times_of(rows: Sequence[Row]) -> tuple[int, int]:
     return min(row.start_ns for row in rows), max(row.seen_ns for row in rows)
 
 
-def _longest(parts: Sequence[RowPart], rows: Sequence[Row], path: CriticalPath) -> Iterator[str]:
+def _longest(parts: Sequence[RowPart], path: CriticalPath) -> Iterator[str]:
     """Return the longest parts with their shares; those of one name together."""
     whole = max(1, path.parts[-1].end_ns - path.parts[0].begin_ns)
     took: dict[str, int] = {}
     for part in parts:
-        name = WAITING if part.is_waiting else printable(rows[part.row].label)
-        took[name] = took.get(name, 0) + part.end_ns - part.begin_ns
+        took[part.name] = took.get(part.name, 0) + part.end_ns - part.begin_ns
     ranked = sorted(took.items(), key=lambda item: -item[1])
     for name, length in ranked[:_NAMED]:
-        yield f"{name} {duration(length / 1e9)} ({percent(length / whole)})"
+        yield f"{printable(name)} {duration(length / 1e9)} ({percent(length / whole)})"
     if len(ranked) > _NAMED:
         yield counted(len(ranked) - _NAMED, "more part")
 

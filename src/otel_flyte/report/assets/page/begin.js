@@ -11,6 +11,7 @@ const show = (number) => {
   const unfinished = shown.rows.findIndex((row) => V[row[ROLE]] === "attempt" && row[SPAN] >= 0 && BAD.has(V[row[RESULT]]));
   selected = failed ?? measured ?? (places.has(unfinished) ? unfinished : 0);
   refresh();
+  drawWhole();
   select(selected, false);
 };
 

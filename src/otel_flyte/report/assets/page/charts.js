@@ -4,7 +4,7 @@ const ceiling = (value) => {
   return power * [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10].find((factor) => power * factor >= value);
 };
 
-const drawChart = (chart) => {
+const drawChart = (chart, markers, start) => {
   const [W, H, LEFT, RIGHT, TOP, BOTTOM] = [420, 140, 42, 6, 8, 26];
   const known = chart.curves.flatMap(([, values, maxima]) => [...values, ...maxima]).filter((value) => value !== null);
   const top = ceiling(Math.max(chart.peak || 0, ...known));
@@ -39,7 +39,7 @@ const drawChart = (chart) => {
     chart.ticks.map(tick), chart.phases.map(phase),
     chart.curves.map(([name, values, maxima, tone]) => chart.hasBands && maxima.length ? s("path", { class: `band ${tone || name}`, d: band(values, maxima) }) : null),
     chart.curves.map(([name, values, , tone]) => s("path", { class: tone || name, d: path(values) })),
-    chart.peak ? s("line", { class: "peak", x1: LEFT, x2: W - RIGHT, y1: y(chart.peak), y2: y(chart.peak) }) : null, cursor);
+    chart.peak ? s("line", { class: "peak", x1: LEFT, x2: W - RIGHT, y1: y(chart.peak), y2: y(chart.peak) }) : null, chartMarkers(markers, start, x, [TOP, H - BOTTOM]), cursor);
   const longest = Math.max(...chart.curves.map(([, values]) => values.length));
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
@@ -54,12 +54,13 @@ const drawChart = (chart) => {
     cursor.setAttribute("x1", x(at));
     cursor.setAttribute("x2", x(at));
     cursor.setAttribute("visibility", "visible");
-    note.textContent = [`${duration(at * 1e6)}: ${texts.join(" · ")} ${chart.unit}`, ...within].join(" · ");
+    note.textContent = [`${duration(at * 1e6)}: ${texts.join(" · ")} ${chart.unit}`, ...within, ...markersAt(markers, start, at, 0.02 * seconds)].join(" · ");
   });
   svg.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); note.textContent = chart.note; });
   return h("figure", {},
     h("figcaption", {}, h("b", {}, chart.title), " ", h("small", {}, chart.unit),
-      h("span", { class: "legend" }, chart.curves.map(([name, , , tone]) => h("span", { class: tone || name }, name)), chart.peak ? h("span", { class: "peak" }, "peak") : null)),
+      h("span", { class: "legend" }, chart.curves.map(([name, , , tone]) => h("span", { class: tone || name }, name)), chart.peak ? h("span", { class: "peak" }, "peak") : null,
+        [...new Map(markers.map((marker) => [marker[0], marker])).values()].map((marker) => h("span", { class: `marker ${toneOfMarker(marker)}` }, marker[0])))),
     svg, note);
 };
 

@@ -18,7 +18,7 @@ const drawDetails = (index, isNewer = false) => {
   const whole = above && (above[SUM] ?? above[TOOK]);
   const share = whole && row[TOOK] !== null && row[SUM] === null ? row[TOOK] / whole : null;
   parts.push(h("p", { class: "facts" },
-    [V[row[ROLE]], took(row), row[START] > 0 && `began after ${duration(row[START])}`, share !== null && share < 1 && `${percent(share)} of ${V[rows[shown.parents[index]][LABEL]]}`]
+    [V[row[ROLE]], took(row), row[START] > 0 && `began after ${duration(row[START])}`, slackInWords(index), share !== null && share < 1 && `${percent(share)} of ${V[rows[shown.parents[index]][LABEL]]}`]
       .filter(Boolean).map((fact) => h("span", {}, fact))));
   if (notesOf(row)) parts.push(h("p", { class: "notes" }, notesOf(row)));
   if (span && data.traceUrl) parts.push(h("p", {}, link(filledUrl(execution.traces[span[1]], span[0]), "Open in the trace")));
@@ -72,10 +72,11 @@ const drawSummary = (index) => {
 const drawUsage = (index) => {
   for (const at of selfAndAbove(index)) {
     const found = shown.execution.charts[shown.rows[at][SPAN]];
-    if (!found) continue;
-    const [charts, bars] = found;
+    const incidents = drawIncidents(at);
+    if (!found && !incidents) continue;
+    const [charts, bars] = found || [[], []];
     const of = at === index ? "" : ` of ${V[shown.rows[at][LABEL]]}`;
-    return [section(`Usage${of}`, charts.map(drawChart), bars.length ? drawBars(bars) : null)];
+    return [section(`Usage${of}`, charts.map((chart) => drawChart(chart, markersOf(at), shown.rows[at][START])), incidents, bars.length ? drawBars(bars) : null)];
   }
   return [];
 };

@@ -21,23 +21,31 @@ const problems = button("Problems", "show only what did not succeed", () => {
   problems.setAttribute("aria-pressed", String(onlyBad));
   refresh();
 }, { "aria-pressed": "false" });
+const critical = button("Critical path", "show only the bars that determined the end (c)", () => {
+  const isOn = grid.classList.toggle("path-only");
+  critical.setAttribute("aria-pressed", String(isOn));
+}, { "aria-pressed": "false", class: "critical" });
 const toolbar = h("div", { class: "toolbar", role: "toolbar", "aria-label": "timeline" },
-  search, tally, problems, ordering,
+  search, tally, problems, critical, ordering,
   h("span", { class: "zoom" },
     button("−", "zoom out (-)", () => zoom(2)), button("+", "zoom in (+)", () => zoom(0.5)), button("Fit", "the whole time (0)", () => setView(0, 1))));
 const heads = h("div", { class: "heads", role: "row" },
   h("span", { role: "columnheader" }, "What"), h("span", { role: "columnheader", class: "number" }, "Took"),
   h("span", { role: "columnheader", class: "number", title: "peak of the memory, as a share of the limit" }, "Memory"), axis);
 const grid = h("div", { class: "grid", role: "treegrid", tabindex: "0", "aria-label": "timeline" }, heads, list);
+const wholeContent = h("div", {});
+const legend = h("span", { class: "legend" }, h("span", { class: "reserved" }, "reserved"), h("span", { class: "used" }, "used"));
+const whole = h("details", { class: "whole", open: true, "aria-label": "whole run" }, h("summary", {}, "Whole run", legend), wholeContent);
 const header = h("header", {});
 const errors = h("section", { class: "errors", "aria-label": "errors" });
 const outside = h("section", { class: "outside" });
-const main = h("main", {}, h("section", { class: "timeline" }, toolbar, grid), side);
+const main = h("main", {}, h("section", { class: "timeline" }, toolbar, whole, grid), side);
 const help = h("dialog", { "aria-label": "keyboard" },
   h("h2", {}, "Keyboard"),
   h("dl", {}, [
     ["j  k  ↓  ↑", "next, previous row"], ["→  l", "open, or go into"], ["←  h", "close, or go to what it is in"],
     ["Enter", "details; opens a roll-up"], ["/", "search; Enter goes to the next match"], ["n  N", "next, previous match or error"],
-    ["+  −  0", "zoom in, out, all"], ["f", "zoom to the selected row"], ["Home  End", "first, last row"], ["t", "light or dark"], ["Esc", "close, clear"],
+    ["+  −  0", "zoom in, out, all"], ["f", "zoom to the selected row"], ["Shift+←  Shift+→", "move to earlier, later times"], ["drag", "zoom to a range of the axis, the bars or the lanes; a double click shows all"],
+    ["c", "only the critical path"], ["Home  End", "first, last row"], ["t", "light or dark"], ["Esc", "close, clear"],
   ].map(([keys, what]) => [h("dt", {}, keys.split("  ").map((key) => h("kbd", {}, key))), h("dd", {}, what)])),
   h("form", { method: "dialog" }, h("button", {}, "Close")));

@@ -9,22 +9,10 @@ list.addEventListener("dblclick", (event) => {
   const element = event.target.closest(".row");
   if (element) toggle(Number(element.dataset.index));
 });
-axis.addEventListener("pointerdown", (event) => {
-  const box = axis.getBoundingClientRect();
-  const at = (each) => view[0] + (view[1] - view[0]) * Math.max(0, Math.min(1, (each.clientX - box.left) / box.width));
-  const from = at(event);
-  axis.setPointerCapture(event.pointerId);
-  axis.addEventListener("pointerup", (last) => {
-    const to = at(last);
-    if (Math.abs(to - from) > 0.01 * (view[1] - view[0])) setView(Math.min(from, to), Math.max(from, to));
-  }, { once: true });
-});
-list.addEventListener("wheel", (event) => {
+timeline.addEventListener("wheel", (event) => {
   if (!(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
-  const box = axis.getBoundingClientRect();
-  const at = view[0] + (view[1] - view[0]) * Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
-  zoom(event.deltaY > 0 ? 1.25 : 0.8, at);
+  zoom(event.deltaY > 0 ? 1.25 : 0.8, timeAt(event));
 }, { passive: false });
 
 const turn = () => {
@@ -61,7 +49,8 @@ const KEYS = {
   j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),
   PageDown: () => move(20), PageUp: () => move(-20), Home: () => move(-Infinity), End: () => move(Infinity),
   l: into, ArrowRight: into, h: out, ArrowLeft: out, Enter: enter, n: () => step(1), N: () => step(-1),
-  "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: () => setView(0, 1), f: fit, t: turn,
+  "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: () => setView(0, 1), f: fit, t: turn, c: () => critical.click(),
+  "Shift+ArrowLeft": () => pan(-0.25), "Shift+ArrowRight": () => pan(0.25),
   "/": () => { search.focus(); search.select(); }, "?": () => help.showModal(), Escape: escape,
 };
 addEventListener("keydown", (event) => {
@@ -69,7 +58,7 @@ addEventListener("keydown", (event) => {
   if (event.target.matches("input, select, textarea, button, a, summary") && event.key !== "Escape" && !["j", "k", "/", "?"].includes(event.key)) return;
   if (event.target.matches("input, select, textarea")) return;
   if (event.target.closest(".details") && event.key.startsWith("Arrow")) return;
-  const act = KEYS[event.key];
+  const act = KEYS[event.shiftKey && event.key.startsWith("Arrow") ? `Shift+${event.key}` : event.key];
   if (!act) return;
   event.preventDefault();
   act();

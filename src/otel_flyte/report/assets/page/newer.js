@@ -45,6 +45,7 @@ const update = (next) => {
   drawErrors();
   drawOutside(true);
   refresh(true);
+  drawWhole();
   drawDetails(selected, true);
   side.scrollTop = sideTop;
   const index = anchor && places.get(anchor[0]);

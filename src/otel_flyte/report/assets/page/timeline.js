@@ -16,14 +16,6 @@ const drawRow = (index, place) => {
   const inner = shown.children[index] !== null;
   const isOpen = inner && place + 1 < visible.length && shown.parents[visible[place + 1]] === index;
   const quiet = ["phase", "transfer", "user", "submission"].includes(V[row[ROLE]]) && result === "success";
-  const whole = Math.max(1, shown.execution.length);
-  const span = view[1] - view[0];
-  const left = (row[START] / whole - view[0]) / span;
-  const right = ((row[TOOK] === null ? whole : row[START] + row[TOOK]) / whole - view[0]) / span;
-  const bar = h("i", { class: toneOf(row) });
-  bar.style.left = `${100 * Math.max(0, Math.min(1, left))}%`;
-  bar.style.width = `${100 * Math.max(0, Math.min(1, right) - Math.max(0, left))}%`;
-  if (right < 0 || left > 1) bar.hidden = true;
   const name = h("span", { role: "gridcell", class: "name" },
     h("span", { class: `twisty${inner ? "" : " none"}`, "aria-hidden": "true" }, inner ? (isOpen ? "▾" : "▸") : ""),
     !quiet && h("span", { class: `mark ${result.replace(" ", "-")}`, role: "img", "aria-label": result }, MARKS[result] || "·"),
@@ -36,7 +28,7 @@ const drawRow = (index, place) => {
     "aria-expanded": inner ? String(isOpen) : null, "aria-selected": String(index === selected), title: `${V[row[LABEL]]} · ${took(row)}${notesOf(row) ? ` · ${notesOf(row)}` : ""}`,
   }, name, h("span", { role: "gridcell", class: "number" }, took(row)),
     h("span", { role: "gridcell", class: `number share${share > 1 ? " over" : ""}` }, share === null ? "" : percent(share)),
-    h("span", { role: "gridcell", class: "lane" }, bar));
+    drawLane(index));
   element.dataset.index = index;
   element.style.transform = `translateY(${place * height}px)`;
   return element;
@@ -79,6 +71,7 @@ const repaint = () => {
 const refresh = (isNewer = false) => {
   arrange();
   height = rowHeight();
+  measureLanes();
   list.style.height = `${visible.length * height}px`;
   grid.setAttribute("aria-rowcount", visible.length + 1);
   const places = matches.indexOf(selected);
@@ -99,12 +92,15 @@ const drawAxis = () => {
   if (wanted < 30e6) size = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= wanted);
   else size = [30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400].map((one) => one * units[1]).find((one) => one >= wanted) || 86400e6 * Math.ceil(wanted / 86400e6);
   axis.replaceChildren();
+  const lines = [];
   for (let at = Math.ceil(from / size) * size; at <= to; at += size) {
     const tick = h("span", {}, at === 0 ? "0" : duration(at).replace(/\.0+ /, " ").replace(/(\.\d*?)0+ /, "$1 ").replace(/ 00 (s|min)$/, ""));
     tick.style.left = `${(100 * (at - from)) / Math.max(1, to - from)}%`;
     if ((at - from) / Math.max(1, to - from) > 0.9) tick.className = "last";
     axis.append(tick);
+    lines.push(`linear-gradient(var(--grid), var(--grid)) ${tick.style.left} 0 / 1px 100% no-repeat`);
   }
+  main.style.setProperty("--ticks", lines.join(", ") || "none");
 };
 
 const setView = (from, to) => {
@@ -113,6 +109,7 @@ const setView = (from, to) => {
   view = [start, start + width];
   paint(true);
   drawAxis();
+  viewWhole();
 };
 
 const zoom = (factor, around) => {
