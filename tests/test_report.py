@@ -73,7 +73,10 @@ def test_a_local_run_has_a_timeline_and_its_error_below_the_failed_span(local_ru
    └─ ✗ user code                     2.80 s                                    ━━━━━━━━━━━━━━━╸
          ValueError: loss is not finite
          at /code/pipelines/train.py:42 in fit
-15 spans · 1 error · 1 phase below 1% of the whole not shown\
+15 spans · 1 error · 1 phase below 1% of the whole not shown
+critical path: 30 % task shop.map_score / user code (3.00 s)
+  28 % task shop.train / user code (2.80 s) · 24 % task shop.fetch / user code (2.40 s)
+  10 % waiting (1.00 s) · 4 more parts\
 """)
 
 
@@ -108,7 +111,9 @@ def test_an_execution_has_the_attempts_of_a_node_and_a_summarised_map(execution:
    │  └─ user code                                             6.40 s                             ━━
    └─ ✓ map item 5                                             7.00 s                            ╺━╸
       └─ user code                                             5.60 s                             ━╸
-130 spans · 2 errors · 13 phases below 1% of the whole not shown\
+130 spans · 2 errors · 13 phases below 1% of the whole not shown
+critical path: 51 % task train.fit / attempt 1 (55.0 s) · 26 % task train.fit / attempt 0 (28.0 s)
+  7 % task train.prepare / user code (8.00 s) · 7 % map item 6 (8.00 s) · 3 more parts\
 """)
 
 
@@ -133,7 +138,11 @@ x workflow shop.main                  10.0 s  ==================================
    `- x user code                     2.80 s                       ==========
          ValueError: loss is not finite
          at /code/pipelines/train.py:42 in fit
-15 spans - 1 error - 1 phase below 1% of the whole not shown\
+15 spans - 1 error - 1 phase below 1% of the whole not shown
+critical path: 30 % task shop.map_score / user code (3.00 s)
+  28 % task shop.train / user code (2.80 s)
+  24 % task shop.fetch / user code (2.40 s) - 10 % waiting (1.00 s)
+  4 more parts\
 """)
 
 
@@ -179,7 +188,9 @@ def test_a_span_without_an_end_is_dashed_to_the_end_of_the_timeline() -> None:
 1970-01-01 00:00:00 UTC · trace abababababababababababababababab
 ? task t  last seen after use… never ended  ┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅┅
 └─ user code                        5.00 s         ╺━━━━━━━━
-2 spans · 0 errors\
+2 spans · 0 errors
+critical path: 50 % task t / user code (5.00 s)
+  50 % task t (5.00 s)\
 """)
 
 
@@ -192,7 +203,9 @@ def test_a_killed_attempt_is_printed_with_its_last_seen_phase(tmp_path: Path) ->
    ├─ load                                                       2.00 s  ━╸
    ├─ input translation                                          2.00 s   ╺━
    └─ epoch 1  parent not recorded                               20.0 s      ━━━━━━━━━━━━━━━━
-4 spans · 0 errors\
+4 spans · 0 errors
+critical path: 48 % task train.fit (22.0 s) · 43 % epoch 1 (20.0 s) · 4 % task train.fit / load (2.00 s)
+  4 % task train.fit / input translation (2.00 s)\
 """)
 
 

@@ -11,11 +11,15 @@ from otel_flyte.recording.lanes import STEPS, Lane
 from otel_flyte.recording.markers import OOM_KILLED, SIGNAL, THROTTLED, Marker, markers_of
 from otel_flyte.recording.roles import Role
 from otel_flyte.recording.tree import Analysis
+from otel_flyte.report import page
 from support import usages
+from support.browser import CHROMIUM, CONTRAST, MISSING, Browser
 from support.traces import BEGIN_NS, EXECUTION_RESOURCE, Recorder, in_execution, nanoseconds
 from support.usages import GIB
 
 pytestmark = pytest.mark.newest_only
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 
 HOUR = 3600
 
@@ -197,3 +201,238 @@ def test_an_attempt_without_incidents_has_no_marker(tmp_path: Path) -> None:
     task(recorder_of(tmp_path), 0, 0, 60, {**usages.quota(), **usages.usage(throttled=0.5)})
 
     assert markers(tmp_path) == []
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def pipeline(folder: Path) -> Path:
+    """Write the page of an execution: a task, a map beside a longer task, a killed attempt and its retry."""
+    recorder = recorder_of(folder)
+    small = {**usages.quota(2.0), **usages.usage(0.5)}
+    recorder.task("etl.load", 0, 100, {**usages.node("n0", "etl.load"), **small}, parent=in_execution(1))
+    for index in range(14):
+        what = {**usages.node(f"n1/n{index}", "etl.clean"), semconv.ARRAY_INDEX: index}
+        what |= {**usages.quota(4.0, 8 * GIB), **usages.usage(3.0)}
+        recorder.task("etl.clean", 110 + index, 185 + 5 * index, what, parent=in_execution(100 + index))
+    recorder.task("report.metrics", 110, 150, usages.node("n3", "report.metrics"), parent=in_execution(4))
+    fit = {**usages.quota(8.0, 32 * GIB, gpus=2), **usages.usage(5), **usages.device(0, 0.6, 1, 60 * GIB)}
+    fit |= usages.curves(step=10, cpu=" ".join(["5"] * 30), gpu__utilization=["0: " + " ".join(["60"] * 30)])
+    ending = {semconv.SIGNAL_NAME: "SIGKILL", semconv.USAGE_CPU_THROTTLED: 60.0}
+    with recorder.span(
+        "task train.fit",
+        260,
+        560,
+        {**usages.node("n2", "train.fit"), **fit, **ending},
+        parent=in_execution(2),
+        error=("OOMKilled", "the process was OOM-killed"),
+        raised_here=False,
+    ) as span:
+        attributes = {semconv.SIGNAL_NAME: "SIGTERM", semconv.PHASE: semconv.PHASE_USER_CODE}
+        span.add_event(semconv.EVENT_SIGNAL, attributes, nanoseconds(500))
+        recorder.leaf(semconv.PHASE_USER_CODE, 280, 560, {semconv.USAGE_CPU_THROTTLED: 60.0})
+    recorder.task("train.fit", 600, 1000, {**usages.node("n2", "train.fit", 1), **fit}, parent=in_execution(3))
+    path = folder / "run.html"
+    page.write(analysis_of(folder), path)
+    return path
+
+
+def opened(chromium: Browser, path: Path, **how: Any) -> None:
+    chromium.open(path, **how)
+    chromium.ready()
+    assert chromium.complaints == []
+
+
+def seen(chromium: Browser) -> tuple[float, float]:
+    """Return the times that the timeline shows, in seconds, by the edges of the bar of the execution."""
+    box = chromium.run(
+        "(() => { const svg = document.querySelector('.area svg').viewBox.baseVal;"
+        " return [svg.x, svg.x + svg.width]; })()"
+    )
+    return box[0] * 1000 / STEPS, box[1] * 1000 / STEPS
+
+
+LANE = ".row:nth-child(2) .lane"
+
+
+@needs_chromium
+def test_the_whole_run_is_above_the_timeline_with_totals(chromium: Browser, tmp_path: Path, pictures: Path) -> None:
+    path = pipeline(tmp_path)
+    for dark in (False, True):
+        for device, size in (("desktop", (1440, 900)), ("phone", (390, 844))):
+            opened(chromium, path, width=size[0], height=size[1], dark=dark)
+            chromium.screenshot(pictures / f"whole-run-{device}-{'dark' if dark else 'light'}.png")
+            assert chromium.run(CONTRAST) == []
+            assert chromium.run("document.documentElement.scrollWidth") == size[0]
+
+    shown = chromium.text(".whole")
+    assert "3 of 3 core-hours" not in shown
+    assert "1 attempt not counted" in shown
+    assert "GPU-minutes used" in shown
+    assert "Critical path" in shown
+
+
+@needs_chromium
+def test_lanes_have_the_axis_of_the_timeline(chromium: Browser, tmp_path: Path) -> None:
+    opened(chromium, pipeline(tmp_path))
+
+    edges = chromium.run(
+        "[...document.querySelectorAll('.axis, .run .lane, .row .lane')].map((e) => e.getBoundingClientRect())"
+        ".map((box) => [Math.round(box.left), Math.round(box.right)].join())"
+    )
+
+    assert len(set(edges)) == 1
+    assert len(edges) > 10
+
+
+@needs_chromium
+def test_the_values_at_the_pointer_are_shown_in_all_lanes(chromium: Browser, tmp_path: Path) -> None:
+    opened(chromium, pipeline(tmp_path))
+    totals = chromium.text(".whole")
+
+    chromium.point(LANE, 0.7)
+    shown = chromium.text(".whole")
+
+    assert "5 of 8 cores used at 11 min 40 s" in shown
+    assert "0.6 of 2 GPUs used at 11 min 40 s" in shown
+    assert chromium.text(".axis .time") == "11 min 40 s"
+
+    chromium.point("h1", 0.5)
+    assert chromium.text(".whole") == totals
+
+
+@needs_chromium
+@pytest.mark.parametrize("where", [LANE, ".axis", ".area", ".strip"])
+def test_a_drag_over_bars_lanes_or_axis_zooms_and_a_double_click_shows_all(
+    chromium: Browser, tmp_path: Path, where: str
+) -> None:
+    opened(chromium, pipeline(tmp_path))
+    selected = chromium.text("aside h2")
+
+    chromium.drag(where, 0.25, 0.5)
+    width = chromium.run("document.querySelector('.range').getBoundingClientRect().width")
+    assert width == pytest.approx(chromium.run("document.querySelector('.axis').clientWidth") / 4, abs=2)
+    chromium.drop(where, 0.5)
+
+    assert seen(chromium) == pytest.approx((250, 500), abs=5)
+    assert chromium.run("document.querySelector('.range').hidden") is True
+    assert chromium.text("aside h2") == selected
+
+    # A click on a part of the strip goes to its row, and the page may scroll.
+    chromium.double_click(".axis" if where == ".strip" else where, 0.5)
+    assert seen(chromium) == (0, 1000)
+
+
+@needs_chromium
+def test_the_view_moves_by_keyboard(chromium: Browser, tmp_path: Path) -> None:
+    opened(chromium, pipeline(tmp_path))
+    chromium.drag(".axis", 0.2, 0.6)
+    chromium.drop(".axis", 0.6)
+
+    chromium.press("Shift+ArrowRight")
+    assert seen(chromium) == pytest.approx((300, 700), abs=5)
+    chromium.press("Shift+ArrowLeft", "Shift+ArrowLeft")
+    assert seen(chromium) == pytest.approx((100, 500), abs=5)
+    chromium.press("0")
+    assert seen(chromium) == (0, 1000)
+    chromium.press("?")
+    assert "move to earlier, later times" in chromium.text("dialog")
+    chromium.press("Escape")
+
+
+@needs_chromium
+def test_the_critical_path_is_marked_listed_and_can_be_shown_alone(
+    chromium: Browser, tmp_path: Path, pictures: Path
+) -> None:
+    opened(chromium, pipeline(tmp_path))
+
+    def faded() -> list[str]:
+        found: list[str] = chromium.run(
+            "[...document.querySelectorAll('.row')].filter((row) =>"
+            " getComputedStyle(row.querySelector('.time-bar')).opacity < 1)"
+            ".map((row) => row.querySelector('.label').textContent)"
+        )
+        return found
+
+    assert faded() == []
+    chromium.press("c")
+    chromium.screenshot(pictures / "critical-path.png")
+    assert "task report.metrics" in faded()
+    assert "task train.fit" not in faded()
+
+    chromium.click(".parts summary")
+    listed = chromium.text(".parts")
+    assert "task train.fit / attempt 1" in listed
+    assert "waiting in execution f1c0ffee" in listed
+    chromium.click(".parts tr:nth-child(1) button")
+    assert "on the critical path" in chromium.text("aside")
+
+
+@needs_chromium
+def test_a_row_beside_the_critical_path_has_its_slack(chromium: Browser, tmp_path: Path) -> None:
+    opened(chromium, pipeline(tmp_path))
+
+    chromium.run("[...document.querySelectorAll('.row')].find((e) => e.innerText.includes('metrics')).click()")
+
+    # It ended at 150 s, the last item of the map at 250 s.
+    assert "slack 1 min 40 s" in chromium.text("aside")
+
+
+@needs_chromium
+def test_incidents_are_marked_on_the_bar_and_under_each_chart(
+    chromium: Browser, tmp_path: Path, pictures: Path
+) -> None:
+    opened(chromium, pipeline(tmp_path))
+    chromium.screenshot(pictures / "incidents.png")
+
+    words = [
+        "throttled for 1 min 00 s of 4 min 40 s in user code, from 20.0 s to 5 min 00 s",
+        "received SIGTERM in user code, after 4 min 00 s",
+        "OOM-killed, after 5 min 00 s",
+    ]
+    row = "[...document.querySelectorAll('.row')].find((e) => e.innerText.includes('attempt 0'))"
+    assert chromium.run(f"[...{row}.querySelectorAll('.marker')].map((e) => e.title)") == words
+    figures = chromium.run(
+        "[...document.querySelectorAll('aside figure')].map((e) =>"
+        " [...e.querySelectorAll('.marker title')].map((title) => title.textContent))"
+    )
+    assert len(figures) >= 2
+    assert all(figure == words for figure in figures)
+    assert chromium.text(".incidents").splitlines() == words
+    assert "OOM-killed" in chromium.text("figure .legend")
+
+
+@needs_chromium
+def test_bars_have_their_names_where_there_is_room(chromium: Browser, tmp_path: Path) -> None:
+    opened(chromium, pipeline(tmp_path))
+
+    captions = chromium.run(
+        "[...document.querySelectorAll('.row')].map((row) => [row.querySelector('.label').textContent,"
+        " row.querySelector('.caption')?.textContent, Boolean(row.querySelector('.caption.beside'))])"
+    )
+
+    assert all(caption == label for label, caption, _ in captions)
+    assert {is_beside for _, _, is_beside in captions} == {True, False}
+
+
+@needs_chromium
+def test_names_stay_text_in_the_whole_run(chromium: Browser, tmp_path: Path) -> None:
+    recorder = recorder_of(tmp_path)
+    evil = "<img src=x onerror=alert(1)>" + "x" * 200_000
+    task(recorder, 0, 0, 60, {**usages.quota(), **usages.usage()})
+    recorder.task(evil, 60, 120, usages.node("n9", evil), parent=in_execution(9))
+    path = tmp_path / "evil.html"
+    page.write(analysis_of(tmp_path), path)
+    opened(chromium, path)
+
+    assert chromium.run("document.images.length") == 0
+    assert "<img src=x" in chromium.run("document.querySelector('.whole').textContent")
+    assert len(chromium.run("document.querySelector('.whole').textContent")) < 20_000
+
+
+def test_the_page_without_scripts_has_the_totals(tmp_path: Path) -> None:
+    text = pipeline(tmp_path).read_text()
+    static = text[text.index("<noscript>") : text.index("</noscript>")]
+
+    assert "core-hours used" in static
+    assert "critical path: " in static

@@ -128,10 +128,14 @@ class Browser:
         return str(self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
 
     def press(self, *keys: str) -> None:
-        """Press keys in order: ``j``, ``ArrowDown``, ``Enter``."""
-        for key in keys:
+        """Press keys in order: ``j``, ``ArrowDown``, ``Enter``, ``Shift+ArrowLeft``."""
+        for pressed in keys:
+            key = pressed.removeprefix("Shift+")
             text = key if len(key) == 1 else "\r" if key == "Enter" else ""
-            code = {"windowsVirtualKeyCode": _KEYS.get(key, ord(key.upper()) if len(key) == 1 and key.isalnum() else 0)}
+            code = {
+                "modifiers": 8 * (key != pressed),
+                "windowsVirtualKeyCode": _KEYS.get(key, ord(key.upper()) if len(key) == 1 and key.isalnum() else 0),
+            }
             self._call("Input.dispatchKeyEvent", type="keyDown", key=key, text=text, **code)
             self._call("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
         self.settle()
@@ -146,14 +150,35 @@ class Browser:
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
         self.settle()
 
-    def drag(self, selector: str, begin: float, end: float) -> None:
-        """Drag across an element, between two shares of its width."""
-        box = self.run(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
-        y = box["top"] + box["height"] / 2
-        for kind, share in (("mousePressed", begin), ("mouseMoved", (begin + end) / 2), ("mouseReleased", end)):
-            x = box["left"] + share * box["width"]
-            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    def point(self, selector: str, at: float) -> None:
+        """Move the pointer over an element, to a fraction of its width."""
+        self._mouse("mouseMoved", *self._place(selector, at))
         self.settle()
+
+    def drag(self, selector: str, begin: float, end: float) -> None:
+        """Drag over an element, from one fraction of its width to another."""
+        for kind, at in (("mousePressed", begin), ("mouseMoved", (begin + end) / 2), ("mouseMoved", end)):
+            self._mouse(kind, *self._place(selector, at), button="left", buttons=1, clickCount=1)
+        self.settle()
+
+    def drop(self, selector: str, at: float) -> None:
+        """End a drag."""
+        self._mouse("mouseReleased", *self._place(selector, at), button="left", clickCount=1)
+        self.settle()
+
+    def double_click(self, selector: str, at: float) -> None:
+        """Click twice on an element, at a fraction of its width."""
+        for count in (1, 2):
+            for kind in ("mousePressed", "mouseReleased"):
+                self._mouse(kind, *self._place(selector, at), button="left", clickCount=count)
+        self.settle()
+
+    def _place(self, selector: str, at: float) -> tuple[float, float]:
+        box = self.run(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
+        return box["left"] + at * box["width"], box["top"] + box["height"] / 2
+
+    def _mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
+        self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
     def settle(self) -> None:
         """Wait until all changes are drawn, or another page is opened."""

@@ -23,7 +23,6 @@ STEPS = 240
 _GIB = 2**30
 _MIB = 2**20
 _UNITS = ((3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
-_SMALLEST = 0.1
 
 
 class Lane(NamedTuple):
@@ -52,7 +51,7 @@ class Lane(NamedTuple):
     @property
     def words(self) -> str:
         """The totals: ``0.4 of 2 core-hours used, 20 %``."""
-        size, name = next((unit for unit in _UNITS if self.reserved_seconds >= _SMALLEST * unit[0]), _UNITS[-1])
+        size, name = next((unit for unit in _UNITS if self.reserved_seconds >= unit[0]), _UNITS[-1])
         used, reserved = (cells.amount(seconds / size) for seconds in (self.used_seconds, self.reserved_seconds))
         share = f", {cells.percent(self.used_seconds / self.reserved_seconds)}" if self.reserved_seconds else ""
         return f"{used} of {reserved} {self.unit.removesuffix('s')}-{name}s used{share}"

@@ -17,7 +17,7 @@ from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import NEVER_ENDED, Execution
 from otel_flyte.recording.tree import ExecutionTree
-from otel_flyte.report import charts, links
+from otel_flyte.report import charts, links, whole_run
 from otel_flyte.report.charts import Bar, Chart, Curve, Phase
 from otel_flyte.report.terminal import MARKS, NO_MARK
 
@@ -55,12 +55,12 @@ def picture(tree: ExecutionTree, attempts: Sequence[Attempt], trace_url: str = "
 
     ``trace_url`` is the template of a link to a trace, empty for none.
     """
-    parts = [*(_execution(execution, trace_url) for execution in tree.executions), *_charts(attempts)]
+    parts = [*(_execution(execution, attempts, trace_url) for execution in tree.executions), *_charts(attempts)]
     parts += [f'<p class="note">{_text(remark)}</p>' for remark in tree.remarks]
     return f'<div class="otel-flyte-picture">{"".join(parts)}</div>'
 
 
-def _execution(execution: Execution, trace_url: str) -> str:
+def _execution(execution: Execution, attempts: Sequence[Attempt], trace_url: str) -> str:
     rows = list(rows_of(execution))
     top = rows[0]
     failed = [(row, row.error) for row in rows if row.error]
@@ -73,8 +73,12 @@ def _execution(execution: Execution, trace_url: str) -> str:
     return (
         f'<h2><span class="{_CLASSES.get(top.result, "")}">{MARKS.get(top.result, NO_MARK)}</span> {_text(top.label)}'
         f'</h2><p class="caption">{_text(top.result)} · {top.took} · {moment(top.start_ns):%Y-%m-%d %H:%M:%S} UTC'
-        f" · {link}</p>{errors}{_timeline(rows)}"
+        f" · {link}</p>{errors}{_timeline(rows)}{_whole_run(execution, rows, attempts)}"
     )
+
+
+def _whole_run(execution: Execution, rows: Sequence[Row], attempts: Sequence[Attempt]) -> str:
+    return "".join(f'<p class="note">{_text(line)}</p>' for line in whole_run.lines(execution, rows, attempts))
 
 
 def _timeline(rows: Sequence[Row]) -> str:

@@ -8,17 +8,20 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from otel_flyte import semconv
+from otel_flyte.recording.attempts import attempts_of
 from otel_flyte.recording.cells import counted, cut, cut_start, moment, printable, width
 from otel_flyte.recording.failures import Error
 from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import Execution
 from otel_flyte.recording.tree import ExecutionTree
+from otel_flyte.report import whole_run
 from otel_flyte.report.terminal import MARKS, NO_MARK, STYLES, Terminal
 
 NEGLIGIBLE = 0.01
 """Phases below this fraction of the execution, with nothing below them, are counted instead of shown."""
 
+_BETWEEN = " · "
 _NARROWEST, _NARROWEST_WITH_BARS, _WIDEST = 40, 55, 160
 _DURATION_CELLS = 12
 _SHORTEST_BAR, _LONGEST_BAR = 12, 60
@@ -73,6 +76,20 @@ def _lines(execution: Execution, terminal: Terminal) -> Iterator[str]:
         if row.error:
             yield from _error(row.error, below, total, terminal)
     yield terminal.paint(" · ".join(_counts(execution, len(rows) - len(shown))), "dim")
+    for line in whole_run.lines(execution, rows, attempts_of(execution.walk(), ())):
+        yield from (terminal.paint(part, "dim") for part in _folded(line, total))
+
+
+def _folded(line: str, total: int) -> Iterator[str]:
+    """Break a line between its parts, so that none of them is torn."""
+    first, *parts = line.split(_BETWEEN)
+    for part in parts:
+        if width(first) + width(_BETWEEN) + width(part) > total:
+            yield cut(first, total)
+            first = f"  {part}"
+        else:
+            first += _BETWEEN + part
+    yield cut(first, total)
 
 
 def _is_negligible(row: Row, top: Row) -> bool:

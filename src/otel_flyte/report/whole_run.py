@@ -16,8 +16,8 @@ from otel_flyte.recording.span_tree import Execution, TreeSpan
 
 Json: TypeAlias = Any
 
-_NAMED = 4
-"""The number of parts of the path that are named in a line."""
+_FEW, _NAMED = 12, 4
+"""The number of parts of the path in a line, and of those that have a name."""
 
 
 def page_data(
@@ -55,14 +55,11 @@ def page_data(
 def lines(execution: Execution, rows: Sequence[Row], attempts: Iterable[Attempt]) -> Iterator[str]:
     """Return the critical path and the totals of the lanes, each as a line; no line for what says nothing."""
     path = critical_path(execution)
-    parts = parts_of(path, rows, _nearest_row(execution, rows))
+    parts = parts_of(path, rows, _nearest_row(execution, rows), _FEW)
     if len(parts) > 1:
         yield f"critical path: {' · '.join(_longest(parts, path))}"
-    lanes = lanes_of(execution, attempts, *times_of(rows))
-    if lanes:
-        yield " · ".join(f"{lane.title} {lane.words}" for lane in lanes)
-    if any(lane.remark for lane in lanes):
-        yield " · ".join(f"{lane.title}: {lane.remark}" for lane in lanes if lane.remark)
+    for lane in lanes_of(execution, attempts, *times_of(rows)):
+        yield " · ".join(filter(None, (f"{lane.title}: {lane.words}", lane.remark)))
 
 
 def times_of(rows: Sequence[Row]) -> tuple[int, int]:
@@ -78,7 +75,7 @@ def _longest(parts: Sequence[RowPart], path: CriticalPath) -> Iterator[str]:
         took[part.name] = took.get(part.name, 0) + part.end_ns - part.begin_ns
     ranked = sorted(took.items(), key=lambda item: -item[1])
     for name, length in ranked[:_NAMED]:
-        yield f"{printable(name)} {duration(length / 1e9)} ({percent(length / whole)})"
+        yield f"{percent(length / whole)} {printable(name)} ({duration(length / 1e9)})"
     if len(ranked) > _NAMED:
         yield counted(len(ranked) - _NAMED, "more part")
 

@@ -48,7 +48,7 @@ const pathInWords = () => {
   const took = new Map();
   for (const part of shown.execution.path.parts) took.set(nameOfPart(part), (took.get(nameOfPart(part)) || 0) + part[2] - part[1]);
   const whole = Math.max(1, shown.execution.length);
-  return [...took].sort((a, b) => b[1] - a[1]).slice(0, 2).map(([name, time]) => `${short(name, 40)} ${percent(time / whole)}`).join(" · ");
+  return [...took].sort((a, b) => b[1] - a[1]).slice(0, 2).map(([name, time]) => `${percent(time / whole)} ${short(name, 40)}`).join(" · ");
 };
 
 const drawParts = () => h("details", { class: "parts" }, h("summary", {}, counted(shown.execution.path.parts.length, "part")),
