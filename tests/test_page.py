@@ -232,7 +232,7 @@ def test_a_map_expands_to_a_list_of_subtasks_with_state_duration_and_peak(chromi
 def test_a_group_has_the_sum_of_its_members_and_the_time_from_first_to_last(chromium: Browser, tmp_path: Path) -> None:
     chromium.open(written(spread_map(tmp_path / "map.jsonl")))
     chromium.press("End")
-    (line,) = [row for row in chromium.text(".rows").split("task ") if row.startswith("train.score")]
+    (line,) = [row for row in chromium.text(".rows").split("task ") if row.startswith("train.score") and "Σ" in row]
 
     assert "Σ 1 min 00 s" in line
     assert "200 items · wall 58 min 03 s · median 300 ms · slowest 300 ms" in line
@@ -530,7 +530,7 @@ def test_a_file_that_is_not_a_trace_is_reported_in_one_line(tmp_path: Path) -> N
 @needs_chromium
 def test_a_large_page_is_drawn_from_compressed_data(chromium: Browser, tmp_path: Path) -> None:
     path = written(with_long_logs(failed_map(tmp_path / "map.jsonl")))
-    assert path.stat().st_size < 160_000
+    assert path.stat().st_size < 180_000
     chromium.open(path)
     chromium.ready()
     assert chromium.text("h1") == "f1c0ffee"

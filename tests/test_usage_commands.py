@@ -406,7 +406,7 @@ class TestElsewhere:
 └─ ✓ task shop.report  n2                                              1 min 00 s                              ╺━━━━━━
 6 spans · 1 error
 critical path: 57 % task shop.train / attempt 1 / user code (3 min 10 s) · 18 % task shop.report (1 min 00 s)
-12 % task shop.train / attempt 0 (40.0 s) · 6 % waiting (20.0 s) · 2 more parts
+  12 % task shop.train / attempt 0 (40.0 s) · 6 % waiting (20.0 s) · 2 more parts
 CPU: 6.4 of 8 core-minutes used, 80 % · 3 attempts not counted
 Memory: 6.2 of 16 GiB-minutes used, 39 % · 3 attempts not counted
 GPU: 2.8 of 3.3 GPU-minutes used, 84 % · 1 attempt not counted

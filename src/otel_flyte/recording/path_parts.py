@@ -23,7 +23,7 @@ class RowPart(NamedTuple):
 
     Attributes:
         row: the index of its row.
-        name: that of its row; a phase or an attempt has the names above it, too.
+        name: that of its row; a phase, a retry or an item has the names above it, too.
         is_waiting: whether nothing below the row ran meanwhile.
     """
 
@@ -72,15 +72,15 @@ def parts_of(path: CriticalPath, rows: Sequence[Row], places: dict[TreeSpan, int
 def _name(row: int, rows: Sequence[Row], parents: Sequence[int]) -> str:
     """Return ``task train.fit / attempt 1 / user code``."""
     names = [rows[row].label]
-    while parents[row] >= 0 and (rows[row].role in _INNER or _is_retry(rows[row], rows[parents[row]])):
+    while parents[row] >= 0 and (rows[row].role in _INNER or _is_member(rows[row], rows[parents[row]])):
         row = parents[row]
         names.append(rows[row].label)
     return " / ".join(name[:_LONGEST_NAME] for name in reversed(names))
 
 
-def _is_retry(row: Row, above: Row) -> bool:
-    """Return whether a row is one of the attempts of the node above, and is named by its number."""
-    return row.role is Role.ATTEMPT and above.span is None and row.label == f"attempt {row.spans[0].attempt}"
+def _is_member(row: Row, above: Row) -> bool:
+    """Return whether a row is an attempt of the node above or an item of the map above, and is named by its number."""
+    return row.role in (Role.ATTEMPT, Role.ITEM) and above.is_group and row.label != above.label
 
 
 def _parents(rows: Sequence[Row]) -> list[int]:

@@ -46,7 +46,8 @@ const tellWhole = (at) => {
   const notes = wholeContent.querySelectorAll(".area");
   shown.execution.lanes.forEach(([, unit, words, , reserved, used], lane) => {
     const place = at === null ? -1 : Math.min(reserved.length - 1, Math.max(0, Math.floor(at * reserved.length)));
-    const text = at === null ? words : `${amount(used[place])} of ${amount(reserved[place])} ${unit} used at ${duration(at * shown.execution.length)}`;
+    const values = reserved[place] ? `${amount(used[place])} of ${amount(reserved[place])} ${unit} used` : "nothing reserved";
+    const text = at === null ? words : `${values} at ${duration(at * shown.execution.length)}`;
     notes[lane].parentElement.querySelector(".totals").textContent = text;
   });
 };
