@@ -12,11 +12,13 @@ const namesOf = ({ rows, parents, execution }) => {
   return names;
 };
 
-/** The first row below the tools of the timeline and its place on the screen, while the page is scrolled. */
+/** The selected row where it is on the screen, else the first row, and its place, while the page is scrolled. */
 const anchorOf = (names) => {
   if (scrollY === 0) return null;
   const top = list.getBoundingClientRect().top;
-  const place = Math.max(0, Math.ceil((toolbar.offsetHeight + heads.offsetHeight - top) / height));
+  const first = Math.max(0, Math.ceil((toolbar.offsetHeight + heads.offsetHeight - top) / height));
+  const chosen = places.get(selected) ?? -1;
+  const place = chosen >= first && top + chosen * height < innerHeight ? chosen : first;
   return place < visible.length ? [names[visible[place]], top + place * height] : null;
 };
 
