@@ -7,7 +7,7 @@ is an inference from times.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
@@ -57,9 +57,8 @@ _Interval: TypeAlias = tuple[int, int, TreeSpan]
 
 def critical_path(execution: Execution) -> CriticalPath:
     """Return the critical path of an execution; of one that runs, up to its last sign."""
-    last_signs = _last_signs(execution)
     first = min(root.start_ns for root in execution.roots)
-    latest = max(first, *(_end(root, last_signs) for root in execution.roots))
+    latest = max(first, *map(_last_sign, execution.roots))
     parts: list[Part] = []
     on_path: set[TreeSpan] = set()
     slacks: dict[TreeSpan, int] = {}
@@ -68,7 +67,7 @@ def critical_path(execution: Execution) -> CriticalPath:
     ]
     while waiting:
         span, children, begin, end, is_on_path = waiting.pop()
-        intervals = _intervals(children, begin, end, last_signs)
+        intervals = _intervals(children, begin, end)
         if not is_on_path and _is_sequence(intervals):
             chain = intervals
         else:
@@ -90,53 +89,43 @@ def critical_path(execution: Execution) -> CriticalPath:
     return CriticalPath(tuple(sorted(parts, key=lambda part: part.begin_ns)), frozenset(on_path), slacks)
 
 
-def _last_signs(execution: Execution) -> dict[TreeSpan, int]:
-    """Return the last sign of each span without an end and of all below it.
+def _last_sign(span: TreeSpan) -> int:
+    """Return the end of a span, of one without an end the last sign of it and of all below it.
 
     What a submission submits may run on after it, and belongs to it.
     """
-    signs: dict[TreeSpan, int] = {}
-    for span in reversed(list(execution.walk())):
-        if span.span.end_ns is None or (span.children and span.role is Role.SUBMISSION):
-            signs[span] = max([span.seen_ns, *(_end(child, signs) for child in span.children)])
-    return signs
+    end_ns = span.span.end_ns
+    if end_ns is None or span.role is Role.SUBMISSION:
+        return max(below.seen_ns for below in span.walk())
+    return end_ns
 
 
-def _end(span: TreeSpan, last_signs: Mapping[TreeSpan, int]) -> int:
-    if last_signs and span in last_signs:
-        return last_signs[span]
-    return span.span.end_ns or span.span.start_ns
-
-
-def _intervals(
-    children: Sequence[TreeSpan], begin: int, end: int, last_signs: Mapping[TreeSpan, int]
-) -> list[_Interval]:
+def _intervals(children: Sequence[TreeSpan], begin: int, end: int) -> list[_Interval]:
     """Return the intervals of spans within that of the span above; one that still runs ends with it."""
-    running = _running(children) if last_signs else frozenset()
+    running = _running([child for child in children if child.span.end_ns is None], children)
     found = []
     for child in children:
-        own = child.span
-        from_ns = min(end, max(begin, own.start_ns))
-        to_ns = end if child in running else max(from_ns, min(end, _end(child, last_signs)))
+        from_ns, to_ns = child.span.start_ns, end if child in running else _last_sign(child)
+        # This runs for each span of an execution: min and max would take twice the time.
+        from_ns = begin if from_ns < begin else min(from_ns, end)
+        to_ns = from_ns if to_ns < from_ns else min(to_ns, end)
         found.append((from_ns, to_ns, child))
     return found
+
+
+def _running(unfinished: Sequence[TreeSpan], siblings: Sequence[TreeSpan]) -> Collection[TreeSpan]:
+    """Return the spans without an end, less the attempts that another one followed: those were killed."""
+    if not unfinished:
+        return ()
+    last: dict[str, int] = {}
+    for sibling in siblings:
+        last[sibling.node_key] = max(last.get(sibling.node_key, 0), sibling.attempt or 0)
+    return frozenset(span for span in unfinished if not span.node_key or span.attempt == last[span.node_key])
 
 
 def _is_sequence(intervals: Sequence[_Interval]) -> bool:
     """Return whether each span begins after the end of the one before, as the phases of a task do."""
     return all(before[1] <= after[0] < after[1] for before, after in pairwise(intervals))
-
-
-def _running(children: Sequence[TreeSpan]) -> frozenset[TreeSpan]:
-    """Return the spans without an end, less the attempts that another one followed: those were killed."""
-    last: dict[str, int] = {}
-    for child in children:
-        last[child.node_key] = max(last.get(child.node_key, 0), child.attempt or 0)
-    return frozenset(
-        child
-        for child in children
-        if child.span.end_ns is None and (not child.node_key or child.attempt == last[child.node_key])
-    )
 
 
 def _chain(intervals: Sequence[_Interval], end: int) -> list[_Interval]:

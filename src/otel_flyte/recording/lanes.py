@@ -20,6 +20,7 @@ from otel_flyte.recording.usage import Usage
 STEPS = 240
 """The number of values of a lane: the part of a page beside the names has few more pixels."""
 
+_MEASURED = (Role.ATTEMPT, Role.ITEM)
 _GIB = 2**30
 _MIB = 2**20
 _UNITS = ((3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
@@ -97,11 +98,11 @@ def _outermost(execution: Execution) -> set[TreeSpan | None]:
     waiting: list[tuple[TreeSpan, tuple[TreeSpan, ...]]] = [(root, ()) for root in execution.roots]
     while waiting:
         span, around = waiting.pop()
-        if span.role in (Role.ATTEMPT, Role.ITEM):
+        if span.role in _MEASURED:
             if not any(_is_one_pod(outer, span) for outer in around):
                 found.add(span)
             around = (*around, span)[-_AROUND:]
-        waiting += ((child, around) for child in span.children if child.children or child.role is not Role.PHASE)
+        waiting += ((child, around) for child in span.children if child.children or child.role in _MEASURED)
     return found
 
 

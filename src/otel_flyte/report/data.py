@@ -116,7 +116,8 @@ def page_data(analysis: Analysis, trace_url: str = "", *, is_outline: bool = Fal
     for execution in analysis.tree.executions:
         own = [record for trace_id in execution.trace_ids for record in logs.pop(trace_id, ())]
         ordered = sorted(own, key=lambda record: record.time_ns)
-        executions.append(_execution(execution, (analysis.attempts, usages), ordered, table))
+        measured = () if is_outline else analysis.attempts
+        executions.append(_execution(execution, (measured, usages), ordered, table))
     others = [record for records in logs.values() for record in records]
     return {
         "values": table.values_in_order,
