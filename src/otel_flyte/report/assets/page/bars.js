@@ -1,11 +1,11 @@
 /** The bar of a row with its name inside or beside it, where there is room. */
 const FRINGE = 12;
 const pen = document.createElement("canvas").getContext("2d");
+pen.font = '500 11px system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif';
 const widths = new Map();
 const widthOf = (text) => {
   if (!widths.has(text)) {
     if (widths.size > 5000) widths.clear();
-    pen.font = '500 11px system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif';
     widths.set(text, pen.measureText(short(text, 200)).width + FRINGE);
   }
   return widths.get(text);
@@ -44,8 +44,8 @@ const besideBar = ([left, right], text) => {
 
 const drawLane = (index) => {
   const row = shown.rows[index];
-  const bar = h("i", { class: `time-bar ${toneOf(row)}${pathOfShown().isOn[index] ? " on-path" : ""}` });
+  const bar = h("i", { class: `time-bar ${toneOf(row)}` });
   const edges = placeBar(bar, row[START], row[TOOK] === null ? shown.execution.length : row[START] + row[TOOK], V[row[LABEL]]);
-  return h("span", { role: "gridcell", class: "lane" }, bar,
+  return h("span", { role: "gridcell", class: pathOfShown().isOn[index] ? "lane on-path" : "lane" }, bar,
     edges && laneWidth ? besideBar(edges, V[row[LABEL]]) : null, drawMarkers(index));
 };

@@ -32,7 +32,7 @@ const toolbar = h("div", { class: "toolbar", role: "toolbar", "aria-label": "tim
 const heads = h("div", { class: "heads", role: "row" },
   h("span", { role: "columnheader" }, "What"), h("span", { role: "columnheader", class: "number" }, "Took"),
   h("span", { role: "columnheader", class: "number", title: "peak of the memory, as a share of the limit" }, "Memory"), axis);
-const grid = h("div", { class: "grid", role: "treegrid", tabindex: "0", "aria-label": "timeline" }, heads, list);
+const grid = h("div", { class: "grid", role: "treegrid", tabindex: "0", "aria-label": "timeline" }, h("div", { class: "ticks", "aria-hidden": "true" }, h("span", {})), heads, list);
 const wholeContent = h("div", {});
 const legend = h("span", { class: "legend" }, h("span", { class: "reserved" }, "reserved"), h("span", { class: "used" }, "used"));
 const whole = h("details", { class: "whole", open: true, "aria-label": "whole run" }, h("summary", {}, "Whole run", legend), wholeContent);
