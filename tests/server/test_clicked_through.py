@@ -99,6 +99,7 @@ def zoom(chromium: Browser, picture: Picture) -> None:
     """Zoom by dragging over the axis, and by keys."""
     whole = chromium.run(TICKS)
     chromium.drag(".axis", 0.3, 0.6)
+    chromium.drop(".axis", 0.6)
     dragged = chromium.run(TICKS)
     picture("6-dragged")
     chromium.press("+")
