@@ -887,7 +887,7 @@ execution f1c0ffee        05-28 20:26:40.000000  05-28 20:28:28.000000  108.0000
     input translation     05-28 20:26:40.000000  05-28 20:26:41.000000    1.000000s    10%  node/n0/task/0
     user code             05-28 20:26:41.000000  05-28 20:26:49.000000    8.000000s    80%  node/n0/task/0
     output translation    05-28 20:26:49.000000  05-28 20:26:50.000000    1.000000s    10%  node/n0/task/0
-  task train.fit          05-28 20:26:52.000000  05-28 20:28:20.000000   83.000000s         node/n1             n1; 2 attempts; wall 1 min 28 s; sum 1 min 23 s
+  task train.fit          05-28 20:26:52.000000  05-28 20:28:20.000000   83.000000s         node/n1             n1; 2 attempts; wall 1 min 23 s; sum 1 min 23 s
     attempt 0             05-28 20:26:52.000000  05-28 20:27:20.000000   28.000000s    34%  node/n1/task/0      failure; USER:Recoverable, recoverable
       input translation   05-28 20:26:52.000000  05-28 20:26:54.800000    2.800000s    10%  node/n1/task/0
       user code           05-28 20:26:54.800000  05-28 20:27:17.200000   22.400000s    80%  node/n1/task/0      failure; ValueError: loss is not finite; /code/pipelines/train.py:42 in fit

@@ -229,15 +229,15 @@ def test_a_map_expands_to_a_list_of_subtasks_with_state_duration_and_peak(chromi
 
 
 @needs_chromium
-def test_a_group_has_the_sum_of_its_members_and_the_time_from_first_to_last(chromium: Browser, tmp_path: Path) -> None:
+def test_a_group_has_the_sum_of_its_members_and_the_time_in_which_they_ran(chromium: Browser, tmp_path: Path) -> None:
     chromium.open(written(spread_map(tmp_path / "map.jsonl")))
     chromium.press("End")
     (line,) = [row for row in chromium.text(".rows").split("task ") if row.startswith("train.score") and "Σ" in row]
 
     assert "Σ 1 min 00 s" in line
-    assert "200 items · wall 58 min 03 s · median 300 ms · slowest 300 ms" in line
-    details = chromium.text(".details").replace("\t", " ")
-    assert "sum 1 min 00 s" in details
+    assert "200 items · wall 1 min 00 s · median 300 ms · slowest 300 ms" in line
+    details = " ".join(chromium.text(".details").split())
+    assert "wall time 1 min 00 s sum 1 min 00 s" in details
     assert "first start to last end 58 min 03 s" in details
 
 
@@ -530,7 +530,7 @@ def test_a_file_that_is_not_a_trace_is_reported_in_one_line(tmp_path: Path) -> N
 @needs_chromium
 def test_a_large_page_is_drawn_from_compressed_data(chromium: Browser, tmp_path: Path) -> None:
     path = written(with_long_logs(failed_map(tmp_path / "map.jsonl")))
-    assert path.stat().st_size < 180_000
+    assert path.stat().st_size < 200_000
     chromium.open(path)
     chromium.ready()
     assert chromium.text("h1") == "f1c0ffee"
@@ -633,9 +633,9 @@ def test_no_form_shows_the_time_from_first_to_last_as_time_spent(form: str, tmp_
     }
     (line,) = [each for each in re.split(r"\n|<tr>", forms[form]()) if "200 items" in each]
 
-    assert re.search("wall 58 min 03 s.*median 300 ms.*slowest 300 ms", line)
+    assert re.search("wall 1 min 00 s.*median 300 ms.*slowest 300 ms", line)
     assert ("sum 1 min 00 s" if form == "explain" else "Σ 1 min 00 s") in line
-    assert line.count("58 min 03 s") == 1
+    assert "58 min 03 s" not in line
     assert not re.search(r"\d %|\d%", line)
 
 
@@ -647,7 +647,7 @@ def test_the_duration_of_a_retried_node_is_without_the_time_between_its_attempts
     shown = tree_text.render(ExecutionTree.from_file(tmp_path / "f.jsonl"), Terminal(width=160))
 
     (line,) = [each for each in shown.splitlines() if "2 attempts" in each]
-    assert "wall 10 min 10 s" in line
+    assert "wall 20.0 s" in line
     assert "Σ 20.0 s" in line
 
 

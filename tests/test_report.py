@@ -86,7 +86,7 @@ def test_an_execution_has_the_attempts_of_a_node_and_a_summarised_map(execution:
 ✗ execution f1c0ffee  shop/production · parents not reco…  1 min 48 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
 ├─ ✓ task train.prepare  n0                                    10.0 s  ━━╸
 │  └─ user code                                                8.00 s  ━━╸
-├─ ✓ task train.fit  n1 · 2 attempts · wall 1 min 28 s   Σ 1 min 23 s     ━━━━━━━━━━━━━━━━━━━━━━━━
+├─ ✓ task train.fit  n1 · 2 attempts · wall 1 min 23 s   Σ 1 min 23 s     ━━━━━━━╸─━━━━━━━━━━━━━━━
 │  ├─ ✗ attempt 0  USER:Recoverable, recoverable               28.0 s     ━━━━━━━╸
 │  │  ├─ input translation                                     2.80 s     ━
 │  │  └─ ✗ user code                                           22.4 s     ╺━━━━━━

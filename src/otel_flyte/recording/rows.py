@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
+from statistics import median
 
 from otel_flyte import semconv
 from otel_flyte.recording import usage
@@ -17,6 +18,7 @@ from otel_flyte.recording.cells import duration
 from otel_flyte.recording.failures import Error
 from otel_flyte.recording.roles import Role, entity_name, short_name
 from otel_flyte.recording.span_tree import NEVER_ENDED, UNKNOWN, Execution, TreeSpan, in_order
+from otel_flyte.recording.wall import wall_ns
 
 MANY = 10
 """The largest number of similar siblings that are not rolled up."""
@@ -87,13 +89,18 @@ class Row:
     def seconds(self) -> float | None:
         """The duration, of a group the sum of its members' durations; ``None`` where it never ended."""
         if self.end_ns is None or not self.is_group:
-            return self.wall_seconds
+            return self.elapsed_seconds
         return sum(span.seconds or 0.0 for span in self.spans)
 
     @property
-    def wall_seconds(self) -> float | None:
-        """The time from its start to its end, ``None`` where it never ended."""
+    def elapsed_seconds(self) -> float | None:
+        """The time from its first start to its last end, ``None`` where it never ended."""
         return None if self.end_ns is None else max(0, self.end_ns - self.start_ns) / 1e9
+
+    @property
+    def wall_seconds(self) -> float | None:
+        """The time in which at least one of its spans ran, ``None`` where it never ended."""
+        return None if self.end_ns is None else wall_ns(self.spans) / 1e9
 
     @property
     def took(self) -> str:
@@ -212,14 +219,14 @@ def _roll_up(name: str, map_node: str, members: Sequence[Row], most: int) -> Row
     selected = members if len(members) <= most else (*unsuccessful[:SHOWN], *slowest)
     shown = sorted(dict.fromkeys(selected), key=lambda member: member.start_ns)
     retried = sum(len(member.members) > 1 for member in members)
-    durations = sorted(member.seconds for member in members if member.seconds is not None)
+    durations = [member.seconds for member in members if member.seconds is not None]
     node_path = map_node.partition("/")[2]
     notes = _known(
         f"{len(members)} items" if map_node or members[0].role is Role.ITEM else f"{len(members)} times",
         *_counts(unsuccessful),
         f"{retried} retried" if retried else "",
-        f"median {duration(durations[len(durations) // 2])}" if durations else "",
-        f"slowest {duration(durations[-1])}" if durations else "",
+        f"median {duration(median(durations))}" if durations else "",
+        f"slowest {duration(max(durations))}" if durations else "",
         f"{len(shown)} shown" if len(shown) < len(members) else "",
         node_path,
     )

@@ -24,7 +24,7 @@ from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import Execution, TreeSpan
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.recording.usage import quota_of, usage_of
-from otel_flyte.report import charts, links, whole_run
+from otel_flyte.report import charts, groups, links, whole_run
 
 Json: TypeAlias = Any
 
@@ -182,6 +182,7 @@ def _execution(
         "errors": errors,
         "charts": drawn,
         "data": data,
+        "groups": groups.groups_of(rows),
         "logs": [_log(record, start_ns, place, indices, table) for record, place in placed],
         "logsLeftOut": max(0, len(logs) - LOG_RECORDS),
         **whole_run.page_data(execution, rows, attempts, indices),
@@ -198,6 +199,7 @@ def _execution_urls(execution: Execution) -> Iterator[AttributeValue]:
 def _row(row: Row, start_ns: int, span: int, error: int, table: Table) -> list[Json]:
     own = row.spans[0].span.attributes if span >= 0 else {}
     share = charts.peak_share(usage_of(own), quota_of(own)) if semconv.USAGE_MEMORY_PEAK in own else None
+    wall = () if row.wall_seconds is None or not row.is_group else (round(row.wall_seconds * 1e6),)
     return [
         row.depth,
         table[row.label],
@@ -210,6 +212,7 @@ def _row(row: Row, start_ns: int, span: int, error: int, table: Table) -> list[J
         span,
         error,
         None if row.seconds is None or not row.is_group else round(row.seconds * 1e6),
+        *wall,
     ]
 
 

@@ -17,6 +17,7 @@ from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import NEVER_ENDED, Execution
 from otel_flyte.recording.tree import ExecutionTree
+from otel_flyte.recording.wall import Interval, intervals
 from otel_flyte.report import charts, links, whole_run
 from otel_flyte.report.charts import Bar, Chart, Curve, Phase
 from otel_flyte.report.terminal import MARKS, NO_MARK
@@ -105,9 +106,6 @@ def _most_important(rows: Sequence[Row]) -> Sequence[Row]:
 def _row(row: Row, start_ns: int, length_ns: int) -> str:
     is_quiet = row.role in _ROLE_CLASSES and row.result == semconv.RESULT_SUCCESS
     mark = "" if is_quiet else MARKS.get(row.result, NO_MARK)
-    left = 1000 * (row.start_ns - start_ns) / length_ns
-    end_ns = start_ns + length_ns if row.end_ns is None else row.end_ns
-    width = max(2.0, 1000 * (end_ns - row.start_ns) / length_ns)
     kind = "failed" if row.result == semconv.RESULT_FAILURE else _ROLE_CLASSES.get(row.role, "task")
     kind = "unfinished" if row.end_ns is None else kind
     notes = _text(cut(" · ".join(row.notes), 120))
@@ -115,9 +113,35 @@ def _row(row: Row, start_ns: int, length_ns: int) -> str:
         f'<tr><td class="d{min(row.depth, 9)}"><b class="{_CLASSES.get(row.result, "")}">{mark}</b>'
         f" {_text(cut(row.label, 80))} <i>{notes}</i></td>"
         f'<td class="took">{row.took}</td><td class="bar"><svg viewBox="0 0 1000 10" preserveAspectRatio="none" '
-        f'aria-hidden="true"><rect class="{kind}" x="{min(left, 998):.0f}" y="1" width="{width:.0f}" height="8"/>'
-        "</svg></td></tr>"
+        f'aria-hidden="true">{_bar(row, kind, start_ns, length_ns)}</svg></td></tr>'
     )
+
+
+def _bar(row: Row, kind: str, start_ns: int, length_ns: int) -> str:
+    """Return the bar of a row; that of a group is a line from first to last, with a bar where any of it runs."""
+
+    def rectangle(tone: str, begin_ns: int, end_ns: int, y: int, height: int) -> str:
+        left = 1000 * (begin_ns - start_ns) / length_ns
+        width = max(2.0, 1000 * (end_ns - begin_ns) / length_ns)
+        return f'<rect class="{tone}" x="{min(left, 998):.0f}" y="{y}" width="{width:.0f}" height="{height}"/>'
+
+    end_ns = start_ns + length_ns if row.end_ns is None else row.end_ns
+    if not row.is_group or row.end_ns is None:
+        return rectangle(kind, row.start_ns, end_ns, 1, 8)
+    running = _joined(intervals(row.spans), length_ns // 1000)
+    bars = "".join(rectangle(kind, begin_ns, last_ns, 1, 8) for begin_ns, last_ns in running)
+    return rectangle("group", row.start_ns, end_ns, 4, 2) + bars
+
+
+def _joined(running: Sequence[Interval], smallest_ns: int) -> list[Interval]:
+    """Join intervals between which there is too little time to be seen, so that a wide map has few of them."""
+    joined = [running[0]]
+    for begin_ns, end_ns in running[1:]:
+        if begin_ns - joined[-1][1] <= smallest_ns:
+            joined[-1] = joined[-1][0], end_ns
+        else:
+            joined.append((begin_ns, end_ns))
+    return joined
 
 
 def _error(row: Row, error: Error) -> str:

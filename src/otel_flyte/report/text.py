@@ -15,6 +15,7 @@ from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import Execution
 from otel_flyte.recording.tree import ExecutionTree
+from otel_flyte.recording.wall import intervals
 from otel_flyte.report import whole_run
 from otel_flyte.report.terminal import MARKS, NO_MARK, STYLES, Terminal
 
@@ -108,16 +109,29 @@ def _columns(longest_label: int, total: int) -> tuple[int, int]:
 
 
 def _bar(row: Row, first_ns: int, last_ns: int, cells: int) -> str:
-    """Return the bar of a row, to half a cell; a row that never ended goes on to the end, dashed."""
-    halves = 2 * cells / max(1, last_ns - first_ns)
-    first = min(int((row.start_ns - first_ns) * halves), 2 * cells - 1)
-    last = max(first + 1, round(((last_ns if row.end_ns is None else row.end_ns) - first_ns) * halves))
+    """Return the bar of a row, to half a cell; a row that never ended goes on to the end, dashed.
+
+    The bar of a group is thin where none of its members runs.
+    """
+    end_ns = last_ns if row.end_ns is None else row.end_ns
+    running = intervals(row.spans) if row.is_group and row.end_ns is not None else [(row.start_ns, end_ns)]
+    drawn = [_halves(start, end, first_ns, last_ns, cells) for start, end in running]
+    is_on = {half for halves in drawn for half in halves}
+    whole = range(drawn[0].start, drawn[-1].stop)
     full = "┅" if row.end_ns is None else "━"
-    drawn = ""
+    bar = ""
     for cell in range(0, 2 * cells, 2):
-        left, right = first <= cell < last, first <= cell + 1 < last
-        drawn += full if left and right else "╸" if left else "╺" if right else " "
-    return drawn.rstrip()
+        left, right = cell in is_on, cell + 1 in is_on
+        thin = "─" if cell in whole and cell + 1 in whole else " "
+        bar += full if left and right else "╸" if left else "╺" if right else thin
+    return bar.rstrip()
+
+
+def _halves(start_ns: int, end_ns: int, first_ns: int, last_ns: int, cells: int) -> range:
+    """Return the halves of cells that a time covers, at least one."""
+    each = 2 * cells / max(1, last_ns - first_ns)
+    first = min(int((start_ns - first_ns) * each), 2 * cells - 1)
+    return range(first, max(first + 1, round((end_ns - first_ns) * each)))
 
 
 def _label(row: Row, stem: str) -> tuple[str, str, str, str]:

@@ -46,6 +46,7 @@ const drawLane = (index) => {
   const row = shown.rows[index];
   const bar = h("i", { class: `time-bar ${toneOf(row)}` });
   const edges = placeBar(bar, row[START], row[TOOK] === null ? shown.execution.length : row[START] + row[TOOK], V[row[LABEL]]);
+  if (edges && isRollUp(index)) drawRunning(bar, index);
   return h("span", { role: "gridcell", class: pathOfShown().isOn[index] ? "lane on-path" : "lane" }, bar,
     edges && laneWidth ? besideBar(edges, V[row[LABEL]]) : null, drawMarkers(index));
 };

@@ -22,11 +22,11 @@ const drawDetails = (index, isNewer = false) => {
       .filter(Boolean).map((fact) => h("span", {}, fact))));
   if (notesOf(row)) parts.push(h("p", { class: "notes" }, notesOf(row)));
   if (span && data.traceUrl) parts.push(h("p", {}, link(filledUrl(execution.traces[span[1]], span[0]), "Open in the trace")));
-  parts.push(drawSummary(index), ...drawOwnErrors(index), ...drawUsage(index), drawLogs(index, isNewer), drawData(index));
+  parts.push(...drawItems(index, isNewer), ...drawOwnErrors(index), ...drawUsage(index), drawLogs(index, isNewer), drawData(index));
   if (span) parts.push(...drawSpan(span));
   const drawn = parts.filter(Boolean);
   // The listeners of a part know its row.
-  for (const part of drawn) if (part !== logs.element) part.dataset.row = index;
+  for (const part of drawn) if (part !== logs.element && part !== itemsPanel) part.dataset.row = index;
   if (isNewer) { renew(side, drawn); logs.scroll(); return; }
   side.replaceChildren(...drawn);
   side.scrollTop = 0;
@@ -46,27 +46,6 @@ const drawOwnErrors = (index) => {
       row !== index && button(`${pathOf(row)}${more}`, "show where it happened", () => reveal(row), { class: "where", "data-row": row }),
       stackOf(V[stack]));
   }).concat(kinds.length > 5 ? [h("p", { class: "notes" }, `${kinds.length - 5} more kinds of errors inside`)] : []);
-};
-
-/** The results of a roll-up's items. */
-const drawSummary = (index) => {
-  const items = shown.children[index];
-  const row = shown.rows[index];
-  if (!isRollUp(index) || !items || items.length < 2) return null;
-  const counts = new Map();
-  for (const item of items) {
-    const result = resultOf(shown.rows[item]);
-    counts.set(result, (counts.get(result) || 0) + 1);
-  }
-  const times = items.map((item) => shown.rows[item][TOOK]).filter((time) => time !== null).sort((a, b) => a - b);
-  const slowest = items.reduce((a, b) => ((shown.rows[b][TOOK] ?? 0) > (shown.rows[a][TOOK] ?? 0) ? b : a));
-  const at = (share) => times.length ? duration(times[Math.min(times.length - 1, Math.floor(share * times.length))]) : "–";
-  return section(counted(items.length, "item"),
-    h("p", { class: "counts" }, [...counts].map(([result, count]) => [badge(result), ` ${count.toLocaleString("en")} `])),
-    table([["sum", row[SUM] === null ? "–" : duration(row[SUM])], ["first start to last end", row[TOOK] === null ? "–" : duration(row[TOOK])], ["median", at(0.5)], ["95 of 100 within", at(0.95)], ["slowest", times.length ? duration(times.at(-1)) : "–"]].concat(
-      shown.shares[index] === null ? [] : [["largest peak of memory", `${percent(shown.shares[index])} of the limit`]])),
-    h("p", {}, button(shown.open[index] ? "Close the list" : "Open the list", "open or close the list", () => toggle(index)), " ",
-      button("Slowest", "show the slowest item", () => reveal(slowest), { "data-row": slowest })));
 };
 
 const drawUsage = (index) => {

@@ -94,7 +94,7 @@ const drawAxis = () => {
   axis.replaceChildren();
   const lines = [];
   for (let at = Math.ceil(from / size) * size; at <= to; at += size) {
-    const tick = h("span", {}, at === 0 ? "0" : duration(at).replace(/\.0+ /, " ").replace(/(\.\d*?)0+ /, "$1 ").replace(/ 00 (s|min)$/, ""));
+    const tick = h("span", {}, at === 0 ? "0" : roundDuration(at));
     tick.style.left = `${(100 * (at - from)) / Math.max(1, to - from)}%`;
     if ((at - from) / Math.max(1, to - from) > 0.9) tick.className = "last";
     axis.append(tick);

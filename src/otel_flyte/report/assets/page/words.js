@@ -23,3 +23,15 @@ const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${numbe
 const moment = (micro) => new Date(micro / 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC";
 const written = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 const short = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
+
+const bytes = (value) => {
+  for (const [unit, power] of [["TiB", 4], ["GiB", 3], ["MiB", 2], ["KiB", 1]]) {
+    const scaled = value / 1024 ** power;
+    if (scaled >= 0.9995) return `${figure(scaled)} ${unit}`;
+  }
+  return `${Math.round(value)} B`;
+};
+/** A number with two digits or three, without a fraction of 0. */
+const figure = (value) => String(Number(value.toFixed(value < 0.095 ? 3 : value < 9.95 ? 2 : value < 99.95 ? 1 : 0)));
+/** A duration without a fraction of 0, for an axis. */
+const roundDuration = (micro) => duration(micro).replace(/\.0+ /, " ").replace(/(\.\d*?)0+ /, "$1 ").replace(/ 00 (s|min)$/, "");
