@@ -35,6 +35,8 @@ FIRST_HEARTBEAT_SECONDS = 10.0
 GROWTH = 1.1
 """Factor by which each pause is longer than the one before: a day has some 70 heartbeats."""
 
+_RESOURCES = semconv.RESOURCES_REQUEST.partition("request")[0]
+
 RECORDS_LIMIT = 100
 """Log records of one attempt."""
 
@@ -124,7 +126,9 @@ def _attributes(task: OpenTask, span: "ReadableSpan") -> dict[str, Any]:
         attributes[semconv.PENDING_PARENT] = f"{parent.span_id:016x}"
     if task.phase_name:
         attributes[semconv.PHASE] = task.phase_name
-    attributes.update({name: value for name, value in (span.attributes or {}).items() if name in semconv.IDENTITY})
+    own = span.attributes or {}
+    # The resources are the limits that the usage of a running task is drawn with.
+    attributes.update({name: own[name] for name in own if name in semconv.IDENTITY or name.startswith(_RESOURCES)})
     return attributes
 
 

@@ -8,8 +8,10 @@ from typing import TypeAlias
 
 from otel_flyte import semconv
 from otel_flyte.formulas import NO_VALUE
-from otel_flyte.recording import usage, usage_points
+from otel_flyte.recording import live_curves, usage, usage_points
 from otel_flyte.recording.cells import duration, moment
+from otel_flyte.recording.curves import Fine
+from otel_flyte.recording.live_curves import of_running, partition
 from otel_flyte.recording.model import Attributes, AttributeValue, Point
 from otel_flyte.recording.roles import Role, entity_name, short_name
 from otel_flyte.recording.span_tree import LOCAL, NEVER_ENDED, TreeSpan
@@ -44,6 +46,7 @@ class Attempt:
         worker: which of several pods or processes of the attempt, such as ``worker-1``; empty for the only one.
         series: a value a minute by name of :data:`otel_flyte.semconv.SERIES`, -1 where there is none.
         minutes_per_value: the number of minutes for which each recorded value of the series stands.
+        live: curves at the interval of its metrics, by the attributes that an ended attempt has for them.
         span: its span, ``None`` where only points are recorded.
     """
 
@@ -65,6 +68,7 @@ class Attempt:
     source: str = NO_SOURCE
     series: Mapping[str, Sequence[float]] = field(default_factory=dict)
     minutes_per_value: int = 1
+    live: Mapping[str, Sequence[Fine]] = field(default_factory=dict)
     span: TreeSpan | None = None
 
     @property
@@ -110,7 +114,10 @@ class UnknownAttemptError(Exception):
 def attempts_of(spans: Iterable[TreeSpan], points: Iterable[Point]) -> tuple[Attempt, ...]:
     """Return all attempts by start: those with a span or a pending span, and those with points only."""
     measured = [span for span in spans if span.role is Role.ATTEMPT or _is_measured_item(span)]
-    points_of, others = _assigned(points, measured)
+    of_tasks, of_devices = partition(points)
+    points_of, others = _assigned(of_tasks, measured)
+    for span, own in of_running(of_devices, measured):
+        points_of[id(span)] += own
     attempts = [_of_span(span, points_of[id(span)]) for span in measured]
     attempts += [_of_points(key, unclaimed) for key, unclaimed in others.items()]
     return tuple(sorted(attempts, key=lambda attempt: attempt.start_ns))
@@ -158,9 +165,11 @@ def _of_span(span: TreeSpan, points: Sequence[Point]) -> Attempt:
     if not series and span.seconds is not None and span.seconds <= 60:
         series = usage.of_one_minute(own)
     source, end_ns = FROM_SPAN if series else NO_SOURCE, span.seen_ns
+    live: Mapping[str, Sequence[Fine]] = {}
     points = usage_points.credible(points, span.start_ns)
     if not series and points:
         series, source = usage_points.by_minute(points, span.start_ns), FROM_POINTS
+        live = live_curves.of(points, span.start_ns)
         end_ns = max(end_ns, *(point.time_ns for point in points)) if span.end_ns is None else end_ns
     return Attempt(
         task=short_name(_text(span.attribute(semconv.TASK_NAME)) or entity_name(span.span.name, Role.ATTEMPT)),
@@ -181,6 +190,7 @@ def _of_span(span: TreeSpan, points: Sequence[Point]) -> Attempt:
         source=source,
         series=series,
         minutes_per_value=usage.minutes_per_value(own) if source == FROM_SPAN else 1,
+        live=live,
         span=span,
     )
 

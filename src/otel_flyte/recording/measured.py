@@ -14,6 +14,7 @@ Values: TypeAlias = Sequence[float | None]
 def fine(attempt: Attempt, name: str, longest: int) -> list[Fine]:
     """Return the curves at the sampling interval; none of one value, which the mean has with more digits."""
     found = curves.of(attempt.span.span.attributes, name) if attempt.span is not None else []
+    found = found or list(attempt.live.get(name, ()))
     return [each.thinned(longest) for each in found] if any(len(each.means) > 1 for each in found) else []
 
 

@@ -91,10 +91,10 @@ class LogRecord:
 
 @dataclass(slots=True)
 class Point:
-    """A data point of a usage gauge.
+    """A data point of a metric of usage.
 
     Attributes:
-        series: one of :data:`otel_flyte.semconv.SERIES`.
+        series: one of :data:`otel_flyte.semconv.SERIES`, or another of :mod:`otel_flyte.recording.point_series`.
         resource: attributes of the process.
     """
 
@@ -112,7 +112,7 @@ class Recording:
     Attributes:
         spans: each span once.
         logs: log records that are events of a span or have a body.
-        points: data points of usage gauges; other metrics are not kept.
+        points: data points of usage; other metrics are not kept.
         remarks: one line for each part that can't be read.
     """
 

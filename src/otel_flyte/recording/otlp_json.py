@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from otel_flyte import semconv
 from otel_flyte.recording.model import Attributes, AttributeValue, Event, Link, LogRecord, Point, Recording, Scope, Span
+from otel_flyte.recording.point_series import is_usage, series_of
 
 Json: TypeAlias = Mapping[str, Any]
 _T = TypeVar("_T")
@@ -37,7 +38,6 @@ _SHORTEST_BIG = 19
 """Digits. A number with fewer has no more than 64 bits."""
 
 _TRACE_ID_SIZE, _SPAN_ID_SIZE = 16, 8
-USAGE_METRIC = semconv.METRIC_TASK_SERIES.format(name="")
 _are_usual = re.compile(r"(?:(?!0+ )[0-9a-f]{16} ){2}[1-9][0-9]{0,18} [1-9][0-9]{0,18}").fullmatch
 """Of the ids of a span and its parent, its start and its end."""
 
@@ -203,21 +203,23 @@ def _severity(number: Any) -> str:
 
 def _points(metric: Json, _: Scope, resource: Attributes, faults: Faults) -> list[Point]:
     name = _text(metric.get("name"))
-    if not name.startswith(USAGE_METRIC):
+    if not is_usage(name):
         return []
-    points = _members(_object(metric, "gauge", faults), "dataPoints", "data point", faults)
-    series = name.removeprefix(USAGE_METRIC)
-    found = _fields("data point", faults, lambda point, _: _point(point, series, resource, faults), points)
+    data = next((kind for kind in ("gauge", "sum") if kind in metric), "gauge")
+    points = _members(_object(metric, data, faults), "dataPoints", "data point", faults)
+    found = _fields("data point", faults, lambda point, _: _point(point, name, resource, faults), points)
     return [point for point in found if point]
 
 
-def _point(point: Json, series: str, resource: Attributes, faults: Faults) -> Point | None:
+def _point(point: Json, metric: str, resource: Attributes, faults: Faults) -> Point | None:
     given = (_get(point, "asDouble"), _get(point, "asInt"))
     value = float(next((number for number in given if number is not None), math.nan))
     time_ns = _time(_get(point, "timeUnixNano"))
     if not time_ns or not math.isfinite(value):
         return None
-    return Point(series, time_ns, value, _attributes(point, faults), resource)
+    attributes = _attributes(point, faults)
+    series = series_of(metric, attributes)
+    return series and Point(series.name, time_ns, value * series.factor, attributes, resource)
 
 
 def _id(value: Any, size: int) -> str:

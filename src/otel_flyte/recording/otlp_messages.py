@@ -8,7 +8,8 @@ from typing import Any
 
 from otel_flyte import semconv
 from otel_flyte.recording.model import Attributes, AttributeValue, Event, Link, LogRecord, Point, Scope, Span
-from otel_flyte.recording.otlp_json import KINDS, SEVERITIES, STATUS_CODES, USAGE_METRIC
+from otel_flyte.recording.otlp_json import KINDS, SEVERITIES, STATUS_CODES
+from otel_flyte.recording.point_series import is_usage, series_of
 
 
 def attributes(pairs: Iterable[Any]) -> Attributes:
@@ -63,15 +64,16 @@ def log(message: Any) -> LogRecord | None:
 
 
 def points(metric: Any, resource: Attributes) -> list[Point]:
-    """Return the points of a ``Metric`` that is a gauge of usage; none of other metrics."""
-    if not metric.name.startswith(USAGE_METRIC):
+    """Return the points of a ``Metric`` of usage; none of other metrics."""
+    if not is_usage(metric.name):
         return []
-    series = metric.name.removeprefix(USAGE_METRIC)
     found = []
-    for point in metric.gauge.data_points:
+    for point in (metric.sum if metric.HasField("sum") else metric.gauge).data_points:
         value = point.as_double if point.WhichOneof("value") == "as_double" else float(point.as_int)
-        if point.time_unix_nano and math.isfinite(value):
-            found.append(Point(series, point.time_unix_nano, value, attributes(point.attributes), resource))
+        own = attributes(point.attributes)
+        series = series_of(metric.name, own)
+        if series is not None and point.time_unix_nano and math.isfinite(value):
+            found.append(Point(series.name, point.time_unix_nano, value * series.factor, own, resource))
     return found
 
 

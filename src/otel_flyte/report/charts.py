@@ -4,8 +4,8 @@ The curves are those of Union's task-level monitoring. Memory is in percent of t
 *limit* is the limit, *allocated* the larger of request and usage, *used* the usage. CPU is in cores: limit, request,
 usage. A request that was not declared is the limit, as in Kubernetes.
 
-A task span has the use at the sampling interval, with a curve for each device. Where it has not, as while the task runs
-or in older recordings, the curves have a value by the minute.
+A task span has the use at the sampling interval, with a curve for each device. While the task runs, its metrics have
+the use at the interval of their export. In older recordings the curves have a value by the minute.
 """
 
 import math

@@ -11,7 +11,7 @@ from otel_flyte import semconv
 from otel_flyte.config import settings, standard
 from otel_flyte.recording.cells import counted
 from otel_flyte.report.terminal import Terminal
-from otel_flyte.run import pyflyte_run
+from otel_flyte.run import live_metrics, pyflyte_run
 from otel_flyte.run.identity import named
 from otel_flyte.run.pyflyte_run import NotRunnableError, Target
 from otel_flyte.runtime.guard import say_once
@@ -52,6 +52,7 @@ def run(arguments: Sequence[str], target: Target, output: Path | None = None) ->
     folder = Path.cwd()
     with ExitStack() as recorded:
         recorded.enter_context(named(target.entity))
+        recorded.enter_context(live_metrics.often())
         stream: TextIO = getattr(sys, "stderr", None) or recorded.enter_context(Path(os.devnull).open("w"))
         if settings.switched_off_by(os.environ) is None:
             recorded.enter_context(recording.to(exporter, stream, Terminal.of(stream, os.environ)))

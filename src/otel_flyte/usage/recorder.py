@@ -5,13 +5,15 @@ pays nothing that could be noticed. A thread samples only tasks that run for a w
 cgroups and accelerators imported.
 """
 
+import os
 import threading
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from otel_flyte import semconv
-from otel_flyte.config import settings
+from otel_flyte.config import settings, standard
 from otel_flyte.runtime import forks, ticker
 from otel_flyte.runtime.forks import importing
 from otel_flyte.runtime.guard import guarded, start_thread
@@ -31,7 +33,10 @@ PATIENCE_SECONDS = 1.0
 """A task that ends earlier is sampled only when it begins and ends."""
 
 METRICS_AFTER_SECONDS = 5.0
-"""A task that ends earlier has its usage on its spans alone: the SDK of metrics takes time to import."""
+"""A task that ends earlier has its usage on its spans alone: the SDK of metrics takes time to import.
+
+Where metrics are exported more often than that, the first export is not waited for so long.
+"""
 
 SHORTEST_PAUSE_SECONDS = 0.01
 """Between two samples for borders of tasks and phases; the last sample serves until then."""
@@ -173,7 +178,7 @@ class Recorder:
         due = time.monotonic()
         while self.open and self.is_current():
             self.take()
-            if not self._has_instruments and self._has_run_for(METRICS_AFTER_SECONDS):
+            if not self._has_instruments and self._has_run_for(_metrics_after()):
                 self._has_instruments = True
                 _create_instruments()
             # Samples that were missed while the process was stopped are not made up for.
@@ -211,6 +216,12 @@ def begin(task: OpenTask, first: Sample | None = None, age: float = 0.0) -> None
 def collect() -> "Collection | None":
     """Return the usage since the previous collection of metrics, ``None`` where no task has run."""
     return _recorder.collect() if _recorder is not None else None
+
+
+@cache
+def _metrics_after() -> float:
+    interval = standard.number(standard.usable(os.environ), semconv.METRIC_EXPORT_INTERVAL)
+    return min(METRICS_AFTER_SECONDS, max(PATIENCE_SECONDS, interval / 1000))
 
 
 @guarded
