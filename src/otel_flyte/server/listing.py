@@ -138,7 +138,8 @@ def _nothing(filters: Mapping[str, str], endpoint: str) -> str:
         return '<div class="empty"><p>The recordings have no executions yet.</p></div>'
     return (
         '<div class="empty"><h2>No executions yet</h2><p>Tasks and runs with this variable appear here while they run:'
-        f"</p><pre>OTEL_EXPORTER_OTLP_ENDPOINT={escape(endpoint)}</pre><p>To try it:</p>"
+        f"</p><pre>OTEL_EXPORTER_OTLP_ENDPOINT={escape(endpoint)}</pre><p>A pod sends its usage once a minute; "
+        f"<code>{semconv.METRIC_EXPORT_INTERVAL}=2000</code> makes that two seconds.</p><p>To try it:</p>"
         f"<pre>OTEL_EXPORTER_OTLP_ENDPOINT={escape(endpoint)} otel-flyte demo</pre></div>"
     )
 

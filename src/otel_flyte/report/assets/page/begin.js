@@ -1,15 +1,20 @@
-const show = (number) => {
-  shown = grown(data.executions[number]);
-  view = [0, 1];
-  drawHeader();
-  drawErrors();
-  arrange();
-  // The first visible error is selected, else the first row with usage, else the first failed attempt.
+/** The row that is selected until the user selects another: the first visible error, else the longest with usage, else the first failed attempt. */
+const preferred = () => {
   const failed = shown.execution.errors.length ? [...selfAndAbove(shown.execution.errors[0][0])].find((index) => places.has(index)) : undefined;
   const measured = Object.keys(shown.execution.charts).map((span) => shown.rowOfSpan[span]).filter((row) => places.has(row))
     .sort((a, b) => (shown.rows[b][TOOK] ?? Infinity) - (shown.rows[a][TOOK] ?? Infinity))[0];
   const unfinished = shown.rows.findIndex((row) => V[row[ROLE]] === "attempt" && row[SPAN] >= 0 && BAD.has(V[row[RESULT]]));
-  selected = failed ?? measured ?? (places.has(unfinished) ? unfinished : 0);
+  return failed ?? measured ?? (places.has(unfinished) ? unfinished : 0);
+};
+
+const show = (number) => {
+  shown = grown(data.executions[number]);
+  view = [0, 1];
+  isChosen = false;
+  drawHeader();
+  drawErrors();
+  arrange();
+  selected = preferred();
   refresh();
   drawWhole();
   select(selected, false);

@@ -22,6 +22,18 @@ const anchorOf = (names) => {
   return place < visible.length ? [names[visible[place]], top + place * height] : null;
 };
 
+// Who uses the details has chosen their row.
+side.addEventListener("focusin", () => { isChosen = true; });
+side.addEventListener("pointerdown", () => { isChosen = true; });
+
+/** Select the preferred row; return whether it is another one. */
+const choosePreferred = () => {
+  const before = selected;
+  arrange();
+  selected = preferred();
+  return selected !== before;
+};
+
 const update = (next) => {
   if (!shown || !next.executions.length) { take(next); begin(); return; }
   const before = shown;
@@ -46,9 +58,11 @@ const update = (next) => {
   drawHeader();
   drawErrors();
   drawOutside(true);
+  // Usage, or an error, may have come since.
+  const isOther = !isChosen && side.scrollTop === 0 && choosePreferred();
   refresh(true);
   drawWhole();
-  drawDetails(selected, true);
+  drawDetails(selected, !isOther);
   side.scrollTop = sideTop;
   const index = anchor && places.get(anchor[0]);
   const place = anchor ? visible.indexOf(index) : -1;

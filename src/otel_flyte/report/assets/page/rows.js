@@ -39,6 +39,8 @@ const grown = (execution) => {
 let shown = null;
 let view = [0, 1];
 let selected = -1;
+/** Whether the user has selected it. */
+let isChosen = false;
 let visible = [];
 let order = "start";
 let onlyBad = false;

@@ -139,7 +139,7 @@ const scrollTo = (index) => {
 const select = (index, isAsked = true) => {
   selected = index;
   drawDetails(index);
-  if (isAsked) { scrollTo(index); document.body.classList.add("asked"); }
+  if (isAsked) { isChosen = true; scrollTo(index); document.body.classList.add("asked"); }
   mark();
 };
 

@@ -1,0 +1,168 @@
+"""The usage of running tasks on the server's page: of a real task, and of devices whose points are sent by hand."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from opentelemetry import trace
+
+from otel_flyte import semconv
+from support import otlp, served_runs, traces, usages
+from support.browser import CHROMIUM, MISSING, Browser
+from support.server import Served, environment
+
+pytestmark = pytest.mark.newest_only
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+
+SECONDS = 60
+
+BUSY = """
+import time
+
+from flytekit import Resources, task, workflow
+
+
+@task(requests=Resources(cpu="1", mem="200Mi"), limits=Resources(cpu="2", mem="400Mi"))
+def fit(seconds: int) -> int:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        sum(range(10_000))
+        time.sleep(0.01)
+    return seconds
+
+
+@workflow
+def train(seconds: int = 90) -> int:
+    return fit(seconds=seconds)
+"""
+
+
+def until(found: Callable[[], Any]) -> Any:
+    """Return what a function returns once that is true."""
+    end = time.monotonic() + SECONDS
+    while not (value := found()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return value
+
+
+@contextmanager
+def busy(served: Served, folder: Path, **variables: str) -> Iterator[str]:
+    """Run a task whose telemetry goes to the server; the value is the key of its execution."""
+    (folder / "busy.py").write_text(BUSY)
+    command = [sys.executable, "-m", "otel_flyte", "run", "busy.py", "train"]
+    environ = {**environment(), semconv.ENDPOINT: served.otlp_http, **variables}
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environ, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield until(served.executions)[0]["key"]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def charts(served: Served, key: str) -> dict[str, Any]:
+    """Return the charts of the only attempt with any, by title."""
+    (execution,) = served.get(f"/data/{quote(key, safe='')}").json()["executions"]
+    return {
+        chart["title"]: chart | {"start": execution["start"]}
+        for drawn, _ in execution["charts"].values()
+        for chart in drawn
+    }
+
+
+@needs_chromium
+def test_the_curves_of_a_running_task_grow_and_are_seconds_late(
+    chromium: Browser, served: Served, tmp_path: Path, pictures: Path
+) -> None:
+    with busy(served, tmp_path) as key:
+        chromium.open(f"{served.url}/executions/{quote(key, safe='')}")
+        chromium.ready()
+        until(lambda: len(_drawn(chromium, "CPU")) > 2)
+        before = _drawn(chromium, "CPU")
+        until(lambda: len(_drawn(chromium, "CPU")) >= len(before) + 2)
+        chromium.screenshot(pictures / "live-usage.png")
+        found = charts(served, key)
+        late = time.time() - found["CPU"]["start"] / 1e6 - found["CPU"]["seconds"]
+        assert "running" in chromium.text("header")
+    assert late < 5
+    assert found["CPU"]["step"] == pytest.approx(2, abs=1)
+    assert {curve[0]: curve[1][-1] for curve in found["CPU"]["curves"]} | {"used": 0} == {
+        "limit": 2.0,
+        "allocated": 1.0,
+        "used": 0,
+    }
+    assert found["Memory"]["unit"] == "% of the request"
+    assert chromium.complaints == []
+
+
+def _drawn(chromium: Browser, title: str) -> list[str]:
+    """Return the steps of the curve of usage in a chart of the page."""
+    figures = "[...document.querySelectorAll('figure')]"
+    figure = f"{figures}.find(each => each.querySelector('b').textContent === {json.dumps(title)})"
+    path = chromium.run(f"{figure}?.querySelector('path.used')?.getAttribute('d') ?? ''")
+    return str(path).replace("M", "H").split("H")[1:]
+
+
+def test_an_interval_that_the_user_has_set_is_kept(served: Served, tmp_path: Path) -> None:
+    with busy(served, tmp_path, OTEL_METRIC_EXPORT_INTERVAL="3500") as key:
+        steps = until(lambda: [chart["step"] for chart in charts(served, key).values() if chart["step"] < 60])
+    assert steps[0] == pytest.approx(3.5, abs=0.5)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("kind", [semconv.DEVICE_GPU, semconv.DEVICE_NPU])
+def test_a_running_task_has_a_curve_for_each_device(served: Served, kind: str) -> None:
+    begin = time.time_ns() - 60 * 10**9
+    resource = {**served_runs.resource("live"), semconv.ACTION_NAME: "n0", semconv.ATTEMPT: "0"}
+    folder = served.folder / "sent"
+    folder.mkdir()
+    pending = {
+        **usages.node("n0", "shop.fit"),
+        semconv.SPAN_ROLE: semconv.SPAN_ROLE_PENDING,
+        semconv.PENDING_START: begin,
+    }
+    at = (begin - traces.BEGIN_NS) / 1e9
+    above = trace.SpanContext(served_runs.parent(3).trace_id, 7, True, trace.TraceFlags(1))
+    traces.Recorder.of_file(folder / "f.jsonl", served_runs.resource("live")).leaf(
+        "running", at, at, pending, parent=above
+    )
+    served.send_file(folder / "f.jsonl")
+    for number in range(1, 6):
+        served.send("metrics", json.dumps(_devices(resource, kind, begin + number * 2 * 10**9, number)))
+    found = charts(served, "shop:development:live")
+    utilization, memory = (found[f"{kind.upper()} {what}"] for what in ("utilisation", "memory"))
+    assert utilization["step"] == 2
+    assert {name: values[:5] for name, values, *_ in utilization["curves"]} == {
+        f"{kind.upper()} 0": [10, 20, 30, 40, 50],
+        f"{kind.upper()} 1": [5, 10, 15, 20, 25],
+    }
+    assert len(memory["curves"]) == 2
+
+
+def _devices(resource: dict[str, str], kind: str, time_ns: int, number: int) -> Any:
+    names = {
+        semconv.DEVICE_GPU: (semconv.METRIC_HW_GPU_UTILIZATION, semconv.METRIC_HW_GPU_MEMORY_UTILIZATION),
+        semconv.DEVICE_NPU: (semconv.METRIC_ACCELERATOR_UTILIZATION, semconv.METRIC_ACCELERATOR_MEMORY_UTILIZATION),
+    }[kind]
+    points = [
+        {
+            "timeUnixNano": str(time_ns),
+            "asDouble": number / 10 / (1 + device),
+            "attributes": otlp.attributes({semconv.HW_ID: f"id-{9 - device}", semconv.HW_TYPE: kind}),
+        }
+        for device in range(2)
+    ]
+    return otlp.message("metrics", resource, [{"name": name, "gauge": {"dataPoints": points}} for name in names])
