@@ -65,9 +65,9 @@ _OF_NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 def _pattern(name: str) -> str:
-    """Return the pattern of a name; a part in braces stands for any text, the index of a device for digits."""
+    """Return the pattern of a name; a part in braces stands for any text."""
     parts = (re.escape(part) for part in re.split(r"\{\w+\}", name))
-    return r"[^{}]+?".join(parts)
+    return r".+?".join(parts)
 
 
 _PATTERNS = {unit: re.compile("|".join(map(_pattern, names)), re.DOTALL) for unit, names in _OF_NAMES.items()}

@@ -25,6 +25,7 @@ from otel_flyte.recording.span_tree import Execution, TreeSpan
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.recording.usage import quota_of, usage_of
 from otel_flyte.report import charts, groups, links, whole_run
+from otel_flyte.units import unit_of
 
 Json: TypeAlias = Any
 
@@ -33,6 +34,9 @@ LOG_RECORDS = 20_000
 
 CURVE_VALUES = 60_000
 """The number of values for which the curves of all attempts have room; more attempts have fewer values each."""
+
+_OURS = "flyte."
+"""Begins the names of all attributes that have a unit."""
 
 _LONGEST_TEXT = 20_000
 _SHORTEST_CURVE = 24
@@ -121,11 +125,16 @@ def page_data(analysis: Analysis, trace_url: str = "", *, is_outline: bool = Fal
     others = [record for records in logs.values() for record in records]
     return {
         "values": table.values_in_order,
+        "units": {name: unit for name in table if isinstance(name, str) and (unit := _unit(name))},
         "executions": executions,
         "logs": [_log(record, 0, Place(), {}, table) for record in others[-LOG_RECORDS:]],
         "remarks": list(analysis.tree.remarks),
         "traceUrl": links.safe(trace_url),
     }
+
+
+def _unit(name: str) -> str:
+    return unit_of(name) if name.startswith(_OURS) else ""
 
 
 def as_script(data: Json) -> str:

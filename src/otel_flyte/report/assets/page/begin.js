@@ -38,7 +38,7 @@ const begin = () => {
   } else {
     app.replaceChildren(...[header, remarks, errors, main, outside, help].filter(Boolean));
     show(0);
-    selectOfAddress();
+    goTo(location.hash);
     grid.focus({ preventScroll: true });
   }
   document.documentElement.dataset.ready = "";

@@ -4,8 +4,11 @@ const pairs = function* (flat) {
   for (let at = 0; at < flat.length; at += 2) yield [V[flat[at]], V[flat[at + 1]]];
 };
 
-const table = (entries) => h("table", { class: "attributes" }, h("tbody", {}, [...entries].map(([key, value]) =>
-  h("tr", {}, h("th", { scope: "row" }, key), h("td", {}, written(value))))));
+const table = (entries) => h("table", { class: "attributes" }, h("tbody", {}, [...entries].map(([key, value]) => {
+  const text = inUnits(key, value);
+  return h("tr", {}, h("th", { scope: "row" }, key),
+    h("td", { title: text === null ? null : exactly(key, value) }, text ?? written(value), copyButton(written(value), `copy the value of ${short(key, 80)}`)));
+})));
 
 const drawDetails = (index, isNewer = false) => {
   const { execution, rows, ends } = shown;
@@ -14,12 +17,14 @@ const drawDetails = (index, isNewer = false) => {
   const parts = [];
   const close = button("×", "close (Esc)", hide, { class: "close" });
   parts.push(h("div", { class: "heading" }, h("h2", {}, V[row[LABEL]]), badge(resultOf(row)), close));
+  const ids = span ? [["span id", span[0]], ["trace id", execution.traces[span[1]]]] : [];
   const above = shown.parents[index] >= 0 ? rows[shown.parents[index]] : null;
   const whole = above && (above[SUM] ?? above[TOOK]);
   const share = whole && row[TOOK] !== null && row[SUM] === null ? row[TOOK] / whole : null;
   parts.push(h("p", { class: "facts" },
     [V[row[ROLE]], took(row), row[START] > 0 && `began after ${duration(row[START])}`, slackInWords(index), share !== null && share < 1 && `${percent(share)} of ${V[rows[shown.parents[index]][LABEL]]}`]
-      .filter(Boolean).map((fact) => h("span", {}, fact))));
+      .filter(Boolean).map((fact) => h("span", {}, fact)),
+    h("span", { class: "copies" }, "copy", copyLink(index), ids.map(([name, id]) => copyChip(name, id)))));
   if (notesOf(row)) parts.push(h("p", { class: "notes" }, notesOf(row)));
   if (span && data.traceUrl) parts.push(h("p", {}, link(filledUrl(execution.traces[span[1]], span[0]), "Open in the trace")));
   parts.push(...drawItems(index, isNewer), ...drawOwnErrors(index), ...drawUsage(index), drawLogs(index, isNewer), drawData(index));
@@ -81,18 +86,18 @@ const drawData = (index) => {
   return null;
 };
 
-const drawSpan = ([id, , attributes, resource, maker, code, events = [], links = []]) => [
+const drawSpan = ([id, trace, attributes, resource, maker, code, events = [], links = []]) => [
   V[code] && section("Source", h("p", {}, h("code", {}, V[code]))),
   events.length && section("Events", h("ol", { class: "logs" }, events.slice(0, LOGS_AT_ONCE).map(([at, name, flat]) => h("li", {},
     h("time", {}, duration(Math.max(0, at))), h("b", {}, V[name]), h("span", {}, [...pairs(flat)].map(([key, value]) => `${key}=${written(value)}`).join(" ")))))),
-  links.length && section("Links", h("ul", { class: "plain" }, links.map(([trace, span, flat]) => {
+  links.length && section("Links", h("ul", { class: "plain" }, links.map(([linked, span, flat]) => {
     const words = [...pairs(flat)].map(([, value]) => written(value)).join(" · ") || "span";
     const here = shown.execution.spans.findIndex((each) => each[0] === span);
     const row = here >= 0 ? shown.rowOfSpan[here] : -1;
-    return h("li", {}, row >= 0 ? button(words, "show the linked span", () => reveal(row), { class: "where", "data-row": row }) : data.traceUrl ? link(filledUrl(trace, span), words) : words, " ", h("code", {}, span));
+    return h("li", {}, row >= 0 ? button(words, "show the linked span", () => reveal(row), { class: "where", "data-row": row }) : data.traceUrl ? link(filledUrl(linked, span), words) : words, " ", h("code", {}, span));
   }))),
   section("Attributes", table(pairs(attributes)),
-    h("details", {}, h("summary", {}, "Resource and identity"), table([["span", id], ["instrumentation", V[maker]], ...pairs(V[resource])]))),
+    h("details", {}, h("summary", {}, "Resource and identity"), table([["span", id], ["trace", shown.execution.traces[trace]], ["instrumentation", V[maker]], ...pairs(V[resource])]))),
 ].filter(Boolean);
 
 const hide = () => { document.body.classList.remove("asked"); grid.focus({ preventScroll: true }); };

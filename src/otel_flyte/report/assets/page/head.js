@@ -18,7 +18,7 @@ const drawHeader = () => {
     h("p", { class: "facts" },
       [execution.scope, moment(execution.start), took(rows[0]), counted(execution.spans.length, "span"),
         counted(execution.errors.length, "error")].filter(Boolean).map((fact) => h("span", {}, fact)),
-      h("span", {}, "trace ", h("code", {}, trace), execution.traces.length > 1 ? ` and ${execution.traces.length - 1} more` : "")));
+      h("span", {}, "trace ", h("code", {}, trace), trace && copyButton(trace, "copy the trace id"), execution.traces.length > 1 ? ` and ${execution.traces.length - 1} more` : "")));
 };
 
 const stackOf = (text) => text && h("details", {}, h("summary", {}, "Stack trace"), h("pre", {}, text));

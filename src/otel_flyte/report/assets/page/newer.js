@@ -58,10 +58,11 @@ const update = (next) => {
   drawHeader();
   drawErrors();
   drawOutside(true);
+  drawWhole();
+  if (!isChosen && goTo(location.hash)) return;
   // Usage, or an error, may have come since.
   const isOther = !isChosen && side.scrollTop === 0 && choosePreferred();
   refresh(true);
-  drawWhole();
   drawDetails(selected, !isOther);
   side.scrollTop = sideTop;
   const index = anchor && places.get(anchor[0]);

@@ -110,6 +110,7 @@ const setView = (from, to) => {
   paint(true);
   drawAxis();
   viewWhole();
+  keepAddress();
 };
 
 const zoom = (factor, around) => {
@@ -124,6 +125,7 @@ const mark = () => {
   for (const element of live.values()) element.setAttribute("aria-selected", String(Number(element.dataset.index) === selected));
   if (places.has(selected)) grid.setAttribute("aria-activedescendant", `row${selected}`);
   else grid.removeAttribute("aria-activedescendant");
+  keepAddress();
 };
 
 const scrollTo = (index) => {
