@@ -150,6 +150,8 @@ def test_a_running_task_has_a_curve_for_each_device(served: Served, kind: str) -
         f"{kind.upper()} 1": [5, 10, 15, 20, 25],
     }
     assert len(memory["curves"]) == 2
+    (execution,) = served.get("/data/shop:development:live").json()["executions"]
+    assert execution["length"] == pytest.approx(10e6, abs=1000)
 
 
 def _devices(resource: dict[str, str], kind: str, time_ns: int, number: int) -> Any:

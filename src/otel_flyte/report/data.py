@@ -113,6 +113,7 @@ def page_data(analysis: Analysis, trace_url: str = "", *, is_outline: bool = Fal
     attempts = {attempt.span_id: attempt for attempt in analysis.attempts if attempt.span_id}
     longest = min(LONGEST_CURVE, max(_SHORTEST_CURVE, CURVE_VALUES // max(1, len(attempts))))
     usages = {} if is_outline else {span_id: _usage(attempt, longest) for span_id, attempt in attempts.items()}
+    seen = {span_id: attempt.end_ns for span_id, attempt in attempts.items()}
     logs: dict[str, list[LogRecord]] = defaultdict(list)
     for record in analysis.logs:
         logs[record.trace_id].append(record)
@@ -121,7 +122,10 @@ def page_data(analysis: Analysis, trace_url: str = "", *, is_outline: bool = Fal
         own = [record for trace_id in execution.trace_ids for record in logs.pop(trace_id, ())]
         ordered = sorted(own, key=lambda record: record.time_ns)
         measured = () if is_outline else analysis.attempts
-        executions.append(_execution(execution, (measured, usages), ordered, table))
+        drawn = _execution(execution, (measured, usages), ordered, table)
+        # The usage of a running task may be its last sign.
+        last_ns = max((seen.get(span.span.span_id, 0) for span in execution.walk()), default=0)
+        executions.append(drawn | {"length": max(drawn["length"], last_ns // 1000 - drawn["start"])})
     others = [record for records in logs.values() for record in records]
     return {
         "values": table.values_in_order,
