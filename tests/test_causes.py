@@ -105,13 +105,14 @@ def test_an_exception_names_the_one_before_it_with_the_line(function: Callable[[
 
 
 def test_groups_and_chains_nest() -> None:
-    assert [(cause.summary, cause.frame) for cause in Error("RuntimeError", "lost", GROUP).causes] == [
-        ("caused by ExceptionGroup: two (2 sub-exceptions)", "/code/all.py:9 in fit_all"),
-        ("in the group fit.FitError: no fit", "/code/fit.py:6 in fit"),
-        ("caused by ZeroDivisionError: division by zero", "/code/fit.py:4 in fit"),
-        ("in the group ExceptionGroup: one (1 sub-exception)", "/code/inner.py:2 in inner"),
-        ("in the group ValueError: second", ""),
-        ("while handling FileNotFoundError: gone", "/code/load.py:3 in load"),
+    causes = Error("RuntimeError", "lost", GROUP).causes
+    assert [(cause.depth, cause.summary, cause.frame) for cause in causes] == [
+        (0, "caused by ExceptionGroup: two (2 sub-exceptions)", "/code/all.py:9 in fit_all"),
+        (1, "in the group fit.FitError: no fit", "/code/fit.py:6 in fit"),
+        (1, "caused by ZeroDivisionError: division by zero", "/code/fit.py:4 in fit"),
+        (1, "in the group ExceptionGroup: one (1 sub-exception)", "/code/inner.py:2 in inner"),
+        (2, "in the group ValueError: second", ""),
+        (0, "while handling FileNotFoundError: gone", "/code/load.py:3 in load"),
     ]
 
 

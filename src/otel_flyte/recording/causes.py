@@ -67,13 +67,16 @@ def chain_of(stacktrace: str) -> list[Block]:
     return chains[0]
 
 
-def others_of(chain: list[Block], relation: str = "") -> Iterator[tuple[str, Block]]:
-    """Return the exceptions of a chain besides its last, with their relation to the one named before."""
+def others_of(chain: list[Block], relation: str = "", depth: int = 0) -> Iterator[tuple[str, Block, int]]:
+    """Return the exceptions of a chain besides its last, with their relation to the one named before.
+
+    The depth is the number of groups around an exception.
+    """
     for block in reversed(chain):
         if relation:
-            yield relation, block
+            yield relation, block, depth
         for member in block.members:
-            yield from others_of(member, IN_THE_GROUP)
+            yield from others_of(member, IN_THE_GROUP, depth + 1)
         relation = block.link
 
 

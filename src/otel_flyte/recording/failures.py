@@ -24,11 +24,13 @@ class Cause:
         relation: ``caused by``, ``while handling`` or ``in the group``.
         text: its type and message, of one or more lines.
         frame: the innermost frame of the user's own code; empty where it was not raised.
+        depth: the number of groups that it is in.
     """
 
     relation: str
     text: str
     frame: str
+    depth: int = 0
 
     @property
     def summary(self) -> str:
@@ -70,7 +72,9 @@ class Error:
     def causes(self) -> tuple[Cause, ...]:
         """The exceptions that led to it, the nearest first, each with the members of its group."""
         others = causes.others_of(causes.chain_of(self.stacktrace))
-        named = (Cause(relation, _text_of(block.text), block.frame) for relation, block in others if block.text)
+        named = (
+            Cause(relation, _text_of(block.text), block.frame, depth) for relation, block, depth in others if block.text
+        )
         return tuple(islice(named, _LONGEST_CHAIN))
 
 

@@ -7,6 +7,7 @@ attribute, an identity) stands once in a table and is referred to by its index.
 import json
 import math
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -39,6 +40,7 @@ _OURS = "flyte."
 """Begins the names of all attributes that have a unit."""
 
 _LONGEST_TEXT = 20_000
+_DEEPEST_CAUSE = 6
 _SHORTEST_CURVE = 24
 _SERIES = semconv.USAGE_SERIES.format(name="")
 _CURVES = semconv.USAGE_CURVE_DEVICE.partition("{")[0]
@@ -308,7 +310,8 @@ def _error(error: Error, table: Table) -> Iterator[int]:
     message = error.text.removeprefix(error.type).removeprefix(": ")
     yield from (table(_bounded(text)) for text in (error.type, message, error.frame, error.stacktrace))
     for cause in error.causes:
-        yield table(_bounded(f"{cause.relation} {cause.text}" + f"\n  at {cause.frame}" * bool(cause.frame)))
+        text = _bounded(f"{cause.relation} {cause.text}" + f"\n  at {cause.frame}" * bool(cause.frame))
+        yield table(textwrap.indent(text, "    " * min(cause.depth, _DEEPEST_CAUSE)))
 
 
 def _code(attributes: Attributes) -> str:

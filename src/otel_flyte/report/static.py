@@ -148,7 +148,7 @@ def _error(row: Row, error: Error) -> str:
     frame = _frame(error.frame)
     for cause in error.causes:
         text = escape(_lines(cut(f"{cause.relation} {cause.text}", _LONGEST_MESSAGE)))
-        frame += f"<pre>{text}</pre>{_frame(cause.frame)}"
+        frame += f'<div class="in{min(cause.depth, 6)}"><pre>{text}</pre>{_frame(cause.frame)}</div>'
     stack = ""
     if error.stacktrace:
         lines = escape(_lines(error.stacktrace[-_LONGEST_STACK:]))

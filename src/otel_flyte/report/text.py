@@ -28,6 +28,7 @@ _DURATION_CELLS = 12
 _SHORTEST_BAR, _LONGEST_BAR = 12, 60
 _MESSAGE_LINES = 4
 _CAUSES = 6
+_DEEPEST_CAUSE = 3
 _ENTITIES = (Role.EXECUTION, Role.NODE, Role.ATTEMPT)
 _PHASES = (Role.PHASE, Role.TRANSFER)
 _ROLE_STYLES = {
@@ -165,7 +166,8 @@ def _error(error: Error, stem: str, total: int, terminal: Terminal) -> Iterator[
     room = max(total - width(stem), _NARROWEST // 4)
     yield from _exception(error.text, error.frame, stem, room, terminal)
     for cause in error.causes[:_CAUSES]:
-        yield from _exception(f"{cause.relation} {cause.text}", cause.frame, stem, room, terminal)
+        inner = "  " * min(cause.depth, _DEEPEST_CAUSE)
+        yield from _exception(f"{cause.relation} {cause.text}", cause.frame, stem + inner, room - len(inner), terminal)
     if len(error.causes) > _CAUSES:
         yield terminal.paint(f"{stem}… {counted(len(error.causes) - _CAUSES, 'more cause')}", "dim")
 
