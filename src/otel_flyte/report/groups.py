@@ -15,7 +15,8 @@ Json: TypeAlias = Any
 def groups_of(rows: Sequence[Row]) -> dict[int, Json]:
     """Return the data of each group by the index of its row. Durations are microseconds.
 
-    A member is ``[row, index, attempts, peak of memory, mean cores]``: the index in the map, the peak in bytes.
+    Facts of members are columns in the order of the rows: the index in the map, the number of attempts, the peak of
+    memory in bytes, mean cores. A column is empty where no member has such a fact, or each had one attempt.
     """
     places = {id(row): place for place, row in enumerate(rows)}
     return {
@@ -27,11 +28,21 @@ def groups_of(rows: Sequence[Row]) -> dict[int, Json]:
 
 def _group(group: Row, places: Mapping[int, int]) -> Json:
     spread = spread_of(group.members)
+    members = sorted(group.members, key=lambda member: places[id(member)])
+    index, attempts, memory, cores = zip(*map(_facts, members), strict=True)
     return {
         "noun": _noun(group),
-        "members": [[places[id(member)], *_facts(member)] for member in group.members],
+        "count": len(members),
+        "index": _column(index, None),
+        "attempts": _column(attempts, 1),
+        "memory": _column(memory, None),
+        "cores": _column(cores, None),
         **({} if spread is None else _spread(spread, places)),
     }
+
+
+def _column(values: Sequence[Json], usual: Json) -> list[Json]:
+    return [] if all(value == usual for value in values) else list(values)
 
 
 def _noun(group: Row) -> str:

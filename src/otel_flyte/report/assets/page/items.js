@@ -9,9 +9,13 @@ let choice = { ...FIRST_CHOICE };
 let grouping = null;
 
 /** The members of the selected group with what the list shows of them. */
-const membersOf = (group) => group.members.map(([at, index, attempts, memory, cores]) => {
+const membersOf = (of) => shown.children[of].map((at, place) => {
   const row = shown.rows[at];
-  return { at, index, attempts, memory, cores, state: resultOf(row), time: row[SUM] ?? row[TOOK], share: shown.shares[at], label: V[row[LABEL]] };
+  const { index, attempts, memory, cores } = grouping;
+  return {
+    at, index: index[place] ?? null, attempts: attempts[place] ?? 1, memory: memory[place] ?? null, cores: cores[place] ?? null,
+    state: resultOf(row), time: row[SUM] ?? row[TOOK], share: shown.shares[at], label: V[row[LABEL]],
+  };
 });
 
 const COLUMNS = [
@@ -41,7 +45,7 @@ const drawItems = (index, isNewer) => {
   if (!isNewer) choice = { ...FIRST_CHOICE };
   grouping = shown.execution.groups[index] || null;
   const up = above >= 0 && shown.execution.groups[above];
-  const crumb = up ? h("p", {}, button(`‹ ${V[shown.rows[above][LABEL]]} · ${counted(up.members.length, up.noun)}`, "go to the group", () => reveal(above), { class: "where", "data-row": above })) : null;
+  const crumb = up ? h("p", {}, button(`‹ ${V[shown.rows[above][LABEL]]} · ${counted(up.count, up.noun)}`, "go to the group", () => reveal(above), { class: "where", "data-row": above })) : null;
   if (!grouping) return [crumb];
   itemsPanel.dataset.group = index;
   redrawItems();
@@ -50,7 +54,7 @@ const drawItems = (index, isNewer) => {
 
 const redrawItems = () => {
   const index = Number(itemsPanel.dataset.group);
-  const members = membersOf(grouping);
+  const members = membersOf(index);
   const ended = members.filter((member) => member.time !== null);
   const bins = ended.length >= DRAWN_FROM && hasSpread(ended) ? binsOf(ended.map((member) => member.time)) : null;
   const isKept = (member) => (!choice.state || member.state === choice.state)
