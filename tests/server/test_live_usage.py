@@ -168,3 +168,33 @@ def _devices(resource: dict[str, str], kind: str, time_ns: int, number: int) -> 
         for device in range(2)
     ]
     return otlp.message("metrics", resource, [{"name": name, "gauge": {"dataPoints": points}} for name in names])
+
+
+@needs_chromium
+def test_newer_members_leave_the_sort_and_the_filter_of_a_group(
+    chromium: Browser, served: Served, tmp_path: Path
+) -> None:
+    growing = traces.Recorder.of_file(tmp_path / "f.jsonl", served_runs.resource("live"))
+
+    def record(index: int) -> None:
+        what = {**usages.node(f"n0/n{index}", "shop.score"), semconv.ARRAY_INDEX: index}
+        error = ("KeyError", "'label'") if index % 2 else None
+        growing.task("shop.score", index, index + 5 + index % 7, what, parent=served_runs.parent(4), error=error)
+        served.send("traces", (tmp_path / "f.jsonl").read_text().splitlines()[-1])
+
+    for index in range(12):
+        record(index)
+    chromium.open(f"{served.url}/executions/shop:development:live")
+    chromium.ready()
+    chromium.press("Home", "j")
+    chromium.click(".states button:nth-child(2)")
+    chromium.click(".list th.time button")
+    chromium.run("document.querySelector('.list th.time button').focus()")
+    assert "1 to 6 of 6" in chromium.text(".pager")
+    record(13)
+    until(lambda: "1 to 7 of 7" in chromium.text(".pager"))
+    first = chromium.run("document.querySelector('.list tbody tr').cells[1].innerText")
+    assert first == "13"
+    assert chromium.run("document.activeElement.innerText") == "Took ↓"
+    assert "13 ITEMS" in chromium.text(".details")
+    assert chromium.complaints == []
