@@ -214,7 +214,7 @@ def _execution_urls(execution: Execution) -> Iterator[AttributeValue]:
 def _row(row: Row, start_ns: int, span: int, error: int, table: Table) -> list[Json]:
     own = row.spans[0].span.attributes if span >= 0 else {}
     share = charts.peak_share(usage_of(own), quota_of(own)) if semconv.USAGE_MEMORY_PEAK in own else None
-    wall = () if row.wall_seconds is None or not row.is_group else (round(row.wall_seconds * 1e6),)
+    wall = () if not row.is_group or row.wall_seconds is None else (round(row.wall_seconds * 1e6),)
     return [
         row.depth,
         table[row.label],
