@@ -113,7 +113,8 @@ def test_an_execution_has_the_attempts_of_a_node_and_a_summarised_map(execution:
       └─ user code                                             5.60 s                             ━╸
 130 spans · 2 errors · 13 phases below 1% of the whole not shown
 critical path: 51 % task train.fit / attempt 1 (55.0 s) · 26 % task train.fit / attempt 0 (28.0 s)
-  7 % task train.prepare / user code (8.00 s) · 7 % map item 6 (8.00 s) · 3 more parts\
+  7 % task train.prepare / user code (8.00 s) · 7 % task train.score / map item 6 (8.00 s)
+  3 more parts\
 """)
 
 
