@@ -59,7 +59,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *options: str, scheme: str = "http", within: Sequence[str] = ()) -> Iterator[Served]:
+def serving(
+    folder: Path, *options: str, scheme: str = "http", within: Sequence[str] = (), receives: bool = True
+) -> Iterator[Served]:
     """Start a server, wait until it is ready, and end it by SIGTERM; its file ``stderr`` is in the folder.
 
     Args:
@@ -67,11 +69,14 @@ def serving(folder: Path, *options: str, scheme: str = "http", within: Sequence[
         options: its options.
         scheme: that of its addresses.
         within: a command that runs another one, which becomes that of the server.
+        receives: whether it receives telemetry, and so has ports for it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page, otlp_http, otlp_grpc = free_ports(3)
-    arguments = list(within)
-    arguments += command("--port", page, "--otlp-http-port", otlp_http, "--otlp-grpc-port", otlp_grpc, *options)
+    ports: list[object] = ["--port", page]
+    if receives:
+        ports += ["--otlp-http-port", otlp_http, "--otlp-grpc-port", otlp_grpc]
+    arguments = [*within, *command(*ports, *options)]
     with (folder / "stderr").open("w") as stderr:
         process = subprocess.Popen(
             arguments, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=stderr, text=True

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from otel_flyte.cli.output import UserError, print_problem, print_text
 
 if TYPE_CHECKING:
+    from otel_flyte.server.remote.backends import Backend
     from otel_flyte.server.serve import Options
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -72,23 +74,33 @@ _PORT = click.IntRange(1, 65535)
     metavar="DOMAIN",
     help="Of a project without a domain in the paths of ModelArts.",
 )
+@click.option("--tempo", metavar="URL", help="Serve the traces of this Tempo instead of what is received.")
+@click.option("--prometheus", metavar="URL", help="With --tempo: the usage of running tasks.")
+@click.option("--loki", metavar="URL", help="With --tempo: log records.")
+@click.option(
+    "--backend-header",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Sent to these backends, as `X-Scope-OrgID: TENANT`. May be repeated.",
+)
 @click.option("--insecure", is_flag=True, help="Listen on other addresses than loopback without tokens.")
 def serve(**given: Any) -> None:
     """Receive telemetry, keep it, and show it on a page.
 
     It receives OTLP over HTTP and gRPC, keeps all three signals in a database, and needs no other program. The page
     lists executions and shows each as `otel-flyte report` does, while it runs. With SOURCE, a recording or a folder of
-    recordings, it serves those instead, as they grow.
+    recordings, it serves those instead, as they grow. With --tempo, it serves what is in Tempo, Prometheus and Loki.
     """
     try:
         from otel_flyte.server import schema, serve, tokens
+        from otel_flyte.server.remote import backends
     except ModuleNotFoundError as error:
         raise UserError(f"serve requires {error.name}: pip install 'otel-flyte[serve]'") from None
 
     try:
         options = _options(given)
-        serve.serve(options, print_text)
-    except (serve.ServeError, schema.DatabaseError, tokens.TokenError) as error:
+        serve.serve(options, print_text, print_problem)
+    except (serve.ServeError, schema.DatabaseError, tokens.TokenError, backends.AddressError) as error:
         raise UserError(str(error)) from None
 
 
@@ -102,11 +114,14 @@ def _options(given: dict[str, Any]) -> "Options":
     source: Path | None = given["source"]
     if source is not None and not source.exists():
         raise UserError(f"{source} does not exist: name a recording or a folder of recordings")
+    backends = _backends(given)
+    reads = source is not None or bool(backends)
     tls = given["tls_cert"], given["tls_key"]
     if (tls[0] is None) != (tls[1] is None):
         raise UserError("--tls-cert and --tls-key belong together: give both")
-    if given["host"] not in LOOPBACK and not given["insecure"] and None in (token, otlp_token or source):
-        needed = "--token-file" if source is not None else "--token-file and --otlp-token-file"
+    lacks_token = token is None or (otlp_token is None and not reads)
+    if given["host"] not in LOOPBACK and not given["insecure"] and lacks_token:
+        needed = "--token-file" if reads else "--token-file and --otlp-token-file"
         raise UserError(f"{given['host']} can be reached from other machines: give {needed}, or --insecure")
     if given["host"] not in LOOPBACK and tls[0] is None and token is not None:
         print_problem("tokens are sent in plain text: give --tls-cert and --tls-key, or serve behind a proxy with TLS")
@@ -122,7 +137,38 @@ def _options(given: dict[str, Any]) -> "Options":
         default_domain=given["default_domain"],
         tls=None if tls[0] is None else (tls[0], tls[1]),
         source=source,
+        backends=backends,
     )
+
+
+def _backends(given: dict[str, Any]) -> "tuple[Backend, ...]":
+    """Return the backends to serve, Tempo first; none where telemetry is received."""
+    from otel_flyte.server.remote import backends
+
+    names = (backends.TEMPO, backends.PROMETHEUS, backends.LOKI)
+    addresses = {name: given[name.lower()] for name in names if given[name.lower()] is not None}
+    if addresses and backends.TEMPO not in addresses:
+        raise UserError(f"--{next(iter(addresses)).lower()} needs traces: give --tempo, too")
+    if given["backend_header"] and not addresses:
+        raise UserError("--backend-header has no backend: give --tempo, too")
+    context = click.get_current_context()
+    for option, name in _OF_RECEIVING.items() if addresses else ():
+        if context.get_parameter_source(option) is not ParameterSource.DEFAULT:
+            raise UserError(f"{name} can't be used with --tempo, which receives and keeps nothing: remove one of them")
+    headers = backends.headers(given["backend_header"])
+    return tuple(backends.backend(name, url, headers) for name, url in addresses.items())
+
+
+_OF_RECEIVING = {
+    "source": "SOURCE",
+    "store": "--store",
+    "keep": "--keep",
+    "keep_bytes": "--keep-bytes",
+    "otlp_http_port": "--otlp-http-port",
+    "otlp_grpc_port": "--otlp-grpc-port",
+    "otlp_token_file": "--otlp-token-file",
+}
+"""The options that are about receiving and keeping, by their parameters."""
 
 
 COMMANDS = (serve,)

@@ -34,6 +34,7 @@ READ_AT_ONCE = 20_000
 _SPAN_ID = Query(pattern="^([0-9a-fA-F]{16})?$", description="The id of a span, which stands for all below it, too.")
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Problem, "description": "The request can't be answered: one line says why."},
+    502: {"model": Problem, "description": "A backend does not answer as it should."},
     503: {"model": Problem, "description": "The server can't answer now."},
 }
 _PROBLEMS_OF_STREAMS: dict[int | str, dict[str, Any]] = {

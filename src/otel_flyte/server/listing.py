@@ -135,7 +135,7 @@ def _nothing(filters: Mapping[str, str], endpoint: str) -> str:
     if filters:
         return '<div class="empty"><p>No execution matches.</p><p><a href="/">Show all executions</a></p></div>'
     if not endpoint:
-        return '<div class="empty"><p>The recordings have no executions yet.</p></div>'
+        return '<div class="empty"><p>There are no executions yet.</p></div>'
     return (
         '<div class="empty"><h2>No executions yet</h2><p>Tasks and runs with this variable appear here while they run:'
         f"</p><pre>OTEL_EXPORTER_OTLP_ENDPOINT={escape(endpoint)}</pre><p>A pod sends its usage once a minute; "

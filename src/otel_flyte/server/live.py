@@ -17,7 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from otel_flyte.server.problems import BusyError
 from otel_flyte.server.reader import RUNNING
-from otel_flyte.server.source import Source, UnknownExecutionError
+from otel_flyte.server.source import Source, UnavailableError, UnknownExecutionError
 
 MOST_CLIENTS = 1000
 
@@ -95,13 +95,16 @@ class Changes:
             event.set()
 
     async def of_execution(self, key: str) -> AsyncIterator[str]:
-        """Return events for an execution: ``changed`` with its sign, and ``ended`` at last."""
+        """Return events for an execution: ``changed`` with its sign, and ``ended`` or ``unavailable`` at last."""
         with self._waiter(key) as event:
             while not self._is_closed:
                 event.clear()
                 try:
                     sign = await run_in_threadpool(self.sign, key)
                 except UnknownExecutionError:
+                    return
+                except UnavailableError as error:
+                    yield _event("unavailable", {"reason": str(error)})
                     return
                 yield _event("changed", sign._asdict())
                 if sign.is_over:
@@ -123,7 +126,8 @@ class Changes:
         event, own = asyncio.Event(), object()
         self._waiting[own] = (key, asyncio.get_running_loop(), event)
         try:
-            yield event
+            with self._source.watching(key):
+                yield event
         finally:
             del self._waiting[own]
 

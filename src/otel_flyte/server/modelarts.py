@@ -94,6 +94,7 @@ class Jobs:
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ModelArtsProblem, "description": "The request can't be answered."},
+    502: {"model": ModelArtsProblem, "description": "A backend does not answer as it should."},
     503: {"model": ModelArtsProblem, "description": "The server can't answer now."},
 }
 

@@ -1,10 +1,12 @@
 """The pages: the list of executions, and an execution as the report shows it, followed while it runs."""
 
 from collections.abc import Mapping
+from html import escape
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
+from otel_flyte.recording.cells import printable
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
 from otel_flyte.server import compare_pages, document, http_answers, listing, static_files
@@ -21,6 +23,21 @@ _UNKNOWN = (
     '<div id="app"><div class="empty"><p>No such execution is kept.</p><p><a href="/">Show all executions</a></p></div>'
     "</div>"
 )
+
+
+def is_page(path: str) -> bool:
+    """Return whether a path is one that people look at."""
+    return path in ("/", "/compare") or path.startswith("/executions/")
+
+
+def unavailable(path: str, message: str, code: int) -> Response:
+    """Return the page that says why there is no answer for a path."""
+    others = "" if path == "/" else ' · <a href="/">Show all executions</a>'
+    body = (
+        f'<div id="app"><div class="empty" role="alert"><h2>No answer</h2><p>{escape(printable(message))}</p>'
+        f'<p><a href="">Try again</a>{others}</p></div></div>'
+    )
+    return document.page("no answer", body, ("page.css", "list.css"), (), code)
 
 
 def router(source: Source, changes: Changes, endpoint: str) -> APIRouter:

@@ -13,7 +13,7 @@ from otel_flyte.recording.model import LogRecord, Point, Recording, Span
 RUNNING, SUCCEEDED, FAILED, UNKNOWN = "running", "succeeded", "failed", "unknown"
 STATES = (RUNNING, SUCCEEDED, FAILED, UNKNOWN)
 
-_SILENT_NS = 90 * 10**9
+SILENT_NS = 90 * 10**9
 """The time without a sign after which an open attempt no longer counts as running: pending spans come once a minute."""
 
 _LONGEST_PAGE = 1000
@@ -87,7 +87,7 @@ def count(connection: sqlite3.Connection, wanted: Filter, now_ns: int) -> int:
 def _selected(wanted: Filter, now_ns: int) -> tuple[str, list[Any]]:
     """Return the query for executions, and its parameters."""
     conditions = ["spans > 0"]
-    parameters: list[Any] = [now_ns - _SILENT_NS]
+    parameters: list[Any] = [now_ns - SILENT_NS]
     for column, expression in (("project", "project"), ("domain", "domain"), ("workflow", _WORKFLOW)):
         if value := getattr(wanted, column):
             conditions.append(f"{expression} = ?")
@@ -152,7 +152,7 @@ FROM executions
 
 def execution(connection: sqlite3.Connection, key: str, now_ns: int) -> Listed | None:
     """Return the execution with a key."""
-    row = connection.execute(f"{_LIST} WHERE key = ?", (now_ns - _SILENT_NS, key)).fetchone()
+    row = connection.execute(f"{_LIST} WHERE key = ?", (now_ns - SILENT_NS, key)).fetchone()
     return None if row is None else Listed(*row)
 
 

@@ -15,8 +15,10 @@ import uvicorn
 from otel_flyte.server import otlp_grpc, otlp_http, schema, tokens, web
 from otel_flyte.server.follow import Follower
 from otel_flyte.server.live import Changes
+from otel_flyte.server.remote.backends import Backend
+from otel_flyte.server.remote.opening import KEPT_BYTES, opened
 from otel_flyte.server.retention import Limits
-from otel_flyte.server.source import Database
+from otel_flyte.server.source import Database, Source
 from otel_flyte.server.writer import Writer
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -38,6 +40,7 @@ class Options(NamedTuple):
         otlp_token: that of senders, ``None`` for no check.
         tls: the files of certificate and key, ``None`` for plain text.
         source: recordings to serve instead of what is received, ``None`` for the latter.
+        backends: those to serve instead, Tempo among them.
         default_domain: the domain of a project of ModelArts that names none.
     """
 
@@ -51,35 +54,46 @@ class Options(NamedTuple):
     otlp_token: str | None = None
     tls: tuple[Path, Path] | None = None
     source: Path | None = None
+    backends: tuple[Backend, ...] = ()
     default_domain: str = "development"
+
+    @property
+    def receives(self) -> bool:
+        """Whether telemetry is received; else the server reads what is somewhere else."""
+        return self.source is None and not self.backends
 
 
 class ServeError(Exception):
     """The server can't start. The message is one line: problem, then remedy."""
 
 
-def serve(options: Options, say: Callable[[str], None]) -> None:
+def serve(options: Options, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
     """Serve until a signal ends the process.
 
     Args:
         options: the options.
         say: prints a line once the server is ready.
+        warn: prints a line about a backend that does not answer.
 
     Raises:
         ServeError: a port is taken, or a certificate can't be read.
         DatabaseError: the database can't be used.
     """
     with contextlib.ExitStack() as running:
-        if options.source is not None:
+        if not options.receives:
             folder = running.enter_context(tempfile.TemporaryDirectory(prefix="otel-flyte-"))
-            options = options._replace(store=Path(folder, "telemetry.db"))
+            limits = Limits(size=KEPT_BYTES) if options.backends else options.limits
+            options = options._replace(store=Path(folder, "telemetry.db"), limits=limits)
         running.enter_context(schema.lock(options.store))
         schema.create(options.store)
         sockets = [running.enter_context(_listening(options, port)) for port in _http_ports(options)]
         writer = Writer(options.store, options.limits)
         running.callback(writer.close)
-        source = Database(options.store)
-        writer.changed.append(source.changed)
+        database = Database(options.store)
+        writer.changed.append(database.changed)
+        source: Source = database
+        if options.backends:
+            source = running.enter_context(contextlib.closing(opened(options.backends, database, writer, warn)))
         changes = Changes(source)
         app: Any = web.app(
             source,
@@ -90,12 +104,12 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
             checks_host=options.host in LOOPBACK and options.token is None,
             default_domain=options.default_domain,
         )
-        if options.source is None:
+        if options.receives:
             of_senders = tokens.check(options.otlp_token)
             running.enter_context(_grpc(options, writer, of_senders))
             receiver = otlp_http.app(writer, lambda request: of_senders(request.headers), options.port)
             app = _by_port(options.otlp_http, receiver, app)
-        else:
+        if options.source is not None:
             follower = Follower(options.source, writer, say)
             follower.start()
             running.callback(follower.close)
@@ -105,7 +119,7 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
 
 
 def _http_ports(options: Options) -> Sequence[int]:
-    return (options.port,) if options.source is not None else (options.otlp_http, options.port)
+    return (options.otlp_http, options.port) if options.receives else (options.port,)
 
 
 def _listening(options: Options, port: int) -> socket.socket:
@@ -180,14 +194,16 @@ def _by_port(otlp_port: int, receiver: Any, pages: Any) -> Any:
 
 def _lines(options: Options) -> Iterator[str]:
     origin = _origin(options)
-    if options.source is None:
+    if options.receives:
         yield f"OTLP   {_endpoint(options)} (HTTP), {origin}:{options.otlp_grpc} (gRPC)"
+    if options.backends:
+        yield f"reads  {', '.join(map(str, options.backends))}"
     yield f"page   {origin}:{options.port}"
 
 
 def _endpoint(options: Options) -> str:
-    """Return where telemetry is received, empty where recordings are read instead."""
-    return f"{_origin(options)}:{options.otlp_http}" if options.source is None else ""
+    """Return where telemetry is received, empty where nothing is received."""
+    return f"{_origin(options)}:{options.otlp_http}" if options.receives else ""
 
 
 def _origin(options: Options) -> str:

@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +17,23 @@ class UnknownExecutionError(LookupError):
     """No execution has the key."""
 
 
+class UnavailableError(Exception):
+    """The source can't answer. The message is one line: what is wrong, then what to do.
+
+    Attributes:
+        status: 503 where a later question may be answered, else 502.
+    """
+
+    def __init__(self, message: str, status: int = 503) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Source(Protocol):
     """Answers from any thread. Keys are those of :class:`Listed`.
 
-    :meth:`execution` and all that take a key raise :class:`UnknownExecutionError`.
+    :meth:`execution` and all that take a key raise :class:`UnknownExecutionError`. All may raise
+    :class:`UnavailableError`, except :meth:`when_changed` and :meth:`watching`.
     """
 
     def executions(self, wanted: Filter, limit: int, offset: int = 0) -> list[Listed]:
@@ -48,6 +62,9 @@ class Source(Protocol):
 
     def when_changed(self, function: Callable[[set[str]], object]) -> Callable[[], None]:
         """Call a function with the keys of executions that have new records; return a function that ends this."""
+
+    def watching(self, key: str | None) -> AbstractContextManager[None]:
+        """Return a context in which somebody waits for changes of an execution, ``None`` for those of any."""
 
 
 class Database:
@@ -103,6 +120,11 @@ class Database:
         """Call a function with the keys of executions that have new records; return a function that ends this."""
         self._functions.append(function)
         return lambda: self._functions.remove(function)
+
+    def watching(self, key: str | None) -> AbstractContextManager[None]:
+        """Return an empty context: the writer tells of each change."""
+        del key
+        return nullcontext()
 
     def changed(self, executions: set[int]) -> None:
         """Tell that executions have new records: the writer calls this."""

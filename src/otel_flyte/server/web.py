@@ -15,7 +15,7 @@ from otel_flyte.server.analyses import Analyses
 from otel_flyte.server.comparisons import Comparisons
 from otel_flyte.server.live import Changes
 from otel_flyte.server.problems import BadRequestError, BusyError, NotFoundError
-from otel_flyte.server.source import Source, UnknownExecutionError
+from otel_flyte.server.source import Source, UnavailableError, UnknownExecutionError
 
 
 def app(
@@ -74,6 +74,12 @@ def _unreadable(request: Request, error: Exception) -> Response:
     return problems.for_request(request, 503, f"the database can't be read ({error}): ask again later")
 
 
+def _unavailable(request: Request, error: Any) -> Response:
+    if pages.is_page(request.url.path):
+        return pages.unavailable(request.url.path, str(error), error.status)
+    return problems.for_request(request, error.status, str(error))
+
+
 _PROBLEMS: Mapping[type[Exception], Callable[[Request, Exception], Response]] = {
     HTTPException: _of_http,
     RequestValidationError: _invalid,
@@ -82,5 +88,6 @@ _PROBLEMS: Mapping[type[Exception], Callable[[Request, Exception], Response]] = 
     NotFoundError: _with(404),
     BadRequestError: _with(400),
     BusyError: _with(503),
+    UnavailableError: _unavailable,
     sqlite3.Error: _unreadable,
 }

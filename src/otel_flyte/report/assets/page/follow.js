@@ -13,6 +13,7 @@ const follow = () => {
   let connection = null;
   let sign = null;
   let failures = 0;
+  let reason = "";
   let retryAt = 0;
   let retry = 0;
   let isOver = false;
@@ -30,7 +31,7 @@ const follow = () => {
     let [kind, text] = ["", "connecting"];
     if (isOver === "gone") text = "This execution is no longer kept";
     else if (isOver) text = `ended${last}`;
-    else if (failures) [kind, text] = ["lost", `connection lost, next try in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s${last}`];
+    else if (failures) [kind, text] = ["lost", `${reason || "connection lost"}, next try in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s${last}`];
     else if (sign) [kind, text] = ["live", `live${last}`];
     if (status.textContent !== text) status.textContent = text;
     status.className = `state ${kind}`;
@@ -59,11 +60,14 @@ const follow = () => {
     connection.addEventListener("changed", (event) => {
       const { version, age } = JSON.parse(event.data);
       failures = 0;
+      reason = "";
       sign = { at: Date.now() - 1000 * age };
       wanted = version;
       say();
       load();
     });
+    // The source of the server does not answer; the stream ends then.
+    connection.addEventListener("unavailable", (event) => { ({ reason } = JSON.parse(event.data)); });
     connection.addEventListener("ended", () => {
       isOver = true;
       close();
