@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from otel_flyte.server.reader import Filter
 from otel_flyte.server.remote import logql, promql, traceql
 from otel_flyte.server.remote.go_text import literal, pattern
+from otel_flyte.server.store.reader import Filter
 from otel_flyte.tasks.identity import Execution
 from support import grammars
 

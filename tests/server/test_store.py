@@ -26,9 +26,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_flyte import semconv
-from otel_flyte.server import batches, schema
-from otel_flyte.server.retention import Limits
-from otel_flyte.server.writer import Writer
+from otel_flyte.server.store import batches, schema
+from otel_flyte.server.store.retention import Limits
+from otel_flyte.server.store.writer import Writer
 from support import otlp, programs
 from support.server import Served, free_ports, serving
 

@@ -92,8 +92,9 @@ def serve(**given: Any) -> None:
     recordings, it serves those instead, as they grow. With --tempo, it serves what is in Tempo, Prometheus and Loki.
     """
     try:
-        from otel_flyte.server import schema, serve, tokens
+        from otel_flyte.server import serve, tokens
         from otel_flyte.server.remote import backends
+        from otel_flyte.server.store import schema
     except ModuleNotFoundError as error:
         raise UserError(f"serve requires {error.name}: pip install 'otel-flyte[serve]'") from None
 
@@ -106,8 +107,8 @@ def serve(**given: Any) -> None:
 
 def _options(given: dict[str, Any]) -> "Options":
     from otel_flyte.server import tokens
-    from otel_flyte.server.retention import Limits
     from otel_flyte.server.serve import LOOPBACK, Options
+    from otel_flyte.server.store.retention import Limits
 
     files = given["token_file"], given["otlp_token_file"]
     token, otlp_token = (None if path is None else tokens.read(path) for path in files)

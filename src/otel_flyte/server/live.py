@@ -16,8 +16,8 @@ from typing import NamedTuple
 from fastapi.concurrency import run_in_threadpool
 
 from otel_flyte.server.problems import BusyError
-from otel_flyte.server.reader import RUNNING
 from otel_flyte.server.source import Source, UnavailableError, UnknownExecutionError
+from otel_flyte.server.store.reader import RUNNING
 
 MOST_CLIENTS = 1000
 

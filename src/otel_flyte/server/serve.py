@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 import grpc
 import uvicorn
 
-from otel_flyte.server import otlp_grpc, otlp_http, schema, tokens, web
-from otel_flyte.server.follow import Follower
+from otel_flyte.server import tokens, web
 from otel_flyte.server.live import Changes
+from otel_flyte.server.receivers import otlp_grpc, otlp_http
+from otel_flyte.server.receivers.follow import Follower
 from otel_flyte.server.remote.backends import Backend
 from otel_flyte.server.remote.opening import KEPT_BYTES, opened
-from otel_flyte.server.retention import Limits
 from otel_flyte.server.source import Database, Source
-from otel_flyte.server.writer import Writer
+from otel_flyte.server.store import schema
+from otel_flyte.server.store.retention import Limits
+from otel_flyte.server.store.writer import Writer
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

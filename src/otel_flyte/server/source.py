@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from otel_flyte.recording.model import Recording
-from otel_flyte.server import reader, schema
-from otel_flyte.server.reader import Filter, Line, Listed
+from otel_flyte.server.store import reader, schema
+from otel_flyte.server.store.reader import Filter, Line, Listed
 
 
 class UnknownExecutionError(LookupError):

@@ -10,10 +10,14 @@ from starlette.exceptions import HTTPException
 
 from otel_flyte._version import __version__
 from otel_flyte.recording.attempts import UnknownAttemptError
-from otel_flyte.server import api, compare_pages, guard, modelarts, pages, problems
-from otel_flyte.server.analyses import Analyses
-from otel_flyte.server.comparisons import Comparisons
+from otel_flyte.server import guard, problems
+from otel_flyte.server.api import modelarts
+from otel_flyte.server.api import routes as api
+from otel_flyte.server.api.analyses import Analyses
+from otel_flyte.server.api.comparisons import Comparisons
 from otel_flyte.server.live import Changes
+from otel_flyte.server.pages import compare_routes as compare_pages
+from otel_flyte.server.pages import routes as pages
 from otel_flyte.server.problems import BadRequestError, BusyError, NotFoundError
 from otel_flyte.server.source import Source, UnavailableError, UnknownExecutionError
 

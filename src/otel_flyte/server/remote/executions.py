@@ -3,9 +3,9 @@
 import time
 from collections.abc import Iterator
 
-from otel_flyte.server.reader import Filter, Listed
 from otel_flyte.server.remote import found, traceql
 from otel_flyte.server.remote.tempo import FoundTrace, Tempo
+from otel_flyte.server.store.reader import Filter, Listed
 
 _HOUR_NS = 3600 * 10**9
 _DAY_NS = 24 * _HOUR_NS

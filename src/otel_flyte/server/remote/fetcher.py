@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from otel_flyte import semconv
-from otel_flyte.server import intake
-from otel_flyte.server.reader import RUNNING, Listed
+from otel_flyte.server.receivers import intake
 from otel_flyte.server.remote import logql, loki, prometheus, promql, traceql
 from otel_flyte.server.remote.found import Owner
 from otel_flyte.server.remote.loki import Loki
@@ -18,7 +17,8 @@ from otel_flyte.server.remote.processes import Processes
 from otel_flyte.server.remote.prometheus import Prometheus
 from otel_flyte.server.remote.tempo import Tempo
 from otel_flyte.server.source import Database, UnavailableError, UnknownExecutionError
-from otel_flyte.server.writer import BusyError, Writer
+from otel_flyte.server.store.reader import RUNNING, Listed
+from otel_flyte.server.store.writer import BusyError, Writer
 from otel_flyte.tasks.identity import Execution
 
 FRESH, FRESH_OLD = 2.0, 60.0

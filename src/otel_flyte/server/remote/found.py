@@ -10,8 +10,8 @@ from typing import NamedTuple
 from otel_flyte import semconv
 from otel_flyte.recording.roles import short_name
 from otel_flyte.recording.span_tree import LOCAL
-from otel_flyte.server.reader import FAILED, RUNNING, SILENT_NS, SUCCEEDED, UNKNOWN, Listed
 from otel_flyte.server.remote.tempo import FoundSpan, FoundTrace
+from otel_flyte.server.store.reader import FAILED, RUNNING, SILENT_NS, SUCCEEDED, UNKNOWN, Listed
 from otel_flyte.tasks.identity import Execution
 
 _IDENTITY = (semconv.TASK_NAME, semconv.ACTION_NAME, semconv.ATTEMPT, semconv.ARRAY_INDEX, semconv.REPLICA)

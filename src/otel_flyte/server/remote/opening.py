@@ -12,7 +12,7 @@ from otel_flyte.server.remote.prometheus import Prometheus
 from otel_flyte.server.remote.source import Remote
 from otel_flyte.server.remote.tempo import Tempo
 from otel_flyte.server.source import Database, UnavailableError
-from otel_flyte.server.writer import Writer
+from otel_flyte.server.store.writer import Writer
 
 KEPT_BYTES = 2**30
 """Bytes of the database that holds what was fetched."""

@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from otel_flyte.recording.model import Recording
-from otel_flyte.server.reader import Filter, Line, Listed
 from otel_flyte.server.remote import found
 from otel_flyte.server.remote.executions import Executions
 from otel_flyte.server.remote.fetcher import Backends, Fetcher
 from otel_flyte.server.remote.polling import Key, Poller
 from otel_flyte.server.remote.shared import Shared
 from otel_flyte.server.source import Database, UnknownExecutionError
-from otel_flyte.server.writer import Writer
+from otel_flyte.server.store.reader import Filter, Line, Listed
+from otel_flyte.server.store.writer import Writer
 
 MOST_COUNTED = 1000
 """Executions of a project that are counted."""

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 
 from otel_flyte import semconv
-from otel_flyte.server.reader import Filter
 from otel_flyte.server.remote.go_text import literal, pattern
+from otel_flyte.server.store.reader import Filter
 from otel_flyte.tasks.identity import Execution
 
 _ROLES = (semconv.SPAN_ROLE_ATTEMPT, semconv.SPAN_ROLE_EXECUTION, semconv.SPAN_ROLE_PENDING)

@@ -9,12 +9,14 @@ from fastapi.responses import Response
 from otel_flyte.recording.cells import printable
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import static
-from otel_flyte.server import compare_pages, document, http_answers, listing, static_files
-from otel_flyte.server.listing import FILTERS, PAGE
+from otel_flyte.server import http_answers
 from otel_flyte.server.live import Changes
-from otel_flyte.server.reader import STATES, Filter
-from otel_flyte.server.rendered import Rendered
+from otel_flyte.server.pages import compare_routes as compare_pages
+from otel_flyte.server.pages import document, listing, static_files
+from otel_flyte.server.pages.listing import FILTERS, PAGE
+from otel_flyte.server.pages.rendered import Rendered
 from otel_flyte.server.source import Source, UnknownExecutionError
+from otel_flyte.server.store.reader import STATES, Filter
 
 LARGE = 5000
 """Spans above which a page shows the outline of an execution first."""

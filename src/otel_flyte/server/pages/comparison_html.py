@@ -8,9 +8,9 @@ from otel_flyte.recording.compare import BOTH, A, B, Change, Comparison, NodeCha
 from otel_flyte.recording.measures import DURATION, MEMORY_PEAK
 from otel_flyte.report import comparison as words
 from otel_flyte.report.comparison import Sentence
-from otel_flyte.server import listing
-from otel_flyte.server.listing import badge, shown
-from otel_flyte.server.reader import RUNNING, Listed
+from otel_flyte.server.pages import listing
+from otel_flyte.server.pages.listing import badge, shown
+from otel_flyte.server.store.reader import RUNNING, Listed
 
 BAR = '<nav class="bar" aria-label="executions"><a href="/">Executions</a></nav>'
 

@@ -17,15 +17,16 @@ from otel_flyte.recording.model import LogRecord
 from otel_flyte.recording.rightsize import Advice, Margins
 from otel_flyte.recording.span_tree import TreeSpan
 from otel_flyte.recording.tree import Analysis
-from otel_flyte.server import answers, compared, http_answers, paging, parameters, series
-from otel_flyte.server.analyses import Analyses
-from otel_flyte.server.answers import Problem
-from otel_flyte.server.comparisons import Comparisons
+from otel_flyte.server import http_answers
+from otel_flyte.server.api import answers, compared, paging, parameters, series
+from otel_flyte.server.api.analyses import Analyses
+from otel_flyte.server.api.answers import Problem
+from otel_flyte.server.api.comparisons import Comparisons
+from otel_flyte.server.api.parameters import After, Key, Limit, Task
 from otel_flyte.server.live import Changes
-from otel_flyte.server.parameters import After, Key, Limit, Task
 from otel_flyte.server.problems import BadRequestError, NotFoundError
-from otel_flyte.server.reader import LEVELS
 from otel_flyte.server.source import Source
+from otel_flyte.server.store.reader import LEVELS
 
 DEEPEST = 30
 READ_AT_ONCE = 20_000

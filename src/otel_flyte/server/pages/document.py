@@ -2,7 +2,7 @@
 
 from fastapi.responses import HTMLResponse
 
-from otel_flyte.server.listing import shown
+from otel_flyte.server.pages.listing import shown
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "

@@ -12,10 +12,11 @@ from fastapi.responses import JSONResponse
 
 from otel_flyte.recording.attempts import selectors
 from otel_flyte.report import metrics
-from otel_flyte.server import parameters, reader, series
-from otel_flyte.server.analyses import Analyses
-from otel_flyte.server.reader import Filter, Listed
+from otel_flyte.server.api import parameters, series
+from otel_flyte.server.api.analyses import Analyses
 from otel_flyte.server.source import Source
+from otel_flyte.server.store import reader
+from otel_flyte.server.store.reader import Filter, Listed
 
 _PHASES = {
     reader.RUNNING: "Running",

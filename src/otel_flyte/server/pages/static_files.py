@@ -10,10 +10,10 @@ from otel_flyte.report import scripts
 _PLACES = {
     "page.css": "otel_flyte.report",
     "static.css": "otel_flyte.report",
-    "list.js": "otel_flyte.server",
-    "list.css": "otel_flyte.server",
-    "compare.css": "otel_flyte.server",
-    "icon.svg": "otel_flyte.server",
+    "list.js": "otel_flyte.server.pages",
+    "list.css": "otel_flyte.server.pages",
+    "compare.css": "otel_flyte.server.pages",
+    "icon.svg": "otel_flyte.server.pages",
 }
 _KINDS = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
 

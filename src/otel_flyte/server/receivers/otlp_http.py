@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect
 
 from otel_flyte.config.endpoints import WELL_KNOWN
 from otel_flyte.export.otlp_requests import SHAPES
-from otel_flyte.server import intake
-from otel_flyte.server.schema import DatabaseError
-from otel_flyte.server.writer import BusyError, Writer
+from otel_flyte.server.receivers import intake
+from otel_flyte.server.store.schema import DatabaseError
+from otel_flyte.server.store.writer import BusyError, Writer
 
 _JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 

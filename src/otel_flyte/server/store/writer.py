@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from otel_flyte.runtime.guard import say_once
-from otel_flyte.server import retention, schema
-from otel_flyte.server.batches import Group, Owner, digest
-from otel_flyte.server.retention import Limits
+from otel_flyte.server.store import retention, schema
+from otel_flyte.server.store.batches import Group, Owner, digest
+from otel_flyte.server.store.retention import Limits
 
 QUEUE_BYTES = 64 * 2**20
 """Bytes of the requests that wait. A request beyond them is refused, and its sender waits."""

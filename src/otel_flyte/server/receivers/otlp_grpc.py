@@ -12,9 +12,9 @@ from google.rpc.status_pb2 import Status
 
 from otel_flyte.export import otlp_requests
 from otel_flyte.export.otlp_requests import SHAPES
-from otel_flyte.server import intake
-from otel_flyte.server.schema import DatabaseError
-from otel_flyte.server.writer import BusyError, Writer
+from otel_flyte.server.receivers import intake
+from otel_flyte.server.store.schema import DatabaseError
+from otel_flyte.server.store.writer import BusyError, Writer
 
 _SERVICE = "opentelemetry.proto.collector.{signal}.v1.{service}Service"
 _THREADS = 8

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from google.protobuf.message import DecodeError
 
 from otel_flyte.export import otlp_json, otlp_requests
-from otel_flyte.server import batches
-from otel_flyte.server.writer import Writer
+from otel_flyte.server.store import batches
+from otel_flyte.server.store.writer import Writer
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 from otel_flyte.recording.compare import Comparison, compare_measured
 from otel_flyte.recording.execution_measures import Measured, measured
-from otel_flyte.server.analyses import Analyses
+from otel_flyte.server.api.analyses import Analyses
 from otel_flyte.server.problems import NotFoundError
 from otel_flyte.server.source import Source
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from otel_flyte.export import otlp_json
 from otel_flyte.recording.compressed import DecompressionError, decompressed
-from otel_flyte.server import intake
-from otel_flyte.server.schema import DatabaseError
-from otel_flyte.server.writer import BusyError, Writer
+from otel_flyte.server.receivers import intake
+from otel_flyte.server.store.schema import DatabaseError
+from otel_flyte.server.store.writer import BusyError, Writer
 
 SECONDS = 0.5
 """Between two looks at the files."""

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from fastapi import Depends, Path, Query, Request
 
 from otel_flyte.server.problems import BadRequestError
-from otel_flyte.server.reader import LEVELS, STATES, Filter
+from otel_flyte.server.store.reader import LEVELS, STATES, Filter
 
 LONGEST_NAME, _LONGEST_KEY, _LONGEST_TOKEN = 256, 1000, 300
 _MOST_CONDITIONS = 10

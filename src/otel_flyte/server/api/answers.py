@@ -12,7 +12,7 @@ from otel_flyte.recording.model import Attributes, LogRecord
 from otel_flyte.recording.span_tree import TreeSpan
 from otel_flyte.recording.usage import Quota, Usage
 from otel_flyte.report.data import plain
-from otel_flyte.server.reader import Listed
+from otel_flyte.server.store.reader import Listed
 
 _LEFT_OUT = (semconv.USAGE_SERIES.format(name=""), semconv.USAGE_CURVE_DEVICE.partition("{")[0])
 """The beginnings of the names of attributes with many values."""

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from otel_flyte import semconv
 from otel_flyte.recording.cells import duration, moment, printable, without_direction
 from otel_flyte.report.terminal import MARKS, NO_MARK
-from otel_flyte.server.reader import FAILED, RUNNING, STATES, SUCCEEDED, Listed
+from otel_flyte.server.store.reader import FAILED, RUNNING, STATES, SUCCEEDED, Listed
 
 FILTERS = ("text", "state", "project", "domain", "workflow")
 """The parameters of the address that choose executions."""

@@ -6,12 +6,12 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query
 from fastapi.responses import RedirectResponse, Response
 
-from otel_flyte.server import comparison_html, document
-from otel_flyte.server.comparisons import Comparisons
-from otel_flyte.server.listing import PAGE, place, shown
+from otel_flyte.server.api.comparisons import Comparisons
+from otel_flyte.server.pages import comparison_html, document
+from otel_flyte.server.pages.listing import PAGE, place, shown
 from otel_flyte.server.problems import NotFoundError
-from otel_flyte.server.reader import Filter, Listed
 from otel_flyte.server.source import Source, UnknownExecutionError
+from otel_flyte.server.store.reader import Filter, Listed
 
 _STYLES = ("page.css", "list.css", "compare.css")
 _LIST = '<a href="/">Show all executions</a>'
