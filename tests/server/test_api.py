@@ -76,6 +76,19 @@ class TestExecutions:
             "from before roles": "succeeded",
         }
 
+    def test_a_local_run_runs_until_the_span_around_its_tasks_is_there(self, served: Served) -> None:
+        def send(span_id: str, name: str, **more: str) -> None:
+            span = otlp.span("c" * 32, span_id, name=name, **more)
+            served.send("traces", json.dumps(otlp.message("traces", {}, [span], semconv.SCOPE)))
+
+        def state() -> list[str]:
+            return [each["state"] for each in ask(served, "executions")["executions"]]
+
+        send("a" * 16, "task shop.fit", parentSpanId="b" * 16)
+        assert state() == ["running"]
+        send("b" * 16, "workflow shop.train")
+        assert state() == ["succeeded"]
+
     def test_pages_have_each_execution_once(self, api: Served) -> None:
         whole = [each["key"] for each in ask(api, "executions")["executions"]]
         found = [each["key"] for page in pages(api, "executions", "executions", limit=1) for each in page]

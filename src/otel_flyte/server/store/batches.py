@@ -64,6 +64,7 @@ class AttemptRow(NamedTuple):
     Attributes:
         node: identifies what a later attempt tries again; empty where that is unknown.
         is_execution: whether it is a local workflow.
+        outer: the id of the span around it in the same process, empty where there is none.
     """
 
     span_id: bytes
@@ -73,6 +74,7 @@ class AttemptRow(NamedTuple):
     name: str
     node: str
     is_execution: bool
+    outer: bytes
 
 
 class OtherRow(NamedTuple):
@@ -159,10 +161,12 @@ def _attempt(span: Any, own: Mapping[str, str], start_ns: int, end_ns: int) -> A
     if _is_attempt(span, own):
         by_status = semconv.RESULT_FAILURE if span.status.code == _ERROR else semconv.RESULT_SUCCESS
         outcome = own.get(semconv.RESULT, by_status), _name(span, own), _node(own), _is_execution(span, own)
-        return AttemptRow(span.span_id, start_ns, end_ns, *outcome)
+        # The parent of an attempt in a pod is in the control plane.
+        outer = b"" if semconv.ATTEMPT in own else span.parent_span_id
+        return AttemptRow(span.span_id, start_ns, end_ns, *outcome, outer)
     if _is_pending(own) and span.parent_span_id:
         seen_ns = max(start_ns, end_ns)
-        return AttemptRow(span.parent_span_id, start_ns, seen_ns, None, _name(span, own), _node(own), False)
+        return AttemptRow(span.parent_span_id, start_ns, seen_ns, None, _name(span, own), _node(own), False, b"")
     return None
 
 

@@ -13,6 +13,9 @@ from otel_flyte.recording.model import LogRecord, Point, Recording, Span
 RUNNING, SUCCEEDED, FAILED, UNKNOWN = "running", "succeeded", "failed", "unknown"
 STATES = (RUNNING, SUCCEEDED, FAILED, UNKNOWN)
 
+_SOON_NS = 5 * 10**9
+"""The time in which a span comes, or its pending span, when a span in it has come."""
+
 SILENT_NS = 90 * 10**9
 """The time without a sign after which an open attempt no longer counts as running: pending spans come once a minute."""
 
@@ -87,7 +90,7 @@ def count(connection: sqlite3.Connection, wanted: Filter, now_ns: int) -> int:
 def _selected(wanted: Filter, now_ns: int) -> tuple[str, list[Any]]:
     """Return the query for executions, and its parameters."""
     conditions = ["spans > 0"]
-    parameters: list[Any] = [now_ns - SILENT_NS]
+    parameters: list[Any] = [now_ns - SILENT_NS, now_ns - _SOON_NS]
     for column, expression in (("project", "project"), ("domain", "domain"), ("workflow", _WORKFLOW)):
         if value := getattr(wanted, column):
             conditions.append(f"{expression} = ?")
@@ -129,6 +132,11 @@ SELECT id, key, project, domain, name, {_WORKFLOW} AS workflow,
         WHEN EXISTS (
             SELECT 1 FROM attempts WHERE execution = executions.id AND result IS NULL AND seen_ns > ?1
         ) THEN '{RUNNING}'
+        WHEN end_ns > ?2 AND EXISTS (
+            SELECT 1 FROM attempts WHERE execution = executions.id AND length(outer) = 8 AND NOT EXISTS (
+                SELECT 1 FROM spans WHERE spans.trace_id = attempts.trace_id AND spans.span_id = attempts.outer
+            )
+        ) THEN '{RUNNING}'
         WHEN NOT EXISTS (SELECT 1 FROM attempts WHERE execution = executions.id) THEN
             CASE WHEN end_ns > ?1 THEN '{RUNNING}' WHEN errors THEN '{FAILED}' ELSE '{UNKNOWN}' END
         WHEN EXISTS (SELECT 1 FROM attempts WHERE execution = executions.id AND is_execution) THEN
@@ -152,7 +160,7 @@ FROM executions
 
 def execution(connection: sqlite3.Connection, key: str, now_ns: int) -> Listed | None:
     """Return the execution with a key."""
-    row = connection.execute(f"{_LIST} WHERE key = ?", (now_ns - SILENT_NS, key)).fetchone()
+    row = connection.execute(f"{_LIST} WHERE key = ?", (now_ns - SILENT_NS, now_ns - _SOON_NS, key)).fetchone()
     return None if row is None else Listed(*row)
 
 

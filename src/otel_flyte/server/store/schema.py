@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS attempts (
     name TEXT NOT NULL,
     node TEXT NOT NULL,
     is_execution INTEGER NOT NULL,
+    outer BLOB NOT NULL,
     PRIMARY KEY (trace_id, span_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS attempts_by_execution ON attempts (execution, start_ns);

@@ -297,13 +297,14 @@ UPDATE executions SET
 FROM executions AS other WHERE executions.id = ? AND other.id = ?
 """
 _ATTEMPT = """
-INSERT INTO attempts (trace_id, span_id, execution, start_ns, seen_ns, result, name, node, is_execution)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO attempts (trace_id, span_id, execution, start_ns, seen_ns, result, name, node, is_execution, outer)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
     start_ns = CASE WHEN excluded.result IS NULL THEN min(start_ns, excluded.start_ns) ELSE excluded.start_ns END,
     seen_ns = max(seen_ns, excluded.seen_ns),
     name = CASE WHEN excluded.result IS NULL THEN name ELSE excluded.name END,
     node = CASE WHEN excluded.result IS NULL THEN node ELSE excluded.node END,
     is_execution = is_execution OR excluded.is_execution,
+    outer = CASE WHEN excluded.result IS NULL THEN outer ELSE excluded.outer END,
     result = coalesce(excluded.result, result)
 """
