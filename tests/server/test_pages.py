@@ -149,6 +149,17 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield ready
 
 
+ALIGNMENT = """
+[...document.querySelectorAll('#list th')].filter((head, at) => {
+  const cell = document.querySelectorAll('#list tbody tr:first-child td')[at];
+  const [above, below] = [head, cell].map(each => getComputedStyle(each));
+  const isRight = each => each.textAlign === 'right' || each.textAlign === 'end';
+  return isRight(above) !== isRight(below) || parseFloat(below.paddingRight) < 12;
+}).map(head => head.innerText).filter(Boolean)
+"""
+"""The heads of columns that stand elsewhere than their cells, and those of cells at the edge."""
+
+
 @needs_chromium
 def test_filters_are_kept_in_the_address_and_a_click_leads_to_an_execution(
     chromium: Browser, filled: Served, pictures: Path
@@ -157,6 +168,7 @@ def test_filters_are_kept_in_the_address_and_a_click_leads_to_an_execution(
     chromium.screenshot(pictures / "list.png")
     rows = "document.querySelectorAll('#list tbody tr').length"
     assert chromium.run(rows) == 4
+    assert chromium.run(ALIGNMENT) == []
     chromium.press("/", *"f2")
     until(lambda: chromium.run(rows) == 1)
     assert chromium.run("location.search") == "?text=f2"
