@@ -173,6 +173,22 @@ def short(path: Path, gpus: int = 2) -> Path:
     return path
 
 
+def long(path: Path) -> Path:
+    """Write a task of ten hours on eight GPUs, with 225 values of 160 seconds."""
+    values = " ".join(f"{20 + index % 60}/{40 + index % 60}" for index in range(225))
+    devices = [f"{index}: {values}" for index in range(8)]
+    attributes = {
+        **usages.node("n0", "train.fit"),
+        **usages.quota(cpu=16.0, memory=64 * GIB, gpus=8),
+        **usages.usage(8, 14, 60 * GIB),
+        **usages.curves(
+            step=160.0, cpu="8/10 " * 225, memory="40000 " * 225, gpu__utilization=devices, gpu__memory=devices
+        ),
+    }
+    Recorder.of_file(path, EXECUTION_RESOURCE).task("train.fit", 0, 36_000, attributes, parent=in_execution(1))
+    return path
+
+
 def written(source: Path, *, trace_url: str = TRACE) -> Path:
     path = source.with_suffix(".html")
     page.write(Analysis.of(otlp_file.read(source, required=())), path, trace_url)
@@ -208,6 +224,23 @@ def test_the_page_of_a_failed_map_begins_with_the_errors(chromium: Browser, tmp_
         "https://tempo.example.com/trace/f1c0ffee"
     )
     assert (chromium.complaints, len(chromium.requests)) == ([], 1)
+
+
+@needs_chromium
+def test_ten_hours_on_eight_gpus_have_a_curve_each_and_ticks_of_hours(
+    chromium: Browser, tmp_path: Path, pictures: Path
+) -> None:
+    chromium.open(written(long(tmp_path / "long.jsonl")), height=1600)
+    chromium.screenshot(pictures / "long.png")
+    details = chromium.text(".details")
+    assert [f"GPU {index}" for index in range(8) if f"GPU {index}" not in details] == []
+    figures = "[...document.querySelectorAll('.details figure')].map(each => each.querySelectorAll('path').length)"
+    assert len(chromium.run(figures)) == 4
+    assert chromium.run(figures)[2] >= 8
+    ticks = "[...document.querySelectorAll('.details figure text')].map(each => each.textContent)"
+    assert {"2 h", "4 h", "6 h", "8 h", "10 h"} <= set(chromium.run(ticks))
+    assert "80 of 160 core-hours used, 50 %" in chromium.text(".whole")
+    assert chromium.complaints == []
 
 
 @needs_chromium
