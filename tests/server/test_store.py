@@ -184,6 +184,37 @@ def export(served: Served, message: ExportTraceServiceRequest) -> ExportTraceSer
         return answer
 
 
+def test_a_sender_that_gives_up_does_not_end_the_writer(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.db"
+    schema.create(path)
+    writer = Writer(path, Limits())
+    try:
+        for number in (1, 2):
+            # uvicorn cancels the requests that are still open when it ends.
+            writer.put(batches.groups("traces", request(number))[0], 1).cancel()
+        writer.put(batches.groups("traces", request(3))[0], 1).result(30)
+    finally:
+        writer.close()
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT count(*) FROM spans").fetchone() == (3,)
+
+
+def test_a_listener_that_fails_does_not_end_the_writer(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.db"
+    schema.create(path)
+    writer = Writer(path, Limits())
+
+    def fail(_: set[int]) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    writer.changed.append(fail)
+    try:
+        for number in (1, 2):
+            writer.put(batches.groups("traces", request(number))[0], 1).result(30)
+    finally:
+        writer.close()
+
+
 def test_senders_are_told_to_come_back_while_the_database_is_held(served: Served) -> None:
     """Another program holds the database, so that requests wait until there are too many."""
     answers: list[requests.Response] = []

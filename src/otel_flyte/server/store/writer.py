@@ -78,6 +78,8 @@ class Writer:
             BusyError: too many requests wait.
         """
         future: Future[None] = Future()
+        # One that a sender could cancel would end this thread when its result is set.
+        future.set_running_or_notify_cancel()
         with self._condition:
             if self._bytes and self._bytes + size > QUEUE_BYTES:
                 raise BusyError
@@ -101,11 +103,18 @@ class Writer:
                 if not self._waiting and self._is_ending:
                     return
                 taken = self._take()
-            changed = self._write_all(taken)
-            for call in self.changed if changed else ():
-                call(changed)
+            self._tell(self._write_all(taken))
             if not self._waiting or time.monotonic() >= self._prune_at:
                 self._prune()
+
+    def _tell(self, changed: set[int]) -> None:
+        """Call those who wait for changes of executions."""
+        try:
+            for call in self.changed if changed else ():
+                call(changed)
+        except sqlite3.Error as error:
+            # The records are on disk, and the requests after them must be written, too.
+            say_once(schema.problem(self._path, error))
 
     def _write_all(self, taken: "list[_Waiting]") -> set[int]:
         """Write requests, together or, where one of them can't be written, each by itself."""
