@@ -1,8 +1,10 @@
 """A server that reads Tempo and Loki: what it asks them, what follows, and what it says when they do not answer."""
 
 import contextlib
+import html
 import json
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from otel_flyte import semconv
 from otel_flyte.tasks.identity import Attempt, Execution
 from support import native, otlp, remote_runs, served_runs, stores
 from support.remote_runs import Backends
-from support.server import free_ports, serving
+from support.server import Served, free_ports, serving
 from support.stores import Asked, Reply, Store
 
 pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
@@ -186,6 +188,39 @@ def test_a_new_span_is_told_to_those_who_listen(empty: Backends, path: str) -> N
     assert len(empty.served.get("/api/v1/executions/shop:development:live").json()["spans"]) == 2
 
 
+def test_a_log_record_that_comes_before_the_spans_of_its_process_is_there_once(empty: Backends) -> None:
+    def of(instance: str, signal: str, record: dict[str, Any]) -> str:
+        resource = served_runs.resource("live", **{semconv.SERVICE_INSTANCE_ID: instance, "host.arch": "arm64"})
+        return json.dumps(otlp.message(signal, resource, [record], semconv.SCOPE))
+
+    empty.tempo.send(of("one", "traces", task("first", own_trace("live"), 1, ago=20)))
+    empty.loki.send(of("two", "logs", otlp.log_record("hello")))
+    path = "/api/v1/executions/shop:development:live"
+    assert [line["text"] for line in empty.served.get(f"{path}/logs").json()["logs"]] == ["hello"]
+    empty.tempo.send(of("two", "traces", task("second", own_trace("live"), 2, ago=10)))
+    native.wait_until(lambda: len(empty.served.get(path).json()["spans"]) == 2, "the second span is not fetched")
+    assert [line["text"] for line in empty.served.get(f"{path}/logs").json()["logs"]] == ["hello"]
+
+
+def test_a_database_that_is_held_is_one_line_and_nothing_is_lost(empty: Backends) -> None:
+    path = "/api/v1/executions/shop:development:live"
+    send(empty.tempo, "live", task("first", own_trace("live"), 1, ago=20))
+    with contextlib.closing(sqlite3.connect(database_of(empty.served), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = empty.served.get(path)
+        other.execute("ROLLBACK")
+    assert answer.status_code == 503
+    assert "can't be used (database is locked)" in answer.json()["detail"]
+    native.wait_until(lambda: empty.served.get(path).status_code == 200, "the server does not go on", timeout=30)
+    assert len(empty.served.get(path).json()["spans"]) == 1
+
+
+def database_of(served: Served) -> str:
+    """Return the database of a running server, which is in a temporary folder."""
+    opened = (str(each.readlink()) for each in Path(f"/proc/{served.process.pid}/fd").iterdir())
+    return next(path for path in opened if path.endswith("telemetry.db"))
+
+
 def test_a_new_execution_is_told_to_those_who_look_at_the_list(empty: Backends) -> None:
     send(empty.tempo, "one", task("t", own_trace("one"), 1, ago=20))
     with listening(empty, "/events") as lines:
@@ -241,6 +276,20 @@ def test_nonsense_is_one_line_for_all_clients(empty: Backends, body: bytes) -> N
     says_all(empty, 502, f"Tempo at {empty.tempo.url} answers what Tempo does not: check that --tempo names it")
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "text"),
+    [
+        (503, {"Content-Length": "1000"}, "can't be reached (the connection broke): start it, or name it by --tempo"),
+        (502, {"Content-Encoding": "gzip"}, "answers what Tempo does not: check that --tempo names it"),
+    ],
+)
+def test_an_answer_that_breaks_off_is_one_line_for_all_clients(
+    empty: Backends, status: int, headers: dict[str, str], text: str
+) -> None:
+    empty.tempo.instead = lambda _: Reply(200, b'{"traces": [', headers={**headers, "Connection": "close"})
+    says_all(empty, status, f"Tempo at {empty.tempo.url} {text}")
+
+
 def test_a_trace_that_is_no_protobuf_is_one_line(empty: Backends) -> None:
     empty.tempo.instead = lambda asked: Reply(200, b"<html>") if "/api/traces/" in asked.path else None
     answer = empty.served.get(f"/api/v1/executions/{KEY}")
@@ -264,7 +313,7 @@ def says_all(backends: Backends, code: int, line: str) -> None:
     assert (modelarts.status_code, modelarts.json()["error_msg"]) == (code, line)
     page = served.get("/")
     assert page.status_code == code
-    assert line in page.text
+    assert line in html.unescape(page.text)
     backends.tempo.instead = lambda _: None
     assert served.get("/api/v1/executions").status_code == 200
 

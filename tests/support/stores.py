@@ -80,9 +80,9 @@ def running(store: Store, port: int = 0) -> Iterator[Store]:
             reply = store.instead(asked) or store.answer(*asked)
             with contextlib.suppress(ConnectionError):
                 self.send_response(reply.status)
-                for name, value in {"Content-Type": reply.kind, **reply.headers}.items():
+                usual = {"Content-Type": reply.kind, "Content-Length": str(len(reply.body))}
+                for name, value in {**usual, **reply.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
                 self.wfile.write(reply.body)
 

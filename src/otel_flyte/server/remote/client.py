@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 from otel_flyte.recording.cells import printable
@@ -97,14 +98,14 @@ class Client:
                     # The credentials are those of one host.
                     headers = {"Accept": accept}
                 url, parameters = target, {}
-        except requests.exceptions.Timeout:
+        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
             raise self._late() from None
-        except requests.exceptions.ConnectionError as error:
+        except (requests.exceptions.ConnectionError, urllib3.exceptions.ProtocolError) as error:
             reason = _reason(error)
             problem = self._error(f"can't be reached ({reason}): start it, or name it by {self.backend.option}", 503)
             # A connection that was kept alive may be gone.
             raise (_PassingError(problem) if "refused" not in reason else problem) from None
-        except (requests.exceptions.RequestException, ValueError, OSError):
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError):
             raise self.nonsense() from None
         raise self._error(f"redirects without an end: name its own address by {self.backend.option}", 502)
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from otel_flyte.server.remote.prometheus import Prometheus
 from otel_flyte.server.remote.tempo import Tempo
 from otel_flyte.server.source import Database, UnavailableError, UnknownExecutionError
 from otel_flyte.server.store.reader import RUNNING, Listed
+from otel_flyte.server.store.schema import DatabaseError
 from otel_flyte.server.store.writer import BusyError, Writer
 from otel_flyte.tasks.identity import Execution
 
@@ -60,6 +62,8 @@ class _Known:
         spans: the ids of its traces and spans.
         ended: the ids of the traces of subtasks that have ended.
         logs_until_ns: the time of its last log record.
+        last_lines: the keys of its log records that the next answer has, too. Their process may be known by then, and
+            the database would take them for others.
         points_until: the time of the last point of each series, in milliseconds.
     """
 
@@ -71,6 +75,7 @@ class _Known:
     processes: Processes = field(default_factory=Processes)
     lines: int = 0
     logs_until_ns: int = 0
+    last_lines: set[loki.Key] = field(default_factory=set)
     points_until: dict[tuple[tuple[str, str], ...], int] = field(default_factory=dict)
 
 
@@ -162,9 +167,12 @@ class Fetcher:
         else:
             query = logql.of_trace(owner.trace_id)
         for entries in source.entries(query, max(begin_ns, known.logs_until_ns - _OVERLAP_NS), end_ns, left):
-            self._write("logs", loki.request(entries, known.processes))
-            known.lines += sum(entry.time_ns > known.logs_until_ns for entry in entries)
+            new = {key: entry for entry in entries if (key := loki.key(entry)) not in known.last_lines}
+            self._write("logs", loki.request(list(new.values()), known.processes))
+            known.lines += len(new)
+            known.last_lines.update(new)
             known.logs_until_ns = max(known.logs_until_ns, entries[-1].time_ns)
+        known.last_lines = {key for key in known.last_lines if key[0] >= known.logs_until_ns - _OVERLAP_NS}
 
     def _fetch_points(self, owner: Owner, known: _Known, begin: int, end: int) -> None:
         source = self._backends.prometheus
@@ -175,15 +183,17 @@ class Fetcher:
             return
         last = max(known.points_until.values(), default=0) // 1000
         found = []
+        until_of = dict(known.points_until)
         for series in source.series(query, max(begin, last - _MARGIN_NS // 10**9), end):
             key = tuple(sorted(series.labels.items()))
-            until = known.points_until.get(key, 0)
+            until = until_of.get(key, 0)
             new = [value for value in series.values if value[0] > until]
             if new:
-                known.points_until[key] = new[-1][0]
+                until_of[key] = new[-1][0]
                 found.append(series._replace(values=new))
         if found:
             self._write("metrics", prometheus.request(found, known.processes))
+            known.points_until = until_of
 
     @staticmethod
     def _points_query(owner: Owner, known: _Known) -> Callable[[int], str] | None:
@@ -204,8 +214,13 @@ class Fetcher:
             except BusyError:
                 time.sleep(0.05)
             else:
-                taken.written.result(_WRITTEN_WITHIN)
-                return
+                break
+        try:
+            taken.written.result(_WRITTEN_WITHIN)
+        except DatabaseError as error:
+            raise UnavailableError(str(error)) from None
+        except FutureTimeoutError:
+            raise UnavailableError("the database is too slow: ask again later") from None
 
     def _listed(self, key: str) -> Listed | None:
         try:

@@ -1,13 +1,14 @@
 """Log records of Loki as OTLP: https://grafana.com/docs/loki/latest/reference/loki-http-api/."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from otel_flyte import semconv
 from otel_flyte.export import otlp_requests
 from otel_flyte.server.remote import names, processes
 from otel_flyte.server.remote.client import Client
 from otel_flyte.server.remote.processes import Processes
+from otel_flyte.server.store.batches import digest
 
 AT_ONCE = 5000
 """Records of an answer: Loki's default limit."""
@@ -29,12 +30,21 @@ _FIELDS = frozenset(
 """Labels that Loki makes of other things than attributes."""
 
 
+Key: TypeAlias = tuple[int, bytes]
+
+
 class Entry(NamedTuple):
     """A line with its labels: those of its stream and its structured metadata."""
 
     time_ns: int
     line: str
     labels: Mapping[str, str]
+
+
+def key(entry: Entry) -> Key:
+    """Return what tells an entry from others: its time, and a digest of the rest."""
+    parts = (entry.line, *(part for pair in sorted(entry.labels.items()) for part in pair))
+    return entry.time_ns, digest(*(part.encode("utf-8", "surrogatepass") for part in parts))
 
 
 class Loki:
@@ -45,11 +55,11 @@ class Loki:
 
     def entries(self, query: str, begin_ns: int, end_ns: int, most: int) -> Iterator[list[Entry]]:
         """Return the entries between two times, the oldest first, until there are as many as wanted."""
-        seen: set[tuple[int, str, frozenset[tuple[str, str]]]] = set()
+        seen: set[Key] = set()
         count = 0
         while count < most and begin_ns < end_ns:
             answer = sorted(self._some(query, begin_ns, end_ns), key=lambda each: each.time_ns)
-            new = [each for each in answer if _key(each) not in seen]
+            new = [each for each in answer if key(each) not in seen]
             count += len(new)
             if new:
                 yield new
@@ -57,7 +67,7 @@ class Loki:
                 return
             # The last nanosecond may have more.
             last_ns = answer[-1].time_ns
-            seen = {_key(each) for each in answer if each.time_ns == last_ns}
+            seen = {key(each) for each in answer if each.time_ns == last_ns}
             begin_ns = last_ns if new and last_ns > begin_ns else last_ns + 1
 
     def _some(self, query: str, begin_ns: int, end_ns: int) -> list[Entry]:
@@ -122,7 +132,3 @@ def _identifier(digits: str, size: int) -> bytes:
 
 def _number(digits: str, most: int) -> int:
     return min(int(digits), most) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else 0
-
-
-def _key(entry: Entry) -> tuple[int, str, frozenset[tuple[str, str]]]:
-    return entry.time_ns, entry.line, frozenset(entry.labels.items())
