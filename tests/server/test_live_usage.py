@@ -16,6 +16,9 @@ import pytest
 from opentelemetry import trace
 
 from otel_flyte import semconv
+from otel_flyte.recording.otlp_file import read
+from otel_flyte.recording.tree import Analysis
+from otel_flyte.report.data import page_data
 from support import otlp, served_runs, traces, usages
 from support.browser import CHROMIUM, MISSING, Browser
 from support.server import Served, environment
@@ -125,23 +128,12 @@ def test_an_interval_that_the_user_has_set_is_kept(served: Served, tmp_path: Pat
 @pytest.mark.quick
 @pytest.mark.parametrize("kind", [semconv.DEVICE_GPU, semconv.DEVICE_NPU])
 def test_a_running_task_has_a_curve_for_each_device(served: Served, kind: str) -> None:
-    begin = time.time_ns() - 60 * 10**9
-    resource = {**served_runs.resource("live"), semconv.ACTION_NAME: "n0", semconv.ATTEMPT: "0"}
     folder = served.folder / "sent"
     folder.mkdir()
-    pending = {
-        **usages.node("n0", "shop.fit"),
-        semconv.SPAN_ROLE: semconv.SPAN_ROLE_PENDING,
-        semconv.PENDING_START: begin,
-    }
-    at = (begin - traces.BEGIN_NS) / 1e9
-    above = trace.SpanContext(served_runs.parent(3).trace_id, 7, True, trace.TraceFlags(1))
-    traces.Recorder.of_file(folder / "f.jsonl", served_runs.resource("live")).leaf(
-        "running", at, at, pending, parent=above
-    )
-    served.send_file(folder / "f.jsonl")
-    for number in range(1, 6):
-        served.send("metrics", json.dumps(_devices(resource, kind, begin + number * 2 * 10**9, number)))
+    span, *points = _running(folder, kind)
+    served.send("traces", span)
+    for line in points:
+        served.send("metrics", line)
     found = charts(served, "shop:development:live")
     utilization, memory = (found[f"{kind.upper()} {what}"] for what in ("utilisation", "memory"))
     assert utilization["step"] == 2
@@ -152,6 +144,35 @@ def test_a_running_task_has_a_curve_for_each_device(served: Served, kind: str) -
     assert len(memory["curves"]) == 2
     (execution,) = served.get("/data/shop:development:live").json()["executions"]
     assert execution["length"] == pytest.approx(10e6, abs=1000)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("number", [2, 5])
+def test_points_that_an_exporter_has_repeated_change_no_curve(tmp_path: Path, number: int) -> None:
+    span, *points = _running(tmp_path, semconv.DEVICE_GPU)
+    once, twice = tmp_path / "once.jsonl", tmp_path / "twice.jsonl"
+    once.write_text("\n".join([span, *points[:number]]))
+    twice.write_text("\n".join([span, *points[:number], *points[:number]]))
+    drawn, expected = (page_data(Analysis.of(read(path)))["executions"][0]["charts"] for path in (twice, once))
+    assert expected
+    assert drawn == expected
+
+
+def _running(folder: Path, kind: str) -> list[str]:
+    """Return the requests of a task that runs: its pending span, and five exports of its devices' metrics."""
+    begin = time.time_ns() - 60 * 10**9
+    resource = {**served_runs.resource("live"), semconv.ACTION_NAME: "n0", semconv.ATTEMPT: "0"}
+    pending = {
+        **usages.node("n0", "shop.fit"),
+        semconv.SPAN_ROLE: semconv.SPAN_ROLE_PENDING,
+        semconv.PENDING_START: begin,
+    }
+    at = (begin - traces.BEGIN_NS) / 1e9
+    above = trace.SpanContext(served_runs.parent(3).trace_id, 7, True, trace.TraceFlags(1))
+    path = folder / "running.jsonl"
+    traces.Recorder.of_file(path, served_runs.resource("live")).leaf("running", at, at, pending, parent=above)
+    points = (_devices(resource, kind, begin + number * 2 * 10**9, number) for number in range(1, 6))
+    return [path.read_text().strip(), *map(json.dumps, points)]
 
 
 def _devices(resource: dict[str, str], kind: str, time_ns: int, number: int) -> Any:

@@ -4,7 +4,8 @@ They are in the units of the curves on a task span: cores, MiB, and percent for 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from otel_flyte import semconv
 from otel_flyte.formulas import LONGEST_CURVE, MOST_CURVES, NO_VALUE
@@ -15,9 +16,17 @@ from otel_flyte.recording.span_tree import TreeSpan
 from otel_flyte.recording.usage_points import averages, interval
 
 _MIB = 2**20
-_IDENTITY = (semconv.RUN_NAME, semconv.ACTION_NAME, semconv.ATTEMPT, semconv.ARRAY_INDEX, semconv.REPLICA)
+_IDENTITY = (
+    semconv.SERVICE_INSTANCE_ID,
+    semconv.RUN_NAME,
+    semconv.ACTION_NAME,
+    semconv.ATTEMPT,
+    semconv.ARRAY_INDEX,
+    semconv.REPLICA,
+)
 _DEVICES = semconv.USAGE_CURVE_DEVICE.partition("{")[0]
-_Timed = Sequence[tuple[float, float]]
+_Timed: TypeAlias = Sequence[tuple[float, float]]
+_Process: TypeAlias = tuple[str | None, ...]
 
 
 def partition(points: Iterable[Point]) -> tuple[list[Point], list[Point]]:
@@ -33,26 +42,37 @@ def of_running(points: Sequence[Point], spans: Iterable[TreeSpan]) -> Iterator[t
     """Return the points of devices for each attempt that has not ended and ran in their process."""
     if not points:
         return
+    by_process: dict[_Process, list[Point]] = defaultdict(list)
+    for point in points:
+        by_process[_process(point.resource.get)].append(point)
     for span in spans:
         if span.end_ns is None:
-            own = [point for point in points if span.start_ns < point.time_ns and _is_of(point, span)]
+            mine = _process(span.attribute)
+            of_process = [found for its, found in by_process.items() if _agree(its, mine)]
+            own = [point for found in of_process for point in found if span.start_ns < point.time_ns]
             if own:
                 yield span, own
 
 
-def _is_of(point: Point, span: TreeSpan) -> bool:
-    names = (semconv.SERVICE_INSTANCE_ID, *_IDENTITY)
-    known = ((point.resource.get(name), span.attribute(name)) for name in names)
-    return all(its is None or mine is None or str(its) == str(mine) for its, mine in known)
+def _process(attribute: Callable[[str], object]) -> _Process:
+    """Return what identifies a process, ``None`` for each part that is unknown."""
+    return tuple(None if (value := attribute(name)) is None else str(value) for name in _IDENTITY)
+
+
+def _agree(one: _Process, other: _Process) -> bool:
+    return all(a is None or b is None or a == b for a, b in zip(one, other, strict=True))
 
 
 def of(points: Iterable[Point], start_ns: int) -> dict[str, list[Fine]]:
     """Return the curves of credible points by the attributes that an ended attempt has for them."""
-    by_device: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    # A point may be there twice: exporters repeat what was not acknowledged.
+    by_device: dict[str, dict[str, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
     for point in points:
         device = str(point.attributes.get(semconv.HW_ID, "")) if point.series.startswith(_DEVICES) else ""
-        by_device[point.series][device].append(((point.time_ns - start_ns) / 1e9, point.value))
-    series = {name: {device: sorted(timed) for device, timed in found.items()} for name, found in by_device.items()}
+        by_device[point.series][device][(point.time_ns - start_ns) / 1e9] = point.value
+    series = {
+        name: {device: sorted(timed.items()) for device, timed in found.items()} for name, found in by_device.items()
+    }
     curves = {name: _of_devices(found) for name, found in series.items() if name.startswith(_DEVICES)}
     cores, memory, peaks = (
         series.get(name, {}).get("", ()) for name in (semconv.SERIES_CORES, semconv.SERIES_BYTES, MEMORY_PEAKS)
