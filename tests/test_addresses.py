@@ -60,6 +60,13 @@ def address(chromium: Browser) -> str:
     return str(chromium.run("new Promise(done => setTimeout(() => done(location.hash), 400))"))
 
 
+def drawn_lanes(chromium: Browser) -> Any:
+    """Return the part of each lane that is drawn, and the places of the parts of the critical path."""
+    areas = "[...document.querySelectorAll('.whole .area svg')].map(each => each.getAttribute('viewBox'))"
+    strip = "[...document.querySelectorAll('.whole .strip i')].map(each => each.style.cssText)"
+    return chromium.run(f"[...{areas}, ...{strip}]")
+
+
 @needs_chromium
 def test_a_link_opens_the_page_with_its_row_its_filters_and_its_zoom(chromium: Browser, report: Path) -> None:
     opened(chromium, report)
@@ -70,11 +77,13 @@ def test_a_link_opens_the_page_with_its_row_its_filters_and_its_zoom(chromium: B
     chromium.press("n", "+")
     chosen, fragment = selected(chromium), address(chromium)
     assert re.fullmatch(r"#span=[0-9a-f]{16}(&up=\d)?&search=train&from=[\d.]+&to=[\d.]+", fragment)
-    ticks = chromium.text(".axis")
+    ticks, lanes = chromium.text(".axis"), drawn_lanes(chromium)
+    assert not lanes[0].startswith("0 0 240 ")
     opened(chromium, report, fragment)
     assert selected(chromium) == chosen
     assert chromium.run("document.querySelector('input[type=search]').value") == "train"
     assert chromium.text(".axis") == ticks
+    assert drawn_lanes(chromium) == lanes
     assert chromium.complaints == []
 
 

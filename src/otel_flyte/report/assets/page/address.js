@@ -40,6 +40,7 @@ const goTo = (fragment) => {
   const width = Math.min(1, Math.max(to - from, 1e-6));
   view = to > from ? [Math.min(Math.max(0, from), 1 - width), Math.min(Math.max(0, from), 1 - width) + width] : [0, 1];
   reveal(index);
+  viewWhole();
   return true;
 };
 addEventListener("hashchange", () => { if (shown) goTo(location.hash); });

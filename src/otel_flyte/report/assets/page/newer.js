@@ -22,7 +22,7 @@ const anchorOf = (names) => {
   return place < visible.length ? [names[visible[place]], top + place * height] : null;
 };
 
-// Who uses the details has chosen their row.
+// A user who works in the details has chosen their row.
 side.addEventListener("focusin", () => { isChosen = true; });
 side.addEventListener("pointerdown", () => { isChosen = true; });
 
