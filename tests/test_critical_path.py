@@ -1,5 +1,6 @@
 """The critical path of small trees, whose path is known by hand."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -246,3 +247,14 @@ def test_a_path_of_many_tasks_has_its_longest_parts() -> None:
 
     assert len(found) == 5
     assert "task 20" in found
+
+
+def test_thousands_of_nested_submissions_take_a_moment() -> None:
+    """A submission may run on after its end, and is asked about all that is below it."""
+    roles = (semconv.SPAN_ROLE_ATTEMPT, semconv.SPAN_ROLE_SUBMISSION)
+    nested = [span(str(at), at, 50_000 - at, str(at - 1) if at else None, role=roles[at % 2]) for at in range(12_000)]
+    execution = execution_of(*nested)
+    begun = time.monotonic()
+    path = critical_path(execution)
+    assert time.monotonic() - begun < 12
+    assert len(path.spans) == 12_000

@@ -57,8 +57,9 @@ _Interval: TypeAlias = tuple[int, int, TreeSpan]
 
 def critical_path(execution: Execution) -> CriticalPath:
     """Return the critical path of an execution; of one that runs, up to its last sign."""
+    signs: dict[TreeSpan, int] = {}
     first = min(root.start_ns for root in execution.roots)
-    latest = max(first, *map(_last_sign, execution.roots))
+    latest = max(first, *(_last_sign(root, signs) for root in execution.roots))
     parts: list[Part] = []
     on_path: set[TreeSpan] = set()
     slacks: dict[TreeSpan, int] = {}
@@ -67,7 +68,7 @@ def critical_path(execution: Execution) -> CriticalPath:
     ]
     while waiting:
         span, children, begin, end, is_on_path = waiting.pop()
-        intervals = _intervals(children, begin, end)
+        intervals = _intervals(children, begin, end, signs)
         if not is_on_path and _is_sequence(intervals):
             chain = intervals
         else:
@@ -89,23 +90,27 @@ def critical_path(execution: Execution) -> CriticalPath:
     return CriticalPath(tuple(sorted(parts, key=lambda part: part.begin_ns)), frozenset(on_path), slacks)
 
 
-def _last_sign(span: TreeSpan) -> int:
+def _last_sign(span: TreeSpan, signs: dict[TreeSpan, int]) -> int:
     """Return the end of a span, of one without an end the last sign of it and of all below it.
 
-    What a submission submits may run on after it, and belongs to it.
+    What a submission submits may run on after it, and belongs to it. The last signs that are known so far are in
+    ``signs``: a recursive task nests thousands of spans.
     """
     end_ns = span.span.end_ns
-    if end_ns is None or span.role is Role.SUBMISSION:
-        return max(below.seen_ns for below in span.walk())
-    return end_ns
+    if end_ns is not None and span.role is not Role.SUBMISSION:
+        return end_ns
+    if span not in signs:
+        for below in reversed(list(span.walk())):
+            signs[below] = max([below.seen_ns, *(signs[child] for child in below.children)])
+    return signs[span]
 
 
-def _intervals(children: Sequence[TreeSpan], begin: int, end: int) -> list[_Interval]:
+def _intervals(children: Sequence[TreeSpan], begin: int, end: int, signs: dict[TreeSpan, int]) -> list[_Interval]:
     """Return the intervals of spans within that of the span above; one that still runs ends with it."""
     running = _running([child for child in children if child.span.end_ns is None], children)
     found = []
     for child in children:
-        from_ns, to_ns = child.span.start_ns, end if child in running else _last_sign(child)
+        from_ns, to_ns = child.span.start_ns, end if child in running else _last_sign(child, signs)
         # This runs for each span of an execution: min and max would take twice the time.
         from_ns = begin if from_ns < begin else min(from_ns, end)
         to_ns = from_ns if to_ns < from_ns else min(to_ns, end)
