@@ -36,6 +36,18 @@ ROUTES = [
     "/",
     "/api/v1/nothing",
 ]
+PAGES = [
+    f"/executions/{MEASURED}",
+    f"/executions/{MEASURED}?plain",
+    f"/data/{MEASURED}",
+    f"/outline/{MEASURED}",
+    f"/events/{MEASURED}",
+    "/events",
+    f"/compare?a={MEASURED}&b={MEASURED}",
+    f"/compare?execution={MEASURED}",
+    f"/api/v1/compare?a={MEASURED}&b={MEASURED}",
+    "/assets/page.js",
+]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +87,7 @@ def sent(served: Served, request: bytes) -> bytes:
 
 
 class TestTokens:
-    @pytest.mark.parametrize("path", ROUTES)
+    @pytest.mark.parametrize("path", [*ROUTES, *PAGES])
     @pytest.mark.parametrize("token", [None, "", OTLP_TOKEN, TOKEN[:-1], TOKEN + "a", "ä" * 20])
     def test_no_route_answers_without_it(self, closed: Served, path: str, token: str | None) -> None:
         headers = {} if token is None else {"Authorization": f"Bearer {token}".encode()}
@@ -83,6 +95,14 @@ class TestTokens:
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Bearer, Basic realm=")
         assert "send it as `Authorization: Bearer TOKEN`" in answer.text
+
+    @pytest.mark.parametrize("token", [None, "", TOKEN, OTLP_TOKEN[:-1]])
+    def test_a_receiver_tells_its_page_only_to_senders(self, closed: Served, token: str | None) -> None:
+        address = f"{closed.otlp_http}/.well-known/otel-flyte"
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        assert requests.get(address, headers=headers, timeout=60).status_code == 401
+        allowed = requests.get(address, headers={"Authorization": f"Bearer {OTLP_TOKEN}"}, timeout=60)
+        assert allowed.json() == {"page_port": int(closed.url.rpartition(":")[2])}
 
     def test_it_opens_the_api(self, closed: Served) -> None:
         answer = closed.get("/api/v1/executions", headers={"Authorization": f"Bearer {TOKEN}"})
@@ -158,7 +178,7 @@ class TestHost:
 
 
 class TestAnswers:
-    @pytest.mark.parametrize("path", [*ROUTES[:8], *ROUTES[9:]])
+    @pytest.mark.parametrize("path", [*ROUTES[:8], *ROUTES[9:], *(path for path in PAGES if "/events" not in path)])
     def test_no_other_site_may_read_or_frame_them(self, api: Served, path: str) -> None:
         for method in ("GET", "OPTIONS", "POST"):
             headers = {"Origin": "http://evil.example", "Access-Control-Request-Method": "GET"}

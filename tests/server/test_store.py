@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -411,6 +412,19 @@ def test_a_database_of_another_version_is_left_alone(version: int, age: str, tmp
     content = path.read_bytes()
     assert f"telemetry.db was written by {age} otel-flyte: " in refused_start(tmp_path)
     assert path.read_bytes() == content
+
+
+def test_a_recording_that_can_not_be_read_is_one_line_on_stderr(tmp_path: Path) -> None:
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    (recordings / "a.jsonl").write_text("no JSON\n")
+    with serving(tmp_path / "server", str(recordings), receives=False):
+        shutil.rmtree(recordings)
+        # The folder is looked at twice a second.
+        time.sleep(3)
+    invalid, missing = (tmp_path / "server" / "stderr").read_text().splitlines()
+    assert re.fullmatch(r"otel-flyte: \S+a\.jsonl, line 1 is not OTLP \(.*\): it is ignored", invalid)
+    assert missing.startswith(f"otel-flyte: {recordings} can't be read (No such file or directory): ")
 
 
 def test_a_folder_of_recordings_is_served_as_it_grows(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def serve(options: Options, say: Callable[[str], None], warn: Callable[[str], No
     Args:
         options: the options.
         say: prints a line once the server is ready.
-        warn: prints a line about a backend that does not answer.
+        warn: prints a line about a backend that does not answer, or a part of a recording that can't be read.
 
     Raises:
         ServeError: a port is taken, or a certificate can't be read.
@@ -112,7 +112,7 @@ def serve(options: Options, say: Callable[[str], None], warn: Callable[[str], No
             receiver = otlp_http.app(writer, lambda request: of_senders(request.headers), options.port)
             app = _by_port(options.otlp_http, receiver, app)
         if options.source is not None:
-            follower = Follower(options.source, writer, say)
+            follower = Follower(options.source, writer, warn)
             follower.start()
             running.callback(follower.close)
         for line in _lines(options):

@@ -28,15 +28,16 @@ class Follower:
     Args:
         source: the file or the folder.
         writer: takes the records.
-        say: prints a line about a part that can't be read.
+        warn: prints a line about a part that can't be read.
     """
 
-    def __init__(self, source: Path, writer: Writer, say: Callable[[str], object]) -> None:
+    def __init__(self, source: Path, writer: Writer, warn: Callable[[str], object]) -> None:
         self._source = source
         self._writer = writer
-        self._say = say
+        self._warn = warn
         self._offsets: dict[Path, int] = {}
         self._lines: dict[Path, int] = {}
+        self._unreadable: set[Path] = set()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="otel-flyte-follower", daemon=True)
 
@@ -55,8 +56,11 @@ class Follower:
         for path in sorted(self._files()):
             try:
                 self._read(path)
+                self._unreadable.discard(path)
             except OSError as error:
-                self._say(f"{path} can't be read ({error.strerror or error}): check its permissions")
+                if path not in self._unreadable:
+                    self._warn(f"{path} can't be read ({error.strerror or error}): check its permissions")
+                self._unreadable.add(path)
 
     def _run(self) -> None:
         while not self._done.wait(SECONDS):
@@ -83,7 +87,7 @@ class Follower:
             try:
                 self._take(path, decompressed(path.read_bytes()).splitlines(keepends=True))
             except DecompressionError as error:
-                self._say(f"{path} {error}: {error.remedy}")
+                self._warn(f"{path} {error}: {error.remedy}")
             return
         with path.open("rb") as file:
             file.seek(offset)
@@ -106,10 +110,10 @@ class Follower:
             try:
                 signal, request = otlp_json.request_of(line, faults)
             except ValueError as error:
-                self._say(f"{path}, line {number} is not OTLP ({error!s:.200}): it is ignored")
+                self._warn(f"{path}, line {number} is not OTLP ({error!s:.200}): it is ignored")
                 continue
             for fault in faults[:1]:
-                self._say(f"{path}, line {number} has {len(faults)} records that are not OTLP ({fault:.200})")
+                self._warn(f"{path}, line {number} has {len(faults)} records that are not OTLP ({fault:.200})")
             self._put(signal, request, len(line))
 
     def _put(self, signal: str, request: object, size: int) -> None:
@@ -119,7 +123,7 @@ class Follower:
             except BusyError:
                 self._done.wait(0.05)
             except DatabaseError as error:
-                self._say(str(error))
+                self._warn(str(error))
                 return
             else:
                 return
