@@ -128,6 +128,12 @@ def test_a_receiver_that_answers_for_ever_does_not_hold_the_run() -> None:
         assert (found, time.monotonic() - began < 10) == ("", True)
 
 
+def test_a_server_that_receives_nothing_of_the_run_is_not_named(served: Served) -> None:
+    sent = {"OTEL_EXPORTER_OTLP_ENDPOINT": served.otlp_http}
+    assert server_page.address(sent, LOCAL_RUN)
+    assert server_page.address({**sent, "OTEL_TRACES_EXPORTER": "console"}, LOCAL_RUN) == ""
+
+
 @pytest.mark.parametrize("host", ["example.com", "10.0.0.1", "[2001:db8::1]", "127.0.0.1.example.com"])
 def test_other_machines_are_not_asked(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []

@@ -7,11 +7,10 @@ where the usage of a task would be a minute late.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from otel_flyte import semconv
 from otel_flyte.config import endpoints
+from otel_flyte.run.destination import is_on_this_machine
 
 INTERVAL_MS = "2000"
 
@@ -22,10 +21,10 @@ def often() -> Iterator[None]:
 
     This holds where they go to this machine, and nobody has set ``OTEL_METRIC_EXPORT_INTERVAL``.
     """
-    if os.environ.get(semconv.METRIC_EXPORT_INTERVAL, "").strip() or not _go_to_this_machine():
+    before = os.environ.get(semconv.METRIC_EXPORT_INTERVAL)
+    if (before or "").strip() or not is_on_this_machine(endpoints.plan("metrics", os.environ)):
         yield
         return
-    before = os.environ.get(semconv.METRIC_EXPORT_INTERVAL)
     os.environ[semconv.METRIC_EXPORT_INTERVAL] = INTERVAL_MS
     try:
         yield
@@ -34,16 +33,3 @@ def often() -> Iterator[None]:
             os.environ.pop(semconv.METRIC_EXPORT_INTERVAL, None)
         else:
             os.environ[semconv.METRIC_EXPORT_INTERVAL] = before
-
-
-def _go_to_this_machine() -> bool:
-    plan = endpoints.plan("metrics", os.environ)
-    host = urlsplit(plan.endpoint).hostname or ""
-    return any(name in endpoints.OTLP_PROTOCOLS for name in plan.exporters) and _is_loopback(host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

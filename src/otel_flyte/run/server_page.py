@@ -1,6 +1,5 @@
 """The page of a run on an `otel-flyte serve` of this machine, where the run is exported to one."""
 
-import ipaddress
 import json
 import threading
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from otel_flyte import semconv
 from otel_flyte.config import endpoints
+from otel_flyte.run.destination import is_on_this_machine
 
 if TYPE_CHECKING:
     from otel_flyte.recording.span_tree import Execution
@@ -24,9 +24,9 @@ _LONGEST_ANSWER = 1000
 def address(environ: Mapping[str, str], execution: "Execution") -> str:
     """Return the address of an execution's page, empty where its spans do not go to a server of this machine."""
     plan = endpoints.plan("traces", environ)
-    receiver = urlsplit(plan.endpoint)
-    if not plan.exporters or plan.protocol != endpoints.HTTP or not _is_loopback(receiver.hostname or ""):
+    if plan.protocol != endpoints.HTTP or not is_on_this_machine(plan):
         return ""
+    receiver = urlsplit(plan.endpoint)
     port = _within_seconds(receiver)
     host = f"[{receiver.hostname}]" if ":" in (receiver.hostname or "") else receiver.hostname
     return f"{receiver.scheme}://{host}:{port}/executions/{quote(_key(execution), safe='')}" if port else ""
@@ -38,13 +38,6 @@ def _key(execution: "Execution") -> str:
         return f"trace:{execution.trace_ids[0]}"
     first = execution.roots[0]
     return ":".join((*(str(first.attribute(name) or "") for name in (semconv.PROJECT, semconv.DOMAIN)), execution.name))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _within_seconds(receiver: SplitResult) -> int:
