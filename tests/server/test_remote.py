@@ -255,8 +255,8 @@ REFUSALS = {
     500: (502, "fails (500): see its log, and ask again later"),
     503: (503, "is busy or not ready (503): ask again later"),
     400: (502, "refuses the query (400: no such thing): ask for less, or check its limits"),
-    404: (502, "answers what Tempo does not: check that --tempo names it"),
-    302: (502, "redirects without an end: name its own address by --tempo"),
+    404: (502, "does not answer as Tempo does: check --tempo"),
+    302: (502, "redirects too often: give its own address in --tempo"),
 }
 
 
@@ -273,14 +273,14 @@ def test_a_refusal_is_one_line_for_all_clients(empty: Backends, status: int) -> 
 )
 def test_nonsense_is_one_line_for_all_clients(empty: Backends, body: bytes) -> None:
     empty.tempo.instead = lambda _: Reply(200, body)
-    says_all(empty, 502, f"Tempo at {empty.tempo.url} answers what Tempo does not: check that --tempo names it")
+    says_all(empty, 502, f"Tempo at {empty.tempo.url} does not answer as Tempo does: check --tempo")
 
 
 @pytest.mark.parametrize(
     ("status", "headers", "text"),
     [
-        (503, {"Content-Length": "1000"}, "can't be reached (the connection broke): start it, or name it by --tempo"),
-        (502, {"Content-Encoding": "gzip"}, "answers what Tempo does not: check that --tempo names it"),
+        (503, {"Content-Length": "1000"}, "can't be reached (the connection broke): start it, or correct --tempo"),
+        (502, {"Content-Encoding": "gzip"}, "does not answer as Tempo does: check --tempo"),
     ],
 )
 def test_an_answer_that_breaks_off_is_one_line_for_all_clients(
@@ -293,7 +293,7 @@ def test_an_answer_that_breaks_off_is_one_line_for_all_clients(
 def test_a_trace_that_is_no_protobuf_is_one_line(empty: Backends) -> None:
     empty.tempo.instead = lambda asked: Reply(200, b"<html>") if "/api/traces/" in asked.path else None
     answer = empty.served.get(f"/api/v1/executions/{KEY}")
-    assert (answer.status_code, "what Tempo does not" in answer.json()["detail"]) == (502, True)
+    assert (answer.status_code, "does not answer as Tempo does" in answer.json()["detail"]) == (502, True)
 
 
 def test_a_loki_that_fails_is_named(empty: Backends) -> None:
@@ -359,7 +359,7 @@ def ask_in_vain(url: str) -> None:
 def test_the_server_starts_without_its_backends_and_serves_once_they_are_up(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    problem = f"Tempo at {url} can't be reached (connection refused): start it, or name it by --tempo"
+    problem = f"Tempo at {url} can't be reached (connection refused): start it, or correct --tempo"
     with serving(tmp_path, "--tempo", url, receives=False) as served:
         answer = served.get("/api/v1/executions")
         assert (answer.status_code, answer.json()) == (503, {"detail": problem})

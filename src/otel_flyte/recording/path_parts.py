@@ -1,4 +1,4 @@
-"""The critical path in terms of the rows of an execution: a few parts that tell where its time went."""
+"""The critical path in terms of the rows of an execution: a few parts, each with the time that it took."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple

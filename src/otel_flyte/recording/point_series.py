@@ -1,4 +1,4 @@
-"""The metrics that tell the usage of a running task, and the series that their points belong to."""
+"""The metrics of the usage of a running task, and the series that their points belong to."""
 
 import re
 from collections.abc import Mapping

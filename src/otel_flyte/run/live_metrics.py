@@ -1,7 +1,7 @@
-"""Metrics of a local run as often as somebody who watches it wants them.
+"""The interval at which a local run exports its metrics.
 
-The standard interval of 60 s suits a fleet whose collector is far away. Next to a local run is a page that follows it,
-where the usage of a task would be a minute late.
+The standard interval of 60 s suits a fleet whose collector is far away. The page that follows a local run would show
+the usage of a task a minute late.
 """
 
 import os
@@ -19,7 +19,7 @@ INTERVAL_MS = "2000"
 def often() -> Iterator[None]:
     """Export metrics every two seconds while the context lasts, also from child processes.
 
-    This holds where they go to this machine, and nobody has set ``OTEL_METRIC_EXPORT_INTERVAL``.
+    The interval stays as it is if ``OTEL_METRIC_EXPORT_INTERVAL`` is set, or if metrics go to another machine.
     """
     before = os.environ.get(semconv.METRIC_EXPORT_INTERVAL)
     if (before or "").strip() or not is_on_this_machine(endpoints.plan("metrics", os.environ)):

@@ -1,4 +1,4 @@
-"""What changes while somebody looks: versions of executions, and server-sent events that tell of them.
+"""Versions of executions, and server-sent events for each new version.
 
 A client costs a coroutine, and no thread.
 """

@@ -102,7 +102,7 @@ def serve(options: Options, say: Callable[[str], None], warn: Callable[[str], No
             changes,
             tokens.check(options.token),
             endpoint=_endpoint(options),
-            # Who has no token can't read through another name either.
+            # Without a token, only the name of the host tells a page of another site from a user.
             checks_host=options.host in LOOPBACK and options.token is None,
             default_domain=options.default_domain,
         )
@@ -173,7 +173,7 @@ def _config(options: Options, app: Any) -> uvicorn.Config:
     certificate, key = options.tls or (None, None)
     return uvicorn.Config(
         app,
-        # Its warnings tell of requests that are no HTTP, which anybody can send in any number.
+        # It warns of each request that is not HTTP, and a client can send any number of them.
         log_level="error",
         access_log=False,
         server_header=False,

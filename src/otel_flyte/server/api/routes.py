@@ -198,10 +198,11 @@ def _add_streams(made: APIRouter, source: Source, changes: Changes) -> None:
         responses=_PROBLEMS_OF_STREAMS,
     )
     async def events(key: Key) -> StreamingResponse:
-        """Tell of changes as server-sent events: `changed` now and after each change, and `ended` at last.
+        """Return server-sent events: `changed` now and after each change, and `ended` at last.
 
         The data of `changed` are `version`, a text that differs after each change; `state`; `age`, the seconds since
-        the last record came; and `is_over`. It comes four times a second at most, and every 10 seconds at least.
+        the last record came; and `is_over`. It comes four times a second at most, and every 10 seconds at least. If a
+        backend does not answer, `unavailable` has the `reason`, and the stream ends.
         """
         await run_in_threadpool(source.execution, key)
         changes.check_room()

@@ -84,7 +84,7 @@ class Client:
     def nonsense(self) -> UnavailableError:
         """Return the error for an answer that is not what this backend sends."""
         option = self.backend.option
-        return self._error(f"answers what {self.backend.name} does not: check that {option} names it", 502)
+        return self._error(f"does not answer as {self.backend.name} does: check {option}", 502)
 
     def _answer(self, path: str, parameters: Mapping[str, str | int], accept: str, deadline: float) -> bytes | None:
         url, headers = self.backend.url + path, {**self.backend.headers, "Accept": accept}
@@ -102,12 +102,12 @@ class Client:
             raise self._late() from None
         except (requests.exceptions.ConnectionError, urllib3.exceptions.ProtocolError) as error:
             reason = _reason(error)
-            problem = self._error(f"can't be reached ({reason}): start it, or name it by {self.backend.option}", 503)
+            problem = self._error(f"can't be reached ({reason}): start it, or correct {self.backend.option}", 503)
             # A connection that was kept alive may be gone.
             raise (_PassingError(problem) if "refused" not in reason else problem) from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError):
             raise self.nonsense() from None
-        raise self._error(f"redirects without an end: name its own address by {self.backend.option}", 502)
+        raise self._error(f"redirects too often: give its own address in {self.backend.option}", 502)
 
     def _get(self, url: str, parameters: Mapping[str, str | int], headers: Mapping[str, str]) -> requests.Response:
         return self._session.get(
@@ -154,7 +154,7 @@ class Client:
             return self._error(f"refuses the query ({status}: {said}): ask for less, or check its limits", 502)
         if status >= 500:
             return self._error(f"fails ({status}): see its log, and ask again later", 502)
-        return self._error(f"answers {status}: check that {option} names it", 502)
+        return self._error(f"answers {status}: check {option}", 502)
 
     def _late(self) -> UnavailableError:
         return self._error("does not answer in time: ask again later, or for less", 503)

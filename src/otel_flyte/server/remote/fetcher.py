@@ -45,7 +45,7 @@ _WRITTEN_WITHIN = 60.0
 
 
 class Backends(NamedTuple):
-    """Who is asked; ``None`` for those that are not there."""
+    """The backends; ``None`` for those that are not used."""
 
     tempo: Tempo
     prometheus: Prometheus | None = None

@@ -1,4 +1,4 @@
-"""Looks for changes while somebody waits for them: each thing once, for all who wait."""
+"""Looks for changes of executions while clients wait for them. All clients of an execution share a look."""
 
 import threading
 import time
@@ -101,7 +101,7 @@ class Poller:
             has_changed = self._look(key)
             failures = 0
         except Exception:
-            # Whoever asks next is told the reason.
+            # The next request gets the error.
             has_changed, failures = False, watch.failures + 1
         now = time.monotonic()
         with self._condition:

@@ -31,7 +31,7 @@ class Remote:
     """Backends as a source.
 
     Args:
-        backends: who is asked.
+        backends: the backends.
         database: keeps what was fetched.
         writer: writes to it.
     """

@@ -27,7 +27,7 @@ class FoundTrace(NamedTuple):
     Attributes:
         start_ns: the start of its first span.
         end_ns: the end of its last span, exact to a millisecond.
-        total: the number of its spans, 0 where Tempo does not tell.
+        total: the number of its spans, 0 where Tempo does not return it.
         errors: likewise, of its failed spans.
         matched: the number of its spans that match.
         spans: some of those.

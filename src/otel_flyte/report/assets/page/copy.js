@@ -1,4 +1,4 @@
-/** Copies a text. A browser that does not allow that gets the text selected, to be copied by a key. */
+/** Copies a text. Where the browser refuses, the text is selected so that the user can copy it by a key. */
 const toast = h("div", { class: "toast", role: "status", hidden: true });
 document.body.append(toast);
 let fading = 0;
