@@ -1,5 +1,6 @@
 """What all attempts of an execution reserve and use together, and what befell them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from otel_flyte.recording.markers import OOM_KILLED, SIGNAL, THROTTLED, Marker, 
 from otel_flyte.recording.roles import Role
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import page
+from otel_flyte.report.data import page_data
 from support import usages
 from support.browser import CHROMIUM, CONTRAST, MISSING, Browser
 from support.traces import BEGIN_NS, EXECUTION_RESOURCE, Recorder, in_execution, nanoseconds
@@ -167,6 +169,18 @@ def test_a_signal_is_marked_at_its_time(tmp_path: Path) -> None:
         span.add_event(semconv.EVENT_SIGNAL, attributes, nanoseconds(40))
 
     assert markers(tmp_path) == [(SIGNAL, 40.0, None, "received SIGTERM in user code")]
+
+
+def test_names_of_any_length_leave_the_page_small(tmp_path: Path) -> None:
+    recorder, long = recorder_of(tmp_path), "n" * 2**18
+    with recorder.span("task t", 0, 60, usages.node("n0", "t"), parent=in_execution(1)) as span:
+        for second in range(30):
+            span.add_event(semconv.EVENT_SIGNAL, {semconv.SIGNAL_NAME: long, semconv.PHASE: long}, nanoseconds(second))
+
+    (execution,) = page_data(analysis_of(tmp_path))["executions"]
+    (found,) = execution["markers"].values()
+    assert len(found) == 20
+    assert len(json.dumps(found)) < 10_000
 
 
 def test_an_attempt_that_was_oom_killed_is_marked_at_its_end(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ OOM_KILLED, THROTTLED, SIGNAL = "OOM-killed", "throttled", "signal"
 MOST = 20
 """The number of markers of one attempt."""
 
+_LONGEST = 200
+"""Characters of the words: names of signals and phases may have any length."""
+
 NOTED = 0.05
 """Less throttling than this fraction of a phase is of no consequence."""
 
@@ -36,7 +39,10 @@ class Marker(NamedTuple):
 def markers_of(attempt: TreeSpan) -> tuple[Marker, ...]:
     """Return the markers of an attempt by time."""
     found = [*_signals(attempt), *_ending(attempt), *_of_usage(attempt)]
-    return tuple(sorted(found, key=lambda marker: marker.begin_ns)[:MOST]) if found else ()
+    if not found:
+        return ()
+    first = sorted(found, key=lambda marker: marker.begin_ns)[:MOST]
+    return tuple(marker._replace(words=marker.words[:_LONGEST]) for marker in first)
 
 
 def _signals(attempt: TreeSpan) -> Iterator[Marker]:

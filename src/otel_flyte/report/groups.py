@@ -11,6 +11,8 @@ from otel_flyte.recording.usage import number
 
 Json: TypeAlias = Any
 
+_LONGEST_REASON = 100
+
 
 def groups_of(rows: Sequence[Row]) -> dict[int, Json]:
     """Return the data of each group by the index of its row. Durations are microseconds.
@@ -69,5 +71,7 @@ def _spread(spread: Spread, places: Mapping[int, int]) -> Json:
     return {
         "median": round(spread.median * 1e6),
         "threshold": None if spread.threshold is None else round(spread.threshold * 1e6),
-        "stragglers": [[places[id(each.row)], round(each.extra * 1e6), each.reason] for each in spread.stragglers],
+        "stragglers": [
+            [places[id(each.row)], round(each.extra * 1e6), each.reason[:_LONGEST_REASON]] for each in spread.stragglers
+        ],
     }
