@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator
 
-from otel_flyte.server.remote import found, traceql
+from otel_flyte.server.remote import listed, traceql
+from otel_flyte.server.remote.found import Group, groups
 from otel_flyte.server.remote.tempo import FoundTrace, Tempo
 from otel_flyte.server.store.reader import Filter, Listed
 
@@ -37,12 +38,11 @@ class Executions:
         asked: set[str] = set()
         complete: list[Listed] = []
         for floor_ns in self._walk(wanted, traces):
-            matching = [each for each in self._listed(traces, asked) if _is_wanted(each, wanted)]
+            found = listed.matching(self._groups(traces, asked), wanted)
             # What began before the time that is searched may be older than what the next search finds.
-            complete = [each for each in matching if each.start_ns >= floor_ns]
+            complete = [each for each in found if each.start_ns >= floor_ns]
             if len(complete) >= limit:
                 break
-        complete.sort(key=lambda each: (each.start_ns, each.id), reverse=True)
         return complete[:limit]
 
     def _walk(self, wanted: Filter, traces: dict[str, FoundTrace]) -> Iterator[int]:
@@ -69,9 +69,9 @@ class Executions:
             yield begin_ns
         yield 0
 
-    def _listed(self, traces: dict[str, FoundTrace], asked: set[str]) -> list[Listed]:
+    def _groups(self, traces: dict[str, FoundTrace], asked: set[str]) -> list[Group]:
         """Return the executions of traces, to which own traces of executions are added; those asked for are noted."""
-        for group in found.groups(traces.values()):
+        for group in groups(traces.values()):
             trace_id = group.owner.trace_id
             if group.lacks_own_trace and trace_id not in asked and len(asked) < _MOST_OWN_TRACES:
                 asked.add(trace_id)
@@ -79,22 +79,4 @@ class Executions:
                 # It began before its map subtasks, maybe long before.
                 answer = self._tempo.search(traceql.of_trace(trace_id), begin_ns - 6 * _DAY_NS, begin_ns + 10**9, 1)
                 traces.update((each.trace_id, each) for each in answer)
-        return [found.listed(group) for group in found.groups(traces.values())]
-
-
-def _is_wanted(each: Listed, wanted: Filter) -> bool:
-    """Return whether an execution fulfils the conditions that a search has left."""
-    text = wanted.text.lower()
-    return (
-        all(not value or getattr(each, name) == value for name, value in _exact(wanted).items())
-        # The database knows the workflow of a local run by its spans only.
-        and (not wanted.workflow or bool(each.name))
-        and (not text or text in each.name.lower() or text in each.workflow.lower() or text in each.key)
-        and (not wanted.since_ns or each.end_ns >= wanted.since_ns)
-        and (not wanted.until_ns or each.start_ns <= wanted.until_ns)
-        and (wanted.after is None or (each.start_ns, each.id) < tuple(wanted.after))
-    )
-
-
-def _exact(wanted: Filter) -> dict[str, str]:
-    return {"project": wanted.project, "domain": wanted.domain, "state": wanted.state}
+        return groups(traces.values())

@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 
 from otel_flyte.export import otlp_requests
 from otel_flyte.server.remote.client import Client
+from otel_flyte.server.store.batches import LATEST_NS
 
 SPANS_OF_TRACE = 100
 """Spans of a trace in the answer to a search: Tempo's default limit."""
@@ -80,27 +81,37 @@ class Tempo:
 def _trace(found: Mapping[str, Any]) -> FoundTrace:
     sets = found.get("spanSets") or [found[name] for name in ("spanSet",) if found.get(name)]
     stats = (found.get("serviceStats") or {}).values()
-    start_ns = int(found.get("startTimeUnixNano") or 0)
+    start_ns = _number(found.get("startTimeUnixNano"))
     return FoundTrace(
         # Tempo omits leading zeros.
-        trace_id=str(found["traceID"]).zfill(32),
+        trace_id=_plain(found["traceID"]).zfill(32),
         start_ns=start_ns,
-        end_ns=start_ns + int(found.get("durationMs") or 0) * 10**6,
-        total=sum(int(each.get("spanCount") or 0) for each in stats),
-        errors=sum(int(each.get("errorCount") or 0) for each in stats),
-        matched=sum(int(each.get("matched") or 0) for each in sets),
+        end_ns=_number(start_ns + _number(found.get("durationMs")) * 10**6),
+        total=_number(sum(_number(each.get("spanCount")) for each in stats)),
+        errors=_number(sum(_number(each.get("errorCount")) for each in stats)),
+        matched=_number(sum(_number(each.get("matched")) for each in sets)),
         spans=[_span(span) for each in sets for span in each.get("spans") or ()],
     )
 
 
 def _span(found: Mapping[str, Any]) -> FoundSpan:
-    attributes = {each["key"]: _text(each.get("value") or {}) for each in found.get("attributes") or ()}
-    start_ns = int(found.get("startTimeUnixNano") or 0)
-    end_ns = start_ns + int(found.get("durationNanos") or 0)
-    name = str(found.get("name") or attributes.get("name") or "")
+    attributes = {_plain(each["key"]): _text(each.get("value") or {}) for each in found.get("attributes") or ()}
+    start_ns = _number(found.get("startTimeUnixNano"))
+    end_ns = _number(start_ns + _number(found.get("durationNanos")))
+    name = _plain(found.get("name") or attributes.get("name") or "")
     return FoundSpan(name, start_ns, end_ns, {key: value for key, value in attributes.items() if value})
 
 
 def _text(value: Mapping[str, Any]) -> str:
     found = next(iter(value.values()), "")
-    return str(found).lower() if isinstance(found, bool) else str(found)
+    return str(found).lower() if isinstance(found, bool) else _plain(found)
+
+
+def _plain(value: object) -> str:
+    """Return a text without halves of surrogate pairs, which are no characters of UTF-8."""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _number(value: Any) -> int:
+    """Return a time or a number of spans as the database can keep it."""
+    return max(0, min(int(value or 0), LATEST_NS))

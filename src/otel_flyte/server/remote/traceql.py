@@ -20,6 +20,7 @@ SELECTED = (
     semconv.DOMAIN,
     semconv.WORKFLOW_NAME,
     semconv.TASK_NAME,
+    semconv.NODE_PATH,
     semconv.ACTION_NAME,
     semconv.ATTEMPT,
     semconv.ARRAY_INDEX,
@@ -48,6 +49,7 @@ def executions(wanted: Filter) -> str:
     spans = [f"{{ {' && '.join(conditions)} }}"]
     # A span of its own, so that the result has all attempts, and not only those that have the text or the attribute.
     spans += [f"{{ {_equals(name, value)} }}" for name, value in wanted.attributes.items()]
+    spans += [f"{{ {_attempts()} && ({_begins(wanted.workflow)}) }}"] * bool(wanted.workflow)
     spans += [f"{{ {_attempts()} && ({_contains(wanted.text)}) }}"] * bool(wanted.text and ":" not in wanted.text)
     selected = ", ".join(["name", "status", *map(attribute, SELECTED)])
     return f"{' && '.join(spans)} | select({selected}) with (most_recent=true)"
@@ -80,13 +82,25 @@ def _identity(execution: Execution) -> str:
 
 
 def _conditions(wanted: Filter) -> Iterator[str]:
-    for name, value in (
-        (semconv.PROJECT, wanted.project),
-        (semconv.DOMAIN, wanted.domain),
-        (semconv.WORKFLOW_NAME, wanted.workflow),
-    ):
+    for name, value in ((semconv.PROJECT, wanted.project), (semconv.DOMAIN, wanted.domain)):
         if value:
             yield f"{attribute(name)} = {literal(value)}"
+
+
+def _begins(workflow: str) -> str:
+    """Return the condition for a workflow, or for the task by whose name an execution without one is shown.
+
+    The name of a map task is shown without its end.
+    """
+    name = pattern(workflow)
+    of_span = "|".join(pattern(each.format(name="")) for each in (semconv.SPAN_TASK, semconv.SPAN_WORKFLOW))
+    return " || ".join(
+        (
+            f"{attribute(semconv.WORKFLOW_NAME)} = {literal(workflow)}",
+            f"{attribute(semconv.TASK_NAME)} =~ {literal(f'(?s){name}.*')}",
+            f"name =~ {literal(f'(?s)({of_span}){name}.*')}",
+        )
+    )
 
 
 def _contains(text: str) -> str:

@@ -20,7 +20,7 @@ _WORKFLOW = semconv.SPAN_WORKFLOW.format(name="")
 _ERROR = 2
 """``STATUS_CODE_ERROR`` of OTLP."""
 
-_LATEST_NS = 2**63 - 1
+LATEST_NS = 2**63 - 1
 """The largest integer of SQLite. OTLP has times of 64 bits without a sign."""
 
 
@@ -126,6 +126,18 @@ def digest(*parts: bytes) -> bytes:
     return hashed.digest()
 
 
+def entity(span_name: str, own: Mapping[str, str]) -> str:
+    """Return the name of the task or workflow of an attempt."""
+    by_span = next((span_name.removeprefix(prefix) for prefix in _PREFIXES if span_name.startswith(prefix)), "")
+    return short_name(own.get(semconv.TASK_NAME) or by_span)
+
+
+def node(own: Mapping[str, str]) -> str:
+    """Return what identifies the node of an attempt, empty where that is unknown."""
+    path = own.get(semconv.NODE_PATH) or own.get(semconv.ACTION_NAME)
+    return f"{path} {own.get(semconv.REPLICA, '')}" if path and semconv.ATTEMPT in own else ""
+
+
 def _add_spans(group: Group, spans: Iterable[Any], scope: str, of_resource: Mapping[str, str]) -> int:
     rejected = 0
     for span in spans:
@@ -134,8 +146,8 @@ def _add_spans(group: Group, spans: Iterable[Any], scope: str, of_resource: Mapp
             continue
         own = _texts(span.attributes)
         is_error = span.status.code == _ERROR
-        start_ns = min(span.start_time_unix_nano, _LATEST_NS)
-        end_ns = min(span.end_time_unix_nano or start_ns, _LATEST_NS)
+        start_ns = min(span.start_time_unix_nano, LATEST_NS)
+        end_ns = min(span.end_time_unix_nano or start_ns, LATEST_NS)
         group.spans.append(
             SpanRow(
                 _owner({**of_resource, **own}, span.trace_id),
@@ -160,13 +172,13 @@ def _is_outline(span: Any, own: Mapping[str, str], scope: str) -> bool:
 def _attempt(span: Any, own: Mapping[str, str], start_ns: int, end_ns: int) -> AttemptRow | None:
     if _is_attempt(span, own):
         by_status = semconv.RESULT_FAILURE if span.status.code == _ERROR else semconv.RESULT_SUCCESS
-        outcome = own.get(semconv.RESULT, by_status), _name(span, own), _node(own), _is_execution(span, own)
+        outcome = own.get(semconv.RESULT, by_status), entity(span.name, own), node(own), _is_execution(span, own)
         # The parent of an attempt in a pod is in the control plane.
         outer = b"" if semconv.ATTEMPT in own else span.parent_span_id
         return AttemptRow(span.span_id, start_ns, end_ns, *outcome, outer)
     if _is_pending(own) and span.parent_span_id:
         seen_ns = max(start_ns, end_ns)
-        return AttemptRow(span.parent_span_id, start_ns, seen_ns, None, _name(span, own), _node(own), False, b"")
+        return AttemptRow(span.parent_span_id, start_ns, seen_ns, None, entity(span.name, own), node(own), False, b"")
     return None
 
 
@@ -185,21 +197,10 @@ def _is_execution(span: Any, own: Mapping[str, str]) -> bool:
     return role == semconv.SPAN_ROLE_EXECUTION or (role is None and span.name.startswith(_WORKFLOW))
 
 
-def _node(own: Mapping[str, str]) -> str:
-    path = own.get(semconv.NODE_PATH) or own.get(semconv.ACTION_NAME)
-    return f"{path} {own.get(semconv.REPLICA, '')}" if path and semconv.ATTEMPT in own else ""
-
-
-def _name(span: Any, own: Mapping[str, str]) -> str:
-    """Return the name of the task or workflow of an attempt."""
-    by_span = next((span.name.removeprefix(prefix) for prefix in _PREFIXES if span.name.startswith(prefix)), "")
-    return short_name(own.get(semconv.TASK_NAME) or by_span)
-
-
 def _add_logs(group: Group, records: Iterable[Any], _: str, of_resource: Mapping[str, str]) -> int:
     for record in records:
         message = record.SerializeToString(deterministic=True)
-        time_ns = min(record.time_unix_nano or record.observed_time_unix_nano, _LATEST_NS)
+        time_ns = min(record.time_unix_nano or record.observed_time_unix_nano, LATEST_NS)
         owner = _owner(_identity(record.attributes, of_resource), record.trace_id)
         key = digest(group.resource, group.scope, message)
         group.logs.append(OtherRow(owner, record.trace_id, key, time_ns, message))
@@ -211,7 +212,7 @@ def _add_metrics(group: Group, metrics: Iterable[Any], _: str, of_resource: Mapp
         message = metric.SerializeToString(deterministic=True)
         data = metric.WhichOneof("data")
         points = getattr(metric, data).data_points if data else ()
-        time_ns = min(max((point.time_unix_nano for point in points), default=0), _LATEST_NS)
+        time_ns = min(max((point.time_unix_nano for point in points), default=0), LATEST_NS)
         identity = _identity(points[0].attributes, of_resource) if points else of_resource
         key = digest(group.resource, group.scope, message)
         group.metrics.append(OtherRow(_owner(identity, b""), b"", key, time_ns, message))

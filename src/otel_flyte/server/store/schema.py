@@ -163,5 +163,16 @@ def readable(path: Path) -> sqlite3.Connection:
         f"file:{os.fspath(path.resolve())}?mode=ro".replace("#", "%23"), uri=True, timeout=10, check_same_thread=False
     )
     connection.execute("PRAGMA cache_size = -16384")
+    return _with_functions(connection)
+
+
+def in_memory() -> sqlite3.Connection:
+    """Return a connection to empty tables of its own, which reads and writes."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript(_TABLES)
+    return _with_functions(connection)
+
+
+def _with_functions(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.create_function("casefold", 1, str.casefold, deterministic=True)
     return connection
