@@ -81,7 +81,7 @@ def test_logql_stays_logql(made: object) -> None:
 def test_promql_stays_promql() -> None:
     short = [name for name in HOSTILE if len(name) < 1000]
     queries = [promql.of_execution(of_execution(name), 60) for name in short]
-    queries += [promql.of_processes([name, "b"], 60) for name in short]
+    queries += [made([name, "b"], 60) for name in short for made in (promql.of_processes, promql.of_shared_processes)]
     assert [problem for query in queries if (problem := grammars.promql_problem(query))] == []
 
 

@@ -32,6 +32,9 @@ _OF_DEVICES: Mapping[str, str] = {
 }
 _KIND = re.compile("[a-z]{1,16}")
 
+METRICS = (*(f"{_PERCENT}{name}" for name in semconv.SERIES), *_ABSOLUTE, *_OF_DEVICES)
+"""The metrics of usage by their names."""
+
 
 def is_usage(metric: str) -> bool:
     """Return whether the points of a metric are usage."""

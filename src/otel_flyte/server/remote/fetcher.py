@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from otel_flyte import semconv
@@ -178,31 +179,20 @@ class Fetcher:
         source = self._backends.prometheus
         if source is None:
             return
-        query = self._points_query(owner, known)
-        if query is None:
-            return
         last = max(known.points_until.values(), default=0) // 1000
         found = []
         until_of = dict(known.points_until)
-        for series in source.series(query, max(begin, last - _MARGIN_NS // 10**9), end):
-            key = tuple(sorted(series.labels.items()))
-            until = until_of.get(key, 0)
-            new = [value for value in series.values if value[0] > until]
-            if new:
-                until_of[key] = new[-1][0]
-                found.append(series._replace(values=new))
+        for query in _points_queries(owner, known.processes):
+            for series in source.series(query, max(begin, last - _MARGIN_NS // 10**9), end):
+                key = tuple(sorted(series.labels.items()))
+                until = until_of.get(key, 0)
+                new = [value for value in series.values if value[0] > until]
+                if new:
+                    until_of[key] = new[-1][0]
+                    found.append(series._replace(values=new))
         if found:
             self._write("metrics", prometheus.request(found, known.processes))
             known.points_until = until_of
-
-    @staticmethod
-    def _points_query(owner: Owner, known: _Known) -> Callable[[int], str] | None:
-        """Return the query for points; a local run is known by its processes."""
-        if owner.name:
-            execution = Execution(owner.project, owner.domain, owner.name)
-            return lambda seconds: promql.of_execution(execution, seconds)
-        instances = sorted(known.processes.instances)
-        return (lambda seconds: promql.of_processes(instances, seconds)) if instances else None
 
     def _write(self, signal: str, request: Any) -> None:
         size = request.ByteSize()
@@ -240,6 +230,14 @@ class Fetcher:
         with self._lock:
             if self._known.get(key) is known:
                 del self._known[key]
+
+
+def _points_queries(owner: Owner, known: Processes) -> Iterator[Callable[[int], str]]:
+    """Return the queries for points, by seconds: for those that name an execution, and those that name a process."""
+    if owner.name:
+        yield partial(promql.of_execution, Execution(owner.project, owner.domain, owner.name))
+    if known.unnamed:
+        yield partial(promql.of_shared_processes if owner.name else promql.of_processes, known.unnamed)
 
 
 def _is_old(listed: Listed | None) -> bool:

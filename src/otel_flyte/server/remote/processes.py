@@ -1,17 +1,20 @@
 """The resources of an execution's processes, which the records of Loki and Prometheus name by labels only."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from otel_flyte import semconv
 from otel_flyte.recording import otlp_messages
 from otel_flyte.recording.model import AttributeValue
+from otel_flyte.recording.span_tree import LOCAL
 from otel_flyte.server.remote import names
 
 _MOST = 10_000
 """Resources that are kept; a process more has one made from labels."""
 
 _OF_PROCESSES = ("service.", "k8s.", "host.", "telemetry.", "process.", "os.", "container.", "cloud.", "deployment.")
+
+_RUN = names.label(semconv.RUN_NAME)
 
 
 class Processes:
@@ -35,9 +38,10 @@ class Processes:
             self._by_instance[instance] = resource, labels
 
     @property
-    def instances(self) -> Iterable[str]:
-        """The ids of the instances of services."""
-        return self._by_instance
+    def unnamed(self) -> list[str]:
+        """The ids of the instances of services whose resources name no execution, in order."""
+        named = {instance for instance, (_, labels) in self._by_instance.items() if labels.get(_RUN, LOCAL) != LOCAL}
+        return sorted(self._by_instance.keys() - named)
 
     def of(self, labels: Mapping[str, str], resource: Any) -> Mapping[str, str]:
         """Write the resource of a record with these labels to a message, and return the labels that are not its own."""

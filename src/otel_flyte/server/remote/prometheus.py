@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from otel_flyte import semconv
@@ -13,7 +13,7 @@ from otel_flyte.server.remote.processes import Processes
 
 _DAY = 86400
 _MOST_DAYS = 31
-_SERIES = re.compile(f"{names.label(semconv.METRIC_TASK_SERIES.format(name=''))}({'|'.join(semconv.SERIES)})(_[a-z]+)?")
+_METRIC = re.compile(names.METRIC)
 _OF_PROMETHEUS = frozenset({"__name__", "job", "instance", "otel_scope_name", "otel_scope_version"})
 
 
@@ -21,11 +21,11 @@ class Series(NamedTuple):
     """A series of usage.
 
     Attributes:
-        name: one of :data:`otel_flyte.semconv.SERIES`.
+        metric: its name in OpenTelemetry.
         values: each with its time in milliseconds.
     """
 
-    name: str
+    metric: str
     labels: Mapping[str, str]
     values: Sequence[tuple[int, float]]
 
@@ -57,25 +57,37 @@ class Prometheus:
 
 def _series(given: Mapping[str, Any]) -> Series | None:
     labels = {str(name): str(value) for name, value in given["metric"].items()}
-    name = _SERIES.fullmatch(labels.get("__name__", ""))
+    name = _METRIC.fullmatch(labels.get("__name__", ""))
     if name is None:
         return None
     values = [(round(float(at) * 1000), float(value)) for at, value in given["values"]]
-    return Series(name[1], labels, [(at, value) for at, value in values if math.isfinite(value) and at > 0])
+    return Series(
+        names.METRICS[name[1]], labels, [(at, value) for at, value in values if math.isfinite(value) and at > 0]
+    )
 
 
-def request(series: Sequence[Series], known: Processes) -> Any:
-    """Return series as a request of OTLP."""
+def request(series: Iterable[Series], known: Processes) -> Any:
+    """Return series as a request of OTLP, in which those of the devices of a process are one metric.
+
+    They are in the order of their ids: that of a collection is not kept.
+    """
     made = otlp_requests.request("metrics")
-    for each in series:
-        in_resource = made.resource_metrics.add()
-        known.of(each.labels, in_resource.resource)
-        in_scope = in_resource.scope_metrics.add()
-        in_scope.scope.name = semconv.SCOPE
-        metric = in_scope.metrics.add(name=semconv.METRIC_TASK_SERIES.format(name=each.name), unit="%")
-        for at, value in each.values:
-            point = metric.gauge.data_points.add(time_unix_nano=at * 10**6, as_double=value)
-            for label, text in each.labels.items():
-                if label not in _OF_PROMETHEUS:
-                    processes.put(point.attributes.add(), names.KNOWN.get(label, label), text)
+    metrics: dict[tuple[bytes, str], Any] = {}
+    for each in sorted(series, key=lambda each: each.labels.get(names.label(semconv.HW_ID), "")):
+        resource = type(made)().resource_metrics.add().resource
+        known.of(each.labels, resource)
+        key = resource.SerializeToString(deterministic=True), each.metric
+        if key not in metrics:
+            in_scope = made.resource_metrics.add(resource=resource).scope_metrics.add()
+            in_scope.scope.name = semconv.SCOPE
+            metrics[key] = in_scope.metrics.add(name=each.metric)
+        _write(metrics[key].gauge.data_points, each)
     return made
+
+
+def _write(points: Any, series: Series) -> None:
+    for at, value in series.values:
+        point = points.add(time_unix_nano=at * 10**6, as_double=value)
+        for label, text in series.labels.items():
+            if label not in _OF_PROMETHEUS:
+                processes.put(point.attributes.add(), names.KNOWN.get(label, label), text)

@@ -4,10 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from otel_flyte import semconv
 from otel_flyte.server.remote.go_text import literal, pattern
-from otel_flyte.server.remote.names import label
+from otel_flyte.server.remote.names import METRIC, label
 from otel_flyte.tasks.identity import Execution
-
-_METRICS = f"{label(semconv.METRIC_TASK_SERIES.format(name=''))}({'|'.join(semconv.SERIES)})(_percent|_ratio|_bytes)?"
 
 
 def of_execution(execution: Execution, seconds: int) -> str:
@@ -17,15 +15,23 @@ def of_execution(execution: Execution, seconds: int) -> str:
         semconv.PROJECT: execution.project,
         semconv.DOMAIN: execution.domain,
     }
-    return _range({label(name): f"={literal(value)}" for name, value in identity.items()}, seconds)
+    return _range({name: f"={literal(value)}" for name, value in identity.items()}, seconds)
 
 
 def of_processes(instances: Iterable[str], seconds: int) -> str:
     """Return the same for processes, by the ids of their services' instances."""
-    wanted = literal("|".join(map(pattern, instances)))
-    return _range({label(semconv.SERVICE_INSTANCE_ID): f"=~{wanted}"}, seconds)
+    return _range({semconv.SERVICE_INSTANCE_ID: _any(instances)}, seconds)
+
+
+def of_shared_processes(instances: Iterable[str], seconds: int) -> str:
+    """Return the same for the points that name no execution, which are those of devices."""
+    return _range({semconv.SERVICE_INSTANCE_ID: _any(instances), semconv.RUN_NAME: '=""'}, seconds)
+
+
+def _any(texts: Iterable[str]) -> str:
+    return f"=~{literal('|'.join(map(pattern, texts)))}"
 
 
 def _range(matchers: Mapping[str, str], seconds: int) -> str:
-    parts = [f"__name__=~{literal(_METRICS)}", *(f"{name}{matcher}" for name, matcher in matchers.items())]
+    parts = [f"__name__=~{literal(METRIC)}", *(f"{label(name)}{matcher}" for name, matcher in matchers.items())]
     return f"{{{','.join(parts)}}}[{seconds}s]"
