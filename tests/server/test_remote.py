@@ -296,12 +296,57 @@ def test_a_trace_that_is_no_protobuf_is_one_line(empty: Backends) -> None:
     assert (answer.status_code, "does not answer as Tempo does" in answer.json()["detail"]) == (502, True)
 
 
-def test_a_loki_that_fails_is_named(empty: Backends) -> None:
+def test_an_execution_is_shown_without_the_others_and_what_is_missing_is_named_until_it_is_there(
+    tmp_path: Path,
+) -> None:
+    with stores.tempo() as tempo, stores.loki() as loki, stores.loki() as no_prometheus:
+        options = ("--tempo", tempo.url, "--loki", loki.url, "--prometheus", no_prometheus.url)
+        with serving(tmp_path, *options, receives=False) as served:
+            for line in remote_runs.lines(tmp_path / "recordings"):
+                Backends(tempo, loki, served).send(line)
+            loki.instead = lambda _: Reply(500)
+            nonsense = "answers what Prometheus does not: check that --prometheus names it"
+            remarks = [
+                f"Log records are missing, as Loki at {loki.url} fails (500): see its log, and ask again later",
+                f"The usage of running and killed tasks is missing, as Prometheus at {no_prometheus.url} {nonsense}",
+            ]
+            for path in PATHS[1:]:
+                answer = served.get(path)
+                assert (answer.status_code, answer.json()["remarks"]) == (200, remarks)
+            tree, attempts, data = (
+                served.get(path).json() for path in (PATHS[1], f"{PATHS[1]}/attempts", f"/data/{KEY}")
+            )
+            assert tree["spans"]
+            assert attempts["remarks"] == data["remarks"] == remarks
+            assert served.get(f"/executions/{KEY}?plain").text.count("is missing, as Prometheus") == 1
+            loki.instead = lambda _: None
+            native.wait_until(lambda: served.get(PATHS[2]).json()["logs"], "no log record is shown")
+            assert served.get(PATHS[1]).json()["remarks"] == remarks[1:]
+
+
+def test_a_loki_that_hangs_is_left_alone(empty: Backends) -> None:
     send(empty.tempo, "measured", task("t", own_trace("measured"), 1))
-    empty.loki.instead = lambda _: Reply(500)
-    answer = empty.served.get(f"/api/v1/executions/{KEY}/logs")
-    assert answer.status_code == 502
-    assert answer.json() == {"detail": f"Loki at {empty.loki.url} fails (500): see its log, and ask again later"}
+    empty.loki.delay = 12
+    answer = empty.served.get(PATHS[2]).json()
+    (remark,) = answer["remarks"]
+    assert remark.startswith(f"Log records are missing, as Loki at {empty.loki.url} does not answer in time: ")
+    asked = len(empty.loki.asked)
+    time.sleep(2.5)
+    begun = time.monotonic()
+    assert empty.served.get(PATHS[2]).json()["remarks"] == [remark]
+    assert time.monotonic() - begun < 8
+    assert len(empty.loki.asked) == asked
+
+
+def test_the_age_is_that_of_the_last_record_and_not_of_its_arrival(shared: Backends) -> None:
+    shared.served.get(PATHS[1])
+    time.sleep(0.5)
+    with listening(shared, f"{PATHS[1]}/events") as lines:
+        data = next(line for line in lines if line.startswith("data: "))
+        sign = json.loads(data.removeprefix("data: "))
+        assert remote_runs.AGO - 700 < sign["age"] < remote_runs.AGO
+        assert sign["is_over"]
+        assert [*lines] == ["event: ended", "data: {}"]
 
 
 def says_all(backends: Backends, code: int, line: str) -> None:

@@ -65,6 +65,30 @@ def test_a_backend_that_refuses_is_named_in_the_page_that_follows_it(backends: B
 
 
 @pytest.mark.parametrize("dark", [False, True])
+def test_what_is_missing_is_named_in_the_page_until_it_is_there(
+    backends: Backends, chromium: Browser, pictures: Path, *, dark: bool
+) -> None:
+    backends.loki.instead = lambda _: Reply(500)
+    for width, height in SIZES:
+        chromium.open(backends.served.url + page(served_runs.RUNNING), width, height, dark=dark)
+        until(chromium, "Log records are missing, as Loki at")
+        assert "task shop.fit" in chromium.text()
+        assert chromium.run("document.documentElement.scrollWidth <= innerWidth")
+        assert chromium.run(CONTRAST) == []
+        chromium.screenshot(pictures / f"remote-missing-{width}{'-dark' * dark}.png")
+    backends.loki.instead = lambda _: None
+    native.wait_until(lambda: "are missing" not in chromium.text(), "the remark stays")
+    backends.loki.instead = lambda _: Reply(500)
+    until(chromium, "Log records are missing, as Loki at")
+    assert chromium.complaints == []
+
+
+def test_an_old_execution_ended_long_ago(backends: Backends, chromium: Browser) -> None:
+    chromium.open(backends.served.url + page(served_runs.MEASURED))
+    until(chromium, "ended · last record 1 h ago")
+
+
+@pytest.mark.parametrize("dark", [False, True])
 def test_the_page_without_an_answer_says_why(
     backends: Backends, chromium: Browser, pictures: Path, *, dark: bool
 ) -> None:

@@ -38,7 +38,7 @@ class Sign(NamedTuple):
 
     Attributes:
         version: differs wherever its records or its state do.
-        age: seconds since the last record came.
+        age: seconds since the last record came, or since its own time where the source has it from somewhere else.
         is_over: whether no more records are expected.
     """
 
@@ -74,7 +74,7 @@ class Changes:
             number = self._oldest if last is None else last[0]
         found = self._source.execution(key)
         old = max(0.0, time.time() - found.end_ns / 1e9)
-        age = old if last is None else time.monotonic() - last[1]
+        age = time.monotonic() - last[1] if last is not None and self._source.receives else old
         # The records of an old recording all come at once.
         is_over = found.state != RUNNING and (age > ENDED_AFTER or (old > ENDED_AFTER and age > _AT_ONCE))
         return Sign(f"{self._run}-{number}-{found.state}", found.state, round(age, 1), is_over)

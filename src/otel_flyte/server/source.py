@@ -34,7 +34,12 @@ class Source(Protocol):
 
     :meth:`execution` and all that take a key raise :class:`UnknownExecutionError`. All may raise
     :class:`UnavailableError`, except :meth:`when_changed` and :meth:`watching`.
+
+    Attributes:
+        receives: whether records come as they are sent; else the time when one came does not tell how old it is.
     """
+
+    receives: bool
 
     def executions(self, wanted: Filter, limit: int, offset: int = 0) -> list[Listed]:
         """Return executions, the newest first."""
@@ -50,6 +55,9 @@ class Source(Protocol):
 
     def outline(self, key: str) -> Recording:
         """Return at least the spans of an execution that are more than parts of an attempt: a first picture of it."""
+
+    def remarks(self, key: str) -> tuple[str, ...]:
+        """Return a line for each part of an execution that is missing; a recording has them, too."""
 
     def version(self, key: str) -> int:
         """Return a number that changes with the records of an execution."""
@@ -69,6 +77,8 @@ class Source(Protocol):
 
 class Database:
     """The embedded database as a source. Each thread has a connection of its own."""
+
+    receives = True
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -97,6 +107,11 @@ class Database:
     def outline(self, key: str) -> Recording:
         """Return the spans of an execution that are more than parts of an attempt, or failed."""
         return reader.outline(self._connection, self.execution(key).id)
+
+    def remarks(self, key: str) -> tuple[str, ...]:
+        """Return nothing: what was received is here."""
+        del key
+        return ()
 
     def version(self, key: str) -> int:
         """Return a number that changes with the records of an execution."""

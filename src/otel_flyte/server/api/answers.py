@@ -102,12 +102,14 @@ class SpanInTree:
 class Tree:
     """An execution with its spans, parents first. `next` is the `after` for more of them, `null` where there are none.
 
-    A span whose `children` are not here is the `below` of a question for them.
+    A span whose `children` are not here is the `below` of a question for them. `remarks` are lines that say which
+    records are missing, and why.
     """
 
     execution: Execution
     spans: list[SpanInTree]
     next: str | None
+    remarks: list[str]
 
 
 @dataclass
@@ -148,10 +150,14 @@ class AttemptOf:
 
 @dataclass
 class Attempts:
-    """A page of attempts by start. `next` is the `after` of the next page, `null` on the last."""
+    """A page of attempts by start. `next` is the `after` of the next page, `null` on the last.
+
+    `remarks` are lines that say which records are missing, and why.
+    """
 
     attempts: list[AttemptOf]
     next: str | None
+    remarks: list[str]
 
 
 @dataclass
@@ -189,11 +195,13 @@ class LogLine:
 class Logs:
     """A page of log records by time. `next` is the `after` of the next page, `null` on the last.
 
-    A page may be short, or empty, and have a `next`: a question reads a limited number of records.
+    A page may be short, or empty, and have a `next`: a question reads a limited number of records. `remarks` are lines
+    that say which records are missing, and why.
     """
 
     logs: list[LogLine]
     next: str | None
+    remarks: list[str]
 
 
 def execution(listed: Listed) -> Execution:

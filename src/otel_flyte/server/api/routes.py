@@ -87,19 +87,21 @@ def _add_executions(made: APIRouter, source: Source, analyses: Analyses) -> None
             spans = islice(dropwhile(lambda span: span.id != last, spans), 1, None)
         page = list(islice(spans, limit + 1))
         more = paging.token(page[limit - 1].id) if len(page) > limit else None
-        return answers.Tree(answers.execution(source.execution(key)), page[:limit], more)
+        listed = answers.execution(source.execution(key))
+        return answers.Tree(listed, page[:limit], more, [*analysis.tree.remarks])
 
 
 def _add_attempts(made: APIRouter, analyses: Analyses) -> None:
     @made.get("/executions/{key}/attempts", tags=["attempts"])
     def attempts(key: Key, after: After = "", limit: Limit = 1000) -> answers.Attempts:
         """List the attempts of tasks by start, with their usage and quota."""
-        found = sorted(answers.attempts(analyses.of(key).attempts), key=_place)
+        analysis = analyses.of(key)
+        found = sorted(answers.attempts(analysis.attempts), key=_place)
         if after:
             start_ns, name = paging.parts(after, [int, str])
             found = [each for each in found if _place(each) > (int(start_ns), str(name))]
         more = paging.token(*_place(found[limit - 1])) if len(found) > limit else None
-        return answers.Attempts(found[:limit], more)
+        return answers.Attempts(found[:limit], more, [*analysis.tree.remarks])
 
     @made.get("/executions/{key}/attempts/{task:path}/series", tags=["attempts"])
     def series_of(
@@ -157,12 +159,13 @@ def _add_logs(made: APIRouter, source: Source, analyses: Analyses) -> None:
             return (spans is None or record.span_id in spans) and part in (record.body or "").lower()
 
         found: list[answers.LogLine] = []
+        remarks = [*source.remarks(key)]
         for number, line in enumerate(source.lines(key, _log_place(after)), 1):
             if line.record is not None and line.level >= lowest and is_wanted(line.record):
                 found.append(answers.log_line(line.record))
             if len(found) == limit or number == READ_AT_ONCE:
-                return answers.Logs(found, paging.token(line.time_ns, line.digest))
-        return answers.Logs(found, None)
+                return answers.Logs(found, paging.token(line.time_ns, line.digest), remarks)
+        return answers.Logs(found, None, remarks)
 
 
 def _add_comparison(made: APIRouter, comparisons: Comparisons) -> None:
@@ -201,8 +204,9 @@ def _add_streams(made: APIRouter, source: Source, changes: Changes) -> None:
         """Return server-sent events: `changed` now and after each change, and `ended` at last.
 
         The data of `changed` are `version`, a text that differs after each change; `state`; `age`, the seconds since
-        the last record came; and `is_over`. It comes four times a second at most, and every 10 seconds at least. If a
-        backend does not answer, `unavailable` has the `reason`, and the stream ends.
+        the last record came, or since its own time where it was fetched from a backend; and `is_over`. It comes four
+        times a second at most, and every 10 seconds at least. If a backend does not
+        answer, `unavailable` has the `reason`, and the stream ends.
         """
         await run_in_threadpool(source.execution, key)
         changes.check_room()

@@ -13,6 +13,7 @@ from otel_flyte import semconv
 from otel_flyte.server.receivers import intake
 from otel_flyte.server.remote import logql, loki, prometheus, promql, traceql
 from otel_flyte.server.remote.found import Owner
+from otel_flyte.server.remote.lenient import Lenient
 from otel_flyte.server.remote.loki import Loki
 from otel_flyte.server.remote.parallel import answers
 from otel_flyte.server.remote.processes import Processes
@@ -60,6 +61,8 @@ class _Known:
     Attributes:
         fetched: when it was fetched, in monotonic seconds.
         failure: why it could not be, if so.
+        remarks: what is missing, and why.
+        changes: how often the remarks have changed.
         spans: the ids of its traces and spans.
         ended: the ids of the traces of subtasks that have ended.
         logs_until_ns: the time of its last log record.
@@ -71,6 +74,8 @@ class _Known:
     lock: threading.Lock = field(default_factory=threading.Lock)
     fetched: float = float("-inf")
     failure: UnavailableError | None = None
+    remarks: tuple[str, ...] = ()
+    changes: int = 0
     spans: set[bytes] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     processes: Processes = field(default_factory=Processes)
@@ -81,12 +86,24 @@ class _Known:
 
 
 class Fetcher:
-    """Fetches executions, from any thread; those who ask for the same one at once share the answer."""
+    """Fetches executions, from any thread; those who ask for the same one at once share the answer.
 
-    def __init__(self, backends: Backends, database: Database, writer: Writer) -> None:
+    Args:
+        backends: who is asked.
+        database: has what was fetched.
+        writer: writes to it.
+        remarked: called with the key of an execution whose remarks have changed.
+    """
+
+    def __init__(
+        self, backends: Backends, database: Database, writer: Writer, remarked: Callable[[str], object]
+    ) -> None:
         self._backends = backends
         self._database = database
         self._writer = writer
+        self._remarked = remarked
+        self._logs = Lenient("Log records are missing")
+        self._points = Lenient("The usage of running and killed tasks is missing")
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
@@ -94,7 +111,7 @@ class Fetcher:
         """Bring what is new of an execution.
 
         Raises:
-            UnavailableError: a backend does not answer.
+            UnavailableError: Tempo does not answer.
         """
         known = self._of(owner.key)
         with known.lock:
@@ -104,7 +121,7 @@ class Fetcher:
                 # It was removed from the database, to make room.
                 self._forget(owner.key, known)
                 known = self._of(owner.key)
-            elif age < (FRESH_OLD if _is_old(listed) else FRESH):
+            elif age < (FRESH_OLD if _is_old(listed) and not known.remarks else FRESH):
                 if known.failure is not None:
                     raise known.failure
                 return
@@ -116,6 +133,16 @@ class Fetcher:
                 raise
             finally:
                 known.fetched = time.monotonic()
+
+    def remarks(self, key: str) -> tuple[str, ...]:
+        """Return what is missing of an execution that was fetched, and why."""
+        known = self._known.get(key)
+        return () if known is None else known.remarks
+
+    def changes(self, key: str) -> int:
+        """Return how often the remarks of an execution have changed."""
+        known = self._known.get(key)
+        return 0 if known is None else known.changes
 
     def _fetch(self, owner: Owner, known: _Known) -> None:
         for trace_id, request in self._traces(owner, known):
@@ -130,8 +157,17 @@ class Fetcher:
             return
         begin_ns = listed.start_ns - _MARGIN_NS
         end_ns = time.time_ns() + _MARGIN_NS if not _is_old(listed) else listed.end_ns + _MARGIN_NS
-        self._fetch_logs(owner, known, begin_ns, end_ns)
-        self._fetch_points(owner, known, begin_ns // 10**9, end_ns // 10**9)
+        missing = (
+            self._logs.ask(lambda: self._fetch_logs(owner, known, begin_ns, end_ns)),
+            self._points.ask(lambda: self._fetch_points(owner, known, begin_ns // 10**9, end_ns // 10**9)),
+        )
+        self._remark(owner.key, known, tuple(filter(None, missing)))
+
+    def _remark(self, key: str, known: _Known, remarks: tuple[str, ...]) -> None:
+        if remarks != known.remarks:
+            known.remarks = remarks
+            known.changes += 1
+            self._remarked(key)
 
     def _traces(self, owner: Owner, known: _Known) -> Iterator[tuple[str, Any]]:
         """Return the traces of an execution that may have something new: its own, and those of map subtasks."""

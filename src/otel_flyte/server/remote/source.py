@@ -6,6 +6,7 @@ the server had received itself.
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from otel_flyte.recording.model import Recording
@@ -36,10 +37,12 @@ class Remote:
         writer: writes to it.
     """
 
+    receives = False
+
     def __init__(self, backends: Backends, database: Database, writer: Writer) -> None:
         self._list = Executions(backends.tempo)
         self._database = database
-        self._fetcher = Fetcher(backends, database, writer)
+        self._fetcher = Fetcher(backends, database, writer, lambda key: self._tell({key}))
         self._functions: list[Callable[[set[str]], object]] = []
         self._shared: Shared[list[Listed]] = Shared(_SHARED_SECONDS)
         self._seen: dict[str, Listed] = {}
@@ -66,17 +69,22 @@ class Remote:
     def recording(self, key: str) -> Recording:
         """Return the records of an execution."""
         self._fetch(key)
-        return self._database.recording(key)
+        return replace(self._database.recording(key), remarks=self._fetcher.remarks(key))
 
     def outline(self, key: str) -> Recording:
         """Return the spans of an execution that are more than parts of an attempt, or failed."""
         self._fetch(key)
-        return self._database.outline(key)
+        return replace(self._database.outline(key), remarks=self._fetcher.remarks(key))
+
+    def remarks(self, key: str) -> tuple[str, ...]:
+        """Return a line for each part of an execution that is missing."""
+        self._fetch(key)
+        return self._fetcher.remarks(key)
 
     def version(self, key: str) -> int:
-        """Return a number that changes with the records of an execution."""
+        """Return a number that changes with the records of an execution, and its remarks."""
         self._fetch(key)
-        return self._database.version(key)
+        return self._version(key)
 
     def lines(self, key: str, after: tuple[int, str]) -> Iterator[Line]:
         """Return log records by time after one with this time and digest."""
@@ -111,19 +119,25 @@ class Remote:
 
     def _look(self, key: Key) -> bool:
         if key is not None:
-            before = self._version(key)
+            before = self._version_or_none(key)
             self._fetch(key)
-            return self._version(key) != before
+            return self._version_or_none(key) != before
         now = {each.key: each for each in self.executions(Filter(), _WATCHED)}
         changed = {each for each in now if now[each] != self._seen.get(each)}
         self._seen, is_first = now, not self._seen
         if changed and not is_first:
-            for function in tuple(self._functions):
-                function(changed)
+            self._tell(changed)
         return bool(changed)
 
+    def _tell(self, keys: set[str]) -> None:
+        for function in tuple(self._functions):
+            function(keys)
+
     def _version(self, key: str) -> int:
+        return self._database.version(key) + self._fetcher.changes(key)
+
+    def _version_or_none(self, key: str) -> int | None:
         try:
-            return self._database.version(key)
+            return self._version(key)
         except UnknownExecutionError:
-            return 0
+            return None

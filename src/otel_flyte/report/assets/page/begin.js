@@ -30,13 +30,14 @@ const drawOutside = (isNewer) => {
   renew(outside, data.logs.length ? outsideLogs.show(data.logs, `Logs outside of what is shown · ${counted(data.logs.length, "line")}`, isNewer) : null);
   outsideLogs.scroll();
 };
+const drawRemarks = () => renew(remarks, data.remarks.map((remark) => h("p", {}, remark)));
 const begin = () => {
-  const remarks = data.remarks.length ? h("section", { class: "remarks", "aria-label": "remarks" }, data.remarks.map((remark) => h("p", {}, remark))) : null;
+  drawRemarks();
   drawOutside(false);
   if (!data.executions.length) {
-    app.replaceChildren(...[h("header", {}, h("div", { class: "title" }, h("h1", {}, "Nothing is recorded"))), remarks, outside].filter(Boolean));
+    app.replaceChildren(h("header", {}, h("div", { class: "title" }, h("h1", {}, "Nothing is recorded"))), remarks, outside);
   } else {
-    app.replaceChildren(...[header, remarks, errors, main, outside, help].filter(Boolean));
+    app.replaceChildren(header, remarks, errors, main, outside, help);
     show(0);
     goTo(location.hash);
     grid.focus({ preventScroll: true });

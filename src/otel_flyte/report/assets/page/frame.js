@@ -38,6 +38,7 @@ const legend = h("span", { class: "legend" }, h("span", { class: "reserved" }, "
 const whole = h("details", { class: "whole", open: true, "aria-label": "whole run" }, h("summary", {}, "Whole run", legend), wholeContent);
 const header = h("header", {});
 const errors = h("section", { class: "errors", "aria-label": "errors" });
+const remarks = h("section", { class: "remarks", role: "status", "aria-label": "remarks" });
 const outside = h("section", { class: "outside" });
 const main = h("main", {}, h("section", { class: "timeline" }, toolbar, whole, grid), side);
 const help = h("dialog", { "aria-label": "keyboard" },

@@ -56,6 +56,7 @@ const update = (next) => {
   const { start, length } = shown.execution;
   if (!isWhole) view = [from, to].map((at) => Math.min(1, Math.max(0, (at - start) / Math.max(1, length))));
   drawHeader();
+  drawRemarks();
   drawErrors();
   drawOutside(true);
   drawWhole();
