@@ -156,14 +156,14 @@ def _when(attempt: Attempt) -> str:
 
 
 def _is_measured_item(span: TreeSpan) -> bool:
-    return span.role is Role.ITEM and usage.usage_of(span.span.attributes) is not None
+    return span.role is Role.ITEM and span.usage is not None
 
 
 def _of_span(span: TreeSpan, points: Sequence[Point]) -> Attempt:
     own = span.span.attributes
     series = usage.by_minute(own)
     if not series and span.seconds is not None and span.seconds <= 60:
-        series = usage.of_one_minute(own)
+        series = usage.of_one_minute(own, span.usage or Usage())
     source, end_ns = FROM_SPAN if series else NO_SOURCE, span.seen_ns
     live: Mapping[str, Sequence[Fine]] = {}
     points = usage_points.credible(points, span.start_ns)
@@ -185,8 +185,8 @@ def _of_span(span: TreeSpan, points: Sequence[Point]) -> Attempt:
         error_type=_text(own.get(semconv.ERROR_TYPE)),
         is_cached=own.get(semconv.CACHE_STATUS) == semconv.CACHE_HIT,
         worker=_worker(span.attribute(semconv.REPLICA)),
-        quota=usage.quota_of(own),
-        usage=usage.usage_of(own),
+        quota=span.quota,
+        usage=span.usage,
         source=source,
         series=series,
         minutes_per_value=usage.minutes_per_value(own) if source == FROM_SPAN else 1,

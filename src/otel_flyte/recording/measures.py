@@ -10,7 +10,7 @@ from otel_flyte import semconv
 from otel_flyte.recording.breakdown import nested_ns, own_breakdown
 from otel_flyte.recording.nodes import Node, last_attempts, own_spans
 from otel_flyte.recording.span_tree import NEVER_ENDED, TreeSpan
-from otel_flyte.recording.usage import Usage, number, usage_of
+from otel_flyte.recording.usage import Usage, number
 
 SECONDS, BYTES, CORES, SHARE, COUNT = "s", "By", "{core}", "1", "{count}"
 
@@ -143,7 +143,7 @@ def _items(node: Node) -> dict[str, Quantity]:
 
 def _usage(spans: Sequence[TreeSpan]) -> tuple[dict[str, Quantity], frozenset[str]]:
     """Return the usage, of several replicas or items that of the one that used most, and what is unknown of it."""
-    usages = [usage for span in spans if (usage := usage_of(span.span.attributes))]
+    usages = [usage for span in spans if (usage := span.usage)]
     if not usages:
         return {}, frozenset({NO_USAGE})
     if any(usage.is_shared for usage in usages):

@@ -7,7 +7,7 @@ map or the steps of a loop, have one row above the failed and the slowest of the
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
 from statistics import median
@@ -37,6 +37,9 @@ SUM = "\N{GREEK CAPITAL LETTER SIGMA}"
 
 _ORPHAN = "parent not recorded"
 _SHOWN_KINDS = (semconv.KIND_MAP, semconv.KIND_DYNAMIC, semconv.KIND_EAGER)
+_INNER = (Role.USER, Role.PHASE, Role.TRANSFER)
+"""The roles of spans that belong to the entity above them, and have neither attempts nor items."""
+
 _WORST_FIRST = (semconv.RESULT_FAILURE, semconv.RESULT_CANCELLATION, NEVER_ENDED)
 
 
@@ -83,7 +86,9 @@ class Row:
     @cached_property
     def seen_ns(self) -> int:
         """The time of its end or last sign, not before its start, in nanoseconds since the epoch."""
-        return max(self.start_ns, *(span.seen_ns for span in self.spans))
+        spans = self.spans
+        latest = spans[0].seen_ns if len(spans) == 1 else max([span.seen_ns for span in spans])
+        return max(self.start_ns, latest)
 
     @property
     def seconds(self) -> float | None:
@@ -97,7 +102,7 @@ class Row:
         """The time from its first start to its last end, ``None`` where it never ended."""
         return None if self.end_ns is None else max(0, self.end_ns - self.start_ns) / 1e9
 
-    @property
+    @cached_property
     def wall_seconds(self) -> float | None:
         """The time in which at least one of its spans ran, ``None`` where it never ended."""
         return None if self.end_ns is None else wall_ns(self.spans) / 1e9
@@ -130,15 +135,15 @@ def rows_of(execution: Execution, *, complete: bool = False) -> Iterator[Row]:
         below: Sequence[Row] = row.members or (_siblings(children, row.entity, most) if children else ())
         if below and row.depth == DEEPEST:
             count = sum(1 for member in below for span in member.spans for _ in span.walk())
-            row, below = replace(row, notes=(*row.notes, f"{count} spans below")), ()
+            row.notes, below = (*row.notes, f"{count} spans below"), ()
         yield row
         seconds = row.seconds if below else None
         for member in reversed(below):
             # Rows are made for one list only, and copying each of them would take longer than making it.
             member.depth, member.entity = row.depth + 1, member.entity or row.entity
             # Members of a group may run side by side.
-            is_known = member.seconds is not None and seconds and not member.is_group
-            member.share = (member.seconds or 0.0) / (seconds or 1.0) if is_known else None
+            took = None if member.is_group else member.seconds
+            member.share = None if took is None or not seconds else took / seconds
             waiting.append(member)
 
 
@@ -153,7 +158,8 @@ def _top(execution: Execution, most: int) -> Row:
     notes = [execution.scope]
     if all(root.orphan for root in execution.roots):
         notes.append("parents not recorded" if len(execution.roots) > 1 else _ORPHAN)
-        rows = [_without_orphan_notes(row) for row in rows]
+        for row in rows:
+            _remove_orphan_notes(row)
     return Row(
         f"execution {execution.name}" if execution.name else f"trace {execution.trace_ids[0]}",
         _known(*notes),
@@ -165,9 +171,11 @@ def _top(execution: Execution, most: int) -> Row:
     )
 
 
-def _without_orphan_notes(row: Row) -> Row:
-    notes = tuple(note for note in row.notes if note != _ORPHAN)
-    return replace(row, notes=notes, members=tuple(map(_without_orphan_notes, row.members)))
+def _remove_orphan_notes(row: Row) -> None:
+    if _ORPHAN in row.notes:
+        row.notes = tuple([note for note in row.notes if note != _ORPHAN])
+    for member in row.members:
+        _remove_orphan_notes(member)
 
 
 def _siblings(spans: Iterable[TreeSpan], entity: str, most: int) -> list[Row]:
@@ -177,9 +185,10 @@ def _siblings(spans: Iterable[TreeSpan], entity: str, most: int) -> list[Row]:
         nodes[(span.role is Role.ATTEMPT and span.node_key) or span.span.span_id].append(span)
     similar: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for attempts in nodes.values():
-        row = _node(in_order(attempts), entity) if len(attempts) > 1 else _single(attempts[0], entity)
-        name = f"{semconv.SPAN_MAP_ITEM}s" if attempts[0].role is Role.ITEM else _short(attempts[0])
-        similar[_map_of(attempts[0]), name].append(row)
+        first = attempts[0]
+        row = _single(first, entity) if len(attempts) == 1 else _node(in_order(attempts), entity)
+        name = f"{semconv.SPAN_MAP_ITEM}s" if first.role is Role.ITEM else _short(first)
+        similar[_map_of(first), name].append(row)
     rows: list[Row] = []
     for (map_node, name), members in similar.items():
         rows += [_roll_up(name, map_node, members, most)] if map_node or len(members) > MANY else members
@@ -187,6 +196,8 @@ def _siblings(spans: Iterable[TreeSpan], entity: str, most: int) -> list[Row]:
 
 
 def _single(span: TreeSpan, entity: str) -> Row:
+    if span.role in _INNER:
+        return Row(_short(span), _known(*_outcome(span)), entity, span.result, (span,), span.role)
     attempt = f"attempt {span.attempt}" if span.role is Role.ATTEMPT and span.attempt else ""
     notes = _known(*_declared(span), attempt, *_outcome(span))
     return Row(_label(span), notes, _entity(span, entity), span.result, (span,), span.role)
@@ -197,10 +208,7 @@ def _node(attempts: tuple[TreeSpan, ...], entity: str) -> Row:
     last = attempts[-1].attempt
     numbers = {attempt.attempt for attempt in attempts}
     replicas = {attempt.attribute(semconv.REPLICA) for attempt in attempts}
-    members = tuple(
-        replace(_single(attempt, entity), label=f"attempt {attempt.attempt}", notes=_known(*_outcome(attempt)))
-        for attempt in attempts
-    )
+    members = tuple([_attempt(attempt, entity) for attempt in attempts])
     notes = _known(
         *_declared(attempts[0]),
         f"{len(numbers)} attempts" if len(numbers) > 1 else "",
@@ -209,7 +217,14 @@ def _node(attempts: tuple[TreeSpan, ...], entity: str) -> Row:
     result = _worst(attempt.result for attempt in attempts if attempt.attempt == last)
     entity = f"node/{attempts[0].node_path}"
     row = Row(_label(attempts[0]), notes, entity, result, attempts, Role.ATTEMPT, members, is_group=True)
-    return replace(row, notes=_known(*notes, _wall(row)))
+    row.notes = _known(*notes, _wall(row))
+    return row
+
+
+def _attempt(span: TreeSpan, entity: str) -> Row:
+    """Return the row of one of the attempts of a node."""
+    notes = _known(*_outcome(span))
+    return Row(f"attempt {span.attempt}", notes, _entity(span, entity), span.result, (span,), span.role)
 
 
 def _roll_up(name: str, map_node: str, members: Sequence[Row], most: int) -> Row:
@@ -234,7 +249,8 @@ def _roll_up(name: str, map_node: str, members: Sequence[Row], most: int) -> Row
     result = _worst(member.result for member in members)
     entity = f"node/{node_path}" if map_node else ""
     row = Row(name, notes, entity, result, spans, members[0].role, tuple(shown), is_group=True)
-    return replace(row, notes=_known(notes[0], _wall(row), *notes[1:]))
+    row.notes = _known(notes[0], _wall(row), *notes[1:])
+    return row
 
 
 def _wall(group: Row) -> str:
@@ -274,15 +290,13 @@ def _short(span: TreeSpan) -> str:
 
 
 def _label(span: TreeSpan) -> str:
-    if span.array_index is not None and span.role in (Role.ITEM, Role.ATTEMPT):
+    if span.role in (Role.ITEM, Role.ATTEMPT) and span.array_index is not None:
         return f"{semconv.SPAN_MAP_ITEM} {span.array_index}"
     return _short(span)
 
 
 def _entity(span: TreeSpan, outer: str) -> str:
     match span.role:
-        case Role.USER | Role.PHASE:
-            return outer
         case Role.EXECUTION:
             return f"workflow/{entity_name(_short(span), span.role)}"
         case Role.NODE if span.node_path:
@@ -318,6 +332,6 @@ def _outcome(span: TreeSpan) -> tuple[str, ...]:
         ", ".join([str(part) for part in (own.get(semconv.ERROR_CODE), kind) if part]),
         str(span.last_seen or ""),
         ", ".join([f"{count} {level}" for level, count in span.levels.items()]) if span.levels else "",
-        *usage.notes(own),
+        *(usage.notes(span.usage, span.quota) if span.usage else ()),
         _ORPHAN if span.orphan else "",
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
+from typing import Literal
 
 from otel_flyte import semconv
 from otel_flyte.recording.cells import duration
@@ -15,6 +16,7 @@ from otel_flyte.recording.failures import Error, error_of
 from otel_flyte.recording.model import AttributeValue, LogRecord, Span
 from otel_flyte.recording.pending import with_unfinished
 from otel_flyte.recording.roles import Role, role_of
+from otel_flyte.recording.usage import Quota, Usage, quota_of, usage_of
 
 NEVER_ENDED = "never ended"
 """The result of a span without an end: its process was killed, or still runs."""
@@ -67,6 +69,23 @@ class TreeSpan:
     error: Error | None = None
     errors_below: tuple[Error, ...] = ()
     levels: Mapping[str, int] = field(default_factory=dict)
+    _usage: Usage | Literal[False] | None = field(default=False, init=False, repr=False)
+    _quota: Quota | None = field(default=None, init=False, repr=False)
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage; ``None`` where nothing was measured."""
+        # Reading it takes long, and several parts of a page ask for it: ``False`` stands for not read.
+        if self._usage is False:
+            self._usage = usage_of(self.span.attributes)
+        return self._usage
+
+    @property
+    def quota(self) -> Quota:
+        """The quota; of an attempt that was killed, from the resources that its task declares."""
+        if self._quota is None:
+            self._quota = quota_of(self.span.attributes)
+        return self._quota
 
     @property
     def start_ns(self) -> int:

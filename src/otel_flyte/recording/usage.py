@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from otel_flyte import formulas, quantity, semconv
@@ -16,7 +15,13 @@ _DEVICE = re.compile(
     .removesuffix("name")
 )
 _PREFIX = semconv.USAGE_SOURCE.removesuffix("source")
+_OF_DEVICES = tuple(f"{_PREFIX}{kind}." for kind in (semconv.DEVICE_GPU, semconv.DEVICE_NPU))
 
+_REQUESTED, _LIMITED = (
+    {name: pattern.format(name=name) for name in ("cpu", "mem", "gpu")}
+    for pattern in (semconv.RESOURCES_REQUEST, semconv.RESOURCES_LIMIT)
+)
+"""The attributes of declared resources by the names of the resources."""
 
 LEFT = 0.2
 """A larger fraction of the peak is more than the margin of a recommended limit."""
@@ -118,7 +123,8 @@ class Usage:
 def usage_of(attributes: Attributes) -> Usage | None:
     """Return the usage; ``None`` where nothing was measured."""
     # Most spans have none, and this is the fastest way to see it.
-    if _PREFIX not in "\n".join(attributes):
+    names = "\n".join(attributes)
+    if _PREFIX not in names:
         return None
     usage = Usage(
         cpu_mean=number(attributes.get(semconv.USAGE_CPU_MEAN)),
@@ -134,33 +140,27 @@ def usage_of(attributes: Attributes) -> Usage | None:
         oom_kills=int(number(attributes.get(semconv.USAGE_OOM_KILLS)) or 0),
         gpu_of_request=number(attributes.get(semconv.USAGE_GPU_OF_REQUEST)),
         is_shared=attributes.get(semconv.USAGE_SHARED) is True,
-        devices=_devices(attributes),
+        devices=_devices(attributes) if any(prefix in names for prefix in _OF_DEVICES) else (),
     )
     return usage if usage != Usage(is_shared=usage.is_shared) else None
 
 
 def quota_of(attributes: Attributes) -> Quota:
     """Return the quota; of an attempt that was killed, from the resources that its task declares."""
-
-    def declared(pattern: str, name: str, parse: Callable[[object], float | None] = quantity.cores) -> float | None:
-        return parse(attributes.get(pattern.format(name=name)))
-
-    def known(name: str) -> float | None:
-        return number(attributes.get(name))
-
-    request, limit = semconv.RESOURCES_REQUEST, semconv.RESOURCES_LIMIT
-    cpu = known(semconv.QUOTA_CPU_LIMIT) or declared(limit, "cpu")
-    memory = known(semconv.QUOTA_MEMORY_LIMIT) or declared(limit, "mem", quantity.size)
-    cpu_limit = formulas.denominator(cpu, known(semconv.QUOTA_CPU_CGROUP)).value
-    memory_limit = formulas.denominator(memory, known(semconv.QUOTA_MEMORY_CGROUP)).value
-    cpu_request = known(semconv.QUOTA_CPU_REQUEST) or declared(request, "cpu")
-    memory_request = known(semconv.QUOTA_MEMORY_REQUEST) or declared(request, "mem", quantity.size)
+    own = attributes.get
+    cpu = number(own(semconv.QUOTA_CPU_LIMIT)) or quantity.cores(own(_LIMITED["cpu"]))
+    memory = number(own(semconv.QUOTA_MEMORY_LIMIT)) or quantity.size(own(_LIMITED["mem"]))
+    cpu_limit = formulas.denominator(cpu, number(own(semconv.QUOTA_CPU_CGROUP))).value
+    memory_limit = formulas.denominator(memory, number(own(semconv.QUOTA_MEMORY_CGROUP))).value
+    cpu_request = number(own(semconv.QUOTA_CPU_REQUEST)) or quantity.cores(own(_REQUESTED["cpu"]))
+    memory_request = number(own(semconv.QUOTA_MEMORY_REQUEST)) or quantity.size(own(_REQUESTED["mem"]))
+    gpus = number(own(semconv.QUOTA_GPU_REQUEST)) or quantity.cores(own(_REQUESTED["gpu"]))
     return Quota(
         cpu_limit=cpu_limit,
         cpu_request=formulas.request(cpu_request, cpu_limit),
         memory_limit=memory_limit,
         memory_request=formulas.request(memory_request, memory_limit),
-        gpus=round(known(semconv.QUOTA_GPU_REQUEST) or declared(request, "gpu") or declared(limit, "gpu") or 0),
+        gpus=round(gpus or quantity.cores(own(_LIMITED["gpu"])) or 0),
     )
 
 
@@ -176,9 +176,8 @@ def by_minute(attributes: Attributes) -> dict[str, list[float]]:
     return series
 
 
-def of_one_minute(attributes: Attributes) -> dict[str, list[float]]:
+def of_one_minute(attributes: Attributes, usage: Usage) -> dict[str, list[float]]:
     """Return the series of an attempt of at most a minute that has none: its means are that minute's averages."""
-    usage = usage_of(attributes) or Usage()
     memory = number(attributes.get(semconv.USAGE_MEMORY_OF_LIMIT))
     if memory is not None and usage.memory_peak:
         # The fraction is the peak's.
@@ -196,13 +195,11 @@ def minutes_per_value(attributes: Attributes) -> int:
     return max(1, min(usage_points.LONGEST, round(step / formulas.STEP_SECONDS)))
 
 
-def notes(attributes: Attributes) -> tuple[str, ...]:
+def notes(usage: Usage | None, quota: Quota) -> tuple[str, ...]:
     """Return the usage in a few words: ``1.9 cores``, ``2.1 GiB (+1 GiB) of 4 GiB``, ``throttled 3.20 s``."""
-    usage = usage_of(attributes)
     if usage is None:
         return ()
-    limit = quota_of(attributes).memory_limit
-    of_limit = f" of {cells.size(limit)}" if limit else ""
+    of_limit = f" of {cells.size(quota.memory_limit)}" if quota.memory_limit else ""
     busy = ((kind.upper(), usage.mean_utilization(kind)) for kind in (semconv.DEVICE_GPU, semconv.DEVICE_NPU))
     return (
         "" if usage.cpu_mean is None else cells.cores(usage.cpu_mean),

@@ -24,7 +24,6 @@ from otel_flyte.recording.roles import Role
 from otel_flyte.recording.rows import Row, rows_of
 from otel_flyte.recording.span_tree import Execution, TreeSpan
 from otel_flyte.recording.tree import Analysis
-from otel_flyte.recording.usage import quota_of, usage_of
 from otel_flyte.report import charts, groups, links, whole_run
 from otel_flyte.units import unit_of
 
@@ -44,6 +43,7 @@ _DEEPEST_CAUSE = 6
 _SHORTEST_CURVE = 24
 _SERIES = semconv.USAGE_SERIES.format(name="")
 _CURVES = semconv.USAGE_CURVE_DEVICE.partition("{")[0]
+_SIMPLE = (int, float, bool)
 _LARGEST = 2**53
 """The largest integer below which JavaScript's numbers have no gaps."""
 
@@ -115,7 +115,10 @@ def page_data(analysis: Analysis, trace_url: str = "", *, is_outline: bool = Fal
     attempts = {attempt.span_id: attempt for attempt in analysis.attempts if attempt.span_id}
     longest = min(LONGEST_CURVE, max(_SHORTEST_CURVE, CURVE_VALUES // max(1, len(attempts))))
     usages = {} if is_outline else {span_id: _usage(attempt, longest) for span_id, attempt in attempts.items()}
-    seen = {span_id: attempt.end_ns for span_id, attempt in attempts.items()}
+    last_ns: dict[str, int] = defaultdict(int)
+    for attempt in attempts.values():
+        # The usage of a running task may be its last sign.
+        last_ns[attempt.trace_id] = max(last_ns[attempt.trace_id], attempt.end_ns)
     logs: dict[str, list[LogRecord]] = defaultdict(list)
     for record in analysis.logs:
         logs[record.trace_id].append(record)
@@ -125,9 +128,8 @@ def page_data(analysis: Analysis, trace_url: str = "", *, is_outline: bool = Fal
         ordered = sorted(own, key=lambda record: record.time_ns)
         measured = () if is_outline else analysis.attempts
         drawn = _execution(execution, (measured, usages), ordered, table)
-        # The usage of a running task may be its last sign.
-        last_ns = max((seen.get(span.span.span_id, 0) for span in execution.walk()), default=0)
-        executions.append(drawn | {"length": max(drawn["length"], last_ns // 1000 - drawn["start"])})
+        seen_ns = max(last_ns[trace_id] for trace_id in execution.trace_ids)
+        executions.append(drawn | {"length": max(drawn["length"], seen_ns // 1000 - drawn["start"])})
     others = [record for records in logs.values() for record in records]
     return {
         "values": table.values_in_order,
@@ -212,13 +214,14 @@ def _execution_urls(execution: Execution) -> Iterator[AttributeValue]:
 
 
 def _row(row: Row, start_ns: int, span: int, error: int, table: Table) -> list[Json]:
-    own = row.spans[0].span.attributes if span >= 0 else {}
-    share = charts.peak_share(usage_of(own), quota_of(own)) if semconv.USAGE_MEMORY_PEAK in own else None
-    wall = () if not row.is_group or row.wall_seconds is None else (round(row.wall_seconds * 1e6),)
+    own = row.spans[0] if span >= 0 else None
+    is_measured = own is not None and semconv.USAGE_MEMORY_PEAK in own.span.attributes
+    share = charts.peak_share(own.usage, own.quota) if own is not None and is_measured else None
+    took, wall = (row.seconds, row.wall_seconds) if row.is_group else (None, None)
     return [
         row.depth,
         table[row.label],
-        table[" · ".join(row.notes)],
+        table[" · ".join(row.notes) if row.notes else ""],
         table[row.role.value],
         table[row.result],
         _micro(row.start_ns, start_ns),
@@ -226,8 +229,8 @@ def _row(row: Row, start_ns: int, span: int, error: int, table: Table) -> list[J
         None if share is None else round(share, 4),
         span,
         error,
-        None if row.seconds is None or not row.is_group else round(row.seconds * 1e6),
-        *wall,
+        None if took is None else round(took * 1e6),
+        *(() if wall is None else (round(wall * 1e6),)),
     ]
 
 
@@ -263,8 +266,8 @@ def _attributes(attributes: Attributes, table: Table) -> list[int]:
     for key, value in attributes.items():
         flat.append(table[key])
         if not isinstance(value, str):
-            is_series = isinstance(value, (list, tuple)) and key.startswith((_SERIES, _CURVES))
-            flat.append(table[_summary(key, value)] if is_series else table(plain(value)))
+            known = table.get((type(value), value)) if type(value) in _SIMPLE else None
+            flat.append(_other_value(key, value, table) if known is None else known)
         elif key.startswith(_CURVES):
             flat.append(table[_summary(key, value)])
         elif len(value) > _LONGEST_TEXT or not value.isascii():
@@ -272,6 +275,12 @@ def _attributes(attributes: Attributes, table: Table) -> list[int]:
         else:
             flat.append(table[value])
     return flat
+
+
+def _other_value(key: str, value: AttributeValue, table: Table) -> int:
+    """Return the index of a value that is no text."""
+    is_series = isinstance(value, (list, tuple)) and key.startswith((_SERIES, _CURVES))
+    return table[_summary(key, value)] if is_series else table(plain(value))
 
 
 def _summary(key: str, value: Any) -> str:

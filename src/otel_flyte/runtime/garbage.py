@@ -11,7 +11,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Pause the search for cycles within the block, or the decorated function."""
+    """Pause the search for cycles within the block, or the decorated function.
+
+    Threads may do so at once: the search goes on when the first of them is done.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 
 from otel_flyte.recording.tree import Analysis
+from otel_flyte.runtime import garbage
 from otel_flyte.server.source import Source
 
 KEPT = 8
@@ -38,6 +39,7 @@ class Analyses:
             self._analyse(wanted, future)
         return future.result()
 
+    @garbage.paused()
     def _analyse(self, wanted: tuple[str, int], future: "Future[Analysis]") -> None:
         try:
             future.set_result(Analysis.of(self._source.recording(wanted[0])))

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from otel_flyte.recording.model import Recording
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import data
+from otel_flyte.runtime import garbage
 from otel_flyte.server.live import Sign
 from otel_flyte.server.source import Source
 
@@ -39,6 +40,7 @@ class Rendered:
                 self._known.popitem(last=False)
         return content
 
+    @garbage.paused()
     def outline(self, key: str, sign: Sign) -> bytes:
         """Return the data of a first picture, which is quickly made for a large execution, too.
 
@@ -47,6 +49,7 @@ class Rendered:
         """
         return _content(self._source.outline(key), sign, is_outline=True)
 
+    @garbage.paused()
     def _render(self, key: str, sign: Sign) -> bytes:
         return _content(self._source.recording(key), sign)
 
