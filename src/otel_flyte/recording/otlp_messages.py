@@ -14,7 +14,13 @@ from otel_flyte.recording.point_series import is_usage, series_of
 
 def attributes(pairs: Iterable[Any]) -> Attributes:
     """Return the attributes of a message. Of those with the same name the last one counts."""
-    return {intern(pair.key): _value(pair.value) for pair in pairs}
+    found: dict[str, AttributeValue] = {}
+    for pair in pairs:
+        value = pair.value
+        # Most values are texts, and asking which kind a value has takes longer than reading it.
+        text = value.string_value
+        found[intern(pair.key)] = intern(text) if text else _value(value)
+    return found
 
 
 def scope(message: Any) -> Scope:

@@ -2,8 +2,8 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 
-from otel_flyte.recording.model import Recording
 from otel_flyte.recording.tree import Analysis
 from otel_flyte.report import data
 from otel_flyte.runtime import garbage
@@ -47,14 +47,14 @@ class Rendered:
         Raises:
             UnknownExecutionError: it is not kept.
         """
-        return _content(self._source.outline(key), sign, is_outline=True)
+        analysis = Analysis.outline_of(self._source.outline(key))
+        return _content(data.page_data(analysis, is_outline=True), sign)
 
     @garbage.paused()
     def _render(self, key: str, sign: Sign) -> bytes:
-        return _content(self._source.recording(key), sign)
+        return _content(data.page_data(Analysis.of(self._source.recording(key))), sign)
 
 
-def _content(recording: Recording, sign: Sign, *, is_outline: bool = False) -> bytes:
-    found = data.page_data(Analysis.of(recording), is_outline=is_outline)
+def _content(found: Mapping[str, data.Json], sign: Sign) -> bytes:
     text = data.as_script({**found, "version": sign.version, "state": sign.state})
     return text.encode("utf-8", "replace")

@@ -8,7 +8,7 @@ from typing import Any
 from otel_flyte import semconv
 from otel_flyte.export import otlp_requests
 from otel_flyte.recording import otlp_messages
-from otel_flyte.recording.model import LogRecord, Point, Recording, Span
+from otel_flyte.recording.model import Attributes, LogRecord, Point, Recording, Scope, Span
 
 RUNNING, SUCCEEDED, FAILED, UNKNOWN = "running", "succeeded", "failed", "unknown"
 STATES = (RUNNING, SUCCEEDED, FAILED, UNKNOWN)
@@ -194,21 +194,24 @@ class _Messages:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._known: dict[tuple[str, int], Any] = {}
+        self._resources: dict[int, Attributes] = {}
+        self._scopes: dict[int, Scope] = {}
 
-    def resource(self, number: int) -> Any:
+    def resource(self, number: int) -> Attributes:
         """Return the attributes of a resource."""
-        if ("resources", number) not in self._known:
-            found = _message(self._bytes("resources", number), "Resource")
-            self._known["resources", number] = otlp_messages.attributes(found.attributes)
-        return self._known["resources", number]
+        found = self._resources.get(number)
+        if found is None:
+            message = _message(self._bytes("resources", number), "Resource")
+            found = self._resources[number] = otlp_messages.attributes(message.attributes)
+        return found
 
-    def scope(self, number: int) -> Any:
+    def scope(self, number: int) -> Scope:
         """Return a scope."""
-        if ("scopes", number) not in self._known:
-            found = _message(self._bytes("scopes", number), "InstrumentationScope")
-            self._known["scopes", number] = otlp_messages.scope(found)
-        return self._known["scopes", number]
+        found = self._scopes.get(number)
+        if found is None:
+            message = _message(self._bytes("scopes", number), "InstrumentationScope")
+            found = self._scopes[number] = otlp_messages.scope(message)
+        return found
 
     def _bytes(self, table: str, number: int) -> bytes:
         row = self._connection.execute(f"SELECT message FROM {table} WHERE id = ?", (number,)).fetchone()  # noqa: S608
