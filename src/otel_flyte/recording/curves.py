@@ -35,8 +35,10 @@ class Fine(NamedTuple):
 
 def of(attributes: Attributes, name: str) -> list[Fine]:
     """Return the curves that an attribute has, none where it or the step is missing or broken."""
-    step = number(attributes.get(semconv.USAGE_CURVE_STEP))
     written = attributes.get(name)
+    if not written:
+        return []
+    step = number(attributes.get(semconv.USAGE_CURVE_STEP))
     texts = [written] if isinstance(written, str) else written
     if not step or step < 0 or not isinstance(texts, (list, tuple)):
         return []

@@ -67,7 +67,8 @@ def _phases(spans: Iterable[TreeSpan]) -> dict[str, str]:
         elif span.role in _TASKS:
             found[span.span.span_id] = ""
         own = found.setdefault(span.span.span_id, "")
-        found.update((child.span.span_id, own) for child in span.children)
+        for child in span.children:
+            found[child.span.span_id] = own
     return found
 
 

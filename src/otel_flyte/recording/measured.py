@@ -15,6 +15,8 @@ def fine(attempt: Attempt, name: str, longest: int) -> list[Fine]:
     """Return the curves at the sampling interval; none of one value, which the mean has with more digits."""
     found = curves.of(attempt.span.span.attributes, name) if attempt.span is not None else []
     found = found or list(attempt.live.get(name, ()))
+    if not found:
+        return []
     return [each.thinned(longest) for each in found] if any(len(each.means) > 1 for each in found) else []
 
 
@@ -32,6 +34,8 @@ def absolute(attempt: Attempt, series: str, relative: str, limit: float | None, 
 def values(attempt: Attempt, series: str) -> Values:
     """Return the recorded values of a series, ``None`` where one is unknown; none where all are."""
     recorded = list(attempt.series.get(series, ()))[:: attempt.minutes_per_value]
+    if not recorded:
+        return ()
     known = [None if value == NO_VALUE else value for value in recorded]
     return known if any(value is not None for value in known) else ()
 

@@ -30,7 +30,9 @@ def scope(message: Any) -> Scope:
 
 def span(message: Any, in_scope: Scope, resource: Attributes) -> Span:
     """Return a ``Span``, with ids in hexadecimal."""
-    kind, code = message.kind, message.status.code
+    # Most spans have neither events nor links.
+    kind, status, events, links = message.kind, message.status, message.events, message.links
+    code = status.code
     return Span(
         trace_id=message.trace_id.hex(),
         span_id=message.span_id.hex(),
@@ -40,10 +42,10 @@ def span(message: Any, in_scope: Scope, resource: Attributes) -> Span:
         end_ns=message.end_time_unix_nano or None,
         kind=KINDS[kind] if 0 <= kind < len(KINDS) else KINDS[0],
         status_code=STATUS_CODES[code] if 0 <= code < len(STATUS_CODES) else STATUS_CODES[0],
-        status_message=message.status.message,
+        status_message=status.message,
         attributes=attributes(message.attributes),
-        events=tuple([Event(each.name, each.time_unix_nano, attributes(each.attributes)) for each in message.events]),
-        links=tuple([_link(each) for each in message.links]),
+        events=tuple([_event(each) for each in events]) if events else (),
+        links=tuple([_link(each) for each in links]) if links else (),
         scope=in_scope,
         resource=resource,
     )
@@ -83,6 +85,10 @@ def points(metric: Any, resource: Attributes) -> list[Point]:
     return found
 
 
+def _event(message: Any) -> Event:
+    return Event(message.name, message.time_unix_nano, attributes(message.attributes))
+
+
 def _link(message: Any) -> Link:
     return Link(message.trace_id.hex(), message.span_id.hex(), attributes(message.attributes))
 
@@ -94,17 +100,14 @@ def _body(message: Any) -> str:
 
 def _value(message: Any) -> AttributeValue:
     kind = message.WhichOneof("value")
-    if kind == "string_value":
-        text: str = message.string_value
-        return intern(text)
-    return _VALUES[kind](message) if kind in _VALUES else None
+    if kind in _PLAIN:
+        value: AttributeValue = getattr(message, kind)
+        return value
+    return _NESTED[kind](message) if kind in _NESTED else None
 
 
-_VALUES: Mapping[str, Callable[[Any], AttributeValue]] = {
-    "bool_value": lambda message: bool(message.bool_value),
-    "int_value": lambda message: int(message.int_value),
-    "double_value": lambda message: float(message.double_value),
-    "bytes_value": lambda message: bytes(message.bytes_value),
+_PLAIN = frozenset({"string_value", "bool_value", "int_value", "double_value", "bytes_value"})
+_NESTED: Mapping[str, Callable[[Any], AttributeValue]] = {
     "array_value": lambda message: [_value(each) for each in message.array_value.values],
     "kvlist_value": lambda message: {pair.key: _value(pair.value) for pair in message.kvlist_value.values},
 }

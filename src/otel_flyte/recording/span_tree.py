@@ -158,11 +158,7 @@ class TreeSpan:
 
     def walk(self) -> Iterator["TreeSpan"]:
         """Return this span and all below it, parents first."""
-        waiting = [self]
-        while waiting:
-            span = waiting.pop()
-            yield span
-            waiting += reversed(span.children)
+        return _walk((self,))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,8 +179,7 @@ class Execution:
 
     def walk(self) -> Iterator[TreeSpan]:
         """Return all spans, parents first."""
-        for root in self.roots:
-            yield from root.walk()
+        return _walk(self.roots)
 
 
 def executions(spans: Iterable[Span], logs: Iterable[LogRecord]) -> tuple[Execution, ...]:
@@ -211,6 +206,15 @@ def in_order(attempts: Iterable[TreeSpan]) -> tuple[TreeSpan, ...]:
     return tuple(
         sorted(attempts, key=lambda span: (span.attempt or 0, str(span.attribute(semconv.REPLICA)), span.start_ns))
     )
+
+
+def _walk(spans: Sequence[TreeSpan]) -> Iterator[TreeSpan]:
+    waiting = list(reversed(spans))
+    while waiting:
+        span = waiting.pop()
+        yield span
+        if span.children:
+            waiting += reversed(span.children)
 
 
 def _execution(trace_ids: Sequence[str], roots: Sequence[TreeSpan]) -> Execution:

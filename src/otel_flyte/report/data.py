@@ -169,16 +169,16 @@ def _execution(
     drawn: dict[int, Json] = {}
     data: dict[int, Json] = {}
     for row in rows:
-        index, error, tree_span = -1, row.error, row.span
+        index, error, tree_span = -1, None, row.span
         if tree_span is not None:
+            error = tree_span.error
             span_id = tree_span.span.span_id
             index = indices[span_id] = len(spans)
             spans.append(_span(tree_span, traces, start_ns, table))
             usage = usages.get(span_id)
             if usage:
                 drawn[index] = usage
-            properties = list(_data(tree_span)) if tree_span.role is Role.ATTEMPT else []
-            if properties:
+            if tree_span.role is Role.ATTEMPT and (properties := list(_data(tree_span))):
                 data[index] = properties
         if error:
             errors.append([len(written), *_error(error, table)])
@@ -345,13 +345,12 @@ def _data(task: TreeSpan) -> Iterator[list[str]]:
 
 
 def _properties(span: TreeSpan) -> Iterator[list[str]]:
-    for name, value in span.span.attributes.items():
-        if not name.startswith(_DATA):
-            continue
+    own = span.span.attributes
+    for name in [name for name in own if name.startswith(_DATA)]:
         for direction, pattern in _PROPERTIES.items():
             match = pattern.fullmatch(name)
             if match:
-                yield [direction, match["variable"], match["property"], _bounded(str(value))]
+                yield [direction, match["variable"], match["property"], _bounded(str(own[name]))]
 
 
 def _usage(attempt: Attempt, longest: int) -> list[Json] | None:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 
 from otel_flyte.recording.compare import Comparison, compare_measured
 from otel_flyte.recording.execution_measures import Measured, measured
+from otel_flyte.runtime import garbage
 from otel_flyte.server.api.analyses import Analyses
 from otel_flyte.server.problems import NotFoundError
 from otel_flyte.server.source import Source
@@ -32,7 +33,7 @@ class Comparisons:
             UnknownExecutionError: one of them is not kept.
             NotFoundError: one of them has no spans yet.
         """
-        with self._lock:
+        with self._lock, garbage.paused():
             of_a, of_b = self._measured(a), self._measured(b)
         return compare_measured(of_a, of_b)
 
