@@ -122,7 +122,7 @@ def _read(path: Path) -> tuple[Recording, UnreadableError | None]:
         content = decompressed(content)
     except DecompressionError as error:
         raise UnreadableError(f"{path} {error}", error.remedy) from None
-    if not content.strip():
+    if not content or content.isspace():
         empty = UnreadableError(
             f"{path} is empty, its process has ended no span yet",
             "read it again later, or record it again",
