@@ -61,8 +61,9 @@ class TestExecutions:
     def test_an_execution_runs_until_something_says_that_it_does_not(self, served: Served) -> None:
         long_ago = {"endTimeUnixNano": str(time.time_ns() - 200 * 10**9)}
         sent: dict[str, tuple[str, dict[str, str]]] = {
-            "without a task": ("load", {}),
-            "without a task, long silent": ("load", long_ago),
+            "without a task": ("load", {"parentSpanId": "f" * 16}),
+            "without a task, long silent": ("load", {"parentSpanId": "f" * 16, **long_ago}),
+            "of another program": ("GET /", long_ago),
             "from before roles": ("task shop.fit", long_ago),
         }
         for number, (name, (span_name, times)) in enumerate(sent.items(), 1):
@@ -73,8 +74,34 @@ class TestExecutions:
         assert states == {
             "without a task": "running",
             "without a task, long silent": "unknown",
+            "of another program": "succeeded",
             "from before roles": "succeeded",
         }
+
+    def test_what_was_cancelled_is_no_success(self, served: Served) -> None:
+        cancelled = {"key": semconv.RESULT, "value": {"stringValue": semconv.RESULT_CANCELLATION}}
+        span = otlp.span("c" * 32, "a" * 16, attributes=[cancelled])
+        served.send("traces", json.dumps(otlp.message("traces", served_runs.resource("f9"), [span], semconv.SCOPE)))
+        assert [each["state"] for each in ask(served, "executions", state="cancelled")["executions"]] == ["cancelled"]
+
+    def test_an_error_that_spans_pass_on_is_one(self, served: Served) -> None:
+        error: dict[str, Any] = {"status": {"code": 2}}
+        inner = otlp.span("c" * 32, "3" * 16, parentSpanId="2" * 16, **error)
+        middle = otlp.span("c" * 32, "2" * 16, parentSpanId="1" * 16, **error)
+        outer = otlp.span("c" * 32, "1" * 16, **error)
+        for span in (middle, inner, outer, otlp.span("c" * 32, "4" * 16, parentSpanId="1" * 16, **error)):
+            served.send("traces", json.dumps(otlp.message("traces", {}, [span])))
+        (found,) = ask(served, "executions")["executions"]
+        assert (found["errors"], found["spans"]) == (2, 4)
+
+    def test_metrics_do_not_make_an_execution_longer(self, served: Served) -> None:
+        resource = served_runs.resource("f9")
+        span = otlp.span("c" * 32, "a" * 16)
+        served.send("traces", json.dumps(otlp.message("traces", resource, [span])))
+        time.sleep(0.1)
+        served.send("metrics", json.dumps(otlp.message("metrics", resource, [otlp.gauge("m")])))
+        (found,) = ask(served, "executions")["executions"]
+        assert found["end_ns"] == int(span["endTimeUnixNano"])
 
     def test_a_local_run_runs_until_the_span_around_its_tasks_is_there(self, served: Served) -> None:
         def send(span_id: str, name: str, **more: str) -> None:
@@ -168,7 +195,7 @@ class TestTree:
             "key": MEASURED,
             "state": "succeeded",
             "workflow": "shop.main",
-            "errors": 2,
+            "errors": 1,
         }
         assert [(span["name"], span["depth"], span["children"]) for span in tree["spans"]][:2] == [
             ("task shop.fetch", 0, 3),

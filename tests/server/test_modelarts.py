@@ -69,6 +69,12 @@ def test_a_task_has_these_names(api: Served, task: str, first: float) -> None:
     assert metrics(api, f"measured/metrics/{task}")["cpuUsage"][0] == first
 
 
+@pytest.mark.parametrize("project", [":", "shop:", ":development"])
+def test_an_empty_project_is_no_name_of_all(api: Served, project: str) -> None:
+    answer = api.get(f"/v2/{project}/training-jobs")
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "ModelArts.0104")
+
+
 @pytest.mark.parametrize(
     ("query", "values"),
     [

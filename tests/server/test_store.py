@@ -427,6 +427,23 @@ def test_a_recording_that_can_not_be_read_is_one_line_on_stderr(tmp_path: Path) 
     assert missing.startswith(f"otel-flyte: {recordings} can't be read (No such file or directory): ")
 
 
+def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as database:
+        database.execute("CREATE TABLE x (y)")
+    database.close()
+    content = (tmp_path / "other.db").read_bytes()
+    assert "other.db is a database of another program: choose" in refused_start(tmp_path, "--store", "other.db")
+    assert (tmp_path / "other.db").read_bytes() == content
+
+
+def test_a_size_needs_a_unit_and_an_age_may_be_longer_than_time(tmp_path: Path) -> None:
+    assert "write it as 10GiB" in refused_start(tmp_path, "--keep-bytes", "10")
+    with serving(tmp_path / "serve", "--keep", "99999999d") as served:
+        assert send(served, request(1)).status_code == 200
+        time.sleep(2)
+        assert send(served, request(2)).status_code == 200
+
+
 def test_a_folder_of_recordings_is_served_as_it_grows(tmp_path: Path) -> None:
     recordings = tmp_path / "recordings"
     recordings.mkdir()

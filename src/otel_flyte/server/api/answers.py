@@ -34,8 +34,8 @@ class Execution:
         workflow: the name of the workflow, else of its first task.
         state: `running`, `succeeded`, `failed`, or `unknown`, where an attempt has not ended and gives no sign.
         end_ns: the time of its last record so far.
-        spans: the number of spans.
-        errors: the number of failed spans.
+        spans: the number of spans that have ended.
+        errors: the number of failures; one that a span passes on to its parent is one.
     """
 
     key: str

@@ -14,6 +14,7 @@ from otel_flyte.recording.attempts import selectors
 from otel_flyte.report import metrics
 from otel_flyte.server.api import parameters, series
 from otel_flyte.server.api.analyses import Analyses
+from otel_flyte.server.problems import BadRequestError
 from otel_flyte.server.source import Source
 from otel_flyte.server.store import reader
 from otel_flyte.server.store.reader import Filter, Listed
@@ -22,6 +23,7 @@ _PHASES = {
     reader.RUNNING: "Running",
     reader.SUCCEEDED: "Completed",
     reader.FAILED: "Failed",
+    reader.CANCELLED: "Terminated",
     reader.UNKNOWN: "Abnormal",
 }
 _LONGEST = 600
@@ -177,6 +179,8 @@ def router(source: Source, analyses: Analyses, default_domain: str) -> APIRouter
 
 def _parts(project_id: str, default_domain: str) -> tuple[str, str]:
     project, colon, domain = project_id.partition(":")
+    if not project or (colon and not domain):
+        raise BadRequestError("the project is empty: write it as project:domain, or as the project alone")
     return project, domain if colon else default_domain
 
 

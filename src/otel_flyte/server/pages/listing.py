@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from otel_flyte import semconv
 from otel_flyte.recording.cells import duration, moment, printable, without_direction
 from otel_flyte.report.terminal import MARKS, NO_MARK
-from otel_flyte.server.store.reader import FAILED, RUNNING, STATES, SUCCEEDED, Listed
+from otel_flyte.server.store.reader import CANCELLED, FAILED, RUNNING, STATES, SUCCEEDED, Listed
 
 FILTERS = ("text", "state", "project", "domain", "workflow")
 """The parameters of the address that choose executions."""
@@ -21,6 +21,7 @@ _MARKS = {
     RUNNING: "●",
     SUCCEEDED: MARKS[semconv.RESULT_SUCCESS],
     FAILED: MARKS[semconv.RESULT_FAILURE],
+    CANCELLED: MARKS[semconv.RESULT_CANCELLATION],
 }
 
 
@@ -120,9 +121,13 @@ def _row(each: Listed, filters: Mapping[str, str]) -> str:
         f'<td class="state-of">{badge(each.state)}</td>'
         f'<td class="what"><a href="{address(each.key)}">{shown(name)}</a>{below}</td><td class="where">{where}</td>'
         f'<td class="when"><time datetime="{began.replace(" ", "T")}Z">{began}</time></td>'
-        f'<td class="number">{duration(seconds)}</td><td class="number" data-unit="spans">{each.spans}</td>'
-        f'<td class="number{" bad" if each.errors else " none"}" data-unit="errors">{each.errors}</td></tr>'
+        f'<td class="number">{duration(seconds)}</td>{_count(each.spans, "span")}'
+        f"{_count(each.errors, 'error', ' bad' if each.errors else ' none')}</tr>"
     )
+
+
+def _count(number: int, noun: str, tone: str = "") -> str:
+    return f'<td class="number{tone}" data-unit="{noun if number == 1 else f"{noun}s"}">{number:,}</td>'
 
 
 def _where(each: Listed, filters: Mapping[str, str]) -> Iterator[str]:

@@ -42,6 +42,9 @@ class SpanRow(NamedTuple):
     """A span.
 
     Attributes:
+        parent_id: empty for a root.
+        root: the name of a root, empty for other spans.
+        is_pending: whether it stands for a span that has not ended.
         is_outline: whether it is more than a part of an attempt, or failed.
         attempt: its id and, unless it has ended, no result, where it is or stands for a task or a local workflow.
     """
@@ -49,9 +52,12 @@ class SpanRow(NamedTuple):
     owner: Owner
     trace_id: bytes
     span_id: bytes
+    parent_id: bytes
+    root: str
     start_ns: int
     end_ns: int
     is_error: bool
+    is_pending: bool
     is_outline: bool
     attempt: "AttemptRow | None"
     message: bytes
@@ -153,9 +159,12 @@ def _add_spans(group: Group, spans: Iterable[Any], scope: str, of_resource: Mapp
                 _owner({**of_resource, **own}, span.trace_id),
                 span.trace_id,
                 span.span_id,
+                span.parent_span_id,
+                "" if span.parent_span_id else span.name[:LONGEST_VALUE],
                 start_ns,
                 end_ns,
                 is_error,
+                scope == semconv.SCOPE and _is_pending(own),
                 is_error or _is_outline(span, own, scope),
                 _attempt(span, {**of_resource, **own}, start_ns, end_ns) if scope == semconv.SCOPE else None,
                 span.SerializeToString(),

@@ -10,8 +10,9 @@ from otel_flyte.export import otlp_requests
 from otel_flyte.recording import otlp_messages
 from otel_flyte.recording.model import Attributes, LogRecord, Point, Recording, Scope, Span
 
-RUNNING, SUCCEEDED, FAILED, UNKNOWN = "running", "succeeded", "failed", "unknown"
-STATES = (RUNNING, SUCCEEDED, FAILED, UNKNOWN)
+RUNNING, SUCCEEDED, FAILED = "running", "succeeded", "failed"
+CANCELLED, UNKNOWN = "cancelled", "unknown"
+STATES = (RUNNING, SUCCEEDED, FAILED, CANCELLED, UNKNOWN)
 
 _SOON_NS = 5 * 10**9
 """The time in which a span comes, or its pending span, when a span in it has come."""
@@ -33,7 +34,8 @@ class Listed:
         state: one of ``STATES``.
         start_ns: nanoseconds since the epoch.
         end_ns: the time of its last record so far.
-        errors: the number of failed spans.
+        spans: the number of spans that have ended.
+        errors: the number of failures; one that a span passes on to its parent is one.
     """
 
     id: int
@@ -89,7 +91,7 @@ def count(connection: sqlite3.Connection, wanted: Filter, now_ns: int) -> int:
 
 def _selected(wanted: Filter, now_ns: int) -> tuple[str, list[Any]]:
     """Return the query for executions, and its parameters."""
-    conditions = ["spans > 0"]
+    conditions = ["start_ns < 9223372036854775807"]
     parameters: list[Any] = [now_ns - SILENT_NS, now_ns - _SOON_NS]
     for column, expression in (("project", "project"), ("domain", "domain"), ("workflow", _WORKFLOW)):
         if value := getattr(wanted, column):
@@ -119,12 +121,18 @@ def _selected(wanted: Filter, now_ns: int) -> tuple[str, list[Any]]:
 
 _OUTCOME = f"""
 CASE WHEN result IS NULL THEN '{UNKNOWN}' WHEN result = '{semconv.RESULT_FAILURE}' THEN '{FAILED}'
-ELSE '{SUCCEEDED}' END
+WHEN result = '{semconv.RESULT_CANCELLATION}' THEN '{CANCELLED}' ELSE '{SUCCEEDED}' END
+"""
+_LAST_ATTEMPTS = """
+FROM attempts AS one WHERE one.execution = executions.id AND NOT EXISTS (
+    SELECT 1 FROM attempts AS later WHERE later.execution = one.execution AND later.node = one.node
+    AND later.node != '' AND later.start_ns > one.start_ns
+)
 """
 
 _WORKFLOW = """coalesce(nullif(executions.workflow, ''), (
         SELECT name FROM attempts WHERE execution = executions.id ORDER BY start_ns LIMIT 1
-    ), '')"""
+    ), executions.root)"""
 
 _LIST = f"""
 SELECT id, key, project, domain, name, {_WORKFLOW} AS workflow,
@@ -138,19 +146,17 @@ SELECT id, key, project, domain, name, {_WORKFLOW} AS workflow,
             )
         ) THEN '{RUNNING}'
         WHEN NOT EXISTS (SELECT 1 FROM attempts WHERE execution = executions.id) THEN
-            CASE WHEN end_ns > ?1 THEN '{RUNNING}' WHEN errors THEN '{FAILED}' ELSE '{UNKNOWN}' END
+            CASE
+                WHEN root = '' AND end_ns > ?1 THEN '{RUNNING}'
+                WHEN errors THEN '{FAILED}'
+                WHEN root = '' THEN '{UNKNOWN}'
+                ELSE '{SUCCEEDED}'
+            END
         WHEN EXISTS (SELECT 1 FROM attempts WHERE execution = executions.id AND is_execution) THEN
             (SELECT {_OUTCOME} FROM attempts WHERE execution = executions.id AND is_execution ORDER BY start_ns LIMIT 1)
-        WHEN EXISTS (
-            SELECT 1 FROM attempts AS failed
-            WHERE failed.execution = executions.id AND failed.result = '{semconv.RESULT_FAILURE}' AND NOT EXISTS (
-                SELECT 1 FROM attempts AS later WHERE later.execution = failed.execution AND later.node = failed.node
-                AND later.node != '' AND later.start_ns > failed.start_ns
-            )
-        ) THEN '{FAILED}'
-        WHEN EXISTS (
-            SELECT 1 FROM attempts WHERE execution = executions.id AND result IS NULL
-        ) THEN '{UNKNOWN}'
+        WHEN EXISTS (SELECT 1 {_LAST_ATTEMPTS} AND one.result = '{semconv.RESULT_FAILURE}') THEN '{FAILED}'
+        WHEN EXISTS (SELECT 1 {_LAST_ATTEMPTS} AND one.result = '{semconv.RESULT_CANCELLATION}') THEN '{CANCELLED}'
+        WHEN EXISTS (SELECT 1 FROM attempts WHERE execution = executions.id AND result IS NULL) THEN '{UNKNOWN}'
         ELSE '{SUCCEEDED}'
     END AS state,
     start_ns, end_ns, spans, errors

@@ -7,7 +7,7 @@ from typing import NamedTuple
 AT_ONCE = 50
 """The number of executions that are removed in one transaction: requests wait meanwhile."""
 
-_TABLES = ("spans", "attempts", "logs", "metrics", "attributes", "traces")
+_TABLES = ("spans", "attempts", "errors", "logs", "metrics", "attributes", "traces")
 
 
 class Limits(NamedTuple):
@@ -27,7 +27,7 @@ def prune(connection: sqlite3.Connection, limits: Limits, now_ns: int | None = N
     now_ns = time.time_ns() if now_ns is None else now_ns
     old: list[tuple[int, int]] = []
     if limits.seconds is not None:
-        before = now_ns - int(limits.seconds * 1e9)
+        before = max(0, now_ns - int(limits.seconds * 1e9))
         old = connection.execute(_OLDEST + " WHERE seen_ns < ?" + _FIRST, (before, AT_ONCE)).fetchall()
         _remove_unowned(connection, before)
     if not old and limits.size is not None and used(connection) > limits.size:

@@ -7,6 +7,7 @@ kept once. A record that is sent again has the key that it had.
 import fcntl
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +30,7 @@ CREATE TABLE IF NOT EXISTS executions (
     domain TEXT NOT NULL,
     name TEXT NOT NULL,
     workflow TEXT NOT NULL,
+    root TEXT NOT NULL DEFAULT '',
     start_ns INTEGER NOT NULL,
     end_ns INTEGER NOT NULL,
     seen_ns INTEGER NOT NULL,
@@ -61,11 +63,21 @@ CREATE TABLE IF NOT EXISTS attempts (
     name TEXT NOT NULL,
     node TEXT NOT NULL,
     is_execution INTEGER NOT NULL,
-    outer BLOB NOT NULL,
+    outer BLOB NOT NULL DEFAULT x'',
     PRIMARY KEY (trace_id, span_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS attempts_by_execution ON attempts (execution, start_ns);
 CREATE INDEX IF NOT EXISTS attempts_by_node ON attempts (execution, node, start_ns);
+CREATE TABLE IF NOT EXISTS errors (
+    trace_id BLOB NOT NULL,
+    span_id BLOB NOT NULL,
+    parent_id BLOB NOT NULL,
+    execution INTEGER NOT NULL,
+    is_innermost INTEGER NOT NULL,
+    PRIMARY KEY (trace_id, span_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS errors_by_parent ON errors (trace_id, parent_id);
+CREATE INDEX IF NOT EXISTS errors_by_execution ON errors (execution);
 CREATE TABLE IF NOT EXISTS logs (
     digest BLOB PRIMARY KEY,
     execution INTEGER NOT NULL,
@@ -124,17 +136,33 @@ def create(path: Path) -> None:
         DatabaseError: the file is damaged, is of another version, is no database, or can't be written.
     """
     try:
-        connection = writable(path)
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        version = _version(path)
         if version > VERSION:
             raise DatabaseError(f"{path} was written by a newer otel-flyte: update it, or choose another by --store")
         if 0 < version < VERSION:
             raise DatabaseError(f"{path} was written by an older otel-flyte: move it away, and a new one is created")
+        connection = writable(path)
         connection.executescript(_TABLES)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.close()
     except sqlite3.Error as error:
         raise DatabaseError(problem(path, error)) from None
+
+
+def _version(path: Path) -> int:
+    """Return the version of the tables of a database, 0 for a new one; nothing is written.
+
+    Raises:
+        DatabaseError: another program's tables are in it.
+    """
+    if not path.exists():
+        return 0
+    with closing(readable(path)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and "executions" not in tables:
+        raise DatabaseError(f"{path} is a database of another program: choose another file by --store")
+    return int(version)
 
 
 def problem(path: Path, error: sqlite3.Error) -> str:

@@ -6,15 +6,16 @@ A request is acknowledged after that. A record that is sent again has the key of
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from otel_flyte.runtime.guard import say_once
 from otel_flyte.server.store import retention, schema
-from otel_flyte.server.store.batches import Group, Owner, digest
+from otel_flyte.server.store.batches import Group, Owner, SpanRow, digest
 from otel_flyte.server.store.retention import Limits
 
 QUEUE_BYTES = 64 * 2**20
@@ -40,6 +41,19 @@ class _Waiting(NamedTuple):
     groups: list[Group]
     size: int
     future: "Future[None]"
+
+
+@dataclass(slots=True)
+class _Total:
+    """What records add to the totals of an execution; times are ``None`` where none has one that counts."""
+
+    start_ns: int | None = None
+    end_ns: int = 0
+    seen_ns: int = 0
+    spans: int = 0
+    errors: int = 0
+    size: int = 0
+    root: str = ""
 
 
 class Writer:
@@ -180,7 +194,7 @@ class Writer:
     def _write_group(self, group: Group) -> set[int]:
         resource, scope = self._id("resources", group.resource), self._id("scopes", group.scope)
         changed: set[int] = set()
-        totals: dict[int, list[int]] = {}
+        totals: dict[int, _Total] = defaultdict(_Total)
         run = self._connection.execute
         for span in group.spans:
             execution = self._execution(span.owner, span.trace_id)
@@ -191,11 +205,15 @@ class Writer:
             ).rowcount
             if not is_new:
                 continue
-            total = totals.setdefault(execution, [span.start_ns, span.end_ns, 0, 0, 0])
-            total[0], total[1] = min(total[0], span.start_ns), max(total[1], span.end_ns)
-            total[2] += 1
-            total[3] += span.is_error
-            total[4] += len(span.message)
+            total = totals[execution]
+            total.start_ns = min(total.start_ns or span.start_ns, span.start_ns)
+            total.end_ns = max(total.end_ns, span.end_ns)
+            total.seen_ns = max(total.seen_ns, span.end_ns)
+            total.spans += not span.is_pending
+            total.size += len(span.message)
+            total.root = total.root or span.root
+            if span.is_error:
+                total.errors += self._add_error(span, execution)
             if span.attempt is not None:
                 run(_ATTEMPT, (span.trace_id, span.attempt.span_id, execution, *span.attempt[1:]))
             self._add_attributes(span.attributes, execution)
@@ -205,15 +223,24 @@ class Writer:
                 values = (row.digest, execution, row.time_ns, resource, scope, row.message)
                 if run(f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?, ?, ?)", values).rowcount:  # noqa: S608
                     changed.add(execution)
-                    total = totals.setdefault(execution, [row.time_ns, row.time_ns, 0, 0, 0])
-                    total[1] = max(total[1], row.time_ns)
-                    total[4] += len(row.message)
+                    total = totals[execution]
+                    # Metrics are read after the spans that they tell of.
+                    total.end_ns = max(total.end_ns, row.time_ns if row.trace_id else 0)
+                    total.seen_ns = max(total.seen_ns, row.time_ns)
+                    total.size += len(row.message)
         for execution in changed:
             self._add_use(resource, execution)
             self._add_attributes(group.attributes.items(), execution)
-        for execution, (start_ns, end_ns, spans, errors, size) in totals.items():
-            run(_TOTALS, (start_ns if spans else None, end_ns, end_ns, spans, errors, size, execution))
+        for execution, total in totals.items():
+            run(_TOTALS, (*astuple(total), execution))
         return changed - {0}
+
+    def _add_error(self, span: SpanRow, execution: int) -> int:
+        """Note a span that failed; return how many more errors there are: one that its parents pass on is one."""
+        run = self._connection.execute
+        is_innermost = run(_ERROR_BELOW, (span.trace_id, span.span_id)).fetchone() is None
+        run("INSERT INTO errors VALUES (?, ?, ?, ?, ?)", (*span[1:4], execution, is_innermost))
+        return is_innermost - run(_PASSED_ON, (span.trace_id, span.parent_id)).rowcount
 
     def _id(self, table: str, message: bytes) -> int:
         """Return the id of a resource or a scope, which is kept once."""
@@ -259,7 +286,7 @@ class Writer:
         run("INSERT OR REPLACE INTO traces VALUES (?, ?)", (trace_id, execution))
         self._traces[trace_id] = execution
         if before is not None and run("SELECT 1 FROM executions WHERE id = ? AND name = ''", (before,)).fetchone():
-            for table in ("spans", "attempts", "logs", "metrics"):
+            for table in ("spans", "attempts", "errors", "logs", "metrics"):
                 run(f"UPDATE {table} SET execution = ? WHERE execution = ?", (execution, before))  # noqa: S608
             for table in ("attributes", "uses"):
                 run(f"UPDATE OR REPLACE {table} SET execution = ? WHERE execution = ?", (execution, before))  # noqa: S608
@@ -295,14 +322,17 @@ VALUES (?, ?, ?, ?, ?, 9223372036854775807, 0, 0, 0, 0, 0)
 _TOTALS = """
 UPDATE executions SET
     start_ns = min(start_ns, coalesce(?, start_ns)), end_ns = max(end_ns, ?), seen_ns = max(seen_ns, ?),
-    spans = spans + ?, errors = errors + ?, bytes = bytes + ?
+    spans = spans + ?, errors = errors + ?, bytes = bytes + ?, root = coalesce(nullif(root, ''), ?)
 WHERE id = ?
 """
+_ERROR_BELOW = "SELECT 1 FROM errors WHERE trace_id = ? AND parent_id = ?"
+_PASSED_ON = "UPDATE errors SET is_innermost = 0 WHERE trace_id = ? AND span_id = ? AND is_innermost"
 _MERGED = """
 UPDATE executions SET
     start_ns = min(executions.start_ns, other.start_ns), end_ns = max(executions.end_ns, other.end_ns),
     seen_ns = max(executions.seen_ns, other.seen_ns), spans = executions.spans + other.spans,
-    errors = executions.errors + other.errors, bytes = executions.bytes + other.bytes
+    errors = executions.errors + other.errors,
+    root = coalesce(nullif(executions.root, ''), other.root), bytes = executions.bytes + other.bytes
 FROM executions AS other WHERE executions.id = ? AND other.id = ?
 """
 _ATTEMPT = """

@@ -1,5 +1,5 @@
 const BAD = new Set(["failure", "cancellation", "never ended"]);
-const MARKS = { success: "✓", failure: "✗", cancellation: "⊘", "never ended": "?", skip: "–", running: "●", succeeded: "✓", failed: "✗" };
+const MARKS = { success: "✓", failure: "✗", cancellation: "⊘", cancelled: "⊘", "never ended": "?", skip: "–", running: "●", succeeded: "✓", failed: "✗" };
 
 const digits = (value) => value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
 const duration = (micro) => {
