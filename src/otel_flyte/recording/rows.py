@@ -102,7 +102,7 @@ class Row:
         """The time from its first start to its last end, ``None`` where it never ended."""
         return None if self.end_ns is None else max(0, self.end_ns - self.start_ns) / 1e9
 
-    @cached_property
+    @property
     def wall_seconds(self) -> float | None:
         """The time in which at least one of its spans ran, ``None`` where it never ended."""
         return None if self.end_ns is None else wall_ns(self.spans) / 1e9
@@ -254,7 +254,8 @@ def _roll_up(name: str, map_node: str, members: Sequence[Row], most: int) -> Row
 
 
 def _wall(group: Row) -> str:
-    return "" if group.wall_seconds is None else f"wall {duration(group.wall_seconds)}"
+    seconds = group.wall_seconds
+    return "" if seconds is None else f"wall {duration(seconds)}"
 
 
 def _counts(unsuccessful: Sequence[Row]) -> Iterator[str]:
