@@ -395,7 +395,7 @@ class TestElsewhere:
         assert call("show", execution).stdout == snapshot("""\
 2026-05-28 20:26:40 UTC · trace a0000000000000000000000000000001 and 4 more
 · execution f1c0ffee  shop/production                                  5 min 30 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
-├─ ✓ task shop.train  n0 · 2 attempts · wall 4 min 20 s              Σ 4 min 00 s  ━━━━━━━━━━━━━━━━━━━━━━━━━━━╸
+├─ ✓ task shop.train  n0 · 2 attempts · wall 4 min 00 s              Σ 4 min 00 s  ━━━━──━━━━━━━━━━━━━━━━━━━━━╸
 │  ├─ ✗ attempt 0  1 core · 3 GiB of 4 GiB                                 40.0 s  ━━━━
 │  │     MemoryError: no more
 │  └─ ✓ attempt 1  1.9 cores · 2.1 GiB of 4 GiB · throttled 3.20 s ·…  3 min 20 s        ━━━━━━━━━━━━━━━━━━━━━╸
