@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import resource
@@ -619,6 +620,17 @@ cli.main()
         (file,) = recordings(project)
         written = {span.span.span_id for span in ExecutionTree.from_file(file).walk()}
         assert {span.span_id for span in receiver.spans()} == written
+
+    @pytest.mark.parametrize(("number", "mark", "result"), [("8", "✓", "success"), ("0", "✗", "failure")])
+    def test_an_exported_run_has_its_result(
+        self, project: Path, receiver: Receiver, number: str, mark: str, result: str
+    ) -> None:
+        done = process("otel-flyte", "run", "wf.py", "main", "--number", number, **receiver.environment())
+        assert f"\n{mark} execution main-" in done.stdout
+        (file,) = recordings(project)
+        compared = json.loads(call("compare", str(file), str(file), "--json").stdout)
+        assert (compared["a"]["result"], compared["b"]["result"]) == (result, result)
+        assert "unknown" not in call("explain", str(file)).stdout
 
     def test_an_existing_provider_is_used(self, project: Path) -> None:
         program = """

@@ -25,6 +25,7 @@ from otel_flyte.recording.failures import Error
 from otel_flyte.recording.model import Span
 from otel_flyte.recording.otlp_file import UnreadableError, read
 from otel_flyte.recording.roles import Role
+from otel_flyte.recording.rows import rows_of
 from otel_flyte.recording.span_tree import NEVER_ENDED, LastSeen
 from otel_flyte.recording.tree import Analysis, ExecutionTree
 from otel_flyte.report import metrics, page
@@ -747,6 +748,30 @@ class TestTree:
         local = {semconv.RUN_NAME: "local"}
         other = Span("cd" * 16, ROOT, None, "task t", 5, 6, attributes=local)
         assert len(ExecutionTree.from_spans([other, plain("task t", ROOT, attributes=local)]).executions) == 2
+
+    @pytest.mark.parametrize(
+        ("name", "attributes", "parent", "result"),
+        [
+            ("workflow w", {}, None, "success"),
+            ("task eager", {}, None, "success"),
+            ("task of a pod", {semconv.ATTEMPT: 0, semconv.NODE_PATH: "n0"}, None, "unknown"),
+            ("task inside a workflow that still runs", {}, "09" * 8, "unknown"),
+        ],
+    )
+    def test_an_execution_has_a_result_where_the_span_around_all_others_is_there(
+        self, name: str, attributes: dict[str, Any], parent: str | None, result: str
+    ) -> None:
+        run = {semconv.RUN_NAME: "w-20261129"}
+        spans = [plain(name, ROOT, parent, attributes=run | attributes), plain("task t", CHILD, ROOT, attributes=run)]
+        (execution,) = ExecutionTree.from_spans(spans).executions
+        top, *_ = rows_of(execution)
+        assert (top.label, top.result) == ("execution w-20261129", result)
+
+    def test_an_execution_succeeds_whose_workflow_handles_a_failure(self) -> None:
+        run = {semconv.RUN_NAME: "w-20261129"}
+        failed = replace(plain("task t", CHILD, ROOT, attributes=run), status_code="error")
+        (execution,) = ExecutionTree.from_spans([plain("workflow w", ROOT, attributes=run), failed]).executions
+        assert next(rows_of(execution)).result == "success"
 
     def test_a_span_whose_parent_is_missing_is_kept_and_marked(self) -> None:
         (run,) = ExecutionTree.from_spans([plain("task t", CHILD, "09" * 8), plain("task u", ROOT)]).executions

@@ -148,10 +148,7 @@ def rows_of(execution: Execution, *, complete: bool = False) -> Iterator[Row]:
 
 
 def _top(execution: Execution, most: int) -> Row:
-    """Return the row of the one root, else a row for the execution.
-
-    The latter has a failure for its result or ``unknown``, never success: spans may be missing.
-    """
+    """Return the row of the one root, else a row for the execution."""
     rows = _siblings(execution.roots, "", most)
     if len(rows) == 1 and not execution.name and not execution.roots[0].orphan:
         return rows[0]
@@ -164,11 +161,22 @@ def _top(execution: Execution, most: int) -> Row:
         f"execution {execution.name}" if execution.name else f"trace {execution.trace_ids[0]}",
         _known(*notes),
         f"execution/{execution.name}" if execution.name else "",
-        _worst((row.result for row in rows), UNKNOWN),
+        _result(execution, rows),
         execution.roots,
         Role.EXECUTION,
         tuple(rows),
     )
+
+
+def _result(execution: Execution, rows: Iterable[Row]) -> str:
+    """Return the result of a local run, else a failure or ``unknown``, never success: pods may be missing."""
+    roots = [root for root in execution.roots if not root.orphan]
+    workflows = [root.result for root in roots if root.role is Role.EXECUTION]
+    if workflows:
+        return _worst(workflows)
+    # A task without a number ran outside of a pod.
+    is_local_task = len(execution.roots) == len(roots) == 1 and roots[0].attempt is None
+    return roots[0].result if is_local_task else _worst((row.result for row in rows), UNKNOWN)
 
 
 def _remove_orphan_notes(row: Row) -> None:
