@@ -147,6 +147,43 @@ def test_a_running_task_has_a_curve_for_each_device(served: Served, kind: str) -
 
 
 @pytest.mark.quick
+def test_a_running_attempt_of_the_api_has_the_usage_of_its_points(served: Served) -> None:
+    folder = served.folder / "sent"
+    folder.mkdir()
+    span, begin = _begun(folder)
+    served.send("traces", span)
+    values = {
+        semconv.METRIC_TASK_CPU_USAGE: (0.5, 1.5, 1.0),
+        semconv.METRIC_TASK_MEMORY_USAGE: (2**20, 3 * 2**20, 2 * 2**20),
+        semconv.METRIC_TASK_MEMORY_PEAK: (2**20, 4 * 2**20, 2 * 2**20),
+    }
+    metrics = [
+        {
+            "name": name,
+            "gauge": {
+                "dataPoints": [
+                    {
+                        "timeUnixNano": str(begin + 10 * 10**9 * number),
+                        "asDouble": value,
+                        "attributes": otlp.attributes({semconv.TASK_NAME: "shop.fit"}),
+                    }
+                    for number, value in enumerate(each, 1)
+                ]
+            },
+        }
+        for name, each in values.items()
+    ]
+    served.send("metrics", json.dumps(otlp.message("metrics", LIVE, metrics)))
+    (attempt,) = served.get("/api/v1/executions/shop:development:live/attempts").json()["attempts"]
+    assert {name: value for name, value in attempt["usage"].items() if value} == {
+        "cpu_mean": 1.0,
+        "cpu_peak": 1.5,
+        "memory_mean": 2 * 2**20,
+        "memory_peak": 4 * 2**20,
+    }
+
+
+@pytest.mark.quick
 @pytest.mark.parametrize("number", [2, 5])
 def test_points_that_an_exporter_has_repeated_change_no_curve(tmp_path: Path, number: int) -> None:
     span, *points = _running(tmp_path, semconv.DEVICE_GPU)
@@ -158,10 +195,12 @@ def test_points_that_an_exporter_has_repeated_change_no_curve(tmp_path: Path, nu
     assert drawn == expected
 
 
-def _running(folder: Path, kind: str) -> list[str]:
-    """Return the requests of a task that runs: its pending span, and five exports of its devices' metrics."""
+LIVE = {**served_runs.resource("live"), semconv.ACTION_NAME: "n0", semconv.ATTEMPT: "0"}
+
+
+def _begun(folder: Path) -> tuple[str, int]:
+    """Return the request with the pending span of a task that began a minute ago, and its start in nanoseconds."""
     begin = time.time_ns() - 60 * 10**9
-    resource = {**served_runs.resource("live"), semconv.ACTION_NAME: "n0", semconv.ATTEMPT: "0"}
     pending = {
         **usages.node("n0", "shop.fit"),
         semconv.SPAN_ROLE: semconv.SPAN_ROLE_PENDING,
@@ -171,8 +210,14 @@ def _running(folder: Path, kind: str) -> list[str]:
     above = trace.SpanContext(served_runs.parent(3).trace_id, 7, True, trace.TraceFlags(1))
     path = folder / "running.jsonl"
     traces.Recorder.of_file(path, served_runs.resource("live")).leaf("running", at, at, pending, parent=above)
-    points = (_devices(resource, kind, begin + number * 2 * 10**9, number) for number in range(1, 6))
-    return [path.read_text().strip(), *map(json.dumps, points)]
+    return path.read_text().strip(), begin
+
+
+def _running(folder: Path, kind: str) -> list[str]:
+    """Return the requests of a task that runs: its pending span, and five exports of its devices' metrics."""
+    span, begin = _begun(folder)
+    points = (_devices(LIVE, kind, begin + number * 2 * 10**9, number) for number in range(1, 6))
+    return [span, *map(json.dumps, points)]
 
 
 def _devices(resource: dict[str, str], kind: str, time_ns: int, number: int) -> Any:

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from otel_flyte.formulas import NO_VALUE, STEP_SECONDS
+from otel_flyte import semconv
+from otel_flyte.formulas import NO_VALUE, STEP_SECONDS, mean
 from otel_flyte.recording import curves
-from otel_flyte.recording.attempts import Attempt
+from otel_flyte.recording.attempts import FROM_POINTS, Attempt
 from otel_flyte.recording.curves import Fine
+from otel_flyte.recording.usage import Usage
 
 Values: TypeAlias = Sequence[float | None]
+
+_MIB = 2**20
 
 
 def fine(attempt: Attempt, name: str, longest: int) -> list[Fine]:
@@ -38,6 +42,29 @@ def values(attempt: Attempt, series: str) -> Values:
         return ()
     known = [None if value == NO_VALUE else value for value in recorded]
     return known if any(value is not None for value in known) else ()
+
+
+def usage_of_points(attempt: Attempt) -> Usage | None:
+    """Return the means and peaks of the points of an attempt that runs or was killed, ``None`` where it has none.
+
+    A peak of CPU is the largest mean between two points.
+    """
+    if attempt.source != FROM_POINTS:
+        return None
+    limits = attempt.quota
+    cores = absolute(attempt, semconv.SERIES_CORES, semconv.SERIES_CPU, limits.cpu_limit, 3)
+    size = absolute(attempt, semconv.SERIES_BYTES, semconv.SERIES_MEMORY, limits.memory_limit, 0)
+    cpu_mean, cpu_peak = _mean_and_peak(attempt, semconv.USAGE_CURVE_CPU, 1, cores)
+    memory_mean, memory_peak = _mean_and_peak(attempt, semconv.USAGE_CURVE_MEMORY, _MIB, size)
+    usage = Usage(cpu_mean=cpu_mean, cpu_peak=cpu_peak, memory_mean=memory_mean, memory_peak=memory_peak)
+    return usage if usage != Usage() else None
+
+
+def _mean_and_peak(attempt: Attempt, curve: str, factor: float, minutes: Values) -> tuple[float | None, float | None]:
+    """Return the mean and the peak of a live curve in units of the attempt's usage, else those of its minutes."""
+    found = attempt.live.get(curve, ())
+    means, maxima = (scaled(found[0].means, factor, 3), scaled(found[0].maxima, factor, 3)) if found else (minutes, ())
+    return mean(list(means)), max((value for value in (*means, *maxima) if value is not None), default=None)
 
 
 def single(value: float | None) -> Values:

@@ -8,6 +8,7 @@ from typing import Any
 from otel_flyte import semconv
 from otel_flyte.recording.attempts import NO_SOURCE, Attempt, selectors
 from otel_flyte.recording.failures import Error
+from otel_flyte.recording.measured import usage_of_points
 from otel_flyte.recording.model import Attributes, LogRecord
 from otel_flyte.recording.span_tree import TreeSpan
 from otel_flyte.recording.usage import Quota, Usage
@@ -124,7 +125,7 @@ class AttemptOf:
         worker: which of several processes of the attempt.
         result: `success`, `failure`, `cancellation`, `skip`, or `never ended`, which a running one is, too.
         minutes: the number of values in a series of one a minute.
-        usage: `null` where nothing was measured.
+        usage: of an attempt that runs or was killed, what its metrics tell; `null` where nothing was measured.
         source: where its series come from, `null` where it has none.
     """
 
@@ -263,6 +264,7 @@ def _failure(error: Error) -> Failure:
 
 def _attempt(attempt: Attempt, task: str) -> AttemptOf:
     own = {each.name: getattr(attempt, each.name) for each in islice(fields(AttemptOf), 2, None)}
+    own["usage"] = attempt.usage or usage_of_points(attempt)
     own["source"] = None if attempt.source == NO_SOURCE else attempt.source
     return AttemptOf(task=task, name=attempt.task, **own)
 
