@@ -112,9 +112,9 @@ def test_an_execution_has_the_attempts_of_a_node_and_a_summarised_map(execution:
    └─ ✓ map item 5                                             7.00 s                            ╺━╸
       └─ user code                                             5.60 s                             ━╸
 130 spans · 2 errors · 13 phases below 1% of the whole not shown
-critical path: 51 % task train.fit / attempt 1 (55.0 s) · 26 % task train.fit / attempt 0 (28.0 s)
-  7 % task train.prepare / user code (8.00 s) · 7 % task train.score / map item 6 (8.00 s)
-  3 more parts\
+critical path: 41 % task train.fit / attempt 1 / user code (44.0 s)
+  21 % task train.fit / attempt 0 / user code (22.4 s) · 7 % task train.prepare / user code (8.00 s)
+  7 % task train.score (8.00 s) · 7 more parts\
 """)
 
 

@@ -1,6 +1,7 @@
 """What all attempts of an execution reserve and use together, and what befell them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from otel_flyte.recording import lanes, otlp_file
 from otel_flyte.recording.lanes import STEPS, Lane
 from otel_flyte.recording.markers import OOM_KILLED, SIGNAL, THROTTLED, Marker, markers_of
 from otel_flyte.recording.roles import Role
-from otel_flyte.recording.tree import Analysis
+from otel_flyte.recording.tree import Analysis, ExecutionTree
 from otel_flyte.report import page
 from otel_flyte.report.data import page_data
+from otel_flyte.report.terminal import Terminal
+from otel_flyte.report.text import render
 from support import usages
 from support.browser import CHROMIUM, CONTRAST, MISSING, Browser
-from support.traces import BEGIN_NS, EXECUTION_RESOURCE, Recorder, in_execution, nanoseconds
+from support.traces import BEGIN_NS, EXECUTION_RESOURCE, Recorder, in_execution, killed, nanoseconds
 from support.usages import GIB
 
 pytestmark = pytest.mark.newest_only
@@ -380,6 +383,31 @@ def test_the_critical_path_is_marked_listed_and_can_be_shown_alone(
     assert "waiting in execution f1c0ffee" in listed
     chromium.click(".parts tr:nth-child(1) button")
     assert "on the critical path" in chromium.text("aside")
+
+
+@needs_chromium
+def test_the_terminal_and_the_page_name_the_same_parts_of_the_critical_path(chromium: Browser, tmp_path: Path) -> None:
+    opened(chromium, pipeline(tmp_path))
+    words = chromium.run("document.querySelector('.run:has(.strip) .totals').textContent").split(" · ")
+    (line,) = (
+        line
+        for line in render(ExecutionTree.from_file(tmp_path / "run.jsonl"), Terminal(width=200)).splitlines()
+        if line.startswith("critical path: ")
+    )
+    parts = line.removeprefix("critical path: ").split(" · ")
+    assert [re.sub(r" \([^()]*\)$", "", part) for part in parts[:2]] == words
+
+
+def test_the_critical_path_of_a_running_task_goes_on_to_the_end_of_what_is_shown(tmp_path: Path) -> None:
+    killed(tmp_path / "run.jsonl")
+    attempt = {semconv.NODE_PATH: "n1", semconv.ATTEMPT: "0"}
+    usages.write_points(
+        tmp_path / "run.jsonl", EXECUTION_RESOURCE, "train.fit", attempt, mem_usage={60: 10.0, 120: 20.0}
+    )
+    (execution,) = page_data(analysis_of(tmp_path))["executions"]
+    *_, end = execution["path"]["parts"]
+    assert execution["length"] == 120_000_000
+    assert end[2] == execution["length"]
 
 
 @needs_chromium

@@ -55,11 +55,13 @@ _Interval: TypeAlias = tuple[int, int, TreeSpan]
 """Begin, end, and the span. A class would take twice the time for forty thousand spans."""
 
 
-def critical_path(execution: Execution) -> CriticalPath:
-    """Return the critical path of an execution; of one that runs, up to its last sign."""
+def critical_path(execution: Execution, now_ns: int = 0) -> CriticalPath:
+    """Return the critical path of an execution; of one that runs, up to its last sign, or to a later time."""
     signs: dict[TreeSpan, int] = {}
     first = min(root.start_ns for root in execution.roots)
     latest = max(first, *(_last_sign(root, signs) for root in execution.roots))
+    if any(root.end_ns is None for root in execution.roots):
+        latest = max(latest, now_ns)
     parts: list[Part] = []
     on_path: set[TreeSpan] = set()
     slacks: dict[TreeSpan, int] = {}

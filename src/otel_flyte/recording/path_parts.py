@@ -1,6 +1,6 @@
 """The critical path in terms of the rows of an execution: a few parts, each with the time that it took."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from otel_flyte.recording.critical_path import CriticalPath
@@ -45,7 +45,9 @@ def row_of_span(rows: Sequence[Row]) -> dict[TreeSpan, int]:
     return found
 
 
-def parts_of(path: CriticalPath, rows: Sequence[Row], places: dict[TreeSpan, int], most: int = MOST) -> list[RowPart]:
+def parts_of(
+    path: CriticalPath, rows: Sequence[Row], places: Mapping[TreeSpan, int], most: int = MOST
+) -> list[RowPart]:
     """Return the parts of the path in order, as deep in the tree as a number of parts allows.
 
     A wait between two parts of the same row belongs to that row. Where even the outermost rows are more, the longest

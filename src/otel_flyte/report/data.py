@@ -127,9 +127,8 @@ def page_data(analysis: Analysis, trace_url: str = "", *, is_outline: bool = Fal
         own = [record for trace_id in execution.trace_ids for record in logs.pop(trace_id, ())]
         ordered = sorted(own, key=lambda record: record.time_ns)
         measured = () if is_outline else analysis.attempts
-        drawn = _execution(execution, (measured, usages), ordered, table)
         seen_ns = max(last_ns[trace_id] for trace_id in execution.trace_ids)
-        executions.append(drawn | {"length": max(drawn["length"], seen_ns // 1000 - drawn["start"])})
+        executions.append(_execution(execution, seen_ns, (measured, usages), ordered, table))
     others = [record for records in logs.values() for record in records]
     return {
         "values": table.values_in_order,
@@ -153,14 +152,24 @@ def as_script(data: Json) -> str:
 
 def _execution(
     execution: Execution,
+    last_ns: int,
     measured: tuple[Sequence[Attempt], Mapping[str, Json]],
     logs: Sequence[LogRecord],
     table: Table,
 ) -> dict[str, Json]:
-    """Return the data of an execution; ``measured`` are the attempts, and what is drawn of each by its span's id."""
+    """Return the data of an execution.
+
+    Args:
+        execution: the execution.
+        last_ns: the last sign of its attempts, in nanoseconds since the epoch.
+        measured: the attempts, and what is drawn of each by its span's id.
+        logs: its log records.
+        table: gets its values.
+    """
     attempts, usages = measured
     rows = list(rows_of(execution, complete=True))
-    start_ns = min(row.start_ns for row in rows)
+    start_ns, end_ns = whole_run.times_of(rows)
+    end_ns = max(end_ns, last_ns)
     traces = {trace_id: index for index, trace_id in enumerate(execution.trace_ids)}
     indices: dict[str, int] = {}
     spans: list[Json] = []
@@ -192,7 +201,7 @@ def _execution(
         "result": rows[0].result,
         "traces": list(execution.trace_ids),
         "start": start_ns // 1000,
-        "length": _micro(max(row.seen_ns for row in rows), start_ns),
+        "length": _micro(end_ns, start_ns),
         "url": next(filter(None, map(links.safe, _execution_urls(execution))), ""),
         "rows": written,
         "spans": spans,
@@ -202,7 +211,7 @@ def _execution(
         "groups": groups.groups_of(rows),
         "logs": [_log(record, start_ns, place, indices, table) for record, place in placed],
         "logsLeftOut": max(0, len(logs) - LOG_RECORDS),
-        **whole_run.page_data(execution, rows, attempts, indices),
+        **whole_run.page_data(execution, rows, attempts, indices, end_ns),
     }
 
 

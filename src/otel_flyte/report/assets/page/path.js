@@ -44,12 +44,9 @@ const drawStrip = () => shown.execution.path.parts.map((part) => {
   return element;
 });
 
-const pathInWords = () => {
-  const took = new Map();
-  for (const part of shown.execution.path.parts) took.set(nameOfPart(part), (took.get(nameOfPart(part)) || 0) + part[2] - part[1]);
-  const whole = Math.max(1, shown.execution.length);
-  return [...took].sort((a, b) => b[1] - a[1]).slice(0, 2).map(([name, time]) => `${percent(time / whole)} ${short(name, 40)}`).join(" · ");
-};
+/** The longest parts, as `otel-flyte show` has them: they are coarser than those of the strip. */
+const pathInWords = () => shown.execution.path.longest.slice(0, 2)
+  .map(([name, time]) => `${percent(time / Math.max(1, shown.execution.length))} ${short(name, 40)}`).join(" · ");
 
 const drawParts = () => h("details", { class: "parts" }, h("summary", {}, counted(shown.execution.path.parts.length, "part")),
   h("table", {}, h("thead", {}, h("tr", {}, ["Part", "Took", "Share"].map((head) => h("th", { scope: "col" }, head)))),
