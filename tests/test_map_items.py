@@ -145,6 +145,33 @@ def test_bars_are_the_subtasks_by_state_on_an_axis_that_fits(opened: Browser) ->
 
 
 @needs_chromium
+@pytest.mark.parametrize("slow", [4.0, 30.0, 400.0])
+def test_the_names_of_median_and_stragglers_do_not_overprint(
+    chromium: Browser, tmp_path: Path, pictures: Path, slow: float
+) -> None:
+    recorder = Recorder.of_file(tmp_path / "f.jsonl", EXECUTION_RESOURCE)
+    for index in range(40):
+        what = {**usages.node(f"n0/n{index}", "train.score"), semconv.ARRAY_INDEX: index}
+        took = slow if index == 7 else 2 + index % 5 * 0.05
+        recorder.task("train.score", 0, took, what, parent=in_execution(100 + index))
+    page.write(Analysis.of(otlp_file.read(tmp_path / "f.jsonl", required=())), tmp_path / "f.html")
+    chromium.open(tmp_path / "f.html")
+    chromium.ready()
+    chromium.press("Home", "j")
+    chromium.screenshot(pictures / f"marks-{slow:.0f}.png")
+    boxes = chromium.run(
+        "[...document.querySelectorAll('.histogram text')].filter(text => /median|stragglers/.test(text.textContent))"
+        ".map(text => text.getBoundingClientRect()).map(box => [box.left, box.right])"
+        ".concat([(box => [box.left, box.right])(document.querySelector('.histogram svg').getBoundingClientRect())])"
+    )
+    *names, drawing = boxes
+    first, second = sorted(names)
+    assert first[1] <= second[0]
+    assert drawing[0] <= first[0]
+    assert second[1] <= drawing[1]
+
+
+@needs_chromium
 def test_a_straggler_is_named_with_its_extra_time_and_the_phase_of_it(opened: Browser) -> None:
     assert opened.text(".stragglers").splitlines() == [
         "1 straggler",

@@ -858,7 +858,7 @@ def test_the_curves_of_many_attempts_have_fewer_values_each(tmp_path: Path) -> N
     recorder = Recorder.of_file(path)
     texts = usages.curves(cpu=" ".join(f"{index % 8}.00/{index % 8}.50" for index in range(240)))
     for _ in range(500):
-        recorder.task("t", 0, 240, texts)
+        recorder.leaf("task t", 0, 240, texts)
     (execution, *_) = content(written(path))["executions"]
     (((chart, *_), _), *_) = execution["charts"].values()
     [_, values, maxima, _] = chart["curves"][-1]

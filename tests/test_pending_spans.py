@@ -343,6 +343,19 @@ def test_a_long_phase_has_a_bounded_number_of_heartbeats(
     assert len(requests) == pending_spans.RECORDS_LIMIT == 100
 
 
+@pytest.mark.parametrize(("phase", "text"), [("", "running for 10 s"), (semconv.PHASE_USER_CODE, "user code for 10 s")])
+def test_a_heartbeat_is_a_sentence_without_a_phase_too(
+    phase: str, text: str, clock: Clock, requests: list[ExportLogsServiceRequest], scope: OpenTask
+) -> None:
+    if phase:
+        scope.open_phase(phase, scope)
+    pending_spans.announce(scope)
+    clock.now = 10
+    pending_spans._tick()
+    (request,) = requests
+    assert request.resource_logs[0].scope_logs[0].log_records[0].body.string_value == text
+
+
 def test_the_number_of_log_records_for_frequent_phases_is_bounded(
     clock: Clock, requests: list[ExportLogsServiceRequest], scope: OpenTask
 ) -> None:

@@ -411,6 +411,25 @@ def test_the_critical_path_of_a_running_task_goes_on_to_the_end_of_what_is_shown
 
 
 @needs_chromium
+def test_one_core_is_not_cores(chromium: Browser, tmp_path: Path) -> None:
+    task(recorder_of(tmp_path), 1, 0, 10, {**usages.quota(1.0), **usages.usage(1.0)})
+    page.write(analysis_of(tmp_path), tmp_path / "run.html")
+    opened(chromium, tmp_path / "run.html")
+    assert chromium.text(".area .top").splitlines()[0] == "1 core"
+
+
+@needs_chromium
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=["desktop", "phone"])
+def test_a_long_project_is_wrapped(chromium: Browser, tmp_path: Path, size: tuple[int, int], pictures: Path) -> None:
+    resource = {**EXECUTION_RESOURCE, semconv.PROJECT: "p" * 300}
+    task(Recorder.of_file(tmp_path / "run.jsonl", resource), 1, 0, 10, {})
+    page.write(analysis_of(tmp_path), tmp_path / "run.html")
+    opened(chromium, tmp_path / "run.html", width=size[0], height=size[1])
+    chromium.screenshot(pictures / f"long-project-{size[0]}.png")
+    assert chromium.run("document.documentElement.scrollWidth") == size[0]
+
+
+@needs_chromium
 def test_a_row_beside_the_critical_path_has_its_slack(chromium: Browser, tmp_path: Path) -> None:
     opened(chromium, pipeline(tmp_path))
 

@@ -166,7 +166,8 @@ def _report(watched: _Watched, pending: "ReadableSpan", now: float) -> None:
         event, body = semconv.EVENT_PHASE, f"{phase} has begun"
     elif now >= watched.due:
         watched.pause *= GROWTH
-        event, body = semconv.EVENT_HEARTBEAT, f"{phase} for {now - watched.since:.0f} s"
+        # A workflow has no phases.
+        event, body = semconv.EVENT_HEARTBEAT, f"{phase or 'running'} for {now - watched.since:.0f} s"
     else:
         return
     watched.due = now + watched.pause

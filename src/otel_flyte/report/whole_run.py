@@ -47,7 +47,7 @@ def page_data(
         "lanes": lanes,
         "path": {
             "parts": parts,
-            "longest": [[name, length_ns // 1000] for name, length_ns in _longest(path, rows, places)[:_NAMED]],
+            **(_in_few_parts(path, rows, places) if len(parts) > 1 else {}),
             "rows": list(_ranges(sorted({places[span] for span in path.spans}))),
             "slacks": list(_slacks(path, rows, places)),
         },
@@ -86,6 +86,10 @@ def _outside_of_groups(rows: Sequence[Row]) -> Iterator[int]:
         if group < 0 or row.depth <= depth:
             group, depth = (index, row.depth) if row.is_group and len(row.spans) > MANY else (-1, 0)
         yield index if group < 0 else group
+
+
+def _in_few_parts(path: CriticalPath, rows: Sequence[Row], places: Mapping[TreeSpan, int]) -> dict[str, Json]:
+    return {"longest": [[name, length_ns // 1000] for name, length_ns in _longest(path, rows, places)[:_NAMED]]}
 
 
 def _in_words(longest: Sequence[tuple[str, int]], path: CriticalPath) -> Iterator[str]:

@@ -1,6 +1,8 @@
 const BINS = 24;
 /** Durations that differ by a larger factor are easier to compare on a logarithmic axis. */
 const WIDE = 8;
+/** Names of two marks overprint each other where they are closer than this, in the units of the drawing. */
+const NEAR = 76;
 /** From the best to the worst, which is on top of a bar. */
 const STATES = ["unknown", "success", "skip", "running", "never ended", "cancellation", "failure"];
 
@@ -61,8 +63,15 @@ const drawHistogram = (members, noun, marks, chosen, choose) => {
     }, s("title", {}, `${words}: ${[...bin].map(([state, count]) => `${count} ${state}`).join(", ")}`),
       s("rect", { class: "hit", x: x(at).toFixed(1), y: TOP, width: wide.toFixed(1), height: H - TOP - BOTTOM }), parts);
   };
-  const mark = ([time, name, at = x(bins.place(time))]) => [s("line", { class: "mark-line", x1: at.toFixed(1), x2: at.toFixed(1), y1: TOP - 4, y2: H - BOTTOM }),
-    s("text", { x: at.toFixed(1), y: TOP - 7, "text-anchor": at > 0.7 * W ? "end" : at < LEFT + 20 ? "start" : "middle" }, name)];
+  const inside = marks.filter(([time]) => time > bins.least && time < bins.most).map(([time, name]) => [x(bins.place(time)), name]);
+  // Names of marks that are near each other are on the outer sides of their lines.
+  const areNear = inside.length > 1 && Math.abs(inside[1][0] - inside[0][0]) < NEAR;
+  const side = (at, place) => {
+    if (areNear) return (at < inside[1 - place][0] || (at === inside[1 - place][0] && !place)) ? "end" : "start";
+    return at > 0.7 * W ? "end" : at < LEFT + 20 ? "start" : "middle";
+  };
+  const mark = ([at, name], place) => [s("line", { class: "mark-line", x1: at.toFixed(1), x2: at.toFixed(1), y1: TOP - 4, y2: H - BOTTOM }),
+    s("text", { x: at.toFixed(1), y: TOP - 7, dx: areNear ? (side(at, place) === "end" ? -3 : 3) : 0, "text-anchor": side(at, place) }, name)];
   const tick = (time) => [s("line", { class: "grid-line", x1: x(bins.place(time)).toFixed(1), x2: x(bins.place(time)).toFixed(1), y1: H - BOTTOM, y2: H - BOTTOM + 4 }),
     s("text", { x: x(bins.place(time)).toFixed(1), y: H - 5, "text-anchor": x(bins.place(time)) > W - 30 ? "end" : "middle" }, roundDuration(time))];
   const level = (count) => [s("line", { class: "grid-line", x1: LEFT, x2: W - RIGHT, y1: H - BOTTOM - high(count), y2: H - BOTTOM - high(count) }),
@@ -72,5 +81,5 @@ const drawHistogram = (members, noun, marks, chosen, choose) => {
     h("figcaption", {}, h("b", {}, "Durations"), " ", h("small", {}, `${noun}s by duration${bins.isLog ? ", logarithmic" : ""}`)),
     s("svg", { viewBox: `0 0 ${W} ${H}`, role: "group", "aria-label": `${noun}s by duration` },
       levels.map(level), ticksOf(bins).map(tick), s("line", { class: "grid-line", x1: LEFT, x2: W - RIGHT, y1: H - BOTTOM, y2: H - BOTTOM }),
-      counts.map(bar), marks.filter(([time]) => time > bins.least && time < bins.most).map(mark)));
+      counts.map(bar), inside.map(mark)));
 };

@@ -1,6 +1,7 @@
 /** The whole run above the timeline: what all attempts reserve and use together, and the critical path. */
 const AREA = 100;
 const amount = (value) => String(Number(value.toPrecision(value < 100 ? 2 : 3)));
+const inUnit = (value, unit) => `${amount(value)} ${amount(value) === "1" ? unit.replace(/s$/, "") : unit}`;
 
 const stepPath = (values, top) => values.map((value, at) => `${at === 0 ? "M0 " : "V"}${(AREA * (1 - value / top)).toFixed(1)}H${at + 1}`).join("");
 
@@ -12,7 +13,7 @@ const drawArea = ([title, unit, words, remark, reserved, used]) => {
     s("path", { class: "left", d: outline + close }), s("path", { class: "used", d: stepPath(used, top) + close }), s("path", { class: "reserved", d: outline }));
   return h("div", { class: "run" },
     h("div", { class: "what" }, h("b", {}, title), h("span", { class: "totals" }, words), remark && h("small", { title: "their request or their use is unknown, or other tasks shared their process" }, remark)),
-    h("div", { class: "lane area" }, svg, h("span", { class: "top", "aria-hidden": "true" }, `${amount(top)} ${unit}`)));
+    h("div", { class: "lane area" }, svg, h("span", { class: "top", "aria-hidden": "true" }, inUnit(top, unit))));
 };
 
 const drawWhole = () => {
@@ -46,7 +47,7 @@ const tellWhole = (at) => {
   const notes = wholeContent.querySelectorAll(".area");
   shown.execution.lanes.forEach(([, unit, words, , reserved, used], lane) => {
     const place = at === null ? -1 : Math.min(reserved.length - 1, Math.max(0, Math.floor(at * reserved.length)));
-    const values = reserved[place] ? `${amount(used[place])} of ${amount(reserved[place])} ${unit} used` : "nothing reserved";
+    const values = reserved[place] ? `${amount(used[place])} of ${inUnit(reserved[place], unit)} used` : "nothing reserved";
     const text = at === null ? words : `${values} at ${duration(at * shown.execution.length)}`;
     notes[lane].parentElement.querySelector(".totals").textContent = text;
   });
