@@ -284,6 +284,10 @@ class TestStarvation:
         runs.add("t", usages.quota(4), usages.usage(1.5, 1.5), cpu_time(1.5), {semconv.USAGE_CPU_DELAYED: 0.1})
         found = runs.advice()
         assert (found["requests"]["cpu"], found["evidence"]["starved"]) == ("1750m", 1)
+        note = "note: 1 attempt wanted more CPU than there was, the other one is the evidence"
+        assert note in runs.text()
+        runs.add("t", usages.quota(4), usages.usage(1.4, 1.4), cpu_time(1.4), {semconv.USAGE_CPU_DELAYED: 0.1})
+        assert note.replace("one is", "2 are") in runs.text()
 
     def test_a_starved_task_can_be_advised_more(self, runs: Runs) -> None:
         runs.add("t", usages.quota(1), usages.usage(1.9, 2.0), cpu_time(1.9), {semconv.USAGE_CPU_DELAYED: 120.0})

@@ -145,7 +145,10 @@ def _notes(evidence: Evidence) -> Iterator[str]:
     elif evidence.is_thin:
         yield f"thin evidence: {counted(evidence.measured, 'attempt')}, the longest took {duration(evidence.longest)}"
     if evidence.starved:
-        yield f"{counted(evidence.starved, 'attempt')} wanted more CPU than there was, no evidence for less"
+        others = evidence.measured - evidence.starved
+        meaning = f"the other {others} are the evidence" if others else "no evidence for less"
+        meaning = "the other one is the evidence" if others == 1 else meaning
+        yield f"{counted(evidence.starved, 'attempt')} wanted more CPU than there was, {meaning}"
     if evidence.memory_left:
         attempts = counted(evidence.memory_left, "attempt")
         yield f"much of the memory of {attempts} was in use before, no evidence"
