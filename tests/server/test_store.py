@@ -166,6 +166,26 @@ def test_spans_without_valid_ids_are_rejected_alone(protocol: str, served: Serve
     assert stored(served.folder) == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["traceId", "spanId"])
+@pytest.mark.parametrize("wrong", ["abcd", "no hex" * 5, "g" * 32, "ab" * 99, "", "0" * 32, 5, None, ["ab"], {"a": 1}])
+def test_a_span_of_json_without_valid_ids_is_rejected_alone(shared: Served, name: str, wrong: object) -> None:
+    valid = {"traceId": "ab" * 16, "spanId": "cd" * 8, "name": "good", "startTimeUnixNano": "1"}
+    spans = [{**valid, name: wrong}, {**valid, "parentSpanId": "abcd"}]
+    answer = post_json(shared, {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]})
+    assert (answer.status_code, answer.json()["partialSuccess"]["rejectedSpans"]) == (200, "1")
+    assert shared.executions()[0]["spans"] == 1
+
+
+@pytest.mark.parametrize("body", ["{}", " {\n} "])
+@pytest.mark.parametrize("signal_name", ["traces", "metrics", "logs"])
+def test_an_empty_request_is_valid(shared: Served, signal_name: str, body: str) -> None:
+    shared.send(signal_name, body)
+
+
+def post_json(served: Served, document: dict[str, Any]) -> requests.Response:
+    return requests.post(f"{served.otlp_http}/v1/traces", json=document, timeout=30)
+
+
 def test_times_and_names_beyond_all_bounds_are_kept(served: Served) -> None:
     message = request(1, end_ns=2**64 - 1)
     message.resource_spans[0].resource.attributes.add(key="k" * 2**20).value.string_value = "v\0\u202e" * 2**10
@@ -390,6 +410,26 @@ def test_a_taken_port_is_named(option: str, tmp_path: Path) -> None:
         numbers = dict(zip(names, map(str, free_ports(3)), strict=True)) | {option: port}
         line = refused_start(tmp_path, *(part for pair in numbers.items() for part in pair))
     assert f"port {port} is taken" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--otlp-http-port", "4317"], "--otlp-http-port and --otlp-grpc-port are both 4317"),
+        (["--port", "4318"], "--port and --otlp-http-port are both 4318"),
+        (["--port", "7", "--otlp-grpc-port", "7"], "--port and --otlp-grpc-port are both 7"),
+    ],
+)
+def test_two_options_with_the_same_port_are_named(options: list[str], line: str, tmp_path: Path) -> None:
+    assert refused_start(tmp_path, *options) == f"otel-flyte: {line}: choose another port for one of them"
+
+
+@pytest.mark.parametrize("option", [("--store", "x.db"), ("--keep", "1d"), ("--keep-bytes", "1GiB")])
+def test_options_of_keeping_do_not_fit_a_source(option: tuple[str, str], tmp_path: Path) -> None:
+    line = refused_start(tmp_path, str(tmp_path), *option)
+    assert line == (
+        f"otel-flyte: {option[0]} can't be used with SOURCE, which receives and keeps nothing: remove one of them"
+    )
 
 
 @pytest.mark.parametrize(

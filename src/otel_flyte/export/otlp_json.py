@@ -82,13 +82,14 @@ def line_of(request: Message) -> bytes:
     return _line(_text(document))
 
 
-def request_of(line: bytes, faults: list[str] | None = None) -> tuple[str, Message]:
+def request_of(line: bytes, faults: list[str] | None = None, *, any_ids: bool = False) -> tuple[str, Message]:
     """Return the signal and the request of a line. Fields that are newer than this code are left out.
 
     Args:
         line: the line, in any spelling of protobuf's JSON, or an answer of Tempo's API.
         faults: receives the reason for each record that is not OTLP, so that the others are returned; without it, such
             a record is an error.
+        any_ids: whether an invalid id is returned as an empty one; without it, such an id is an error.
 
     Raises:
         ValueError: the line is not OTLP, for the reason in the message.
@@ -102,7 +103,9 @@ def request_of(line: bytes, faults: list[str] | None = None) -> tuple[str, Messa
         if len(found) != 1:
             raise ValueError(f"not one of {', '.join(_SIGNALS)}")
         try:
-            return _SIGNALS[found[0]], _parsed(document, _SIGNALS[found[0]])
+            return _SIGNALS[found[0]], _parsed(
+                document, _SIGNALS[found[0]], _base64_or_empty if any_ids else _base64_id
+            )
         except ValueError:
             if faults is None:
                 raise
@@ -112,8 +115,8 @@ def request_of(line: bytes, faults: list[str] | None = None) -> tuple[str, Messa
         raise ValueError(str(error)) from error
 
 
-def _parsed(document: Any, signal: str) -> Message:
-    """Return a request.
+def _parsed(document: Any, signal: str, converted: Callable[[Any, int], str] | None = None) -> Message:
+    """Return a request, with ids that a function converts to base 64.
 
     Raises:
         ValueError, RecursionError, AttributeError, TypeError: a part of it is not OTLP.
@@ -121,7 +124,7 @@ def _parsed(document: Any, signal: str) -> Message:
     with importing:
         from google.protobuf.json_format import ParseDict, ParseError
 
-    _convert_ids(document, _base64_id)
+    _convert_ids(document, converted or _base64_id)
     try:
         request: Message = ParseDict(document, otlp_requests.request(signal), ignore_unknown_fields=True)
     except ParseError as error:
@@ -198,6 +201,13 @@ def _base64_id(text: str, size: int) -> str:
     if len(identifier) != size:
         raise ValueError(f"{text!r} is not an id of {size} bytes")
     return base64.b64encode(identifier).decode() if any(identifier) else ""
+
+
+def _base64_or_empty(text: Any, size: int) -> str:
+    try:
+        return _base64_id(text, size)
+    except (ValueError, TypeError):
+        return ""
 
 
 def _cached(encode: Callable[[Any], _Encoded], shared: object) -> _Encoded:

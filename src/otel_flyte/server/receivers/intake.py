@@ -1,5 +1,6 @@
 """Takes requests of OTLP, whichever protocol brings them."""
 
+import re
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,9 @@ LARGEST_REQUEST = 64 * 2**20
 
 RETRY_SECONDS = 1
 """How long a sender waits whose request is refused because too many wait."""
+
+_EMPTY = re.compile(rb"\s*\{\s*\}\s*")
+"""A request of any signal without records."""
 
 _REJECTED = "ids of spans must be 16 and 8 bytes, and not zero"
 
@@ -61,9 +65,12 @@ def parsed(signal: str, body: bytes, *, is_json: bool) -> Any:
     Raises:
         InvalidRequestError: it is none of this signal.
     """
+    if is_json and _EMPTY.fullmatch(body):
+        return otlp_requests.request(signal)
     if is_json:
         try:
-            found, request = otlp_json.request_of(body)
+            # Spans without valid ids are rejected later, and counted.
+            found, request = otlp_json.request_of(body, any_ids=True)
         except ValueError as error:
             raise InvalidRequestError(f"the body is not OTLP JSON: {error}") from None
         if found != signal:
