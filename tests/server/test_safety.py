@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from otel_flyte.cli import main as cli
 from support import served_runs, traces
 from support.served_runs import MEASURED
-from support.server import Served, serving
+from support.server import Served, command, environment, serving
 
 pytestmark = [pytest.mark.newest_only, pytest.mark.quick]
 
@@ -260,6 +260,40 @@ class TestNames:
                 assert f'"number":{number}' in body.replace('"number":"', '"number":')
                 quoted = requests.utils.quote(name, safe="")  # type: ignore[attr-defined]
                 assert raw(served, f"/v2/shop:development/training-jobs/{quoted}")[0] == 200
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with two certificates and their keys, of which one has a copy with a password."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("a", "b"):
+        made = (
+            f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.cert -days 1 -subj /CN=localhost"
+        )
+        subprocess.run(made.split(), cwd=folder, capture_output=True, check=True)
+    locked = "openssl rsa -in a.key -aes128 -passout pass:abcd -out locked.key"
+    subprocess.run(locked.split(), cwd=folder, capture_output=True, check=True)
+    (folder / "text").write_text("no PEM at all\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "line"),
+    [
+        ("a.key", "a.cert", "a.key is no certificate in PEM: name one by --tls-cert"),
+        ("text", "a.key", "text is no certificate in PEM: name one by --tls-cert"),
+        ("a.cert", "b.key", "b.key is the key of another certificate: name the key of a.cert by --tls-key"),
+        ("a.cert", "text", "text is no key in PEM without a password: name the key of a.cert by --tls-key"),
+        ("a.cert", "locked.key", "locked.key is no key in PEM without a password: name the key of a.cert by --tls-key"),
+        ("none", "a.key", "none can't be read (No such file or directory): check the path and its permissions"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_one_line(keys: Path, certificate: str, key: str, line: str) -> None:
+    arguments = command("--tls-cert", certificate, "--tls-key", key)
+    ended = subprocess.run(
+        arguments, cwd=keys, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr, ended.stdout) == (2, f"otel-flyte: {line}\n", "")
 
 
 def test_tls_encrypts_all_ports(tmp_path: Path) -> None:

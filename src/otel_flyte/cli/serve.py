@@ -1,6 +1,7 @@
 """``otel-flyte serve``: the embedded backend."""
 
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,8 @@ def serve(**given: Any) -> None:
     recordings, it serves those instead, as they grow. With --tempo, it serves what is in Tempo, Prometheus and Loki.
     """
     try:
-        from otel_flyte.server import serve, tokens
+        from otel_flyte.recording.otlp_file import UnreadableError
+        from otel_flyte.server import certificates, serve, tokens
         from otel_flyte.server.remote import backends
         from otel_flyte.server.store import schema
     except ModuleNotFoundError as error:
@@ -101,12 +103,19 @@ def serve(**given: Any) -> None:
     try:
         options = _options(given)
         serve.serve(options, print_text, print_problem)
-    except (serve.ServeError, schema.DatabaseError, tokens.TokenError, backends.AddressError) as error:
+    except (
+        serve.ServeError,
+        schema.DatabaseError,
+        tokens.TokenError,
+        certificates.CertificateError,
+        UnreadableError,
+        backends.AddressError,
+    ) as error:
         raise UserError(str(error)) from None
 
 
 def _options(given: dict[str, Any]) -> "Options":
-    from otel_flyte.server import tokens
+    from otel_flyte.server import certificates, tokens
     from otel_flyte.server.serve import LOOPBACK, Options
     from otel_flyte.server.store.retention import Limits
 
@@ -117,9 +126,14 @@ def _options(given: dict[str, Any]) -> "Options":
         raise UserError(f"{source} does not exist: name a recording or a folder of recordings")
     backends = _backends(given)
     reads = source is not None or bool(backends)
+    _check_given(source is not None, "SOURCE", _OF_KEEPING)
+    if not reads:
+        _check_ports(given)
     tls = given["tls_cert"], given["tls_key"]
     if (tls[0] is None) != (tls[1] is None):
         raise UserError("--tls-cert and --tls-key belong together: give both")
+    if tls[0] is not None:
+        certificates.check(*tls)
     lacks_token = token is None or (otlp_token is None and not reads)
     if given["host"] not in LOOPBACK and not given["insecure"] and lacks_token:
         needed = "--token-file" if reads else "--token-file and --otlp-token-file"
@@ -152,19 +166,31 @@ def _backends(given: dict[str, Any]) -> "tuple[Backend, ...]":
         raise UserError(f"--{next(iter(addresses)).lower()} needs traces: give --tempo, too")
     if given["backend_header"] and not addresses:
         raise UserError("--backend-header has no backend: give --tempo, too")
-    context = click.get_current_context()
-    for option, name in _OF_RECEIVING.items() if addresses else ():
-        if context.get_parameter_source(option) is not ParameterSource.DEFAULT:
-            raise UserError(f"{name} can't be used with --tempo, which receives and keeps nothing: remove one of them")
+    _check_given(bool(addresses), "--tempo", _OF_RECEIVING)
     headers = backends.headers(given["backend_header"])
     return tuple(backends.backend(name, url, headers) for name, url in addresses.items())
 
 
+def _check_given(reads: bool, instead: str, options: dict[str, str]) -> None:
+    """Refuse options of receiving and keeping where the server reads something instead."""
+    context = click.get_current_context()
+    for option, name in options.items() if reads else ():
+        if context.get_parameter_source(option) is not ParameterSource.DEFAULT:
+            problem = f"{name} can't be used with {instead}, which receives and keeps nothing"
+            raise UserError(f"{problem}: remove one of them")
+
+
+def _check_ports(given: dict[str, Any]) -> None:
+    for one, other in combinations(("port", "otlp_http_port", "otlp_grpc_port"), 2):
+        if given[one] == given[other]:
+            names = " and ".join(f"--{name.replace('_', '-')}" for name in (one, other))
+            raise UserError(f"{names} are both {given[one]}: choose another port for one of them")
+
+
+_OF_KEEPING = {"store": "--store", "keep": "--keep", "keep_bytes": "--keep-bytes"}
 _OF_RECEIVING = {
     "source": "SOURCE",
-    "store": "--store",
-    "keep": "--keep",
-    "keep_bytes": "--keep-bytes",
+    **_OF_KEEPING,
     "otlp_http_port": "--otlp-http-port",
     "otlp_grpc_port": "--otlp-grpc-port",
     "otlp_token_file": "--otlp-token-file",

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +15,7 @@ import uvicorn
 
 from otel_flyte.server import tokens, web
 from otel_flyte.server.live import Changes
-from otel_flyte.server.receivers import otlp_grpc, otlp_http
-from otel_flyte.server.receivers.follow import Follower
+from otel_flyte.server.receivers import follow, otlp_grpc, otlp_http
 from otel_flyte.server.remote.backends import Backend
 from otel_flyte.server.remote.opening import KEPT_BYTES, opened
 from otel_flyte.server.source import Database, Source
@@ -75,13 +75,18 @@ def serve(options: Options, say: Callable[[str], None], warn: Callable[[str], No
     Args:
         options: the options.
         say: prints a line once the server is ready.
-        warn: prints a line about a backend that does not answer, or a part of a recording that can't be read.
+        warn: prints a line about a backend that does not answer, or about a part of the source that can't be read.
 
     Raises:
-        ServeError: a port is taken, or a certificate can't be read.
+        SystemExit: a signal ends the process, with code 0.
+        ServeError: a port is taken.
+        UnreadableError: the source is a file without OTLP.
         DatabaseError: the database can't be used.
     """
     with contextlib.ExitStack() as running:
+        running.enter_context(_ended_by_signals())
+        if options.source is not None:
+            follow.check(options.source)
         if not options.receives:
             folder = running.enter_context(tempfile.TemporaryDirectory(prefix="otel-flyte-"))
             limits = Limits(size=KEPT_BYTES) if options.backends else options.limits
@@ -92,6 +97,7 @@ def serve(options: Options, say: Callable[[str], None], warn: Callable[[str], No
         writer = Writer(options.store, options.limits)
         running.callback(writer.close)
         database = Database(options.store)
+        running.callback(database.close)
         writer.changed.append(database.changed)
         source: Source = database
         if options.backends:
@@ -112,12 +118,32 @@ def serve(options: Options, say: Callable[[str], None], warn: Callable[[str], No
             receiver = otlp_http.app(writer, lambda request: of_senders(request.headers), options.port)
             app = _by_port(options.otlp_http, receiver, app)
         if options.source is not None:
-            follower = Follower(options.source, writer, warn)
+            follower = follow.Follower(options.source, writer, warn)
             follower.start()
             running.callback(follower.close)
         for line in _lines(options):
             say(line)
         _Server(_config(options, app), changes.close).run(sockets=sockets)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Turn a signal into an exit, so that all is closed: uvicorn handles signals while it runs, and raises them again.
+
+    Further signals are ignored while all is closed.
+    """
+
+    def end(*_: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(0)
+
+    before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _http_ports(options: Options) -> Sequence[int]:

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -83,6 +84,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
+        self._connections: weakref.WeakSet[schema.Reading] = weakref.WeakSet()
         self._functions: list[Callable[[set[str]], object]] = []
 
     def executions(self, wanted: Filter, limit: int, offset: int = 0) -> list[Listed]:
@@ -148,9 +150,19 @@ class Database:
             for function in tuple(self._functions):
                 function(keys)
 
+    def close(self) -> None:
+        """Close the connections of all threads, of which none may ask any more: SQLite removes its files with the last.
+
+        Threads end later than the server, or never.
+        """
+        self._functions.clear()
+        for connection in tuple(self._connections):
+            connection.close()
+
     @property
     def _connection(self) -> sqlite3.Connection:
         if not hasattr(self._local, "connection"):
             self._local.connection = schema.readable(self._path)
+            self._connections.add(self._local.connection)
         connection: sqlite3.Connection = self._local.connection
         return connection

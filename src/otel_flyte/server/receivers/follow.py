@@ -9,6 +9,7 @@ from pathlib import Path
 
 from otel_flyte.export import otlp_json
 from otel_flyte.recording.compressed import DecompressionError, decompressed
+from otel_flyte.recording.otlp_file import UnreadableError, unreadable
 from otel_flyte.server.receivers import intake
 from otel_flyte.server.store.schema import DatabaseError
 from otel_flyte.server.store.writer import BusyError, Writer
@@ -20,6 +21,42 @@ _SUFFIXES = (".jsonl.gz", ".jsonl.zst")
 _REJECTED = ".rejected.jsonl"
 _CHUNK = 4 * 2**20
 """Bytes of a file that are read at a time, unless a line is longer."""
+
+
+def check(source: Path) -> None:
+    """Check that a file, unless nothing is in it yet, has a line of OTLP. A folder may have none.
+
+    Raises:
+        UnreadableError: it has none, or can't be read.
+    """
+    if not source.is_file():
+        return
+    try:
+        problem = _problem(source)
+    except OSError as error:
+        raise unreadable(source, error) from None
+    except DecompressionError as error:
+        raise UnreadableError(f"{source} {error}", error.remedy) from None
+    if problem:
+        raise UnreadableError(f"{source} has no line of OTLP JSON ({problem})")
+
+
+def _problem(path: Path) -> str:
+    """Return what is wrong with the first line of a file, empty where any line is OTLP or is still written."""
+    found = ""
+    with path.open("rb") as file:
+        for line in decompressed(file.read()).splitlines(True) if path.name.endswith(_SUFFIXES) else file:
+            if line.isspace():
+                continue
+            if line.startswith(b"{") and not line.endswith(b"\n"):
+                return ""
+            try:
+                otlp_json.request_of(line, [])
+            except ValueError as error:
+                found = found or f"the first one: {error!s:.200}"
+            else:
+                return ""
+    return found
 
 
 class Follower:
@@ -53,14 +90,24 @@ class Follower:
 
     def read(self) -> None:
         """Read what is new."""
-        for path in sorted(self._files()):
+        try:
+            files = sorted(self._files())
+        except OSError as error:
+            self._say_once(self._source, error)
+            return
+        for path in files:
             try:
                 self._read(path)
-                self._unreadable.discard(path)
             except OSError as error:
-                if path not in self._unreadable:
-                    self._warn(f"{path} can't be read ({error.strerror or error}): check its permissions")
-                self._unreadable.add(path)
+                self._say_once(path, error)
+            else:
+                self._unreadable.discard(path)
+
+    def _say_once(self, path: Path, error: OSError) -> None:
+        """Say that a path can't be read, and not again until it can."""
+        if path not in self._unreadable:
+            self._unreadable.add(path)
+            self._warn(f"{path} can't be read ({error.strerror or error}): check its permissions")
 
     def _run(self) -> None:
         while not self._done.wait(SECONDS):

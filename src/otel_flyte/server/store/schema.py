@@ -185,22 +185,31 @@ def writable(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def readable(path: Path) -> sqlite3.Connection:
+class Reading(sqlite3.Connection):
+    """A connection that can have weak references."""
+
+
+def readable(path: Path) -> Reading:
     """Return a connection that reads. Its SQL has a function ``casefold``: SQLite's own knows ASCII only."""
     connection = sqlite3.connect(
-        f"file:{os.fspath(path.resolve())}?mode=ro".replace("#", "%23"), uri=True, timeout=10, check_same_thread=False
+        f"file:{os.fspath(path.resolve())}?mode=ro".replace("#", "%23"),
+        uri=True,
+        timeout=10,
+        check_same_thread=False,
+        factory=Reading,
     )
     connection.execute("PRAGMA cache_size = -16384")
-    return _with_functions(connection)
+    _add_functions(connection)
+    return connection
 
 
 def in_memory() -> sqlite3.Connection:
     """Return a connection to empty tables of its own, which reads and writes."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(_TABLES)
-    return _with_functions(connection)
-
-
-def _with_functions(connection: sqlite3.Connection) -> sqlite3.Connection:
-    connection.create_function("casefold", 1, str.casefold, deterministic=True)
+    _add_functions(connection)
     return connection
+
+
+def _add_functions(connection: sqlite3.Connection) -> None:
+    connection.create_function("casefold", 1, str.casefold, deterministic=True)
