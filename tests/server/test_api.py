@@ -138,6 +138,8 @@ class TestExecutions:
             ({"since": "2026-06-28T00:00:00Z"}, ["running"]),
             ({"until": "2026-06-28T00:00:00Z", "project": "shop"}, ["measured", "f1c0ffee"]),
             ({"since": "2026-06-28 02:00:00.123456789+02:00"}, ["running"]),
+            ({"since": "2026-06-28"}, ["running"]),
+            ({"until": "2026-06-28", "project": "shop"}, ["measured", "f1c0ffee"]),
             ({"since": "9999-12-31T23:59:59Z"}, []),
             ({"until": "0001-01-01T00:00:00Z"}, []),
             ({"attribute": "customer:a:b"}, ["measured"]),
@@ -296,6 +298,7 @@ class TestLogs:
             ({}, ["begins", "is Slow", "fails", "a line", "of another span"]),
             ({"span": FETCH}, ["begins", "is Slow", "fails", "a line"]),
             ({"level": "WARN"}, ["is Slow", "fails"]),
+            ({"level": "warn"}, ["is Slow", "fails"]),
             ({"level": "CRITICAL"}, []),
             ({"text": "SLOW"}, ["is Slow"]),
             ({"text": "%"}, []),
@@ -312,6 +315,10 @@ class TestLogs:
             ["of another span"],
         ]
 
+    def test_an_unknown_level_is_refused_with_all_levels(self, api: Served) -> None:
+        answer = api.get(f"/api/v1/executions/{MEASURED}/logs?level=loud").json()
+        assert answer["detail"].startswith("level=loud is no level: choose from TRACE, DEBUG, INFO, WARN")
+
     @pytest.mark.parametrize("query", ["level=LOUD", "span=x", "after=x", "after=WzEsInh4Il0", "limit=0"])
     def test_a_parameter_out_of_bounds_is_refused(self, api: Served, query: str) -> None:
         assert api.get(f"/api/v1/executions/{MEASURED}/logs?{query}").status_code == 400
@@ -322,6 +329,11 @@ class TestDownload:
         (tmp_path / "down.jsonl").write_bytes(api.get(f"/api/v1/executions/{FINISHED}/recording").content)
         found = ExecutionTree.from_file(tmp_path / "down.jsonl").explain()
         assert found == ExecutionTree.from_file(api.folder / "sent" / "finished.jsonl").explain()
+
+    def test_a_download_is_named_by_its_execution(self, api: Served) -> None:
+        for key, name in ((MEASURED, "measured"), (FINISHED, "f1c0ffee")):
+            answer = api.get(f"/api/v1/executions/{key}/recording")
+            assert answer.headers["Content-Disposition"] == f"attachment; filename={name}.jsonl"
 
     def test_a_client_that_leaves_ends_it(self, tmp_path: Path) -> None:
         with serving(tmp_path / "serve") as served:

@@ -1,5 +1,6 @@
 """The pages of the server: in headless Chromium while real tasks run, and as answers over HTTP."""
 
+import html
 import json
 import os
 import re
@@ -223,6 +224,34 @@ def test_a_wrong_address_is_no_error(filled: Served, query: str) -> None:
     answer = filled.get(f"/{query}")
     assert answer.status_code == 200
     assert "<script>" not in answer.text
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("query", ["state=zzz", "after=zz", "worflow=main", "state=<b>", "text=a&after=zz"])
+def test_the_list_says_which_filter_it_ignores(filled: Served, query: str) -> None:
+    ignored = html.escape(query.rpartition("&")[2])
+    assert f"No such filter, it is ignored: <code>{ignored}</code></p>" in filled.get(f"/?{query}").text
+    assert "No such filter" not in filled.get("/?state=failed&text=&after=1.1").text
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("path", ["/", "/compare", "/executions/a:b:c", "/assets/page.js", "/assets/none"])
+def test_the_headers_of_a_page_can_be_asked_for(filled: Served, path: str) -> None:
+    content = filled.get(path)
+    head = requests.head(filled.url + path, timeout=60)
+    assert (head.status_code, head.content) == (content.status_code, b"")
+    assert head.headers["Content-Type"] == content.headers["Content-Type"]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", ["two\nlines", "\n", "a\r\n\tb\x7f", "a/b\n"])
+def test_an_execution_is_found_by_its_link_whatever_its_name(served: Served, tmp_path: Path, name: str) -> None:
+    run = traces.Recorder.of_file(tmp_path / "run.jsonl", {**traces.EXECUTION_RESOURCE, semconv.RUN_NAME: name})
+    run.task("shop.fit", 0, 1, {})
+    served.send_file(tmp_path / "run.jsonl")
+    (link,) = re.findall(r'href="/executions/([^"]+)"', served.get("/").text)
+    for place in ("executions", "data", "outline"):
+        assert served.get(f"/{place}/{link}").status_code == 200, place
 
 
 # --- an execution ----------------------------------------------------------------------------------------------------
@@ -474,7 +503,9 @@ def test_hostile_names_are_text_in_the_list_and_in_an_execution(
 
 @needs_chromium
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("address", ["/", "/?text=nothing", page("shop:production:f2"), "/executions/none"])
+@pytest.mark.parametrize(
+    "address", ["/", "/?text=nothing", "/?state=ran&worflow=x", page("shop:production:f2"), "/executions/none"]
+)
 def test_a_page_is_readable_on_a_phone_in_light_and_dark(
     chromium: Browser, filled: Served, pictures: Path, address: str, dark: bool
 ) -> None:

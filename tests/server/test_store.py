@@ -376,6 +376,20 @@ def test_a_download_can_be_shown_and_replayed(served: Served, tmp_path: Path) ->
         assert [each["spans"] for each in second.executions()] == [execution["spans"]]
 
 
+def test_a_log_record_is_kept_once_whenever_it_was_observed(shared: Served) -> None:
+    def record(body: str, time_ns: int, observed_ns: int) -> dict[str, Any]:
+        times = {"timeUnixNano": str(time_ns), "observedTimeUnixNano": str(observed_ns)}
+        return {**times, "traceId": "ab" * 16, "spanId": "cd" * 8, "body": {"stringValue": body}}
+
+    span = {"traceId": "ab" * 16, "spanId": "cd" * 8, "name": "fit", "startTimeUnixNano": "1"}
+    shared.send("traces", json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}))
+    sent = [("a", 5, 6), ("a", 5, 7), ("b", 5, 6), ("a", 6, 6), ("own time unknown", 0, 8), ("own time unknown", 0, 9)]
+    records = [record(*each) for each in sent]
+    shared.send("logs", json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}))
+    logs = shared.get(f"/api/v1/executions/trace:{'ab' * 16}/logs").json()["logs"]
+    assert sorted(each["text"] for each in logs) == ["a", "a", "b", "own time unknown", "own time unknown"]
+
+
 def test_a_slow_download_does_not_keep_the_database_from_shrinking(served: Served, tmp_path: Path) -> None:
     for begin in range(1, 3001, 100):
         assert send(served, request(*range(begin, begin + 100), size=10_000)).status_code == 200

@@ -22,7 +22,7 @@ def choose_execution(executions: Sequence[Execution], source: str, name: str = "
     Args:
         executions: those of the source.
         source: the file or folder, for the message.
-        name: of the execution, of the workflow or task of a local run, or the first digits of a trace id.
+        name: of the execution, of its workflow or task, or the first digits of a trace id.
 
     Raises:
         UnknownExecutionError: there is none of that name, or more than one.
@@ -45,11 +45,12 @@ def choose_execution(executions: Sequence[Execution], source: str, name: str = "
 
 
 def _named(executions: Sequence[Execution], name: str) -> list[Execution]:
-    """Return the executions with a name; one of that very name comes before one whose trace id begins so."""
-    exact = [execution for execution in executions if name in _names(execution)]
-    return exact or [
-        execution for execution in executions if any(trace_id.startswith(name) for trace_id in execution.trace_ids)
-    ]
+    """Return the executions of a name, else those of a workflow or task, else those whose trace id begins so."""
+    return (
+        [execution for execution in executions if name in _names(execution)]
+        or [execution for execution in executions if name == _entity(execution)]
+        or [execution for execution in executions if any(each.startswith(name) for each in execution.trace_ids)]
+    )
 
 
 def _names(execution: Execution) -> Iterator[str]:

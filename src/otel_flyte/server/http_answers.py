@@ -9,6 +9,9 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
+READ = ["GET", "HEAD"]
+"""The methods of what people look at: uvicorn leaves the content out of an answer to HEAD."""
+
 _LEVEL = 5
 _SMALLEST = 1000
 

@@ -11,10 +11,11 @@ from otel_flyte.server.problems import BadRequestError
 from otel_flyte.server.store.reader import LEVELS, STATES, Filter
 
 LONGEST_NAME, _LONGEST_KEY, _LONGEST_TOKEN = 256, 1000, 300
+_LONGEST_LEVEL = 20
 _MOST_CONDITIONS = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LARGEST = 2**63 - 1
-_KEY = "`project:domain:name` of an execution, or `trace:` and the trace id of a local run."
+_KEY = "`project:domain:name` of an execution, or `trace:` and the trace id of a local run without a name."
 _TASK = "An attempt, by any of its names: `n0`, `n0@1`, `n0/3`, `n0-worker-1`, a task's name, a span's id."
 
 Name: TypeAlias = Annotated[str, Query(max_length=LONGEST_NAME, description="Only those with exactly this one.")]
@@ -22,11 +23,19 @@ After: TypeAlias = Annotated[
     str, Query(max_length=_LONGEST_TOKEN, description="The `next` of the page before; empty for the first page.")
 ]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=1000, description="The largest number on a page.")]
+Level: TypeAlias = Annotated[
+    str,
+    Query(
+        max_length=_LONGEST_LEVEL,
+        description="The lowest one, in any case; lines of stdout have none.",
+        json_schema_extra={"enum": ["", *LEVELS]},
+    ),
+]
 Moment: TypeAlias = Annotated[
     str,
     Query(
         max_length=40,
-        description="As `2026-05-28T20:26:40Z`; UTC where no offset is named. Empty for no limit.",
+        description="As `2026-05-28T20:26:40Z` or `2026-05-28`; UTC where no offset is named. Empty for no limit.",
         json_schema_extra={"format": "date-time"},
     ),
 ]
@@ -104,8 +113,14 @@ def only_known(request: Request) -> None:
 
 
 def severity(level: str) -> int:
-    """Return the number of a level, 0 for none."""
-    return LEVELS[level] if level else 0
+    """Return the number of a level in any case, 0 for none.
+
+    Raises:
+        BadRequestError: there is no such level.
+    """
+    if level.upper() not in ("", *LEVELS):
+        raise BadRequestError(f"level={level} is no level: choose from {', '.join(LEVELS)}")
+    return LEVELS[level.upper()] if level else 0
 
 
 def _names(dependant: Any) -> set[str]:
@@ -118,7 +133,8 @@ def _nanoseconds(name: str, text: str) -> int:
         return 0
     try:
         # Python 3.10 reads neither `Z` nor fractions of other lengths; a microsecond is exact enough.
-        seconds, fraction, offset = re.fullmatch(_MOMENT, text).groups()  # type: ignore[union-attr]
+        whole = f"{text}T00:00:00" if _DATE.fullmatch(text) else text
+        seconds, fraction, offset = re.fullmatch(_MOMENT, whole).groups()  # type: ignore[union-attr]
         offset = "+00:00" if (offset or "Z").upper() == "Z" else offset
         moment = datetime.fromisoformat(f"{seconds}.{(fraction or '')[:6]:0<6}{offset}")
     except (AttributeError, ValueError):
@@ -126,6 +142,7 @@ def _nanoseconds(name: str, text: str) -> int:
     return max(1, min(_LARGEST, (moment - _EPOCH) // timedelta(microseconds=1) * 1000))
 
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII)
 
 

@@ -1,5 +1,6 @@
 """The API, below ``/api/v1``."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import dropwhile, islice
@@ -26,11 +27,13 @@ from otel_flyte.server.api.parameters import After, Key, Limit, Task
 from otel_flyte.server.live import Changes
 from otel_flyte.server.problems import BadRequestError, NotFoundError
 from otel_flyte.server.source import Source
-from otel_flyte.server.store.reader import LEVELS
+from otel_flyte.server.store.reader import Listed
 
 DEEPEST = 30
 READ_AT_ONCE = 20_000
 """The number of log records that one question reads: a condition may hold for few of them."""
+
+_LONGEST_FILE_NAME = 100
 
 _SPAN_ID = Query(pattern="^([0-9a-fA-F]{16})?$", description="The id of a span, which stands for all below it, too.")
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -144,9 +147,7 @@ def _add_logs(made: APIRouter, source: Source, analyses: Analyses) -> None:
         *,
         key: Key,
         span: Annotated[str, _SPAN_ID] = "",
-        level: Annotated[
-            str, Query(pattern=f"^(|{'|'.join(LEVELS)})$", description="The lowest one; lines of stdout have none.")
-        ] = "",
+        level: parameters.Level = "",
         text: Annotated[str, Query(max_length=parameters.LONGEST_NAME, description="Part of it, in any case.")] = "",
         after: After = "",
         limit: Limit = 1000,
@@ -190,8 +191,8 @@ def _add_streams(made: APIRouter, source: Source, changes: Changes) -> None:
     )
     async def recording(key: Key) -> StreamingResponse:
         """Download an execution as a recording: a line of OTLP JSON for some hundred records each."""
-        await run_in_threadpool(source.execution, key)
-        headers = {"Content-Disposition": "attachment; filename=recording.jsonl"}
+        found = await run_in_threadpool(source.execution, key)
+        headers = {"Content-Disposition": f"attachment; filename={_file_name(found)}"}
         return http_answers.Lines(_lines(source, key), headers=headers)
 
     @made.get(
@@ -211,6 +212,12 @@ def _add_streams(made: APIRouter, source: Source, changes: Changes) -> None:
         await run_in_threadpool(source.execution, key)
         changes.check_room()
         return http_answers.Events(changes.of_execution(key))
+
+
+def _file_name(execution: Listed) -> str:
+    """Return the name of a download, without characters that a header, a shell or a file system could mistake."""
+    safe = re.sub("[^A-Za-z0-9._-]+", "-", execution.name or execution.key).strip("-.")
+    return f"{safe[:_LONGEST_FILE_NAME] or 'recording'}.jsonl"
 
 
 async def _lines(source: Source, key: str) -> AsyncIterator[bytes]:

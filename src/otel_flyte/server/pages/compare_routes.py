@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import RedirectResponse, Response
 
 from otel_flyte.server.api.comparisons import Comparisons
+from otel_flyte.server.http_answers import READ
 from otel_flyte.server.pages import comparison_html, document
 from otel_flyte.server.pages.listing import PAGE, place, shown
 from otel_flyte.server.problems import NotFoundError
@@ -22,7 +23,7 @@ def router(source: Source, comparisons: Comparisons) -> APIRouter:
     """Return the routes."""
     made = APIRouter(include_in_schema=False)
 
-    @made.get("/compare")
+    @made.api_route("/compare", methods=READ)
     def compare(
         a: str = "", b: str = "", execution: Annotated[tuple[str, ...], Query()] = (), after: str = ""
     ) -> Response:

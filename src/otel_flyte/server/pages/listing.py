@@ -17,6 +17,7 @@ PAGE = 100
 """The number of executions in a page."""
 
 _LONGEST_NAME = 200
+_MOST_IGNORED = 5
 _MARKS = {
     RUNNING: "●",
     SUCCEEDED: MARKS[semconv.RESULT_SUCCESS],
@@ -48,21 +49,36 @@ def badge(state: str) -> str:
     return f'<span class="badge {state}">{_MARKS.get(state, NO_MARK)} {state}</span>'
 
 
-def body(found: Sequence[Listed], filters: Mapping[str, str], *, has_more: bool, is_first: bool, endpoint: str) -> str:
+def body(
+    found: Sequence[Listed],
+    filters: Mapping[str, str],
+    ignored: Sequence[str] = (),
+    *,
+    has_more: bool,
+    is_first: bool,
+    endpoint: str,
+) -> str:
     """Return the list with its filters.
 
     Args:
         found: the executions.
         filters: those in use, by their parameters.
+        ignored: the parameters that choose nothing.
         has_more: whether there are older ones.
         is_first: whether there are no newer ones.
         endpoint: where telemetry is received, empty where recordings are read instead.
     """
     return (
         '<div id="app"><header><div class="title"><h1>Executions</h1>'
-        f'<span id="state" class="state" role="status"></span></div></header>{_form(filters)}'
+        f'<span id="state" class="state" role="status"></span></div></header>{_form(filters)}{_note(ignored)}'
         f'<div id="list">{_list(found, filters, has_more=has_more, is_first=is_first, endpoint=endpoint)}</div></div>'
     )
+
+
+def _note(ignored: Sequence[str]) -> str:
+    """Return the line about parameters that choose nothing: a filter that is misspelt must not look like one."""
+    names = ", ".join(f"<code>{shown(each, 80)}</code>" for each in ignored[:_MOST_IGNORED])
+    return f'<p class="note" role="status">No such filter, it is ignored: {names}</p>' if ignored else ""
 
 
 def _form(filters: Mapping[str, str]) -> str:

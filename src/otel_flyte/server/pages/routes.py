@@ -5,6 +5,7 @@ from html import escape
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from otel_flyte.recording.cells import printable
 from otel_flyte.recording.tree import Analysis
@@ -17,6 +18,15 @@ from otel_flyte.server.pages.listing import FILTERS, PAGE
 from otel_flyte.server.pages.rendered import Rendered
 from otel_flyte.server.source import Source, UnknownExecutionError
 from otel_flyte.server.store.reader import STATES, Filter
+
+
+class _AnyText(PathConvertor):
+    """A part of a path with any characters: `path` ends at a line break, which the name of an execution may have."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any", _AnyText())
 
 LARGE = 5000
 """Spans above which a page shows the outline of an execution first."""
@@ -56,7 +66,7 @@ def router(source: Source, changes: Changes, endpoint: str) -> APIRouter:
     _add_pages(made, source, endpoint)
     _add_data(made, changes, Rendered(source))
 
-    @made.get("/assets/{name}")
+    @made.api_route("/assets/{name}", methods=http_answers.READ)
     def asset(name: str, request: Request) -> Response:
         found = static_files.asset(name)
         if found is None:
@@ -69,16 +79,17 @@ def router(source: Source, changes: Changes, endpoint: str) -> APIRouter:
 
 
 def _add_pages(made: APIRouter, source: Source, endpoint: str) -> None:
-    @made.get("/")
+    @made.api_route("/", methods=http_answers.READ)
     def executions(request: Request) -> Response:
         filters = _filters(request.query_params)
         after = listing.place(request.query_params.get("after", ""))
+        ignored = _ignored(request.query_params, filters, after)
         found = source.executions(_wanted(filters, after), PAGE + 1)
         has_more, is_first = len(found) > PAGE, after is None
-        body = listing.body(found[:PAGE], filters, has_more=has_more, is_first=is_first, endpoint=endpoint)
+        body = listing.body(found[:PAGE], filters, ignored, has_more=has_more, is_first=is_first, endpoint=endpoint)
         return document.page("executions", body, ("page.css", "list.css"), ("list.js",))
 
-    @made.get("/executions/{key:path}")
+    @made.api_route("/executions/{key:any}", methods=http_answers.READ)
     def execution(key: str, request: Request) -> Response:
         try:
             found = source.execution(key)
@@ -93,7 +104,7 @@ def _add_pages(made: APIRouter, source: Source, endpoint: str) -> None:
 
 
 def _add_data(made: APIRouter, changes: Changes, rendered: Rendered) -> None:
-    @made.get("/data/{key:path}")
+    @made.get("/data/{key:any}")
     def data(key: str, request: Request) -> Response:
         try:
             sign = changes.sign(key)
@@ -104,7 +115,7 @@ def _add_data(made: APIRouter, changes: Changes, rendered: Rendered) -> None:
         except UnknownExecutionError:
             raise HTTPException(404, "no such execution") from None
 
-    @made.get("/outline/{key:path}")
+    @made.get("/outline/{key:any}")
     def outline(key: str, request: Request) -> Response:
         try:
             sign = changes.sign(key)
@@ -113,7 +124,7 @@ def _add_data(made: APIRouter, changes: Changes, rendered: Rendered) -> None:
             raise HTTPException(404, "no such execution") from None
         return http_answers.answer(request, content, "application/json", f"{sign.version}-outline")
 
-    @made.get("/events/{key:path}")
+    @made.get("/events/{key:any}")
     def events(key: str) -> Response:
         changes.check_room()
         return http_answers.Events(changes.of_execution(key))
@@ -129,6 +140,12 @@ def _filters(parameters: Mapping[str, str]) -> dict[str, str]:
     if filters.get("state", STATES[0]) not in STATES:
         del filters["state"]
     return filters
+
+
+def _ignored(parameters: Mapping[str, str], filters: Mapping[str, str], after: tuple[int, int] | None) -> list[str]:
+    """Return the parameters of an address that choose nothing."""
+    known = {*filters, "after"} if after is not None else filters.keys()
+    return [f"{name}={value}" for name, value in parameters.items() if value and name not in known]
 
 
 def _wanted(filters: Mapping[str, str], after: tuple[int, int] | None) -> Filter:

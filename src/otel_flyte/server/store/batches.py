@@ -211,7 +211,10 @@ def _add_logs(group: Group, records: Iterable[Any], _: str, of_resource: Mapping
         message = record.SerializeToString(deterministic=True)
         time_ns = min(record.time_unix_nano or record.observed_time_unix_nano, LATEST_NS)
         owner = _owner(_identity(record.attributes, of_resource), record.trace_id)
-        key = digest(group.resource, group.scope, message)
+        if record.time_unix_nano:
+            # A record that is sent twice, as live and from a recording, was observed at two times.
+            record.ClearField("observed_time_unix_nano")
+        key = digest(group.resource, group.scope, record.SerializeToString(deterministic=True))
         group.logs.append(OtherRow(owner, record.trace_id, key, time_ns, message))
     return 0
 
