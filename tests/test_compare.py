@@ -560,6 +560,14 @@ class TestCommand:
         ids = [execution.trace_ids[0] for execution in ExecutionTree.from_file(runs).executions]
         assert "nothing changed" in call("compare", *(f"runs.jsonl#{trace_id}" for trace_id in ids)).stdout
 
+    def test_a_local_run_that_was_sent_to_an_endpoint_is_chosen_by_its_workflow_too(self, folder: Path) -> None:
+        identity = {semconv.PROJECT: "local", semconv.DOMAIN: "local", semconv.RUN_NAME: "main-k4x"}
+        local(("shop.a", 1))(Recorder.of_file(folder / "runs.jsonl", identity))
+        write(folder / "runs.jsonl", train())
+        for name in ("main-k4x", "shop.main"):
+            result = call("compare", f"runs.jsonl#{name}", f"runs.jsonl#{name}")
+            assert "nothing changed" in result.stdout, result.stderr
+
     @pytest.mark.parametrize("name", ["a#b.jsonl", "a#.jsonl", "#.jsonl"])
     def test_a_file_may_have_the_separator_in_its_name(self, folder: Path, name: str) -> None:
         write(folder / name, train())
