@@ -176,9 +176,9 @@ def test_a_running_attempt_of_the_api_has_the_usage_of_its_points(served: Served
     served.send("metrics", json.dumps(otlp.message("metrics", LIVE, metrics)))
     (attempt,) = served.get("/api/v1/executions/shop:development:live/attempts").json()["attempts"]
     assert {name: value for name, value in attempt["usage"].items() if value} == {
-        "cpu_mean": 1.0,
+        "cpu_mean": pytest.approx(1.0, rel=1e-6),
         "cpu_peak": 1.5,
-        "memory_mean": 2 * 2**20,
+        "memory_mean": pytest.approx(2 * 2**20, rel=1e-6),
         "memory_peak": 4 * 2**20,
     }
 
