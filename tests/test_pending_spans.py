@@ -382,5 +382,5 @@ def test_an_ended_task_has_no_further_log_records(
     pending_spans._tick()
 
     assert [request.resource_logs[0].scope_logs[0].log_records[0].body.string_value for request in requests] == [
-        " for 1000 s"
+        "running for 1000 s"
     ]

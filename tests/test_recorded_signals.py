@@ -91,7 +91,7 @@ def test_show_and_explain_print_the_levels(tmp_path: Path) -> None:
 
     for command in ("show", "explain"):
         shown = programs.run_command(["otel-flyte", command, str(file)], tmp_path, {"COLUMNS": "200"}).stdout
-        [line] = [line for line in shown.splitlines() if semconv.PHASE_USER_CODE in line]
+        line = next(line for line in shown.splitlines() if semconv.PHASE_USER_CODE in line)
         assert "2 ERROR" in line
         assert "1 WARN" in line
     assert "2 ERROR" in ended.stdout
