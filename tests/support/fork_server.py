@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Forked:
         self._session, self.pid = int(session), int(pid)
 
     def poll(self) -> int | None:
-        if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+        if self.returncode is None and _readable([self._status], 0):
             self.wait()
         return self.returncode
 
@@ -90,7 +90,7 @@ class Forked:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left < 0:
                 raise subprocess.TimeoutExpired(f"forked process {self.pid}", timeout or 0.0)
-            for stream in select.select(self._open, [], [], left)[0]:
+            for stream in _readable(self._open, left):
                 self._read(stream)
         self.wait()
         stdout, stderr = self._streams.values()
@@ -182,6 +182,14 @@ class ForkServer:
 def _line(pipe: int) -> bytes:
     """Read a line without its end; at the end of the file, it is empty."""
     return b"".join(iter(lambda: os.read(pipe, 1) or b"\n", b"\n"))
+
+
+def _readable(descriptors: Iterable[int], timeout: float | None) -> list[int]:
+    """Return those that can be read; ``select`` itself knows no descriptor above 1,023."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if timeout is None else 1000 * timeout)]
 
 
 def _text(content: bytes | bytearray) -> str:
