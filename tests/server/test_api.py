@@ -167,7 +167,7 @@ class TestExecutions:
             ("limit=0", "limit: "),
             ("limit=1001", "limit: "),
             ("limit=x", "limit: "),
-            ("state=ran", "state: "),
+            ("state=ran", "state=ran is no state: choose from running, succeeded, failed"),
             ("since=yesterday", "since=yesterday is no time: write it as 2026-05-28T20:26:40Z"),
             ("since=0.5", "since=0.5 is no time"),
             ("until=1780000000", "until=1780000000 is no time"),

@@ -183,7 +183,7 @@ def test_a_new_span_is_told_to_those_who_listen(empty: Backends, path: str) -> N
         until_changed(lines)
         send(empty.tempo, "live", task("second", own_trace("live"), 2, ago=10))
         asked = len(empty.tempo.paths("/api/traces/"))
-        native.wait_until(lambda: len(empty.tempo.paths("/api/traces/")) > asked, "nobody looks", timeout=30)
+        native.wait_until(lambda: len(empty.tempo.paths("/api/traces/")) > asked, "no further fetch", timeout=30)
         until_changed(lines)
     assert len(empty.served.get("/api/v1/executions/shop:development:live").json()["spans"]) == 2
 
@@ -388,7 +388,7 @@ def test_the_server_ends_while_a_backend_is_slow(empty: Backends) -> None:
         empty.tempo.delay = 30
         asked = len(empty.tempo.asked)
         threading.Thread(target=ask_in_vain, args=(f"{served.url}/",), daemon=True).start()
-        native.wait_until(lambda: len(empty.tempo.asked) >= asked + 3, "nobody asks")
+        native.wait_until(lambda: len(empty.tempo.asked) >= asked + 3, "no search begins")
         begun = time.monotonic()
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(60) in (0, -signal.SIGTERM)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from otel_flyte import semconv
 from otel_flyte.formulas import mean
-from otel_flyte.recording import cells, measured
+from otel_flyte.recording import attempt_usage, cells
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.curves import Fine
 from otel_flyte.recording.roles import Role
@@ -211,26 +211,26 @@ class _Steps:
 
 
 def _cores(attempt: Attempt, longest: int) -> list[tuple[Fine, float]]:
-    fine = measured.fine(attempt, semconv.USAGE_CURVE_CPU, longest)
+    fine = attempt_usage.fine(attempt, semconv.USAGE_CURVE_CPU, longest)
     limit = attempt.quota.cpu_limit
-    values = () if fine else measured.absolute(attempt, semconv.SERIES_CORES, semconv.SERIES_CPU, limit, 3)
+    values = () if fine else attempt_usage.absolute(attempt, semconv.SERIES_CORES, semconv.SERIES_CPU, limit, 3)
     return _curves(attempt, fine, values, longest, 1.0)
 
 
 def _bytes(attempt: Attempt, longest: int) -> list[tuple[Fine, float]]:
-    fine = measured.fine(attempt, semconv.USAGE_CURVE_MEMORY, longest)
+    fine = attempt_usage.fine(attempt, semconv.USAGE_CURVE_MEMORY, longest)
     limit = attempt.quota.memory_limit
-    values = () if fine else measured.absolute(attempt, semconv.SERIES_BYTES, semconv.SERIES_MEMORY, limit, 0)
+    values = () if fine else attempt_usage.absolute(attempt, semconv.SERIES_BYTES, semconv.SERIES_MEMORY, limit, 0)
     return _curves(attempt, fine, values, longest, _MIB)
 
 
 def _curves(
-    attempt: Attempt, fine: Sequence[Fine], values: measured.Values, longest: int, factor: float
+    attempt: Attempt, fine: Sequence[Fine], values: attempt_usage.Values, longest: int, factor: float
 ) -> list[tuple[Fine, float]]:
     """Return the curves at the sampling interval with their factor, else that by the minute."""
     if fine:
         return [(each, factor) for each in fine]
-    return [(measured.by_minute(attempt, values).thinned(longest), 1.0)] if values else []
+    return [(attempt_usage.by_minute(attempt, values).thinned(longest), 1.0)] if values else []
 
 
 def _devices(kind: str, series: str, title: str) -> _Resource:
@@ -245,11 +245,12 @@ def _devices(kind: str, series: str, title: str) -> _Resource:
         return None if busy is None else busy * sum(device.kind == kind for device in usage.devices)
 
     def curves(attempt: Attempt, longest: int) -> list[tuple[Fine, float]]:
-        fine = measured.fine(attempt, semconv.USAGE_CURVE_DEVICE.format(kind=kind), longest)
+        fine = attempt_usage.fine(attempt, semconv.USAGE_CURVE_DEVICE.format(kind=kind), longest)
         if len(fine) > 1:
             return [(each, 0.01) for each in fine]
         seen = sum(device.kind == kind for device in (attempt.usage or Usage()).devices) or count(attempt)
-        lines = fine or [measured.by_minute(attempt, values) for values in [measured.values(attempt, series)] if values]
+        values = attempt_usage.values(attempt, series)
+        lines = fine or ([attempt_usage.by_minute(attempt, values)] if values else [])
         return [(line.thinned(longest), 0.01 * seen) for line in lines]
 
     return _Resource(title, f"{title}s", lambda attempt: count(attempt) > 0, count, average, curves)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from otel_flyte import semconv
 from otel_flyte.formulas import LONGEST_CURVE, share
-from otel_flyte.recording import measured
+from otel_flyte.recording import attempt_usage
 from otel_flyte.recording.attempts import Attempt
 from otel_flyte.recording.cells import cores, counted, duration, percent, size
 from otel_flyte.recording.curves import Fine
@@ -143,10 +143,10 @@ def peak_share(usage: Usage | None, quota: Quota) -> float | None:
 
 def _memory(attempt: Attempt, usage: Usage, longest: int) -> Chart | None:
     quota, peak = attempt.quota, usage.memory_peak
-    used = measured.absolute(attempt, semconv.SERIES_BYTES, semconv.SERIES_MEMORY, quota.memory_limit, 0)
-    used = used or measured.single(usage.memory_mean)
-    line, unit = measured.by_minute(attempt, used), 1.0
-    for fine in measured.fine(attempt, semconv.USAGE_CURVE_MEMORY, longest):
+    used = attempt_usage.absolute(attempt, semconv.SERIES_BYTES, semconv.SERIES_MEMORY, quota.memory_limit, 0)
+    used = used or attempt_usage.single(usage.memory_mean)
+    line, unit = attempt_usage.by_minute(attempt, used), 1.0
+    for fine in attempt_usage.fine(attempt, semconv.USAGE_CURVE_MEMORY, longest):
         line, unit = fine, float(_MIB)
     if not line.means and peak is None:
         return None
@@ -157,7 +157,7 @@ def _memory(attempt: Attempt, usage: Usage, longest: int) -> Chart | None:
         counted(usage.oom_kills, "OOM kill") if usage.oom_kills else "",
     )
     factor = 100 / quota.memory_request if quota.memory_request else 1 / _MIB
-    scaled = measured.scaled(line.means, unit * factor)
+    scaled = attempt_usage.scaled(line.means, unit * factor)
     scaled_peak = None if peak is None else peak * factor
     drawn = [_curve(USED, line, unit * factor)] if scaled else []
     if not quota.memory_request:
@@ -170,10 +170,10 @@ def _memory(attempt: Attempt, usage: Usage, longest: int) -> Chart | None:
 
 def _cpu(attempt: Attempt, usage: Usage, longest: int) -> Chart | None:
     quota = attempt.quota
-    used = measured.absolute(attempt, semconv.SERIES_CORES, semconv.SERIES_CPU, quota.cpu_limit, 3) or measured.single(
-        usage.cpu_mean
-    )
-    line = next(iter(measured.fine(attempt, semconv.USAGE_CURVE_CPU, longest)), measured.by_minute(attempt, used))
+    used = attempt_usage.absolute(attempt, semconv.SERIES_CORES, semconv.SERIES_CPU, quota.cpu_limit, 3)
+    used = used or attempt_usage.single(usage.cpu_mean)
+    fine = attempt_usage.fine(attempt, semconv.USAGE_CURVE_CPU, longest)
+    line = fine[0] if fine else attempt_usage.by_minute(attempt, used)
     if not line.means:
         return None
     throttled = ""
@@ -196,8 +196,8 @@ def _utilization(attempt: Attempt, usage: Usage, kind: str, series: str, longest
     """Return the utilisation in percent of the devices requested, where another number of devices was seen."""
     seen = sum(device.kind == kind for device in usage.devices)
     requested = attempt.quota.gpus if kind == semconv.DEVICE_GPU else 0
-    used = measured.values(attempt, series)
-    fine = measured.fine(attempt, semconv.USAGE_CURVE_DEVICE.format(kind=kind), longest)
+    used = attempt_usage.values(attempt, series)
+    fine = attempt_usage.fine(attempt, semconv.USAGE_CURVE_DEVICE.format(kind=kind), longest)
     if not used and not fine:
         return None
     mean = usage.gpu_of_request if kind == semconv.DEVICE_GPU else None
@@ -206,20 +206,20 @@ def _utilization(attempt: Attempt, usage: Usage, kind: str, series: str, longest
         f"{seen} seen" if seen else "",
         "" if mean is None else f"mean {percent(mean)} of the request",
     )
-    lines = fine or [measured.by_minute(attempt, used)]
+    lines = fine or [attempt_usage.by_minute(attempt, used)]
     of_requested = seen / requested if seen and requested and len(lines) == 1 else 1.0
     drawn = _of_devices(kind, lines, of_requested)
     return _chart(attempt, (f"{kind.upper()} utilisation", "%"), drawn, None, note, step=lines[0].step)
 
 
 def _device_memory(attempt: Attempt, usage: Usage, kind: str, series: str, longest: int) -> Chart | None:
-    used = measured.values(attempt, series)
-    fine = measured.fine(attempt, semconv.USAGE_CURVE_DEVICE_MEMORY.format(kind=kind), longest)
+    used = attempt_usage.values(attempt, series)
+    fine = attempt_usage.fine(attempt, semconv.USAGE_CURVE_DEVICE_MEMORY.format(kind=kind), longest)
     if not used and not fine:
         return None
     devices = [device for device in usage.devices if device.kind == kind]
     shares = [device.memory_share for device in devices if device.memory_share is not None]
-    lines = fine or [measured.by_minute(attempt, used)]
+    lines = fine or [attempt_usage.by_minute(attempt, used)]
     known = ("" if len(lines) > 1 else "mean over devices", f"the fullest at {percent(max(shares))}" if shares else "")
     note = ", ".join(filter(None, known))
     drawn = _of_devices(kind, lines, 1.0)
@@ -253,8 +253,8 @@ def _phases(attempt: Attempt) -> tuple[Phase, ...]:
 
 
 def _curve(name: str, line: Fine, factor: float, decimals: int = 1, tone: str = "") -> Curve:
-    maxima = () if line.maxima == line.means else measured.scaled(line.maxima, factor, decimals)
-    return Curve(name, measured.scaled(line.means, factor, decimals), maxima, tone)
+    maxima = () if line.maxima == line.means else attempt_usage.scaled(line.maxima, factor, decimals)
+    return Curve(name, attempt_usage.scaled(line.means, factor, decimals), maxima, tone)
 
 
 def _of_devices(kind: str, lines: Sequence[Fine], factor: float) -> list[Curve]:

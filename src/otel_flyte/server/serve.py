@@ -193,7 +193,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop."""
         self._when_stopped()
-        # A request that is cancelled now is no fault of the server.
+        # uvicorn would report each request that it cancels now as an error with a traceback.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)
 

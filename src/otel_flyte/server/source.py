@@ -139,7 +139,7 @@ class Database:
         return lambda: self._functions.remove(function)
 
     def watching(self, key: str | None) -> AbstractContextManager[None]:
-        """Return an empty context: the writer tells of each change."""
+        """Return an empty context: the writer reports each change."""
         del key
         return nullcontext()
 

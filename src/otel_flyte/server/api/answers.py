@@ -6,9 +6,9 @@ from itertools import islice
 from typing import Any
 
 from otel_flyte import semconv
+from otel_flyte.recording.attempt_usage import usage_of_points
 from otel_flyte.recording.attempts import NO_SOURCE, Attempt, selectors
 from otel_flyte.recording.failures import Error
-from otel_flyte.recording.measured import usage_of_points
 from otel_flyte.recording.model import Attributes, LogRecord
 from otel_flyte.recording.span_tree import TreeSpan
 from otel_flyte.recording.usage import Quota, Usage

@@ -11,7 +11,7 @@ from otel_flyte.server.problems import BadRequestError
 from otel_flyte.server.store.reader import LEVELS, STATES, Filter
 
 LONGEST_NAME, _LONGEST_KEY, _LONGEST_TOKEN = 256, 1000, 300
-_LONGEST_LEVEL = 20
+_LONGEST_CHOICE = 20
 _MOST_CONDITIONS = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LARGEST = 2**63 - 1
@@ -26,9 +26,17 @@ Limit: TypeAlias = Annotated[int, Query(ge=1, le=1000, description="The largest 
 Level: TypeAlias = Annotated[
     str,
     Query(
-        max_length=_LONGEST_LEVEL,
+        max_length=_LONGEST_CHOICE,
         description="The lowest one, in any case; lines of stdout have none.",
         json_schema_extra={"enum": ["", *LEVELS]},
+    ),
+]
+State: TypeAlias = Annotated[
+    str,
+    Query(
+        max_length=_LONGEST_CHOICE,
+        description="Only those in this one.",
+        json_schema_extra={"enum": ["", *STATES]},
     ),
 ]
 Moment: TypeAlias = Annotated[
@@ -69,7 +77,7 @@ def executions_filter(
     project: Name = "",
     domain: Name = "",
     workflow: Name = "",
-    state: Annotated[str, Query(pattern=f"^(|{'|'.join(STATES)})$", description=f"One of {', '.join(STATES)}.")] = "",
+    state: State = "",
     text: Annotated[
         str, Query(max_length=LONGEST_NAME, description="Part of the name or the workflow, in any case.")
     ] = "",
@@ -83,7 +91,13 @@ def executions_filter(
         ),
     ] = None,
 ) -> Filter:
-    """Return what a list of executions contains."""
+    """Return what a list of executions contains.
+
+    Raises:
+        BadRequestError: a condition can't be used.
+    """
+    if state not in ("", *STATES):
+        raise BadRequestError(f"state={state} is no state: choose from {', '.join(STATES)}")
     return Filter(
         project=project,
         domain=domain,

@@ -44,6 +44,8 @@ _REMEMBERED = 50
 """Executions whose records are known; one more is read again as a whole."""
 _TRACES_AT_ONCE = 8
 _WRITTEN_WITHIN = 60.0
+"""Seconds."""
+_TOO_SLOW = "the database is too slow: ask again later"
 
 
 class Backends(NamedTuple):
@@ -234,19 +236,24 @@ class Fetcher:
         size = request.ByteSize()
         if not size:
             return
-        while True:
-            try:
-                taken = intake.take(self._writer, signal, request, size)
-            except BusyError:
-                time.sleep(0.05)
-            else:
-                break
+        deadline = time.monotonic() + _WRITTEN_WITHIN
+        while (taken := self._taken(signal, request, size)) is None:
+            if time.monotonic() > deadline:
+                raise UnavailableError(_TOO_SLOW)
+            time.sleep(0.05)
         try:
-            taken.written.result(_WRITTEN_WITHIN)
+            taken.written.result(max(0.0, deadline - time.monotonic()))
         except DatabaseError as error:
             raise UnavailableError(str(error)) from None
         except FutureTimeoutError:
-            raise UnavailableError("the database is too slow: ask again later") from None
+            raise UnavailableError(_TOO_SLOW) from None
+
+    def _taken(self, signal: str, request: Any, size: int) -> intake.Taken | None:
+        """Hand a request to the writer; return ``None`` while too many wait."""
+        try:
+            return intake.take(self._writer, signal, request, size)
+        except BusyError:
+            return None
 
     def _listed(self, key: str) -> Listed | None:
         try:

@@ -62,7 +62,7 @@ def _extents(group: Group) -> Iterator[tuple[int, int, int, int]]:
             failed = sum(map(_is_error, trace.spans))
             yield trace.start_ns, trace.end_ns, trace.total or trace.matched, trace.errors if trace.total else failed
     if group.shared:
-        # The trace tells of all its executions: only the spans tell of this one.
+        # The totals of the trace are those of all its executions: only the spans are this one's.
         failed = sum(map(_is_error, group.spans))
         begins, ends = [span.start_ns for span in group.spans], [span.end_ns for span in group.spans]
         yield min(begins), max(ends), len(group.spans), failed
@@ -98,7 +98,7 @@ def _row(span: FoundSpan, result: str | None) -> tuple[int, int, str | None, str
 
 
 def _identity(span: FoundSpan) -> _Identity:
-    """Return what a pending span has in common with its attempt: a search does not tell of parents."""
+    """Return what a pending span has in common with its attempt: the answer to a search has no parents."""
     own = span.attributes
     names = (semconv.ACTION_NAME, semconv.ATTEMPT, semconv.ARRAY_INDEX, semconv.REPLICA)
     return (batches.entity(span.name, own) or own.get(semconv.WORKFLOW_NAME), *map(own.get, names))

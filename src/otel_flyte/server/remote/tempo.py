@@ -1,4 +1,4 @@
-"""What Tempo answers: traces by their id as OTLP, and what a search tells of them."""
+"""Asks Tempo for traces by id, as OTLP, and for the traces that match a query."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ SPANS_OF_TRACE = 100
 
 
 class FoundSpan(NamedTuple):
-    """A span as a search tells of it; attributes without a value are left out."""
+    """A span in the answer to a search; attributes without a value are left out."""
 
     name: str
     start_ns: int
@@ -23,7 +23,7 @@ class FoundSpan(NamedTuple):
 
 
 class FoundTrace(NamedTuple):
-    """A trace as a search tells of it.
+    """A trace in the answer to a search.
 
     Attributes:
         start_ns: the start of its first span.

@@ -29,8 +29,8 @@ _REMEMBERED = 50_000
 _KNOWN = 20_000
 """Ids of rows that are kept in memory: resources, traces, executions."""
 
-_PRUNED_AFTER = 1.0
-"""Seconds."""
+_CHECK_SECONDS = 1.0
+"""The time between two checks of the limits."""
 
 
 class BusyError(Exception):
@@ -113,7 +113,7 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._waiting or self._is_ending, _PRUNED_AFTER)
+                self._condition.wait_for(lambda: self._waiting or self._is_ending, _CHECK_SECONDS)
                 if not self._waiting and self._is_ending:
                     return
                 taken = self._take()
@@ -151,7 +151,7 @@ class Writer:
 
     def _prune(self) -> None:
         """Remove what exceeds the limits; where there was something, do so again after the next transaction."""
-        self._prune_at = time.monotonic() + _PRUNED_AFTER
+        self._prune_at = time.monotonic() + _CHECK_SECONDS
         try:
             if retention.prune(self._connection, self._limits):
                 self._prune_at = 0.0
@@ -224,7 +224,7 @@ class Writer:
                 if run(f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?, ?, ?)", values).rowcount:  # noqa: S608
                     changed.add(execution)
                     total = totals[execution]
-                    # Metrics are read after the spans that they tell of.
+                    # Metrics come after the last span, and must not make the execution longer.
                     total.end_ns = max(total.end_ns, row.time_ns if row.trace_id else 0)
                     total.seen_ns = max(total.seen_ns, row.time_ns)
                     total.size += len(row.message)

@@ -1,7 +1,6 @@
 /** The whole run above the timeline: what all attempts reserve and use together, and the critical path. */
 const AREA = 100;
-const amount = (value) => String(Number(value.toPrecision(value < 100 ? 2 : 3)));
-const inUnit = (value, unit) => `${amount(value)} ${amount(value) === "1" ? unit.replace(/s$/, "") : unit}`;
+const inUnit = (value, unit) => `${figure(value)} ${figure(value) === "1" ? unit.replace(/s$/, "") : unit}`;
 
 const stepPath = (values, top) => values.map((value, at) => `${at === 0 ? "M0 " : "V"}${(AREA * (1 - value / top)).toFixed(1)}H${at + 1}`).join("");
 
@@ -47,7 +46,7 @@ const tellWhole = (at) => {
   const notes = wholeContent.querySelectorAll(".area");
   shown.execution.lanes.forEach(([, unit, words, , reserved, used], lane) => {
     const place = at === null ? -1 : Math.min(reserved.length - 1, Math.max(0, Math.floor(at * reserved.length)));
-    const values = reserved[place] ? `${amount(used[place])} of ${inUnit(reserved[place], unit)} used` : "nothing reserved";
+    const values = reserved[place] ? `${figure(used[place])} of ${inUnit(reserved[place], unit)} used` : "nothing reserved";
     const text = at === null ? words : `${values} at ${duration(at * shown.execution.length)}`;
     notes[lane].parentElement.querySelector(".totals").textContent = text;
   });
